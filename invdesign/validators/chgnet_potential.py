@@ -27,9 +27,7 @@ from invdesign.validators.potential import (
     Frame,
     Pairs,
     as_frames,
-    geometry_fault,
-    neighbour_pairs,
-    unknown_elements,
+    micro_batches,
 )
 
 if TYPE_CHECKING:
@@ -128,31 +126,7 @@ class CHGNetPotential:
     def _passes(
         self, frames: list[Frame], failures: dict[int, str]
     ) -> Iterator[tuple[list[int], list[Pairs]]]:
-        """Micro-batches of indices with their neighbour lists; fills in ``failures``."""
-        limit = EDGES_PER_PASS[self.device.type]
-        members: list[int] = []
-        pairs: list[Pairs] = []
-        edges = 0
-        for index, frame in enumerate(frames):
-            fault = geometry_fault(frame)
-            if fault is None and (unknown := unknown_elements(self, frame.numbers)):
-                fault = f"{self.name} does not know {', '.join(unknown)}"
-            if fault is None:
-                try:
-                    found = neighbour_pairs(frame, self._cutoff)
-                except ValueError as error:
-                    fault = str(error)
-            if fault is not None:
-                failures[index] = fault
-                continue
-            if members and edges + 2 * len(found.first) > limit:
-                yield members, pairs
-                members, pairs, edges = [], [], 0
-            members.append(index)
-            pairs.append(found)
-            edges += 2 * len(found.first)
-        if members:
-            yield members, pairs
+        return micro_batches(self, frames, self._cutoff, EDGES_PER_PASS[self.device.type], failures)
 
     def _graph(self, frames: list[Frame], pairs: list[Pairs]) -> _Graph:
         import torch

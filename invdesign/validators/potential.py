@@ -15,7 +15,7 @@ import numpy as np
 from invdesign.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from pymatgen.core import Structure
 
@@ -150,12 +150,14 @@ class Pairs:
         first, second: atom indices, (m,).
         vectors: from ``first`` to ``second``, (m, 3) Å.
         distances: (m,) Å.
+        shifts: lattice vectors added to ``second``, (m, 3) int.
     """
 
     first: np.ndarray
     second: np.ndarray
     vectors: np.ndarray
     distances: np.ndarray
+    shifts: np.ndarray
 
 
 def neighbour_pairs(frame: Frame, cutoff: float) -> Pairs:
@@ -164,8 +166,8 @@ def neighbour_pairs(frame: Frame, cutoff: float) -> Pairs:
     Raises:
         ValueError: two atoms are closer than ``MIN_DISTANCE``, or an atom has no neighbour.
     """
-    i, j, vectors, distances = _neighbour_list(cutoff).compute(
-        points=frame.positions, box=frame.cell, periodic=True, quantities="ijDd"
+    i, j, vectors, distances, shifts = _neighbour_list(cutoff).compute(
+        points=frame.positions, box=frame.cell, periodic=True, quantities="ijDdS"
     )
     first, second = i.astype(np.int64), j.astype(np.int64)
     if len(distances) and (shortest := distances.min()) < MIN_DISTANCE:
@@ -175,7 +177,7 @@ def neighbour_pairs(frame: Frame, cutoff: float) -> Pairs:
     if lonely:
         msg = f"{lonely} of {len(frame)} atoms have no neighbour within {cutoff:g} Å"
         raise ValueError(msg)
-    return Pairs(first, second, vectors, distances)
+    return Pairs(first, second, vectors, distances, shifts)
 
 
 @lru_cache
@@ -183,6 +185,46 @@ def _neighbour_list(cutoff: float):  # noqa: ANN202 - vesin ships no types
     import vesin
 
     return vesin.NeighborList(cutoff=cutoff, full_list=False, n_threads=1)
+
+
+def micro_batches(
+    potential: Potential, frames: Sequence[Frame], cutoff: float, max_edges: int, failures: dict[int, str]
+) -> Iterator[tuple[list[int], list[Pairs]]]:
+    """Cut a batch into passes of a model, each with its neighbour lists.
+
+    Args:
+        potential: names itself and its elements in the failures.
+        frames: the batch.
+        cutoff: of the neighbour list, Å.
+        max_edges: directed edges of one pass (a larger crystal is a pass alone).
+        failures: filled in: what must not reach the model, by index.
+
+    Yields:
+        Indices into ``frames`` and their pairs.
+    """
+    members: list[int] = []
+    pairs: list[Pairs] = []
+    edges = 0
+    for index, frame in enumerate(frames):
+        fault = geometry_fault(frame)
+        if fault is None and (unknown := unknown_elements(potential, frame.numbers)):
+            fault = f"{potential.name} does not know {', '.join(unknown)}"
+        if fault is None:
+            try:
+                found = neighbour_pairs(frame, cutoff)
+            except ValueError as error:
+                fault = str(error)
+        if fault is not None:
+            failures[index] = fault
+            continue
+        if members and edges + 2 * len(found.first) > max_edges:
+            yield members, pairs
+            members, pairs, edges = [], [], 0
+        members.append(index)
+        pairs.append(found)
+        edges += 2 * len(found.first)
+    if members:
+        yield members, pairs
 
 
 @lru_cache(maxsize=4)

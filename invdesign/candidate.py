@@ -1,0 +1,98 @@
+"""What flows through the funnel: candidates, a verdict per gate, estimates with uncertainty."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import erf, sqrt
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+    from invdesign.crystal.gene import Gene
+    from invdesign.crystal.geometry import Geometry
+    from invdesign.targets import Window
+
+Z90 = 1.6448536269514722  # half width of a normal's 90 % interval, in standard deviations
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one gate said of one candidate."""
+
+    gate: str
+    passed: bool
+    reason: str
+    figure: float | None = None
+    threshold: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A property as a distribution: a share ``p_zero`` at exactly 0, the rest normal.
+
+    ``sigma`` is calibrated, so that ``mean ± 1.645 sigma`` holds 90 % of held-out cases.
+    ``in_domain`` is False where the candidate lies outside the training data.
+    """
+
+    mean: float
+    sigma: float
+    p_zero: float = 0.0
+    in_domain: bool = True
+
+    @property
+    def value(self) -> float:
+        """The single best figure: 0 where zero is likelier than not, else the mean."""
+        return 0.0 if self.p_zero > 0.5 else self.mean
+
+    @property
+    def low(self) -> float:
+        """Lower end of the 90 % interval."""
+        return self._quantile(0.05)
+
+    @property
+    def high(self) -> float:
+        """Upper end of the 90 % interval."""
+        return self._quantile(0.95)
+
+    def _quantile(self, level: float) -> float:
+        from scipy.stats import norm
+
+        if self.p_zero == 0.0:
+            return float(norm.ppf(level, self.mean, self.sigma))
+        # zero-or-positive quantity: the normal part is cut at 0
+        if level <= self.p_zero:
+            return 0.0
+        return max(0.0, float(norm.ppf((level - self.p_zero) / (1 - self.p_zero), self.mean, self.sigma)))
+
+    def probability(self, window: Window) -> float:
+        """Probability that the property lies inside ``window`` (both ends included)."""
+
+        def below(x: float) -> float:
+            return 0.5 * (1 + erf((x - self.mean) / (self.sigma * sqrt(2))))
+
+        zero = self.p_zero if window.low <= 0.0 <= window.high else 0.0
+        return zero + (1 - self.p_zero) * (below(window.high) - below(window.low))
+
+
+@dataclass(slots=True)
+class Candidate:
+    """One proposed crystal and everything the funnel has found out about it."""
+
+    id: str
+    gene: Gene
+    provenance: dict[str, Any]
+    geometry: Geometry | None = None
+    structure: Structure | None = None
+    verdicts: dict[str, Verdict] = field(default_factory=dict)
+    properties: dict[str, Estimate] = field(default_factory=dict)
+
+    def record(self, verdict: Verdict) -> bool:
+        """Keep a gate's verdict; returns whether the candidate passed."""
+        self.verdicts[verdict.gate] = verdict
+        return verdict.passed
+
+    @property
+    def alive(self) -> bool:
+        """Whether no gate has rejected it."""
+        return all(verdict.passed for verdict in self.verdicts.values())

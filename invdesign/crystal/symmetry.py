@@ -1,0 +1,128 @@
+"""From a structure to its gene and geometry, and back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from invdesign.crystal.gene import Gene
+from invdesign.crystal.geometry import Geometry
+from invdesign.crystal.wyckoff import space_group_table
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+    from invdesign.crystal.wyckoff import Array, SpaceGroupTable
+
+# Fraction of a cell edge that a refined site may lie off its Wyckoff position.
+_ON_SITE = 2e-3
+
+
+class SymmetryError(ValueError):
+    """No space group was found, or the sites do not fit its Wyckoff positions."""
+
+
+def gene_of(structure: Structure, symprec: float = 0.1) -> tuple[Gene, Geometry]:
+    """Canonical gene and geometry of an ordered structure (symmetry by moyopy).
+
+    Args:
+        structure: ordered crystal; any cell.
+        symprec: distance tolerance of the symmetry search, Å. Where the search fails at this
+            tolerance (it can make distinct atoms coincide), a tenth and a hundredth are tried.
+
+    Raises:
+        SymmetryError: disordered, or no symmetry found at any of the three tolerances.
+    """
+    if not structure.is_ordered:
+        msg = f"{structure.formula} is disordered: sites with partial occupancy have no gene."
+        raise SymmetryError(msg)
+    for tolerance in (symprec, symprec / 10, symprec / 100):
+        try:
+            return _gene_at(structure, tolerance)
+        except SymmetryError as error:
+            reason = error
+    raise reason
+
+
+def _gene_at(structure: Structure, symprec: float) -> tuple[Gene, Geometry]:
+    import moyopy
+    from pymatgen.core import Element
+
+    basis = structure.lattice.matrix.tolist()
+    cell = moyopy.Cell(basis, structure.frac_coords.tolist(), list(structure.atomic_numbers))
+    try:
+        found = moyopy.MoyoDataset(cell, symprec=symprec, setting=moyopy.Setting.standard())
+    except ValueError as error:
+        msg = f"{structure.formula}: no symmetry found ({error})."
+        raise SymmetryError(msg) from error
+    table = space_group_table(found.number)
+    standard = found.std_cell
+    to_standard = np.linalg.inv(found.std_linear)
+    representatives = sorted(set(found.orbits))
+    moved = (structure.frac_coords[representatives] - found.std_origin_shift) @ to_standard.T
+    refined = _nearest(moved, [cell.numbers[i] for i in representatives], standard)
+
+    elements = [Element.from_Z(cell.numbers[i]).symbol for i in representatives]
+    letters = [found.wyckoffs[i] for i in representatives]
+    raw = Gene(found.number, tuple(zip(elements, letters, strict=True)))
+    gene, affine, mapping = raw.canonical_with_map()
+    points = refined @ affine[:3, :3].T + affine[:3, 3]
+    images = np.einsum("gij,nj->ngi", table.rotations, points) + table.translations
+    orbits = []
+    for element, letter, orbit in zip(elements, letters, images, strict=True):
+        free, residual = table.positions[mapping[letter]].solve(orbit)
+        if residual > _ON_SITE:
+            msg = f"{structure.formula}: {element} is off position {mapping[letter]} by {residual:.3f} of the cell."
+            raise SymmetryError(msg)
+        orbits.append((mapping[letter], element, tuple(float(f) for f in free)))
+    orbits.sort()
+    lattice = np.linalg.inv(affine[:3, :3]).T @ np.array(standard.basis)
+    if gene.n_atoms != len(found.prim_std_cell.numbers):
+        msg = f"{structure.formula}: {gene} does not hold {len(found.prim_std_cell.numbers)} atoms."
+        raise SymmetryError(msg)
+    return gene, Geometry(_parameters(lattice), tuple(free for _, _, free in orbits))
+
+
+def _nearest(points: Array, numbers: list[int], standard: object) -> Array:
+    """The standard cell's refined site of the same element closest to each point."""
+    sites = np.array(standard.positions)  # type: ignore[attr-defined]
+    gap = points[:, None] - sites
+    gap -= np.round(gap)
+    cartesian = gap @ np.array(standard.basis)  # type: ignore[attr-defined]
+    distance = (cartesian**2).sum(axis=2)
+    distance[np.array(numbers)[:, None] != np.array(standard.numbers)] = np.inf  # type: ignore[attr-defined]
+    return sites[distance.argmin(axis=1)]
+
+
+def _parameters(lattice: Array) -> tuple[float, float, float, float, float, float]:
+    lengths = np.linalg.norm(lattice, axis=1)
+    unit = lattice / lengths[:, None]
+    angles = [float(np.degrees(np.arccos(unit[i] @ unit[j]))) for i, j in ((1, 2), (0, 2), (0, 1))]
+    return (float(lengths[0]), float(lengths[1]), float(lengths[2]), angles[0], angles[1], angles[2])
+
+
+def realise(gene: Gene, geometry: Geometry, *, primitive: bool = True) -> Structure:
+    """The crystal that a gene and a geometry describe.
+
+    Args:
+        gene: which positions are occupied by what.
+        geometry: cell and free coordinates, in the gene's order of orbits.
+        primitive: the primitive cell (default) or the conventional standard cell.
+    """
+    from pymatgen.core import Lattice, Structure
+
+    table = space_group_table(gene.space_group)
+    blocks = [
+        table.positions[letter].coordinates(np.array(free), primitive=primitive)
+        for (_, letter), free in zip(gene.orbits, geometry.free, strict=True)
+    ]
+    species = [element for (element, _), block in zip(gene.orbits, blocks, strict=True) for _ in block]
+    lattice, coordinates = Lattice.from_parameters(*geometry.lattice).matrix, np.vstack(blocks)
+    if primitive:
+        lattice, coordinates = _to_primitive(table, lattice, coordinates)
+    return Structure(lattice, species, np.mod(coordinates, 1.0))
+
+
+def _to_primitive(table: SpaceGroupTable, lattice: Array, coordinates: Array) -> tuple[Array, Array]:
+    return table.to_primitive @ lattice, coordinates @ np.linalg.inv(table.to_primitive)

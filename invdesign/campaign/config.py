@@ -1,0 +1,101 @@
+"""What a campaign is asked to do: one typed object, from YAML or from Python."""
+
+from __future__ import annotations
+
+from math import isinf
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from invdesign.errors import InputError
+from invdesign.targets import Target
+
+_HOW = {"out", "workers"}  # where and with how many hands: never what comes out
+
+
+class CampaignConfig(BaseModel):
+    """A campaign: the target, how much to spend on it, and with which parts.
+
+    Everything but ``out`` and ``workers`` decides the result; the same config gives the same shortlist.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    target: Target
+    out: Path = Field(Path("run"), description="folder of the results, one campaign each")
+    seed: int = Field(0, ge=0)
+    n_genes: int = Field(4096, ge=1, description="genes to generate")
+    n_relax: int = Field(384, ge=1, description="candidates to relax, the best of the quick rank")
+    n_shortlist: int = Field(20, ge=1)
+    trials: int = Field(2, ge=1, description="most geometries relaxed per candidate")
+    gene_batch: int = Field(256, ge=1, description="genes per unit of work")
+    relax_chunk: int = Field(16, ge=1, description="candidates per unit of work in the structure phase")
+    fmax: float = Field(0.1, gt=0, description="largest force at convergence, eV/Å")
+    max_steps: int = Field(150, ge=1)
+    min_probability: float = Field(
+        0.1, ge=0, le=1, description="least probability that all properties lie in their windows"
+    )
+    include_known: bool = Field(default=False, description="relax and list known materials too, marked")
+    generator: str = "gene-diffusion"
+    known: str = Field("known-materials", description="index that novelty is judged against")
+    ranker: str = "gene-rank"
+    potential: str = Field("chgnet", description="chgnet, a matgl folder, or a hub name")
+    calibration: str | None = Field(None, description="default: the potential's own")
+    hull: str = "mp-hull"
+    predictors: dict[str, str] = Field({"band_gap": "band-gap"}, description="model by property")
+    workers: int | None = Field(None, ge=1, description="processes that relax; default: one per core")
+
+    @classmethod
+    def from_yaml(cls, path: Path | str, **changes: Any) -> CampaignConfig:  # noqa: ANN401 - field values
+        """Read a campaign file; ``changes`` replace its fields.
+
+        Raises:
+            InputError: no such file, not YAML, or a field is unknown or wrong.
+        """
+        import yaml
+
+        try:
+            fields = yaml.safe_load(Path(path).read_text())
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            msg = f"config {str(path)!r} cannot be read as YAML ({str(error).splitlines()[0]})."
+            raise InputError(msg) from error
+        if not isinstance(fields, dict):
+            msg = f"config {str(path)!r} must be a mapping of fields such as 'target: …'."
+            raise InputError(msg)
+        return cls.build(**{**fields, **changes})
+
+    @classmethod
+    def build(cls, **fields: Any) -> CampaignConfig:  # noqa: ANN401 - field values
+        """Make a config, its mistakes told in one sentence.
+
+        Raises:
+            InputError: a field is unknown or wrong.
+        """
+        try:
+            return cls(**fields)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"])
+            if isinstance(cause := first.get("ctx", {}).get("error"), InputError):
+                raise cause from error
+            msg = f"campaign field {field!r}: {first['msg'].lower()} (given: {first['input']!r})."
+            raise InputError(msg) from error
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the result, as plain JSON: two runs with the same identity are the same campaign."""
+        fields: dict[str, Any] = _plain(self.model_dump(exclude=_HOW))
+        return fields
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - any field
+    """As JSON, always the same: sets sorted, infinities as text."""
+    if isinstance(value, dict):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, set | frozenset):
+        return sorted(_plain(entry) for entry in value)
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, float) and isinf(value):
+        return str(value)
+    return str(value) if isinstance(value, Path) else value

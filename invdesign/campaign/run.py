@@ -1,0 +1,275 @@
+"""The main job: a campaign from its config to a shortlist, resumable at every unit of work."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from invdesign.campaign.executor import cores, run_tasks
+from invdesign.campaign.funnel import LiveFunnel
+from invdesign.campaign.stages import Chunk, Parts, gene_batch, last_pick, quick_rank, structure_chunk
+from invdesign.campaign.store import Store
+from invdesign.errors import InputError
+from invdesign.report.tally import GENE_GATES, STRUCTURE_GATES, Funnel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from concurrent.futures import Executor
+    from pathlib import Path
+
+    from invdesign.campaign.config import CampaignConfig
+    from invdesign.candidate import Candidate
+
+DATABASE = "candidates.db"
+
+
+@dataclass(frozen=True)
+class CampaignResult:
+    """What a campaign found.
+
+    Attributes:
+        config: what was asked.
+        shortlist: likeliest hits first, each with its pymatgen ``structure``, ``verdicts``, ``properties``
+            and ``provenance`` (``p_hit``, ``rank``).
+        funnel: counts and cost by stage.
+        message: one sentence on the outcome; where the shortlist is short, why and what would lengthen it.
+        wall: seconds that the work took, all sessions together.
+    """
+
+    config: CampaignConfig
+    shortlist: list[Candidate]
+    funnel: Funnel
+    message: str
+    wall: float
+
+    @property
+    def out(self) -> Path:
+        """Folder of the output files."""
+        return self.config.out
+
+    @property
+    def candidates(self) -> list[Candidate]:
+        """Every candidate, rejected ones included, from the database."""
+        return Store(self.out / DATABASE).read()
+
+
+def design(
+    config: CampaignConfig,
+    *,
+    parts: Parts | None = None,
+    executor: Executor | None = None,
+    progress: bool = True,
+) -> CampaignResult:
+    """Run a campaign, or go on with it, or (when it is complete) give its result again.
+
+    Killed at any moment, the same call resumes after the last stored unit of work and ends with the same
+    shortlist. In a script, call it under ``if __name__ == "__main__":`` (relaxations run in new processes),
+    or set ``workers=1``.
+
+    Args:
+        config: what to do; ``config.out`` is created and gets ``shortlist.csv``, ``cifs/``,
+            ``candidates.db``, ``funnel.png`` and ``run.json``.
+        parts: own objects in place of the parts that the config names.
+        executor: takes the relaxation chunks (default: one process per core).
+        progress: show the live funnel on stderr.
+
+    Raises:
+        InputError: the target cannot be met, a part is missing or does not fit, the folder is another
+            campaign's or in use, the disk is full, a worker died.
+    """
+    parts = parts or Parts.named(config)
+    with _folder(config.out):
+        store = _store(config, parts)
+        if not store.complete:
+            _check(config, parts)
+            _work(config, parts, store, executor, progress=progress)
+        return _conclude(config, store)
+
+
+def _store(config: CampaignConfig, parts: Parts) -> Store:
+    """The folder's store, which must be this campaign's."""
+    mine = {**config.identity(), "objects": parts.signature()}
+    store = Store(config.out / DATABASE, mine)
+    theirs = store.identity
+    if different := sorted(key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key)):
+        told = ", ".join(
+            f"{key} {_brief(theirs.get(key))} there, {_brief(mine.get(key))} here" for key in different[:3]
+        )
+        msg = f"out: {str(config.out)!r} holds another campaign ({told}); give another folder."
+        raise InputError(msg)
+    return store
+
+
+def _brief(value: Any) -> str:  # noqa: ANN401 - any JSON
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:59] + "…"
+
+
+def _check(config: CampaignConfig, parts: Parts) -> None:
+    """Load every part once before any work, and see that they fit one another and the target."""
+    from pymatgen.core import Composition
+
+    from invdesign.validators.charge import charge_balance
+
+    target = config.target
+    if target.formula is not None and not (verdict := charge_balance(Composition(target.formula))).passed:
+        msg = f"formula: {target.formula} cannot be balanced ({verdict.reason}); give one that can."
+        raise InputError(msg)
+    potential = parts.get("potential")
+    if missing := sorted(target.required - potential.elements):
+        msg = f"elements: {potential.name} does not know {', '.join(missing)}; leave them out or give another potential."
+        raise InputError(msg)
+    hull = parts.get("hull")
+    if missing := sorted(target.required - hull.elements):
+        msg = f"elements: the hull has no phase with {', '.join(missing)}; leave them out or give another hull."
+        raise InputError(msg)
+    for kind in ("calibration", "known", "generator", "ranker", "geometry"):
+        parts.get(kind)
+    for prop in parts.predictors or {}:
+        parts.predictor(prop)
+    measured = {"e_above_hull", "formation_energy_per_atom", *(parts.predictors or {})}
+    if unknown := sorted(set(target.windows) - measured):
+        msg = f"target: nothing predicts {', '.join(unknown)}; ask for {', '.join(sorted(measured))}."
+        raise InputError(msg)
+
+
+def _work(
+    config: CampaignConfig, parts: Parts, store: Store, executor: Executor | None, *, progress: bool
+) -> None:
+    """All that is not stored yet, unit by unit."""
+    with LiveFunnel(f"Target: {config.target.words()}", show=progress) as live:
+        _gene_phase(config, parts, store, live)
+        _structure_phase(config, parts, store, live, executor)
+        survivors = store.read("status=relaxed")
+        survivors, clock = last_pick(config, parts, survivors)
+        store.put(survivors, clock, complete=True)
+        live.count(survivors, ("identity", "shortlist"), clock)
+        live.line(("identity", "shortlist"))
+
+
+def _gene_phase(config: CampaignConfig, parts: Parts, store: Store, live: LiveFunnel) -> None:
+    stored = store.read()
+    live.count(stored, ("generator", *GENE_GATES))
+    ranked = any("quick rank" in candidate.verdicts for candidate in stored)
+    if not ranked:
+        seen = {c.gene.hash: c.id for c in stored if "unique" in c.verdicts and c.verdicts["unique"].passed}
+        live.phase("generator", config.n_genes)
+        batches = -(-config.n_genes // config.gene_batch)
+        for batch in range(-(-len(stored) // config.gene_batch), batches):
+            candidates, clock = gene_batch(config, parts, batch, seen)
+            store.put(candidates, clock)
+            seen |= {c.gene.hash: c.id for c in candidates if "unique" in c.verdicts and c.verdicts["unique"].passed}
+            live.count(candidates, ("generator", *GENE_GATES), clock)
+        live.line(("generator", *GENE_GATES))
+        # from the store, as a resumed run would have them
+        stored = store.read()
+        clock = quick_rank(config, stored)
+        store.put([c for c in stored if "quick rank" in c.verdicts], clock)
+        live.funnel.charge(clock.seconds)
+    live.count(stored, ("quick rank", *STRUCTURE_GATES))
+    live.line(("quick rank",))
+
+
+def _structure_phase(
+    config: CampaignConfig, parts: Parts, store: Store, live: LiveFunnel, executor: Executor | None
+) -> None:
+    chosen = sorted(store.read("place>=0"), key=lambda candidate: candidate.provenance["place"])
+    chunks = [chosen[i : i + config.relax_chunk] for i in range(0, len(chosen), config.relax_chunk)]
+    todo = [Chunk(config, parts, chunk) for chunk in chunks if "geometry" not in chunk[0].verdicts]
+    live.phase("geometry", len(chosen))
+    workers = min(config.workers or cores(), max(1, len(todo)))
+    for candidates, clock in run_tasks(structure_chunk, todo, workers=workers, executor=executor):
+        store.put(candidates, clock)
+        live.count(candidates, STRUCTURE_GATES, clock)
+    live.line(STRUCTURE_GATES)
+
+
+def _conclude(config: CampaignConfig, store: Store) -> CampaignResult:
+    """The result of a complete store, its files written (again)."""
+    from invdesign.report import write_outputs
+
+    candidates = store.read()
+    funnel = Funnel.of(candidates, store.seconds)
+    shortlisted = sorted(
+        (c for c in candidates if "rank" in c.provenance), key=lambda candidate: candidate.provenance["rank"]
+    )
+    result = CampaignResult(config, shortlisted, funnel, _message(config, funnel, len(shortlisted)), store.elapsed)
+    write_outputs(config.out, shortlisted, funnel, config.target)
+    _write_run_json(result)
+    return result
+
+
+def _message(config: CampaignConfig, funnel: Funnel, found: int) -> str:
+    """One sentence on the outcome, with advice where it is thin."""
+    asked = config.n_shortlist
+    if found >= asked:
+        return f"{found} candidates shortlisted of {funnel.stages['shortlist'].entered} that passed every gate."
+    tight = max(
+        (s for s in funnel if s.name not in {"generator", "quick rank", "shortlist", "unique"}),
+        key=lambda stage: stage.rejected / max(1, stage.entered),
+    )
+    loosen = {
+        "target": "allow more elements, space groups or atoms",
+        "charge balance": "allow more elements",
+        "novelty": "include known materials",
+        "hull": f"raise the limit of {config.target.e_above_hull_max:g} eV/atom",
+        "properties": "widen the property windows",
+        "identity": "generate more genes",
+    }
+    advice = loosen.get(tight.name, "relax more candidates")
+    return (
+        f"Only {found} of the {asked} candidates asked for came through: the gate that rejected the largest share "
+        f"was {tight.name} ({tight.rejected} of {tight.entered}); {advice}, or generate and relax more."
+    )
+
+
+def _write_run_json(result: CampaignResult) -> None:
+    from invdesign.provenance import write_run_json
+
+    write_run_json(
+        result.out,
+        {
+            "campaign": result.config.identity(),
+            "target": result.config.target.words(),
+            "funnel": result.funnel.as_json(),
+            "shortlisted": len(result.shortlist),
+            "message": result.message,
+            "wall_s": round(result.wall, 1),
+        },
+    )
+
+
+@contextmanager
+def _folder(out: Path) -> Iterator[None]:
+    """Hold the output folder alone, and tell a full disk in one sentence.
+
+    Raises:
+        InputError: it cannot be made or written, another run is at work in it, or the disk is full.
+    """
+    import errno
+    from sqlite3 import OperationalError
+
+    from filelock import FileLock, Timeout
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        # the system drops this lock with its process, so a killed run leaves none
+        with FileLock(out / ".lock", blocking=False):
+            yield
+    except Timeout as error:
+        msg = f"out: another run is at work in {str(out)!r}; wait for it or give another folder."
+        raise InputError(msg) from error
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        msg = f"out: {str(out)!r} cannot be written to ({error.strerror}); give a folder."
+        raise InputError(msg) from error
+    except (OSError, OperationalError) as error:
+        full = getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT} or "full" in str(error)
+        if not full:
+            raise
+        msg = (
+            f"out: the disk of {str(out)!r} is full; make room and give the same command again: "
+            "what is stored is kept."
+        )
+        raise InputError(msg) from error

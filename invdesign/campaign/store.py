@@ -1,0 +1,225 @@
+"""Where a campaign's candidates live: an ASE database, one row each, rejected ones included.
+
+``ase db run/candidates.db`` shows the main figures (key-value pairs); verdicts and estimates are JSON in
+``data``. A unit of work (a batch of genes, a chunk of relaxed candidates) is one transaction together
+with the seconds it cost, so a run killed at any moment holds whole units only.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from invdesign.candidate import Candidate, Estimate, Verdict
+from invdesign.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from ase import Atoms
+
+    from invdesign.campaign.funnel import Clock
+
+FORMAT = 1
+
+
+class Store:
+    """The candidates of one campaign.
+
+    Args:
+        path: the SQLite file.
+        identity: what campaign it is for, if it is to be made where there is none yet.
+
+    Raises:
+        InputError: the file is not a candidates database.
+    """
+
+    def __init__(self, path: Path, identity: Mapping[str, Any] | None = None) -> None:
+        from sqlite3 import DatabaseError
+
+        if identity is not None and not path.exists():
+            _create(path, identity)
+        try:
+            self._db = _connect(path)
+            self._rows = {row.candidate: row.id for row in self._db.select(include_data=False)}
+            self._meta: dict[str, Any] = dict(self._db.metadata)
+        except (DatabaseError, AttributeError) as error:
+            msg = f"out: {str(path)!r} is not a candidates database ({error}); give an empty folder."
+            raise InputError(msg) from error
+        if "identity" not in self._meta:
+            msg = f"out: {str(path)!r} is an ASE database of something else; give an empty folder."
+            raise InputError(msg)
+        self._since = time.monotonic()
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What campaign this is."""
+        return dict(self._meta["identity"])
+
+    @property
+    def complete(self) -> bool:
+        """Whether the campaign has ended."""
+        return bool(self._meta.get("complete", False))
+
+    @property
+    def seconds(self) -> dict[str, list[float]]:
+        """Wall and core seconds by stage of all the work stored."""
+        return {stage: list(cost) for stage, cost in self._meta.get("seconds", {}).items()}
+
+    @property
+    def elapsed(self) -> float:
+        """Wall seconds of all sessions' work that was stored."""
+        return float(self._meta.get("elapsed", 0.0))
+
+    def __len__(self) -> int:
+        """Number of candidates."""
+        return len(self._rows)
+
+    def put(self, candidates: Sequence[Candidate], clock: Clock | None = None, *, complete: bool = False) -> None:
+        """Write one unit of work in one transaction: new candidates, or new knowledge of stored ones.
+
+        Args:
+            candidates: the rows to write or replace.
+            clock: what the work cost; added to the stored seconds.
+            complete: mark the campaign as ended.
+        """
+        now = time.monotonic()
+        meta = {
+            **self._meta,
+            "seconds": self.seconds,
+            "elapsed": self.elapsed + now - self._since,
+            "complete": complete,
+        }
+        for stage, (wall, core) in clock.seconds.items() if clock else ():
+            before = meta["seconds"].get(stage, [0.0, 0.0])
+            meta["seconds"][stage] = [before[0] + wall, before[1] + core]
+        written = {}
+        with self._db:
+            for candidate in candidates:
+                self._db.change_count = 0  # ASE commits after 5000 writes; a unit is one transaction
+                written[candidate.id] = self._db.write(
+                    _atoms(candidate),
+                    key_value_pairs=_figures(candidate),
+                    data=_pack(candidate),
+                    id=self._rows.get(candidate.id),
+                )
+            self._db.metadata = meta
+        self._rows.update(written)
+        self._meta, self._since = meta, now
+
+    def read(self, selection: str = "") -> list[Candidate]:
+        """Candidates by id; ``selection`` is one of ASE's, such as ``"status=relaxed"`` or ``"place>=0"``."""
+        with self._db:  # one connection for all rows, else ASE opens one for each
+            candidates = [_unpack(row) for row in self._db.select(selection)]
+        return sorted(candidates, key=lambda candidate: candidate.id)
+
+
+def _connect(path: Path) -> Any:  # noqa: ANN401 - ASE's databases have no types
+    import ase.db
+
+    # ASE's lock file would outlive a kill and block the resumed run for ever
+    return ase.db.connect(str(path), use_lock_file=False)
+
+
+def _create(path: Path, identity: Mapping[str, Any]) -> None:
+    """Make an empty store beside its place and move it there: a kill leaves a whole one or none."""
+    draft = path.with_name(f".new.{path.name}")
+    draft.unlink(missing_ok=True)
+    database = _connect(draft)
+    database.metadata = {"identity": dict(identity), "format": FORMAT}
+    with database, database.managed_connection() as connection:
+        # ASE finds a row's keys by id whenever it rewrites the row, and has no index for that
+        for table in ("keys", "text_key_values", "number_key_values", "species"):
+            connection.cursor().execute(f"CREATE INDEX {table}_of_row ON {table} (id)")
+    draft.replace(path)
+
+
+def _atoms(candidate: Candidate) -> Atoms:
+    from ase import Atoms
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    structure = candidate.structure
+    if structure is None:
+        return Atoms()
+    atoms = Atoms(
+        numbers=structure.atomic_numbers,
+        positions=structure.cart_coords,
+        cell=structure.lattice.matrix,
+        pbc=True,
+    )
+    if "energy" in candidate.provenance:
+        atoms.calc = SinglePointCalculator(atoms, energy=candidate.provenance["energy"])
+    return atoms
+
+
+def status(candidate: Candidate) -> str:
+    """How far a candidate came: rejected, gene (waiting to be relaxed), relaxed or shortlisted."""
+    if not candidate.alive:
+        return "rejected"
+    if "rank" in candidate.provenance:
+        return "shortlisted"
+    return "relaxed" if "relaxation" in candidate.verdicts else "gene"
+
+
+def _figures(candidate: Candidate) -> dict[str, str | float]:
+    """Flat key-value pairs: what one searches and lists by."""
+    formula = candidate.gene.formula
+    figures: dict[str, str | float] = {
+        "candidate": candidate.id,
+        # ASE refuses text that reads as a number: sodium nitride, indium fluoride
+        "compound": "".join(f"{el}{n:g}" for el, n in candidate.gene.composition.reduced_composition.items())
+        if formula.lower() in {"nan", "inf"}
+        else formula,
+        "gene": str(candidate.gene),
+        "space_group": candidate.gene.space_group,
+        "status": status(candidate),
+    }
+    if rejected := [v.gate for v in candidate.verdicts.values() if not v.passed]:
+        figures["rejected_by"] = rejected[0]
+    if "quick rank" in candidate.verdicts and (score := candidate.verdicts["quick rank"].figure) is not None:
+        figures["quick_score"] = score
+    if candidate.structure is not None:
+        for name, estimate in candidate.properties.items():
+            figures[name] = estimate.value
+            figures[f"{name}_low"] = estimate.low
+            figures[f"{name}_high"] = estimate.high
+    for name in ("place", "rank", "p_hit", "n_steps"):
+        if name in candidate.provenance:
+            figures[name] = candidate.provenance[name]
+    return figures
+
+
+def _pack(candidate: Candidate) -> dict[str, Any]:
+    geometry = candidate.geometry
+    return {
+        "gene": str(candidate.gene),
+        "geometry": geometry and {"lattice": list(geometry.lattice), "free": [list(f) for f in geometry.free]},
+        "provenance": candidate.provenance,
+        "verdicts": [[v.gate, v.passed, v.reason, v.figure, v.threshold] for v in candidate.verdicts.values()],
+        "properties": {
+            name: [e.mean, e.sigma, e.p_zero, e.in_domain] for name, e in candidate.properties.items()
+        },
+    }
+
+
+def _unpack(row: Any) -> Candidate:  # noqa: ANN401 - ASE's AtomsRow has no types
+    from pymatgen.core import Lattice, Structure
+
+    from invdesign.crystal.gene import Gene
+    from invdesign.crystal.geometry import Geometry
+
+    data = row.data
+    geometry = data["geometry"]
+    return Candidate(
+        id=row.candidate,
+        gene=Gene.parse(data["gene"]),
+        provenance=data["provenance"],
+        geometry=geometry
+        and Geometry(tuple(geometry["lattice"]), tuple(tuple(free) for free in geometry["free"])),
+        structure=Structure(Lattice(row.cell), row.numbers, row.positions, coords_are_cartesian=True)
+        if row.natoms
+        else None,
+        verdicts={v[0]: Verdict(*v) for v in data["verdicts"]},
+        properties={name: Estimate(*e) for name, e in data["properties"].items()},
+    )

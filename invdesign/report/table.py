@@ -1,0 +1,107 @@
+"""The shortlist as ``shortlist.csv`` and CIF files."""
+
+from __future__ import annotations
+
+import csv
+from typing import TYPE_CHECKING
+
+from invdesign.crystal.files import write_cif
+from invdesign.report import CIF_FOLDER, replaced
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from invdesign.candidate import Candidate
+
+NOVELTY = {0: "known", 1: "composition known", 2: "new"}
+UNITS = {
+    "e_above_hull": "eV/atom",
+    "formation_energy_per_atom": "eV/atom",
+    "band_gap": "eV",
+    "bulk_modulus_gpa": "GPa",
+    "shear_modulus_gpa": "GPa",
+}
+Row = dict[str, str | int | float]
+
+
+def cif_name(candidate: Candidate) -> str:
+    """File name of a shortlisted candidate's symmetrised CIF."""
+    return f"{candidate.provenance['rank']:02d}_{candidate.gene.formula.replace('(', '').replace(')', '')}.cif"
+
+
+def write_cifs(shortlist: Sequence[Candidate], folder: Path) -> None:
+    """Write ``NN_formula.cif`` (symmetrised) and ``NN_formula_P1.cif``; other CIFs there are removed."""
+    folder.mkdir(exist_ok=True)
+    written = set()
+    for candidate in shortlist:
+        name = cif_name(candidate)
+        p1 = name.removesuffix(".cif") + "_P1.cif"
+        assert candidate.structure is not None  # noqa: S101 - shortlisted, so relaxed
+        write_cif(candidate.structure, folder / name, symmetrised=True)
+        write_cif(candidate.structure, folder / p1, symmetrised=False)
+        written |= {name, p1}
+    for stale in folder.glob("*.cif"):
+        if stale.name not in written:
+            stale.unlink()
+
+
+def write_table(shortlist: Sequence[Candidate], path: Path) -> None:
+    """Write the shortlist, best first; an empty one has its header alone."""
+    rows = [row_of(candidate) for candidate in shortlist]
+    columns = list(dict.fromkeys(column for row in rows for column in row)) or ["rank", "candidate", "formula"]
+    with replaced(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def row_of(candidate: Candidate) -> Row:
+    """One row of the shortlist: energies in eV/atom, gaps in eV, lengths in Å, ``_low``/``_high`` at 90 %."""
+    structure, provenance = candidate.structure, candidate.provenance
+    assert structure is not None  # noqa: S101 - shortlisted, so relaxed
+    row: Row = {
+        "rank": provenance["rank"],
+        "candidate": candidate.id,
+        "formula": candidate.gene.formula,
+        "space_group": candidate.gene.space_group,
+        "n_atoms": len(structure),
+        "p_hit": round(provenance["p_hit"], 4),
+    }
+    for name, estimate in candidate.properties.items():
+        row[name] = round(estimate.value, 4)
+        row[f"{name}_low"] = round(estimate.low, 4)
+        row[f"{name}_high"] = round(estimate.high, 4)
+    novelty = candidate.verdicts["novelty"]
+    return row | {
+        "in_domain": "yes" if all(e.in_domain for e in candidate.properties.values()) else "no",
+        "novelty": NOVELTY[int(novelty.figure or 0)],
+        "novelty_detail": novelty.reason,
+        "charge_states": candidate.verdicts["charge balance"].reason,
+        "decomposes_to": " + ".join(f"{share:.2f} {phase}" for phase, share in provenance["hull"]["decomposition"].items()),
+        "n_phases": provenance["hull"]["n_phases"],
+        "energy_ev": round(provenance["energy"], 5),
+        "n_steps": provenance["n_steps"],
+        "fmax": round(provenance["fmax"], 4),
+        "volume": round(structure.volume, 3),
+        "density": round(float(structure.density), 3),
+        "gene": str(candidate.gene),
+        "geometry": provenance["geometry"],
+        "generator": provenance["generator"],
+        "cif": f"{CIF_FOLDER}/{cif_name(candidate)}",
+        "reason": reason_of(candidate),
+    }
+
+
+def reason_of(candidate: Candidate) -> str:
+    """Why a candidate is on the shortlist, in one sentence."""
+    parts = [f"{candidate.provenance['p_hit']:.0%} likely a hit"]
+    for name, estimate in candidate.properties.items():
+        if name != "formation_energy_per_atom":
+            unit = UNITS.get(name, "")
+            parts.append(f"{name} {estimate.value:.2f} {unit} ({estimate.low:.2f} to {estimate.high:.2f})".replace(" (", " (", 1))
+    novelty = NOVELTY[int(candidate.verdicts["novelty"].figure or 0)]
+    parts.append({"new": "a new composition", "composition known": "a new structure of a known composition"}.get(novelty, "known"))
+    if not all(estimate.in_domain for estimate in candidate.properties.values()):
+        parts.append("outside a model's training domain")
+    return "; ".join(parts) + "."

@@ -1,0 +1,106 @@
+"""The funnel in figures: how many candidates entered and passed each stage, why not, at what cost."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from invdesign.candidate import Candidate
+
+GENE_GATES = ("target", "charge balance", "unique", "novelty")
+STRUCTURE_GATES = ("geometry", "relaxation", "hull", "properties")
+STAGES = ("generator", *GENE_GATES, "quick rank", *STRUCTURE_GATES, "identity", "shortlist")
+
+
+@dataclass(slots=True)
+class Stage:
+    """One stage's tally.
+
+    Attributes:
+        name: the stage, a gate's name or ``generator`` or ``shortlist``.
+        entered: candidates that came in.
+        passed: candidates that went on.
+        wall: seconds, summed over the processes that worked side by side.
+        core: core seconds.
+        reasons: how often each kind of reason rejected.
+    """
+
+    name: str
+    entered: int = 0
+    passed: int = 0
+    wall: float = 0.0
+    core: float = 0.0
+    reasons: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def rejected(self) -> int:
+        """Candidates that did not go on."""
+        return self.entered - self.passed
+
+
+class Funnel:
+    """Tallies of all stages, in order."""
+
+    def __init__(self) -> None:
+        self.stages = {name: Stage(name) for name in STAGES}
+
+    @classmethod
+    def of(cls, candidates: Iterable[Candidate], seconds: Mapping[str, Iterable[float]]) -> Funnel:
+        """The funnel of stored candidates and the stored seconds."""
+        funnel = cls()
+        funnel.count(candidates, STAGES)
+        funnel.charge(seconds)
+        return funnel
+
+    def count(self, candidates: Iterable[Candidate], stages: Iterable[str]) -> None:
+        """Add candidates' verdicts of the given stages."""
+        wanted = [self.stages[name] for name in stages]
+        for candidate in candidates:
+            for stage in wanted:
+                verdict = candidate.verdicts.get(stage.name)
+                if verdict is not None:
+                    stage.entered += 1
+                    stage.passed += verdict.passed
+                    if not verdict.passed:
+                        stage.reasons[kind_of_reason(verdict.reason)] += 1
+                elif stage.name == "generator":
+                    stage.entered += 1
+                    stage.passed += 1
+                elif stage.name == "shortlist" and "p_hit" in candidate.provenance:
+                    stage.entered += 1
+                    stage.passed += "rank" in candidate.provenance
+
+    def charge(self, seconds: Mapping[str, Iterable[float]]) -> None:
+        """Add wall and core seconds by stage."""
+        for name, (wall, core) in seconds.items():
+            self.stages[name].wall += wall
+            self.stages[name].core += core
+
+    def __iter__(self) -> Iterator[Stage]:
+        """Stages in order."""
+        return iter(self.stages.values())
+
+    def as_json(self) -> list[dict[str, object]]:
+        """For ``run.json``: one record per stage."""
+        return [
+            {
+                "stage": s.name,
+                "entered": s.entered,
+                "passed": s.passed,
+                "wall_s": round(s.wall, 2),
+                "core_s": round(s.core, 2),
+                "reasons": dict(s.reasons.most_common(8)),
+            }
+            for s in self
+        ]
+
+
+def kind_of_reason(reason: str) -> str:
+    """A verdict's sentence without its particulars: what comes before a colon or bracket, figures as …."""
+    head = re.split(r"[:;(]| - ", reason, maxsplit=1)[0].strip()
+    return re.sub(r"[-+]?\d+(\.\d+)?(e[-+]?\d+)?", "…", head)

@@ -1,0 +1,133 @@
+"""A campaign killed at any moment ends as an unbroken one does."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import campaign_fakes
+import pytest
+
+from invdesign.campaign import design
+from invdesign.campaign.store import Store
+from invdesign.errors import InputError
+
+SCRIPT = Path(campaign_fakes.__file__)
+
+
+def told(out: Path) -> list[tuple]:
+    """All that a campaign knows of its candidates."""
+    return [
+        (c.id, str(c.gene), c.provenance, c.verdicts, c.properties, c.structure and c.structure.frac_coords.tolist())
+        for c in Store(out / "candidates.db").read()
+    ]
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    out = tmp_path_factory.mktemp("unbroken")
+    result = design(campaign_fakes.fake_config(out), parts=campaign_fakes.fake_parts(), progress=False)
+    return out, result
+
+
+def test_the_unbroken_run_finds_something(unbroken):
+    out, result = unbroken
+    assert len(result.shortlist) == 6
+    assert all(c.alive and c.structure is not None for c in result.shortlist)
+    assert (out / "shortlist.csv").read_text().count("\n") == 7
+    assert len(list((out / "cifs").glob("*.cif"))) == 12
+    assert (out / "funnel.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_killed_again_and_again(unbroken, tmp_path, workers):
+    out = tmp_path / "killed"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(SCRIPT), str(out), str(workers)]
+    kills, sizes = 0, []
+    while True:
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+        killed = kills < 2 + 2 * (workers == 1) and wait_for_progress(out / "candidates.db", process, sizes)
+        if not killed:
+            printed, _ = process.communicate(timeout=120)
+            assert process.returncode == 0
+            assert printed.strip() == "6"
+            break
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        kills += 1
+    assert kills >= 2
+    assert told(out) == told(unbroken[0])
+    assert (out / "shortlist.csv").read_bytes() == (unbroken[0] / "shortlist.csv").read_bytes()
+
+
+def wait_for_progress(database: Path, process: subprocess.Popen, sizes: list[int]) -> bool:
+    """Wait until the store has changed since the last kill, then a moment more; False when the run ended."""
+    before = sizes[-1] if sizes else 0
+    while process.poll() is None:
+        size = database.stat().st_mtime_ns if database.exists() else 0
+        if size > before:
+            time.sleep(0.05 * (1 + len(sizes)))
+            sizes.append(database.stat().st_mtime_ns)
+            return process.poll() is None
+        time.sleep(0.005)
+    return False
+
+
+def test_workers_and_out_do_not_matter(unbroken, tmp_path):
+    config = campaign_fakes.fake_config(tmp_path, workers=2)
+    result = design(config, parts=campaign_fakes.fake_parts(), progress=False)
+    assert told(tmp_path) == told(unbroken[0])
+    assert [c.id for c in result.shortlist] == [c.id for c in unbroken[1].shortlist]
+
+
+def test_a_complete_run_gives_its_result_again(unbroken, tmp_path):
+    out = tmp_path / "again"
+    shutil.copytree(unbroken[0], out)
+    shutil.rmtree(out / "cifs")
+    parts = campaign_fakes.fake_parts()
+    parts.generator.propose = None  # any work would fail
+    result = design(campaign_fakes.fake_config(out), parts=parts, progress=False)
+    assert [c.id for c in result.shortlist] == [c.id for c in unbroken[1].shortlist]
+    assert len(list((out / "cifs").glob("*.cif"))) == 12
+
+
+def test_another_campaign_is_refused_and_nothing_lost(unbroken, tmp_path):
+    out = tmp_path / "other"
+    shutil.copytree(unbroken[0], out)
+    before = told(out)
+    with pytest.raises(InputError, match="seed 0 there, 1 here"):
+        design(campaign_fakes.fake_config(out, seed=1), parts=campaign_fakes.fake_parts(), progress=False)
+    assert told(out) == before
+
+
+def test_two_runs_in_one_folder_are_refused(tmp_path):
+    from filelock import FileLock
+
+    with FileLock(tmp_path / ".lock"), pytest.raises(InputError, match="another run is at work"):
+        design(campaign_fakes.fake_config(tmp_path), parts=campaign_fakes.fake_parts(), progress=False)
+
+
+def test_a_full_disk_is_told_and_what_is_stored_stays(unbroken, tmp_path, monkeypatch):
+    from ase.db.sqlite import SQLite3Database
+
+    connect = SQLite3Database._connect
+
+    def small_disk(self):
+        connection = connect(self)
+        connection.execute("PRAGMA max_page_count = 60")
+        return connection
+
+    config = campaign_fakes.fake_config(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(SQLite3Database, "_connect", small_disk)
+        with pytest.raises(InputError, match="disk .* is full"):
+            design(config, parts=campaign_fakes.fake_parts(), progress=False)
+    stored = len(Store(tmp_path / "candidates.db"))
+    assert 0 < stored < 200
+    assert stored % 32 == 0
+    design(config, parts=campaign_fakes.fake_parts(), progress=False)
+    assert told(tmp_path) == told(unbroken[0])

@@ -14,6 +14,8 @@ import math
 import zipfile
 import zlib
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,8 +40,9 @@ class HullResult:
 
     Attributes:
         e_above_hull: eV/atom; negative: below the known hull by so much.
-        decomposition: competing phases, atomic fraction by formula (sums to 1).
-        n_phases: phases known in the chemical system, its elements among them; few means a poorly
+        decomposition: competing phases, atomic fraction by formula (sums to 1). Where the data lack the
+            phases that a compound decomposes into, its own composition stands for them.
+        n_phases: compositions known in the chemical system, its elements among them; few means a poorly
             explored system, whose hull is only an upper bound, and ``e_above_hull`` a lower one.
         composition_known: whether one of them has this composition.
     """
@@ -54,7 +57,12 @@ class Hull:
     """Known phases and the lower convex hull of their formation energies; the elements are at zero."""
 
     def __init__(
-        self, formulas: Sequence[str], numbers: np.ndarray, amounts: np.ndarray, energies: np.ndarray
+        self,
+        formulas: Sequence[str],
+        numbers: np.ndarray,
+        amounts: np.ndarray,
+        energies: np.ndarray,
+        competing: np.ndarray,
     ) -> None:
         """Take compounds; phases with one element only are not compounds and must not be among them.
 
@@ -63,14 +71,19 @@ class Hull:
             numbers: atomic numbers, (n, k) integers, padded with 0.
             amounts: atoms of each, (n, k), padded with 0.
             energies: formation energies, eV/atom, (n,).
+            competing: whether a compound takes part in the hull, (n,) bool; the others only say that
+                their composition is known.
         """
         self.formulas = formulas
         self.numbers = numbers.astype(np.intp)
         self.fractions = amounts / amounts.sum(axis=1, keepdims=True)
         self.energies = energies.astype(float)
+        self.competing = competing.astype(bool)
         self.atomic_numbers = frozenset(np.unique(numbers).tolist()) - {0}
-        # one bit an element, in two words, so that choosing the phases of a system is two bitwise operations
-        self._low, self._high = _element_bits(self.numbers)
+        self._systems: dict[int, list[int]] = {}  # compounds by chemical system, one bit an element
+        bits = zip(*([1 << number for number in column] for column in self.numbers.T.tolist()), strict=True)
+        for index, row in enumerate(bits):
+            self._systems.setdefault(reduce(or_, row) & ~1, []).append(index)
 
     def __len__(self) -> int:
         """Return the number of compounds."""
@@ -94,7 +107,8 @@ class Hull:
         try:
             with np.load(path, allow_pickle=False) as data:
                 formulas = bytes(data["formulas"]).decode().split("\n")
-                return cls(formulas, data["numbers"], data["amounts"], data["energies"])
+                arrays = [data[name] for name in ("numbers", "amounts", "energies", "competing")]
+                return cls(formulas, *arrays)
         except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             msg = f"hull: {path} is not a hull ({error}); restore it or rebuild it with `invdesign train`."
             raise InputError(msg) from error
@@ -127,7 +141,8 @@ class Hull:
             numbers[i, : len(row.amounts)] = list(row.amounts)
             amounts[i, : len(row.amounts)] = list(row.amounts.values())
         energies = np.array([row.energy for row in compounds])
-        return cls([row.formula for row in compounds], numbers, amounts, energies)
+        competing = np.ones(len(compounds), dtype=bool)
+        return cls([row.formula for row in compounds], numbers, amounts, energies, competing)
 
     def e_above_hull(
         self, composition: Composition, formation_energy_per_atom: float, *, known: bool = True
@@ -147,21 +162,15 @@ class Hull:
         order = sorted(target)
         goal = np.array([target[number] for number in order])
         chosen = self._in_system(order)
-        row_of = np.full(len(SYMBOLS), len(order))
-        row_of[order] = range(len(order))
-        matrix = np.zeros((len(order) + 1, len(chosen)))  # last row takes the padding
-        np.add.at(
-            matrix,
-            (row_of[self.numbers[chosen]], np.arange(len(chosen))[:, None]),
-            self.fractions[chosen],
-        )
-        matrix = matrix[:-1]
+        matrix = self._matrix(order, chosen)
         same = np.abs(matrix - goal[:, None]).max(axis=0) < _SAME
-        if not known:
-            chosen, matrix = chosen[~same], matrix[:, ~same]
-        energies = self.energies[chosen]
-        height, basis, shares = lowest_mixture(matrix, energies, goal)
-        names = [SYMBOLS[order[i]] if i < len(order) else self.formulas[chosen[i - len(order)]] for i in basis]
+        n_phases = len(chosen) + len(order)
+        used = self.competing[chosen] & (known | ~same)
+        chosen, matrix = chosen[used], matrix[:, used]
+        height, basis, shares = lowest_mixture(matrix, self.energies[chosen], goal)
+        names = [
+            SYMBOLS[order[i]] if i < len(order) else self.formulas[chosen[i - len(order)]] for i in basis
+        ]
         parts = sorted(
             ((share, name) for share, name in zip(shares.tolist(), names, strict=True) if share > _SAME),
             reverse=True,
@@ -169,7 +178,7 @@ class Hull:
         return HullResult(
             e_above_hull=formation_energy_per_atom - height,
             decomposition={name: share for share, name in parts},
-            n_phases=len(chosen) + len(order),
+            n_phases=n_phases,
             composition_known=bool(same.any()) or len(order) == 1,
         )
 
@@ -178,8 +187,10 @@ class Hull:
         target: dict[int, float] = {}
         for element, amount in composition.items():
             target[element.Z] = target.get(element.Z, 0.0) + amount / total
-        unknown = sorted(SYMBOLS[number] if number < len(SYMBOLS) else str(number)
-                         for number in set(target) - self.atomic_numbers)
+        unknown = sorted(
+            SYMBOLS[number] if number < len(SYMBOLS) else str(number)
+            for number in set(target) - self.atomic_numbers
+        )
         if unknown or not target:
             what = f"no phase with {', '.join(unknown)}" if unknown else "nothing to compare with"
             msg = (
@@ -190,9 +201,22 @@ class Hull:
         return target
 
     def _in_system(self, order: Sequence[int]) -> np.ndarray:
-        """Indices of the compounds made of these elements only."""
-        low, high = _element_bits(np.array([order], dtype=np.intp))
-        return np.flatnonzero(((self._low & ~low[0]) | (self._high & ~high[0])) == 0)
+        """Indices of the compounds made of these elements only: a look-up for every subset of them."""
+        system = reduce(or_, (1 << number for number in order))
+        found: list[int] = []
+        subset = system
+        while subset:
+            found += self._systems.get(subset, ())
+            subset = (subset - 1) & system
+        return np.array(found, dtype=np.intp)
+
+    def _matrix(self, order: Sequence[int], chosen: np.ndarray) -> np.ndarray:
+        """Atomic fractions of chosen compounds, (len(order), len(chosen)), rows as in ``order``."""
+        row_of = np.full(len(SYMBOLS), len(order))  # an extra row takes the padding
+        row_of[order] = range(len(order))
+        matrix = np.zeros((len(order) + 1, len(chosen)))
+        matrix[row_of[self.numbers[chosen]].T, np.arange(len(chosen))] = self.fractions[chosen].T
+        return matrix[:-1]
 
 
 def lowest_mixture(
@@ -223,8 +247,8 @@ def lowest_mixture(
         if reduced[entering] >= -_TOLERANCE:
             return float(costs[basis] @ shares), basis, shares
         direction = inverse @ columns[:, entering]
-        with np.errstate(divide="ignore"):
-            ratios = np.where(direction > 1e-10, shares / direction, np.inf)
+        ratios = np.full(k, np.inf)
+        np.divide(shares, direction, out=ratios, where=direction > 1e-10)
         step = ratios.min()
         ties = np.flatnonzero(ratios <= step + 1e-12)
         leaving = int(min(ties, key=lambda i: basis[i]) if bland else ties[np.argmax(direction[ties])])
@@ -236,14 +260,6 @@ def lowest_mixture(
         basis[leaving] = entering
     msg = "hull: the simplex method did not end"
     raise RuntimeError(msg)
-
-
-def _element_bits(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sets of elements as bits: atomic numbers 1..63 and 64..127, from (n, k) padded with 0."""
-    bits = np.uint64(1) << (numbers % 64).astype(np.uint64)
-    low = np.where((numbers > 0) & (numbers < 64), bits, np.uint64(0))
-    high = np.where(numbers >= 64, bits, np.uint64(0))
-    return np.bitwise_or.reduce(low, axis=1), np.bitwise_or.reduce(high, axis=1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -218,8 +218,9 @@ def _forward(model: Any, graph: _Graph) -> tuple[Tensor, Tensor]:
     if has_angles:
         unit = graph.vectors[: graph.n_short] / lengths[: graph.n_short, None]
         unit = torch.cat([unit, -unit])
-        angles = model.angle_embedding(model.angle_basis_expansion(unit[left], unit[right]))
-        angle_weights = short[pair_left] * short[pair_right]
+        pair_of_units = unit.index_select(0, left), unit.index_select(0, right)
+        angles = model.angle_embedding(model.angle_basis_expansion(*pair_of_units))
+        angle_weights = short.index_select(0, pair_left) * short.index_select(0, pair_right)
     last = model.n_conv - 1
     for layer in range(last):
         atoms = _atom_conv(model.atom_conv_layers[layer], atoms, bonds, weights, graph)
@@ -254,7 +255,12 @@ def _atom_conv(layer: Any, atoms: Tensor, bonds: Tensor, weights: Tensor, graph:
     neighbour = atoms @ at_neighbour.T
     bond = bonds @ at_bond.T
     one, two = graph.first, graph.second
-    hidden = torch.cat([centre[one] + bond + neighbour[two], centre[two] + bond + neighbour[one]])
+    hidden = torch.cat(
+        [
+            centre.index_select(0, one) + bond + neighbour.index_select(0, two),
+            centre.index_select(0, two) + bond + neighbour.index_select(0, one),
+        ]
+    )
     message = _gate(layer.twoBody_atom, hidden).view(2, -1, 64) * weights
     summed = torch.zeros_like(atoms).index_add(0, torch.cat([one, two]), message.flatten(0, 1))
     return layer.mlp_out(summed) + atoms
@@ -269,7 +275,9 @@ def _gated_on_angles(
     weight, bias = _first_layers(network)
     at_left, at_right, at_angle, at_atom = weight.split(64, dim=1)
     hidden = torch.addmm(bias, angles, at_angle.T)
-    hidden = hidden + (bonds @ at_left.T)[left] + (bonds @ at_right.T)[right] + (atoms @ at_atom.T)[graph.angle_atom]
+    hidden = hidden + (bonds @ at_left.T).index_select(0, left)
+    hidden = hidden + (bonds @ at_right.T).index_select(0, right)
+    hidden = hidden + (atoms @ at_atom.T).index_select(0, graph.angle_atom)
     return _gate(network, hidden)
 
 

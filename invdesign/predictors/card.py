@@ -1,0 +1,203 @@
+"""Writing a trained predictor: weights, recipe, and the card with what it measured on held-out crystals."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from invdesign.predictors.ensemble import Distribution
+from invdesign.predictors.figures import gap_figures, rank_figures
+from invdesign.predictors.training import PARTS
+
+if TYPE_CHECKING:
+    from invdesign.predictors.ensemble import Ensemble
+    from invdesign.predictors.tables import PredictorConfig
+    from invdesign.predictors.training import Table
+
+HULL_THRESHOLD = 0.1  # eV/atom
+_GAP_ROWS = {
+    "n": "non-metals held out",
+    "mae": "MAE of the gap on non-metals, eV",
+    "rmse": "RMSE of the gap on non-metals, eV",
+    "coverage_90": "90 % interval holds, non-metals",
+    "coverage_90_third_1": "… lowest third of predictions",
+    "coverage_90_third_2": "… middle third",
+    "coverage_90_third_3": "… highest third",
+    "mean_width_90": "mean width of the interval, eV",
+    "n_all": "crystals held out",
+    "auc_zero": "AUC metal / non-metal",
+    "ece_zero": "calibration error of P(metal)",
+    "mae_all": "MAE of the single best figure, all crystals, eV",
+    "mae_best_on_nonzero": "MAE of the single best figure (0 if metal is likelier), non-metals, eV",
+}
+_HULL_ROWS = {
+    "n": "crystals held out",
+    "share_under": "share under 0.1 eV/atom",
+    "spearman": "rank correlation",
+    "auc_under": "AUC of E above hull < 0.1 eV/atom, by the mean",
+    "auc_probability": "AUC of the same, by the probability",
+    "share_under_best_tenth": "share under 0.1 in the best tenth by probability",
+    "ece_under": "calibration error of that probability",
+    "mae": "MAE, eV/atom",
+    "rmse": "RMSE, eV/atom",
+    "coverage_90": "90 % interval holds",
+    "coverage_90_third_1": "… lowest third of predictions",
+    "coverage_90_third_2": "… middle third",
+    "coverage_90_third_3": "… highest third",
+}
+
+
+def write_release(ensemble: Ensemble, config: PredictorConfig, card: str) -> None:
+    """Write weights, configuration, card and recipe to ``config.out``."""
+    import yaml
+
+    ensemble.save(config.out, config.kind)
+    (config.out / "README.md").write_text(card)
+    (config.out / "recipe.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+
+
+def held_out(
+    ensemble: Ensemble, table: Table, head: str, *, composition_only: bool = False
+) -> dict[str, tuple[Distribution, np.ndarray, np.ndarray]]:
+    """Distribution, label and in-domain flag of the test rows that have a label, by source.
+
+    ``composition_only`` hides everything but the composition: what the rest of the features adds.
+    """
+    index = [h.name for h in ensemble.heads].index(head)
+    rows = table.rows("test")
+    rows = rows[~np.isnan(table.labels[rows, index])]
+    features = table.features[rows].copy()
+    if composition_only:
+        features[:, table.composition_width :] = np.nan
+        features[:, table.composition_width] = 0.0
+    standardised = ensemble.standardise(features)
+    found = ensemble.distributions(standardised)[head]
+    inside = ensemble.inside(standardised)
+    result = {}
+    for source in dict.fromkeys(table.source[rows].tolist()):
+        own = table.source[rows] == source
+        part = Distribution(found.mean[own], found.sigma[own], found.p_zero[own])
+        result[source] = (part, table.labels[rows[own], index], inside[own])
+    return result
+
+
+def trivial(table: Table, index: int, n: int, *, zero: bool) -> Distribution:
+    """The same answer for every crystal: the training rows' share at zero, median and spread."""
+    label = table.labels[table.rows("train"), index]
+    label = label[~np.isnan(label)]
+    share = float((label <= 0).mean()) if zero else 0.0
+    label = label[label > 0] if zero else label
+    spread = float(np.quantile(np.abs(label - np.median(label)), 0.9)) / 1.6449
+    return Distribution(np.full(n, np.median(label)), np.full(n, spread), np.full(n, share))
+
+
+def _figures(ensemble: Ensemble, table: Table, head: str) -> dict[str, dict[str, float]]:
+    """Columns of the card's table: model, composition alone and trivial, by source."""
+    index = [h.name for h in ensemble.heads].index(head)
+    zero = ensemble.heads[index].zero
+
+    def measure(found: Distribution, label: np.ndarray) -> dict[str, float]:
+        return gap_figures(found, label) if zero else rank_figures(found, label, HULL_THRESHOLD)
+
+    model = held_out(ensemble, table, head)
+    alone = held_out(ensemble, table, head, composition_only=True)
+    columns = {}
+    for source, (found, label, inside) in model.items():
+        columns[source] = measure(found, label) | {"inside": float(inside.mean())}
+    for source, (found, label, _) in alone.items():
+        columns[f"{source}, composition alone"] = measure(found, label)
+        columns[f"{source}, trivial"] = measure(trivial(table, index, len(label), zero=zero), label)
+    return columns
+
+
+def _table(columns: dict[str, dict[str, float]], names: dict[str, str]) -> str:
+    """Markdown table, one row a figure, one column a data set or baseline."""
+    lines = ["| | " + " | ".join(columns) + " |", "| --- |" + " --- |" * len(columns)]
+    for key, words in names.items():
+        cells = [f"{c[key]:d}" if isinstance(c[key], int) else f"{c[key]:.3f}" for c in columns.values()]
+        lines.append(f"| {words} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _domain(ensemble: Ensemble, table: Table, head: str) -> str:
+    """How the error differs inside and outside the training domain, in words."""
+    found = held_out(ensemble, table, head).values()
+    index = [h.name for h in ensemble.heads].index(head)
+    counted = [(label > 0) if ensemble.heads[index].zero else np.ones(len(label), bool) for _, label, _ in found]
+    error = np.concatenate([np.abs(d.mean - y)[k] for (d, y, _), k in zip(found, counted, strict=True)])
+    inside = np.concatenate([i[k] for (_, _, i), k in zip(found, counted, strict=True)])
+    return (
+        f"{(~inside).sum()} of {len(inside)} held-out crystals are flagged as outside the training domain; "
+        f"mean absolute error {error[inside].mean():.3f} inside, {error[~inside].mean():.3f} outside."
+    )
+
+
+def _split_words(table: Table) -> str:
+    sizes = ", ".join(f"{len(table.rows(part))} {part}" for part in PARTS)
+    return (
+        f"Split by reduced composition (no compound on two sides): {sizes} crystals; "
+        f"{int(table.extra.sum())} further compositions teach the composition part, none of them held out. "
+        "Early stopping on validation; temperature and interval scales from calibration; figures from test."
+    )
+
+
+def band_gap_card(ensemble: Ensemble, table: Table) -> str:
+    """The card of a band-gap model."""
+    return f"""# band-gap: PBE band gap of relaxed crystals
+
+{ensemble.network.shape.members} residual networks on features of the composition, the gene (space group and sites), near-neighbour
+bonds, volume, and CHGNet 0.3.0's crystal embedding. Two answers: the probability of a metal (gap < 1 meV), and a normal
+distribution of the gap if it is none, whose 90 % interval is conformally calibrated within thirds of the prediction.
+
+**Data.** PBE gaps of `mp20` (Materials Project, reported crystals) and `wbm` (hypothetical crystals); the lowest gap of each
+composition of `mp_band_gap` (Materials Project) for the composition part. All CC BY 4.0.
+{_split_words(table)}
+
+## Held-out error
+{_table(_figures(ensemble, table, "band_gap"), _GAP_ROWS)}
+
+"Composition alone" is this model with everything but the composition hidden; "trivial" gives every crystal the same answer.
+{_domain(ensemble, table, "band_gap")}
+
+## What it is for
+Ranking and filtering candidates relaxed with CHGNet or another potential, on the PBE scale. The figures above are on
+DFT-relaxed cells.
+
+## What it is not for
+Experimental gaps (PBE is 30 to 50 % too low); gaps after DFT+U or spin-orbit; crystals flagged out of domain; telling a
+metal from a gap of 0.1 eV. It never guided the generator.
+"""
+
+
+def gene_rank_card(ensemble: Ensemble, table: Table) -> str:
+    """The card of a gene ranker."""
+    return f"""# gene-rank: energy above hull and band gap from the gene alone
+
+{ensemble.network.shape.members} residual networks on features of the composition, the space group and which elements occupy which sites; no
+geometry. It decides which genes are worth a relaxation; relaxed candidates are judged by others.
+
+**Data.** E above hull and PBE gaps of `mp20`, `mpts52` (reported crystals of at most 20 atoms, as the Materials Project reports
+them) and `wbm` (hypothetical, E above hull computed against `mp-hull` on one energy scale; no value above 1 eV/atom counts as
+more than 1); the height above hull of the lowest entry of 85 000 compositions (`mp_hull`) and the lowest gap of
+73 000 (`mp_band_gap`) for the composition part. All CC BY 4.0.
+{_split_words(table)}
+
+## Held-out E above hull
+{_table(_figures(ensemble, table, "e_above_hull"), _HULL_ROWS)}
+
+{_domain(ensemble, table, "e_above_hull")}
+
+## Held-out band gap
+{_table(_figures(ensemble, table, "band_gap"), _GAP_ROWS)}
+
+"Composition alone" is this model with the space group and sites hidden; "trivial" gives every crystal the same answer.
+
+## What it is for
+Ordering thousands of generated genes before relaxing some of them. The `wbm` column is the one that matters: generated
+crystals are hypothetical.
+
+## What it is not for
+A verdict on stability: labels of reported crystals are all near the hull, so the two kinds are told apart partly by how
+familiar they look. Genes of more than 20 atoms. It does not see geometry: two crystals of one gene get one answer.
+"""

@@ -1,0 +1,269 @@
+"""An ensemble of small networks on feature vectors: calibrated, knows its training domain, saves without pickle.
+
+All members live in one module with stacked weights, so that one batched product serves them all.
+Every head predicts a share at exactly zero (``zero`` heads: metals have no gap) and a normal for the rest.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from invdesign.artifacts import find
+from invdesign.candidate import Estimate
+from invdesign.errors import InputError
+from invdesign.predictors.features import VERSION
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FILES = ("config.json", "model.safetensors")
+MIN_SIGMA = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """One predicted property; ``zero``: a share of crystals has exactly zero."""
+
+    name: str
+    zero: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What fixes the network's parameters."""
+
+    n_features: int
+    heads: tuple[Head, ...]
+    members: int = 5
+    width: int = 256
+    depth: int = 3
+    dropout: float = 0.1
+
+
+@dataclass(slots=True)
+class Calibration:
+    """What maps raw outputs to honest distributions, per head name.
+
+    ``temperature`` divides the zero logit. ``scales`` multiply sigma; ``edges`` (two predicted
+    means) say which of the three scales a prediction takes.
+    """
+
+    temperature: dict[str, float] = field(default_factory=dict)
+    edges: dict[str, list[float]] = field(default_factory=dict)
+    scales: dict[str, list[float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """Distance to the nearest training cluster in whitened principal components.
+
+    Shapes: ``axes`` (d, k), ``centres`` (c, k). ``threshold`` is the 99th percentile over training rows.
+    """
+
+    axes: np.ndarray
+    centres: np.ndarray
+    threshold: float
+
+    def distance(self, standardised: np.ndarray) -> np.ndarray:
+        """Distances of standardised feature rows (n, d), as (n,)."""
+        points = torch.from_numpy(standardised @ self.axes)
+        return torch.cdist(points, torch.from_numpy(self.centres)).min(dim=1).values.numpy()
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """Arrays (n,) of one head: the normal part and the share at zero."""
+
+    mean: np.ndarray
+    sigma: np.ndarray
+    p_zero: np.ndarray
+
+
+class StackedLinear(nn.Module):
+    """A linear layer per member: (members, n, in) → (members, n, out)."""
+
+    def __init__(self, members: int, n_in: int, n_out: int) -> None:
+        super().__init__()
+        bound = n_in**-0.5
+        self.weight = nn.Parameter(torch.empty(members, n_in, n_out).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.zeros(members, 1, n_out))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Apply every member's own weights."""
+        return torch.baddbmm(self.bias, x, self.weight)
+
+
+class Network(nn.Module):
+    """Residual multilayer perceptrons, one per member, side by side."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.inward = StackedLinear(shape.members, shape.n_features, shape.width)
+        self.blocks = nn.ModuleList(
+            StackedLinear(shape.members, shape.width, shape.width) for _ in range(shape.depth - 1)
+        )
+        self.norms = nn.ModuleList(nn.LayerNorm(shape.width, elementwise_affine=False) for _ in range(shape.depth - 1))
+        self.outward = StackedLinear(shape.members, shape.width, 3 * len(shape.heads))
+        self.dropout = nn.Dropout(shape.dropout)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Raw outputs (zero logit, mean, log sigma).
+
+        Args:
+            x: standardised features, (members, n, d).
+
+        Returns:
+            (members, n, heads, 3)
+        """
+        h = self.inward(x)  # (m, n, width)
+        for norm, block in zip(self.norms, self.blocks, strict=True):
+            h = h + block(self.dropout(nn.functional.silu(norm(h))))
+        out = self.outward(nn.functional.silu(h))
+        return out.unflatten(-1, (len(self.shape.heads), 3))
+
+
+class Ensemble:
+    """Network, feature and label scales, calibration and domain: everything a prediction needs.
+
+    Shapes: ``centre`` and ``spread`` (d,) of the features; ``label_scale`` (heads, 2): shift and unit.
+    """
+
+    def __init__(
+        self, network: Network, centre: np.ndarray, spread: np.ndarray, label_scale: np.ndarray
+    ) -> None:
+        self.network = network.eval()
+        self.centre = centre.astype(np.float32)
+        self.spread = spread.astype(np.float32)
+        self.label_scale = label_scale.astype(np.float32)
+        self.calibration = Calibration()
+        self.domain: Domain | None = None
+
+    @property
+    def heads(self) -> tuple[Head, ...]:
+        """The heads in the order of the outputs."""
+        return self.network.shape.heads
+
+    def standardise(self, features: np.ndarray) -> np.ndarray:
+        """Features (n, d) on the scale of training; NaN (unknown) becomes the training mean."""
+        scaled = (features.astype(np.float32) - self.centre) / self.spread
+        return np.nan_to_num(np.clip(scaled, -8.0, 8.0), nan=0.0)
+
+    def raw(self, standardised: np.ndarray, batch: int = 4096) -> np.ndarray:
+        """Uncalibrated outputs of every member, (members, n, heads, 3): zero logit, mean, sigma."""
+        parts = []
+        with torch.inference_mode():
+            for rows in torch.split(torch.from_numpy(standardised), batch):
+                x = rows.expand(self.network.shape.members, *rows.shape)
+                parts.append(self.network(x).numpy())
+        out = np.concatenate(parts, axis=1)
+        shift, unit = self.label_scale[:, 0], self.label_scale[:, 1]
+        mean = out[..., 1] * unit + shift
+        sigma = np.exp(np.clip(out[..., 2], -7.0, 3.0)) * unit
+        return np.stack([out[..., 0], mean, sigma], axis=-1)
+
+    def distributions(self, standardised: np.ndarray) -> dict[str, Distribution]:
+        """Calibrated distributions of every head for standardised rows (n, d)."""
+        raw = self.raw(standardised)
+        result = {}
+        for index, head in enumerate(self.heads):
+            logit, mean, sigma = np.moveaxis(raw[:, :, index], -1, 0)  # each (members, n)
+            spread = np.sqrt((sigma**2).mean(0) + mean.var(0))
+            middle = mean.mean(0)
+            if head.name in self.calibration.scales:
+                third = np.digitize(middle, self.calibration.edges[head.name])
+                spread = spread * np.asarray(self.calibration.scales[head.name])[third]
+            temperature = self.calibration.temperature.get(head.name, 1.0)
+            p_zero = 1 / (1 + np.exp(-logit.mean(0) / temperature)) if head.zero else np.zeros(len(middle))
+            result[head.name] = Distribution(middle, np.maximum(spread, MIN_SIGMA), p_zero)
+        return result
+
+    def predict(self, features: np.ndarray) -> list[dict[str, Estimate]]:
+        """Estimates of every reported head, one dictionary per feature row (n, d)."""
+        if len(features) == 0:
+            return []
+        standardised = self.standardise(features)
+        inside = self.inside(standardised)
+        found = self.distributions(standardised)
+        return [
+            {
+                name: Estimate(
+                    float(found[name].mean[row]),
+                    float(found[name].sigma[row]),
+                    float(found[name].p_zero[row]),
+                    bool(inside[row]),
+                )
+                for name in found
+            }
+            for row in range(len(features))
+        ]
+
+    def inside(self, standardised: np.ndarray) -> np.ndarray:
+        """Whether each standardised row lies in the training domain, (n,) bool."""
+        if self.domain is None:
+            return np.ones(len(standardised), dtype=bool)
+        return self.domain.distance(standardised) <= self.domain.threshold
+
+    def save(self, folder: Path, kind: str) -> None:
+        """Write ``model.safetensors`` and ``config.json``; ``kind`` says what the features are."""
+        from safetensors.numpy import save_file
+
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {f"network.{k}": v.numpy() for k, v in self.network.state_dict().items()}
+        tensors |= {"centre": self.centre, "spread": self.spread, "label_scale": self.label_scale}
+        domain: dict[str, float] | None = None
+        if self.domain is not None:
+            tensors |= {"domain.axes": self.domain.axes, "domain.centres": self.domain.centres}
+            domain = {"threshold": self.domain.threshold}
+        save_file({k: np.ascontiguousarray(v) for k, v in tensors.items()}, folder / FILES[1])
+        config = {
+            "kind": kind,
+            "features_version": VERSION,
+            "shape": asdict(self.network.shape),
+            "calibration": asdict(self.calibration),
+            "domain": domain,
+        }
+        (folder / FILES[0]).write_text(json.dumps(config, indent=2) + "\n")
+
+    @classmethod
+    def load(cls, name: str | Path, kind: str) -> Ensemble:
+        """The ensemble of a released model (by name) or of a user's folder.
+
+        Raises:
+            InputError: the folder or a file is missing, is not what ``save`` writes, or is a model of
+                another kind or of features that this version computes otherwise.
+        """
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        folder = find("models", name, needs=FILES)
+        try:
+            config: dict[str, Any] = json.loads((folder / FILES[0]).read_text())
+            if (config["kind"], config["features_version"]) != (kind, VERSION):
+                msg = f"models folder {str(folder)!r} holds a {config['kind']} model of features version "
+                msg += f"{config['features_version']}; a {kind} model of version {VERSION} is needed: retrain."
+                raise InputError(msg)
+            tensors = load_file(folder / FILES[1])
+            heads = tuple(Head(**head) for head in config["shape"]["heads"])
+            network = Network(Shape(**{**config["shape"], "heads": heads}))
+            prefix = "network."
+            weights = {
+                k.removeprefix(prefix): torch.from_numpy(v)
+                for k, v in tensors.items()
+                if k.startswith(prefix)
+            }
+            network.load_state_dict(weights)
+            ensemble = cls(network, tensors["centre"], tensors["spread"], tensors["label_scale"])
+            ensemble.calibration = Calibration(**config["calibration"])
+            if config["domain"] is not None:
+                ensemble.domain = Domain(tensors["domain.axes"], tensors["domain.centres"], **config["domain"])
+        except (SafetensorError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, RuntimeError) as error:
+            msg = f"models folder {str(folder)!r} cannot be read ({error}); restore it or retrain it."
+            raise InputError(msg) from error
+        return ensemble

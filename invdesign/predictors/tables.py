@@ -1,0 +1,110 @@
+"""Rows that the property models learn from: crystals with labels, and compositions that only teach."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path  # noqa: TC003 (pydantic resolves it)
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from invdesign.data.compositions import read_compositions, reduced_amounts
+from invdesign.data.splits import grouped_split
+from invdesign.predictors.features import composition_matrix, counts_of, padded
+from invdesign.predictors.training import PARTS, Settings, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from invdesign.crystal.gene import Gene
+
+
+class PredictorConfig(BaseModel):
+    """What every predictor's recipe says."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: str
+    data: Path
+    out: Path
+    seed: int = 0
+    cache: Path = Path(".cache/invdesign")
+    network: Settings = Settings()
+
+
+@dataclass(frozen=True, slots=True)
+class Crystals:
+    """One structure set: the rows with a gene, their genes and the numeric columns of the file."""
+
+    source: str
+    rows: np.ndarray
+    genes: list[Gene]
+    columns: dict[str, np.ndarray]
+
+    def column(self, name: str) -> np.ndarray:
+        """A column of these rows, all NaN where the file lacks it."""
+        return self.columns.get(name, np.full(len(self.rows), np.nan))
+
+
+def read_crystals(config: PredictorConfig, source: str) -> Crystals:
+    """Genes (tokenised once, cached) and numeric columns of ``structures/<source>.csv.gz``."""
+    from invdesign.data.tokens import tokenise
+
+    path = config.data / "structures" / f"{source}.csv.gz"
+    tokens = tokenise(path, config.cache)
+    columns = read_compositions(path).columns
+    return Crystals(
+        source,
+        tokens.row,
+        [tokens.gene(index) for index in range(len(tokens))],
+        {name: values[tokens.row] for name, values in columns.items()},
+    )
+
+
+def lowest_by_composition(path: Path, column: str) -> dict[str, float]:
+    """The lowest value of a column for each composition (formula as first written)."""
+    table = read_compositions(path)
+    lowest: dict[tuple[tuple[str, int], ...], float] = {}
+    for formula, value in zip(table.formulas, table.columns[column], strict=True):
+        key = tuple(reduced_amounts(formula).items())
+        lowest[key] = min(value, lowest.get(key, np.inf))
+    return {"".join(f"{element}{amount}" for element, amount in key): v for key, v in lowest.items()}
+
+
+def assemble(
+    features: np.ndarray,
+    labels: np.ndarray,
+    formulas: Sequence[str],
+    source: np.ndarray,
+    taught: Sequence[Mapping[str, float]],
+    seed: int,
+) -> Table:
+    """A table of crystals, and of compositions known by a label alone.
+
+    The split goes by composition: what a composition teaches is left out where its crystals are held out.
+
+    Args:
+        features, labels, formulas, source: of the crystals; (n, d), (n, heads), (n,), (n,).
+        taught: for each head, label by formula.
+        seed: of the split.
+    """
+    keys = sorted(set().union(*taught))
+    extra_labels = np.array([[known.get(key, np.nan) for known in taught] for key in keys])
+    all_formulas = [*formulas, *keys]
+    part = np.empty(len(all_formulas), dtype="<U16")
+    for name, rows in zip(PARTS, grouped_split(all_formulas, list(PARTS.values()), seed), strict=True):
+        part[rows] = name
+    extra = np.arange(len(all_formulas)) >= len(formulas)
+    keep = ~extra | (part == "train")
+    amounts = [reduced_amounts(key) for key, kept in zip(keys, keep[extra], strict=True) if kept]
+    composition_rows = composition_matrix(counts_of(amounts))
+    extra_features = padded(composition_rows, features.shape[1])
+    return Table(
+        np.concatenate([features, extra_features]),
+        np.concatenate([labels, extra_labels])[keep].astype(np.float32),
+        part[keep],
+        np.concatenate([source, np.full(extra.sum(), "compositions")])[keep],
+        extra[keep],
+        composition_rows.shape[1],
+    )

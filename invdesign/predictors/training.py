@@ -1,0 +1,257 @@
+"""Training of an ensemble on a table of features and labels: fit, calibrate, know the domain.
+
+Serves every predictor: a label may be missing (NaN), and so may a feature (a row that is
+known by its composition only still teaches the shared layers).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch.nn import functional
+
+from invdesign.predictors.ensemble import Domain, Ensemble, Head, Network, Shape
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Progress = Callable[[float, str], None]
+
+PARTS = {"train": 0.76, "validation": 0.05, "calibration": 0.09, "test": 0.10}
+COVERAGE = 0.90
+Z90 = 1.6448536269514722
+
+
+class Settings(BaseModel):
+    """How an ensemble is trained; the ``network`` section of a recipe.
+
+    ``bag`` is the share of training rows each member sees; an epoch draws ``extra_share`` extra rows for
+    every one of these, and each weighs ``extra_weight``.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    members: int = 5
+    width: int = 256
+    depth: int = 3
+    dropout: float = 0.15
+    epochs: int = 30
+    patience: int = 8
+    batch: int = 512
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.05
+    bag: float = 0.9
+    extra_share: float = 1.0
+    extra_weight: float = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows to learn from.
+
+    Shapes: ``features`` (n, d) float32, ``labels`` (n, heads) float32 (NaN: not known), ``part``
+    (n,) one of ``PARTS``, ``source`` (n,) name of the data set, ``extra`` (n,) bool: rows which only teach
+    (known by composition alone, say), with less weight, and are drawn anew each epoch. The first ``composition_width`` features follow from the composition.
+    """
+
+    features: np.ndarray
+    labels: np.ndarray
+    part: np.ndarray
+    source: np.ndarray
+    extra: np.ndarray
+    composition_width: int
+
+    def rows(self, part: str) -> np.ndarray:
+        """Indices of a part's rows, the extra ones left out."""
+        return np.flatnonzero((self.part == part) & ~self.extra)
+
+
+def fit(
+    table: Table, heads: tuple[Head, ...], settings: Settings, seed: int, progress: Progress
+) -> Ensemble:
+    """Train, calibrate and fence an ensemble.
+
+    Args:
+        table: rows of all parts; ``test`` rows are not touched.
+        heads: what each label column is.
+        settings: sizes and schedule.
+        seed: of weights, bags and batches.
+        progress: told (share done, message) after each epoch.
+    """
+    torch.manual_seed(seed)
+    shape = Shape(
+        table.features.shape[1], heads, settings.members, settings.width, settings.depth, settings.dropout
+    )
+    train = table.rows("train")
+    centre = np.nan_to_num(np.nanmean(table.features[train], axis=0))
+    spread = np.nan_to_num(np.nanstd(table.features[train], axis=0))
+    ensemble = Ensemble(
+        Network(shape), centre, np.where(spread > 1e-6, spread, 1.0), _label_scale(table.labels[train], heads)
+    )
+    x = torch.from_numpy(ensemble.standardise(table.features))
+    y = torch.from_numpy(table.labels.astype(np.float32))
+    _optimise(ensemble, x, y, table, settings, seed, progress)
+    calibrate(ensemble, x.numpy(), table)
+    ensemble.domain = find_domain(x[train].numpy(), seed)
+    return ensemble
+
+
+def _label_scale(labels: np.ndarray, heads: tuple[Head, ...]) -> np.ndarray:
+    """Shift and unit of each head's normal part, (heads, 2)."""
+    scale = []
+    for column, head in zip(labels.T, heads, strict=True):
+        known = column[~np.isnan(column)]
+        known = known[known > 0] if head.zero else known
+        scale.append((float(np.median(known)), float(known.std())))
+    return np.asarray(scale, dtype=np.float32)
+
+
+def _loss(out: torch.Tensor, y: torch.Tensor, weight: torch.Tensor, ensemble: Ensemble) -> torch.Tensor:
+    """Mean loss: cross-entropy of zero, smooth absolute error of the mean, likelihood of sigma.
+
+    The mean is not weighed by its own sigma: a likelihood alone lets hard cases go.
+
+    Args:
+        out: (members, n, heads, 3); y: (members, n, heads), NaN where not known; weight: (members, n).
+    """
+    total = out.new_zeros(())
+    for index, head in enumerate(ensemble.heads):
+        logit, mean, log_sigma = out[:, :, index].unbind(-1)
+        label = y[:, :, index]
+        known = ~torch.isnan(label)
+        if head.zero:
+            zero = (label[known] <= 0).float()
+            entropy = functional.binary_cross_entropy_with_logits(logit[known], zero, reduction="none")
+            total = total + (weight[known] * entropy).sum()
+            known = known & (label > 0)
+        shift, unit = ensemble.label_scale[index]
+        error = mean[known] - (label[known] - float(shift)) / float(unit)
+        log_s = log_sigma[known].clamp(-7.0, 3.0)
+        likelihood = log_s + 0.5 * (error.detach() * torch.exp(-log_s)) ** 2
+        distance = functional.smooth_l1_loss(error, torch.zeros_like(error), beta=0.1, reduction="none")
+        total = total + (weight[known] * (distance + 0.1 * likelihood)).sum()
+    return total / weight.sum()
+
+
+def _epoch_rows(
+    rows: np.ndarray, extra: np.ndarray, settings: Settings, rng: np.random.Generator
+) -> torch.Tensor:
+    """One epoch's row indices of every member, shuffled, (members, n)."""
+    n_extra = min(len(extra), int(settings.extra_share * rows.shape[1]))
+    drawn = [np.concatenate([own, rng.choice(extra, n_extra, replace=False)]) for own in rows]
+    return torch.from_numpy(np.stack([rng.permutation(own) for own in drawn]))
+
+
+def _optimise(
+    ensemble: Ensemble,
+    x: torch.Tensor,
+    y: torch.Tensor,
+    table: Table,
+    settings: Settings,
+    seed: int,
+    progress: Progress,
+) -> None:
+    """AdamW with one warm-up and decay; keeps the weights of the best validation loss."""
+    rng = np.random.default_rng(seed)
+    network = ensemble.network
+    main, extra = table.rows("train"), np.flatnonzero((table.part == "train") & table.extra)
+    weight = torch.from_numpy(np.where(table.extra, settings.extra_weight, 1.0).astype(np.float32))
+    bags = np.stack(
+        [rng.choice(main, int(settings.bag * len(main)), replace=False) for _ in range(settings.members)]
+    )
+    validation = torch.from_numpy(table.rows("validation"))
+    optimiser = torch.optim.AdamW(
+        network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+    )
+    n_batches = len(_epoch_rows(bags, extra, settings, rng)[0].split(settings.batch))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, settings.learning_rate, total_steps=settings.epochs * n_batches, pct_start=0.15
+    )
+    best, best_epoch, kept = float("inf"), 0, network.state_dict()
+    for epoch in range(settings.epochs):
+        network.train()
+        for rows in _epoch_rows(bags, extra, settings, rng).split(settings.batch, dim=1):
+            loss = _loss(network(x[rows]), y[rows], weight[rows], ensemble)
+            optimiser.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+            optimiser.step()
+            schedule.step()
+        network.eval()
+        with torch.inference_mode():
+            out = network(x[validation].expand(settings.members, -1, -1)).mean(0, keepdim=True)
+            figure = float(_loss(out, y[validation][None], weight[validation][None], ensemble))
+        if figure < best:
+            best, best_epoch = figure, epoch
+            kept = {k: v.clone() for k, v in network.state_dict().items()}
+        progress((epoch + 1) / settings.epochs, f"validation loss {figure:.4f} (best {best:.4f})")
+        if epoch - best_epoch >= settings.patience:
+            break
+    network.load_state_dict(kept)
+    network.eval()
+
+
+def calibrate(ensemble: Ensemble, standardised: np.ndarray, table: Table) -> None:
+    """Fit temperature and interval scales of each reported head on the calibration part.
+
+    Split-conformal within thirds of the predicted mean: the scale is the finite-sample 90 %
+    quantile of |error| / (1.645 sigma).
+    """
+    rows = table.rows("calibration")
+    found = ensemble.distributions(standardised[rows])
+    raw_logit = ensemble.raw(standardised[rows])[:, :, :, 0].mean(0)
+    for index, head in enumerate(ensemble.heads):
+        label = table.labels[rows, index]
+        known = ~np.isnan(label)
+        if head.zero:
+            ensemble.calibration.temperature[head.name] = _temperature(
+                raw_logit[known, index], label[known] <= 0
+            )
+            known &= label > 0
+        mean, sigma = found[head.name].mean[known], found[head.name].sigma[known]
+        score = np.abs(label[known] - mean) / (Z90 * sigma)
+        edges = np.quantile(mean, [1 / 3, 2 / 3])
+        third = np.digitize(mean, edges)
+        ensemble.calibration.edges[head.name] = [float(e) for e in edges]
+        ensemble.calibration.scales[head.name] = [_conformal(score[third == t]) for t in range(3)]
+
+
+def _conformal(score: np.ndarray) -> float:
+    """The finite-sample quantile that covers ``COVERAGE`` of exchangeable cases."""
+    level = min(1.0, np.ceil((len(score) + 1) * COVERAGE) / len(score))
+    return float(np.quantile(score, level, method="higher"))
+
+
+def _temperature(logit: np.ndarray, zero: np.ndarray) -> float:
+    """The divisor of the logit with the least cross-entropy."""
+    from scipy.optimize import minimize_scalar
+
+    sign = np.where(zero, 1.0, -1.0)
+    found = minimize_scalar(
+        lambda log_t: np.logaddexp(0.0, -sign * logit * np.exp(-log_t)).mean(), bounds=(-2.0, 3.0)
+    )
+    return float(np.exp(found.x))
+
+
+def find_domain(standardised: np.ndarray, seed: int, n_axes: int = 24, n_centres: int = 384) -> Domain:
+    """Cluster the training rows (n, d) in whitened principal components (k-means)."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.from_numpy(standardised)
+    values, vectors = torch.linalg.eigh(x.T @ x / len(x))
+    n_axes = min(n_axes, x.shape[1])
+    axes = vectors[:, -n_axes:] / values[-n_axes:].clamp(min=1e-6).sqrt()
+    points = x @ axes  # (n, axes)
+    n_centres = min(n_centres, len(x))
+    centres = points[torch.randperm(len(x), generator=generator)[:n_centres]]
+    for _ in range(8):
+        nearest = torch.cdist(points, centres).argmin(1)
+        counts = torch.bincount(nearest, minlength=n_centres).clamp(min=1).unsqueeze(1)
+        sums = torch.zeros_like(centres).index_add_(0, nearest, points)
+        centres = torch.where(torch.bincount(nearest, minlength=n_centres).unsqueeze(1) > 0, sums / counts, centres)
+    domain = Domain(axes.contiguous().numpy(), centres.numpy(), 0.0)
+    threshold = float(np.quantile(domain.distance(standardised), 0.99))
+    return Domain(domain.axes, domain.centres, threshold)

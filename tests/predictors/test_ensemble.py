@@ -1,0 +1,98 @@
+"""The ensemble learns, is calibrated, knows its domain, and survives saving."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from invdesign.errors import InputError
+from invdesign.predictors.ensemble import Ensemble, Head
+from invdesign.predictors.figures import auc, calibration_error, covered, gap_figures
+from invdesign.predictors.training import PARTS, Settings, Table, fit
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HEADS = (Head("gap", zero=True), Head("height"))
+SETTINGS = Settings(members=2, width=32, depth=2, epochs=12, batch=128, learning_rate=1e-2, dropout=0.05)
+
+
+def toy(n: int = 3000, seed: int = 0) -> Table:
+    """Zero where x0 < 0, else 1 + x1 with noise that grows with x2; a second label; some unknown."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, 6)).astype(np.float32)
+    gap = np.where(x[:, 0] < 0, 0.0, np.maximum(2 + 0.5 * x[:, 1] + 0.1 * np.exp(x[:, 2]) * rng.normal(size=n), 0.01))
+    height = x[:, 3] - x[:, 4] + 0.1 * rng.normal(size=n)
+    labels = np.stack([gap, height], axis=1)
+    labels[rng.random(labels.shape) < 0.1] = np.nan
+    x[rng.random(x.shape) < 0.01] = np.nan
+    part = rng.choice(list(PARTS), n, p=list(PARTS.values()))
+    return Table(x, labels, part, np.full(n, "toy"), np.arange(n) % 10 == 0, 3)
+
+
+@pytest.fixture(scope="module")
+def table() -> Table:
+    return toy()
+
+
+@pytest.fixture(scope="module")
+def ensemble(table: Table) -> Ensemble:
+    return fit(table, HEADS, SETTINGS, 0, lambda *_: None)
+
+
+def test_learns_both_heads_and_covers(table: Table, ensemble: Ensemble) -> None:
+    fresh = toy(3000, seed=1)
+    found = ensemble.distributions(ensemble.standardise(fresh.features))
+    known = ~np.isnan(fresh.labels)
+    gap = fresh.labels[known[:, 0], 0]
+    figures = gap_figures(
+        type(found["gap"])(*(getattr(found["gap"], n)[known[:, 0]] for n in ("mean", "sigma", "p_zero"))), gap
+    )
+    assert figures["auc_zero"] > 0.97
+    assert figures["mae"] < 0.3
+    assert 0.8 < figures["coverage_90"] < 0.97
+    rows = np.flatnonzero(known[:, 1])
+    assert 0.8 < covered(found["height"], fresh.labels[:, 1])[rows].mean() < 0.97
+    assert table.rows("train").size > 0
+
+
+def test_far_away_is_out_of_domain(table: Table, ensemble: Ensemble) -> None:
+    rows = table.features[table.rows("train")]
+    inside = [row["gap"].in_domain for row in ensemble.predict(rows)]
+    assert np.mean(inside) == pytest.approx(0.99, abs=0.005)
+    assert not any(row["gap"].in_domain for row in ensemble.predict(np.full((3, 6), 8.0, dtype=np.float32)))
+
+
+def test_round_trip_predicts_the_same(tmp_path: Path, table: Table, ensemble: Ensemble) -> None:
+    ensemble.save(tmp_path / "m", "toy")
+    again = Ensemble.load(tmp_path / "m", "toy")
+    assert again.predict(table.features[:20]) == ensemble.predict(table.features[:20])
+    assert ensemble.predict(table.features[:0]) == []
+
+
+def test_same_seed_same_weights(table: Table, ensemble: Ensemble) -> None:
+    again = fit(table, HEADS, SETTINGS, 0, lambda *_: None)
+    assert again.predict(table.features[:5]) == ensemble.predict(table.features[:5])
+
+
+def test_damaged_or_foreign_folders_are_named(tmp_path: Path, ensemble: Ensemble) -> None:
+    ensemble.save(tmp_path / "m", "toy")
+    with pytest.raises(InputError, match="toy model"):
+        Ensemble.load(tmp_path / "m", "band-gap")
+    weights = tmp_path / "m" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(InputError, match="cannot be read"):
+        Ensemble.load(tmp_path / "m", "toy")
+    weights.unlink()
+    with pytest.raises(InputError, match=r"lacks model\.safetensors"):
+        Ensemble.load(tmp_path / "m", "toy")
+    with pytest.raises(InputError, match="is not there"):
+        Ensemble.load(tmp_path / "none", "toy")
+
+
+def test_figures_of_known_answers() -> None:
+    assert auc(np.array([0.1, 0.4, 0.35, 0.8]), np.array([False, False, True, True])) == pytest.approx(0.75)
+    assert calibration_error(np.array([0.25] * 4), np.array([1, 0, 0, 0])) == pytest.approx(0.0)
+    assert calibration_error(np.array([0.95] * 4), np.array([0, 0, 0, 0])) == pytest.approx(0.95)

@@ -120,7 +120,7 @@ BAD = {
     "POSCAR_prose": ("nothing\nlike\na POSCAR", "not a POSCAR"),
     "POSCAR_empty": ("", "not a POSCAR"),
     "POSCAR_four": (
-        re.sub(r" (Na|Cl)$", "", POSCAR.replace("\nNa Cl\n", "\n"), flags=re.M),
+        re.sub(r" (Na|Cl)$", "", POSCAR.replace("\nNa Cl\n", "\n"), flags=re.MULTILINE),
         "does not name its",
     ),
     "molecule.xyz": ("2\n\nO 0 0 0\nH 0 0 1\n", "no unit cell"),

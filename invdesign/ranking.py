@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from invdesign.crystal.elements import atomic_number, element_table
-from invdesign.targets import Window
+from invdesign.targets import STABILITY, Window
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from invdesign.crystal.gene import Gene
     from invdesign.targets import Target
 
-STABILITY = "e_above_hull"
 SAME_GROUP = 0.6  # how alike two elements of one group of the periodic table count (same element: 1)
 CHEMISTRY, PROTOTYPE, STOICHIOMETRY = 0.6, 0.25, 0.15  # what makes two crystals alike; sums to 1
 DISCOUNT = 0.9  # a candidate just like one already picked keeps this much less of its score

@@ -12,7 +12,14 @@ from invdesign.targets import Window, parse_target
 TARGET = parse_target(["band_gap=1.5±0.25", "e_above_hull<0.1"])
 GENES = [
     Gene.parse(text)
-    for text in ("225 Na@a Cl@b", "221 Na@a Cl@b", "225 K@a Br@b", "216 Zn@a S@c", "216 Ga@a As@c", "225 Ca@a F@c")
+    for text in (
+        "225 Na@a Cl@b",
+        "221 Na@a Cl@b",
+        "225 K@a Br@b",
+        "216 Zn@a S@c",
+        "216 Ga@a As@c",
+        "225 Ca@a F@c",
+    )
 ]
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from math import isinf
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from invdesign.errors import InputError
+from invdesign.configs import build, read_yaml
 from invdesign.targets import Target
 
 _HOW = {"out", "workers"}  # where and with how many hands: never what comes out
@@ -38,6 +37,7 @@ class CampaignConfig(BaseModel):
     )
     include_known: bool = Field(default=False, description="relax and list known materials too, marked")
     generator: str = "gene-diffusion"
+    geometry: str = Field("geometries", description="library that geometries are inherited from")
     known: str = Field("known-materials", description="index that novelty is judged against")
     ranker: str = "gene-rank"
     potential: str = Field("chgnet", description="chgnet, a matgl folder, or a hub name")
@@ -53,49 +53,9 @@ class CampaignConfig(BaseModel):
         Raises:
             InputError: no such file, not YAML, or a field is unknown or wrong.
         """
-        import yaml
-
-        try:
-            fields = yaml.safe_load(Path(path).read_text())
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            msg = f"config {str(path)!r} cannot be read as YAML ({str(error).splitlines()[0]})."
-            raise InputError(msg) from error
-        if not isinstance(fields, dict):
-            msg = f"config {str(path)!r} must be a mapping of fields such as 'target: …'."
-            raise InputError(msg)
-        return cls.build(**{**fields, **changes})
-
-    @classmethod
-    def build(cls, **fields: Any) -> CampaignConfig:  # noqa: ANN401 - field values
-        """Make a config, its mistakes told in one sentence.
-
-        Raises:
-            InputError: a field is unknown or wrong.
-        """
-        try:
-            return cls(**fields)
-        except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"])
-            if isinstance(cause := first.get("ctx", {}).get("error"), InputError):
-                raise cause from error
-            msg = f"campaign field {field!r}: {first['msg'].lower()} (given: {first['input']!r})."
-            raise InputError(msg) from error
+        return build(cls, {**read_yaml(path), **changes}, "campaign")
 
     def identity(self) -> dict[str, Any]:
         """What decides the result, as plain JSON: two runs with the same identity are the same campaign."""
-        fields: dict[str, Any] = _plain(self.model_dump(exclude=_HOW))
-        return fields
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401 - any field
-    """As JSON, always the same: sets sorted, infinities as text."""
-    if isinstance(value, dict):
-        return {str(key): _plain(entry) for key, entry in value.items()}
-    if isinstance(value, set | frozenset):
-        return sorted(_plain(entry) for entry in value)
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    if isinstance(value, float) and isinf(value):
-        return str(value)
-    return str(value) if isinstance(value, Path) else value
+        fields = self.model_dump(mode="json", exclude={*_HOW, "target"})
+        return {"target": str(self.target), **fields}

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from invdesign.report.tally import GENE_GATES, STAGES, STRUCTURE_GATES, Funnel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
     from types import TracebackType
+    from typing import Self
 
     from rich.console import Console
     from rich.table import Table
@@ -65,7 +66,7 @@ class LiveFunnel:
             else None
         )
 
-    def __enter__(self) -> LiveFunnel:
+    def __enter__(self) -> Self:
         """Start to show."""
         if self._live:
             self._live.start()
@@ -86,7 +87,9 @@ class LiveFunnel:
         self._started[stage] = time.monotonic()
         self._entered_before[stage] = self.funnel.stages[stage].entered
 
-    def count(self, candidates: Iterable[Candidate], stages: Iterable[str], clock: Clock | None = None) -> None:
+    def count(
+        self, candidates: Iterable[Candidate], stages: Iterable[str], clock: Clock | None = None
+    ) -> None:
         """Count a unit of work that has been stored."""
         stages = tuple(stages)
         self.funnel.count(candidates, stages)

@@ -117,15 +117,11 @@ def _check(config: CampaignConfig, parts: Parts) -> None:
     if target.formula is not None and not (verdict := charge_balance(Composition(target.formula))).passed:
         msg = f"formula: {target.formula} cannot be balanced ({verdict.reason}); give one that can."
         raise InputError(msg)
-    potential = parts.get("potential")
-    if missing := sorted(target.required - potential.elements):
-        msg = f"elements: {potential.name} does not know {', '.join(missing)}; leave them out or give another potential."
-        raise InputError(msg)
-    hull = parts.get("hull")
-    if missing := sorted(target.required - hull.elements):
-        msg = f"elements: the hull has no phase with {', '.join(missing)}; leave them out or give another hull."
-        raise InputError(msg)
-    for kind in ("calibration", "known", "generator", "ranker", "geometry"):
+    for kind in ("potential", "calibration", "hull"):
+        if missing := sorted(target.required - parts.get(kind).elements):
+            msg = f"elements: the {kind} does not know {', '.join(missing)}; leave them out or give another {kind}."
+            raise InputError(msg)
+    for kind in ("known", "generator", "ranker", "geometry"):
         parts.get(kind)
     for prop in parts.predictors or {}:
         parts.predictor(prop)
@@ -160,7 +156,11 @@ def _gene_phase(config: CampaignConfig, parts: Parts, store: Store, live: LiveFu
         for batch in range(-(-len(stored) // config.gene_batch), batches):
             candidates, clock = gene_batch(config, parts, batch, seen)
             store.put(candidates, clock)
-            seen |= {c.gene.hash: c.id for c in candidates if "unique" in c.verdicts and c.verdicts["unique"].passed}
+            seen |= {
+                c.gene.hash: c.id
+                for c in candidates
+                if "unique" in c.verdicts and c.verdicts["unique"].passed
+            }
             live.count(candidates, ("generator", *GENE_GATES), clock)
         live.line(("generator", *GENE_GATES))
         # from the store, as a resumed run would have them
@@ -195,7 +195,9 @@ def _conclude(config: CampaignConfig, store: Store) -> CampaignResult:
     shortlisted = sorted(
         (c for c in candidates if "rank" in c.provenance), key=lambda candidate: candidate.provenance["rank"]
     )
-    result = CampaignResult(config, shortlisted, funnel, _message(config, funnel, len(shortlisted)), store.elapsed)
+    result = CampaignResult(
+        config, shortlisted, funnel, _message(config, funnel, len(shortlisted)), store.elapsed
+    )
     write_outputs(config.out, shortlisted, funnel, config.target)
     _write_run_json(result)
     return result
@@ -205,7 +207,9 @@ def _message(config: CampaignConfig, funnel: Funnel, found: int) -> str:
     """One sentence on the outcome, with advice where it is thin."""
     asked = config.n_shortlist
     if found >= asked:
-        return f"{found} candidates shortlisted of {funnel.stages['shortlist'].entered} that passed every gate."
+        return (
+            f"{found} candidates shortlisted of {funnel.stages['shortlist'].entered} that passed every gate."
+        )
     tight = max(
         (s for s in funnel if s.name not in {"generator", "quick rank", "shortlist", "unique"}),
         key=lambda stage: stage.rejected / max(1, stage.entered),

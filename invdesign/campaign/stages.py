@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from invdesign.validators.relaxation import Relaxed
 
 _LOADERS = {
-    "generator": "invdesign.generators.gene_diffusion:load_generator",
-    "geometry": "invdesign.generators.geometry:GeometrySource.load",
+    "generator": "invdesign.generators.gene_diffusion:GeneDiffusion.load",
+    "geometry": "invdesign.generators.geometry_source:GeometrySource.load",
     "known": "invdesign.validators.novelty:KnownMaterials.load",
     "ranker": "invdesign.predictors.gene_rank:GeneRanker.load",
     "potential": "invdesign.validators.potential:load_potential",
@@ -55,7 +55,7 @@ class Parts:
     """
 
     generator: Any = "gene-diffusion"
-    geometry: Any = "inherited"
+    geometry: Any = "geometries"
     known: Any = "known-materials"
     ranker: Any = "gene-rank"
     potential: Any = "chgnet"
@@ -66,7 +66,7 @@ class Parts:
     @classmethod
     def named(cls, config: CampaignConfig) -> Parts:
         """The parts that a config names."""
-        names = ("generator", "known", "ranker", "potential", "calibration", "hull", "predictors")
+        names = ("generator", "geometry", "known", "ranker", "potential", "calibration", "hull", "predictors")
         return cls(**{name: getattr(config, name) for name in names})
 
     def get(self, kind: str) -> Any:  # noqa: ANN401 - the caller knows the kind's protocol
@@ -76,10 +76,16 @@ class Parts:
             part = self.get("potential").name
         return _load(kind, part) if isinstance(part, str) else part
 
+    @property
+    def elements(self) -> frozenset[str]:
+        """Elements that potential, calibration and hull know, all three."""
+        return frozenset.intersection(*(self.get(k).elements for k in ("potential", "calibration", "hull")))
+
     def predictor(self, prop: str) -> Predictor:
         """The model of one property."""
         part = (self.predictors or {})[prop]
-        return _load(prop, part) if isinstance(part, str) else part
+        predictor: Predictor = _load(prop, part) if isinstance(part, str) else part
+        return predictor
 
     def signature(self) -> dict[str, str]:
         """What stands in for a name: objects by their own name or type, for the campaign's identity."""
@@ -101,7 +107,7 @@ def _load(kind: str, name: str) -> Any:  # noqa: ANN401 - the caller knows the k
     loader: Any = import_module(module)
     for part in attribute.split("."):
         loader = getattr(loader, part)
-    return loader() if kind == "geometry" else loader(name)
+    return loader(name)
 
 
 def gene_batch(
@@ -129,9 +135,9 @@ def gene_batch(
         candidate.provenance.setdefault("generator", generator.name)
         candidate.provenance["batch"] = batch
     owners = dict(seen)
-    potential, known = parts.get("potential"), parts.get("known")
+    known, elements = parts.get("known"), parts.elements
     judges: dict[str, Callable[[Candidate], Verdict]] = {
-        "target": lambda c: _in_target(c.gene, config.target, potential.elements),
+        "target": lambda c: _in_target(c.gene, config.target, elements),
         "charge balance": lambda c: _charge_balance(c.gene),
         "unique": lambda c: _first_of_its_gene(c, owners),
         "novelty": lambda c: _novelty(c.gene, known, include_known=config.include_known),
@@ -149,10 +155,15 @@ def gene_batch(
 
 def _in_target(gene: Gene, target: Target, elements: frozenset[str]) -> Verdict:
     if strange := sorted(set(gene.elements) - elements):
-        return Verdict("target", passed=False, reason=f"the potential does not know {', '.join(strange)}")
+        return Verdict(
+            "target",
+            passed=False,
+            reason=f"potential, calibration or hull do not know it: {', '.join(strange)}",
+        )
     if not gene.realisable:
         return Verdict("target", passed=False, reason="two atoms on one point")
-    return target.allows(gene)
+    verdict: Verdict = target.allows(gene)
+    return verdict
 
 
 def _charge_balance(gene: Gene) -> Verdict:
@@ -215,15 +226,30 @@ class Chunk:
 
 
 def structure_chunk(chunk: Chunk) -> tuple[list[Candidate], Clock]:
-    """Geometry, relaxation, energy above hull and properties of a chunk of candidates."""
+    """Geometry, relaxation, energy above hull and properties of a chunk of candidates.
+
+    On one thread wherever it runs: sums over threads differ in the last bit, which a relaxation amplifies.
+    """
+    import torch
+
     config, parts, candidates = chunk.config, chunk.parts, chunk.candidates
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return _structure_chunk(config, parts, candidates)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _structure_chunk(
+    config: CampaignConfig, parts: Parts, candidates: list[Candidate]
+) -> tuple[list[Candidate], Clock]:
     clock = Clock()
     with clock.stage("geometry"):
         trials = [_geometries(candidate, config, parts) for candidate in candidates]
-    alive = [candidate for candidate in candidates if candidate.alive]
     with clock.stage("relaxation"):
         _relax(candidates, trials, config, parts)
-    alive = [candidate for candidate in alive if candidate.alive]
+    alive = [candidate for candidate in candidates if candidate.alive]
     with clock.stage("hull"):
         for candidate in alive:
             _place_on_hull(candidate, config, parts)
@@ -233,50 +259,52 @@ def structure_chunk(chunk: Chunk) -> tuple[list[Candidate], Clock]:
     return candidates, clock
 
 
-def _geometries(candidate: Candidate, config: CampaignConfig, parts: Parts) -> list[tuple[Any, Structure, str]]:
-    """Plausible starting structures of a candidate; none rejects it. Without free coordinates one is enough."""
+def _geometries(candidate: Candidate, config: CampaignConfig, parts: Parts) -> list[tuple[Structure, str]]:
+    """Plausible starting structures of a candidate, each with where it came from; none rejects it."""
     from invdesign.crystal.symmetry import realise
     from invdesign.validators.plausibility import geometry_check
 
     gene = candidate.gene
-    n = config.trials if gene.n_free else 1
-    proposals = parts.get("geometry").propose(gene, n, (config.seed, int(candidate.id[1:])))
+    proposals = parts.get("geometry").propose(gene, config.trials, (config.seed, int(candidate.id[1:])))
     trials, verdict = [], Verdict("geometry", passed=False, reason="no geometry was found for this gene")
     for geometry, origin in proposals:
         structure = realise(gene, geometry)
         verdict = geometry_check(structure)
         if verdict.passed:
-            trials.append((geometry, structure, origin))
+            trials.append((structure, origin))
     if trials:
-        verdict = Verdict("geometry", passed=True, reason=f"{len(trials)} of {len(proposals)} geometries plausible")
+        verdict = Verdict(
+            "geometry", passed=True, reason=f"{len(trials)} of {len(proposals)} geometries plausible"
+        )
     candidate.record(verdict)
     return trials
 
 
 def _relax(
-    candidates: Sequence[Candidate], trials: Sequence[list[tuple[Any, Structure, str]]], config: CampaignConfig, parts: Parts
+    candidates: Sequence[Candidate],
+    trials: Sequence[list[tuple[Structure, str]]],
+    config: CampaignConfig,
+    parts: Parts,
 ) -> None:
     """Relax all trials in one call and give each candidate its converged structure of lowest energy."""
     from invdesign.validators.relaxation import relax
 
-    structures = [structure for own in trials for _, structure, _ in own]
+    structures = [structure for own in trials for structure, _ in own]
     if not structures:
         return
-    relaxed = relax(structures, parts.get("potential"), fmax=config.fmax, max_steps=config.max_steps)
-    results = iter(relaxed)
+    relaxed = iter(relax(structures, parts.get("potential"), fmax=config.fmax, max_steps=config.max_steps))
     for candidate, own in zip(candidates, trials, strict=True):
-        outcomes = [(next(results), geometry, origin) for geometry, _, origin in own]
-        if not outcomes:
-            continue
-        candidate.record(_best_outcome(candidate, outcomes))
+        if own:
+            candidate.record(_best_outcome(candidate, [(next(relaxed), origin) for _, origin in own]))
 
 
-def _best_outcome(candidate: Candidate, outcomes: list[tuple[Relaxed, Any, str]]) -> Verdict:
+def _best_outcome(candidate: Candidate, outcomes: list[tuple[Relaxed, str]]) -> Verdict:
+    """Give the candidate the outcome of lowest energy that converged to a plausible crystal."""
     from invdesign.crystal.symmetry import SymmetryError, gene_of
     from invdesign.validators.plausibility import geometry_check
 
-    reason, steps = "", sum(result.n_steps for result, _, _ in outcomes)
-    for result, geometry, origin in sorted(outcomes, key=lambda o: o[0].energy if o[0].converged else inf):
+    reason, steps = "", sum(result.n_steps for result, _ in outcomes)
+    for result, origin in sorted(outcomes, key=lambda o: o[0].energy if o[0].converged else inf):
         if not result.converged:
             reason = reason or result.reason
             continue
@@ -285,7 +313,7 @@ def _best_outcome(candidate: Candidate, outcomes: list[tuple[Relaxed, Any, str]]
             reason = f"relaxed into an implausible structure: {check.reason}"
             continue
         try:
-            gene, relaxed_geometry = gene_of(result.structure)
+            gene, geometry = gene_of(result.structure)
         except SymmetryError as error:
             reason = f"no symmetry found after relaxing: {error}"
             continue
@@ -298,7 +326,7 @@ def _best_outcome(candidate: Candidate, outcomes: list[tuple[Relaxed, Any, str]]
             "total_steps": int(steps),
             "trials": len(outcomes),
         }
-        candidate.gene, candidate.geometry, candidate.structure = gene, relaxed_geometry, result.structure
+        candidate.gene, candidate.geometry, candidate.structure = gene, geometry, result.structure
         return Verdict(
             "relaxation",
             passed=True,
@@ -311,8 +339,14 @@ def _best_outcome(candidate: Candidate, outcomes: list[tuple[Relaxed, Any, str]]
 
 def _place_on_hull(candidate: Candidate, config: CampaignConfig, parts: Parts) -> None:
     calibration, hull = parts.get("calibration"), parts.get("hull")
-    composition = candidate.structure.composition  # type: ignore[union-attr] - relaxed, so it has one
-    energy = float(calibration.formation_energy(composition, candidate.provenance["energy"]))
+    composition = candidate.structure.composition  # type: ignore[union-attr]
+    energy = float(
+        calibration.formation_energy(
+            composition,
+            candidate.provenance["energy"],
+            hypothetical=candidate.verdicts["novelty"].figure != 0,
+        )
+    )
     sigma = float(calibration.sigma(composition))
     place = hull.e_above_hull(composition, energy)
     height, limit = float(place.e_above_hull), config.target.e_above_hull_max
@@ -347,7 +381,9 @@ def _predict(candidates: Sequence[Candidate], config: CampaignConfig, parts: Par
         candidate.record(Verdict("properties", passed, reason, probability, config.min_probability))
 
 
-def last_pick(config: CampaignConfig, parts: Parts, candidates: Sequence[Candidate]) -> tuple[list[Candidate], Clock]:
+def last_pick(
+    config: CampaignConfig, parts: Parts, candidates: Sequence[Candidate]
+) -> tuple[list[Candidate], Clock]:
     """Tell relaxed survivors apart, rank them, pick the shortlist (``provenance["rank"]``, from 1).
 
     Args:

@@ -14,7 +14,7 @@ from invdesign.candidate import Candidate, Estimate, Verdict
 from invdesign.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from ase import Atoms
@@ -76,7 +76,9 @@ class Store:
         """Number of candidates."""
         return len(self._rows)
 
-    def put(self, candidates: Sequence[Candidate], clock: Clock | None = None, *, complete: bool = False) -> None:
+    def put(
+        self, candidates: Sequence[Candidate], clock: Clock | None = None, *, complete: bool = False
+    ) -> None:
         """Write one unit of work in one transaction: new candidates, or new knowledge of stored ones.
 
         Args:
@@ -194,9 +196,12 @@ def _pack(candidate: Candidate) -> dict[str, Any]:
     geometry = candidate.geometry
     return {
         "gene": str(candidate.gene),
-        "geometry": geometry and {"lattice": list(geometry.lattice), "free": [list(f) for f in geometry.free]},
+        "geometry": geometry
+        and {"lattice": list(geometry.lattice), "free": [list(f) for f in geometry.free]},
         "provenance": candidate.provenance,
-        "verdicts": [[v.gate, v.passed, v.reason, v.figure, v.threshold] for v in candidate.verdicts.values()],
+        "verdicts": [
+            [v.gate, v.passed, v.reason, v.figure, v.threshold] for v in candidate.verdicts.values()
+        ],
         "properties": {
             name: [e.mean, e.sigma, e.p_zero, e.in_domain] for name, e in candidate.properties.items()
         },

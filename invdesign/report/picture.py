@@ -31,7 +31,9 @@ def draw_funnel(funnel: Funnel, path: Path, *, title: str) -> None:
         1, 3, sharey=True, width_ratios=(5.0, 2.4, 5.2), gridspec_kw={"wspace": 0.04}
     )
     figure.subplots_adjust(left=0.105, right=0.99, top=1 - 1.05 / figure.get_figheight(), bottom=0.03)
-    figure.text(0.012, 1 - 0.32 / figure.get_figheight(), title, fontsize=13, weight="bold", color=INK, va="center")
+    figure.text(
+        0.012, 1 - 0.32 / figure.get_figheight(), title, fontsize=13, weight="bold", color=INK, va="center"
+    )
     _draw_counts(counts, stages)
     _draw_cost(cost, stages)
     _draw_reasons(reasons, stages)
@@ -55,7 +57,15 @@ def _draw_counts(axes: Axes, stages: list[Stage]) -> None:
     axes.barh(y, [max(s.passed - 0.7, 0) for s in stages], BAR, left=0.7, color=PASSED)
     for i, stage in enumerate(stages):
         share = f"  {stage.passed / stage.entered:.0%}" if stage.rejected else ""
-        axes.text(stage.entered * 1.12 + 0.7, i, f"{stage.passed:,}", va="center", color=INK, fontsize=10.5, weight="bold")
+        axes.text(
+            stage.entered * 1.12 + 0.7,
+            i,
+            f"{stage.passed:,}",
+            va="center",
+            color=INK,
+            fontsize=10.5,
+            weight="bold",
+        )
         offset = 11 + 6.8 * len(f"{stage.passed:,}")
         axes.annotate(
             share.strip(),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from invdesign.crystal.files import write_cif
 from invdesign.report import CIF_FOLDER, replaced
+from invdesign.targets import PROPERTIES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,19 +16,14 @@ if TYPE_CHECKING:
     from invdesign.candidate import Candidate
 
 NOVELTY = {0: "known", 1: "composition known", 2: "new"}
-UNITS = {
-    "e_above_hull": "eV/atom",
-    "formation_energy_per_atom": "eV/atom",
-    "band_gap": "eV",
-    "bulk_modulus_gpa": "GPa",
-    "shear_modulus_gpa": "GPa",
-}
 Row = dict[str, str | int | float]
 
 
 def cif_name(candidate: Candidate) -> str:
     """File name of a shortlisted candidate's symmetrised CIF."""
-    return f"{candidate.provenance['rank']:02d}_{candidate.gene.formula.replace('(', '').replace(')', '')}.cif"
+    return (
+        f"{candidate.provenance['rank']:02d}_{candidate.gene.formula.replace('(', '').replace(')', '')}.cif"
+    )
 
 
 def write_cifs(shortlist: Sequence[Candidate], folder: Path) -> None:
@@ -49,7 +45,11 @@ def write_cifs(shortlist: Sequence[Candidate], folder: Path) -> None:
 def write_table(shortlist: Sequence[Candidate], path: Path) -> None:
     """Write the shortlist, best first; an empty one has its header alone."""
     rows = [row_of(candidate) for candidate in shortlist]
-    columns = list(dict.fromkeys(column for row in rows for column in row)) or ["rank", "candidate", "formula"]
+    columns = list(dict.fromkeys(column for row in rows for column in row)) or [
+        "rank",
+        "candidate",
+        "formula",
+    ]
     with replaced(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, restval="")
         writer.writeheader()
@@ -78,7 +78,9 @@ def row_of(candidate: Candidate) -> Row:
         "novelty": NOVELTY[int(novelty.figure or 0)],
         "novelty_detail": novelty.reason,
         "charge_states": candidate.verdicts["charge balance"].reason,
-        "decomposes_to": " + ".join(f"{share:.2f} {phase}" for phase, share in provenance["hull"]["decomposition"].items()),
+        "decomposes_to": " + ".join(
+            f"{share:.2f} {phase}" for phase, share in provenance["hull"]["decomposition"].items()
+        ),
         "n_phases": provenance["hull"]["n_phases"],
         "energy_ev": round(provenance["energy"], 5),
         "n_steps": provenance["n_steps"],
@@ -98,10 +100,16 @@ def reason_of(candidate: Candidate) -> str:
     parts = [f"{candidate.provenance['p_hit']:.0%} likely a hit"]
     for name, estimate in candidate.properties.items():
         if name != "formation_energy_per_atom":
-            unit = UNITS.get(name, "")
-            parts.append(f"{name} {estimate.value:.2f} {unit} ({estimate.low:.2f} to {estimate.high:.2f})".replace(" (", " (", 1))
+            prop = PROPERTIES[name]
+            parts.append(
+                f"{prop.words} {estimate.value:.2f} ({estimate.low:.2f} to {estimate.high:.2f}) {prop.unit}"
+            )
     novelty = NOVELTY[int(candidate.verdicts["novelty"].figure or 0)]
-    parts.append({"new": "a new composition", "composition known": "a new structure of a known composition"}.get(novelty, "known"))
+    parts.append(
+        {"new": "a new composition", "composition known": "a new structure of a known composition"}.get(
+            novelty, "known"
+        )
+    )
     if not all(estimate.in_domain for estimate in candidate.properties.values()):
         parts.append("outside a model's training domain")
     return "; ".join(parts) + "."

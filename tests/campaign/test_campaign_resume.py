@@ -21,16 +21,16 @@ SCRIPT = Path(campaign_fakes.__file__)
 def told(out: Path) -> list[tuple]:
     """All that a campaign knows of its candidates."""
     return [
-        (c.id, str(c.gene), c.provenance, c.verdicts, c.properties, c.structure and c.structure.frac_coords.tolist())
+        (
+            c.id,
+            str(c.gene),
+            c.provenance,
+            c.verdicts,
+            c.properties,
+            c.structure and c.structure.frac_coords.tolist(),
+        )
         for c in Store(out / "candidates.db").read()
     ]
-
-
-@pytest.fixture(scope="module")
-def unbroken(tmp_path_factory):
-    out = tmp_path_factory.mktemp("unbroken")
-    result = design(campaign_fakes.fake_config(out), parts=campaign_fakes.fake_parts(), progress=False)
-    return out, result
 
 
 def test_the_unbroken_run_finds_something(unbroken):
@@ -45,12 +45,16 @@ def test_the_unbroken_run_finds_something(unbroken):
 @pytest.mark.parametrize("workers", [1, 2])
 def test_killed_again_and_again(unbroken, tmp_path, workers):
     out = tmp_path / "killed"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "OMP_NUM_THREADS": "1"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
+        "OMP_NUM_THREADS": "1",
+    }
     command = [sys.executable, str(SCRIPT), str(out), str(workers)]
     kills, sizes = 0, []
     while True:
         process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
-        killed = kills < 2 + 2 * (workers == 1) and wait_for_progress(out / "candidates.db", process, sizes)
+        killed = kills < 4 - workers and wait_for_progress(out / "candidates.db", process, sizes)
         if not killed:
             printed, _ = process.communicate(timeout=120)
             assert process.returncode == 0

@@ -1,0 +1,310 @@
+"""``invdesign evaluate``: how good is a set of crystals, whoever made them; the same protocol for all.
+
+The denominator is every structure sampled: unreadable ones, failures and duplicates count against.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from invdesign.campaign.chunks import ChunkStore
+from invdesign.campaign.evaluation import Evaluation
+from invdesign.campaign.executor import cores, run_tasks
+from invdesign.campaign.funnel import Clock
+from invdesign.campaign.samples import Outcome, Sample, fingerprint, pack, read_samples, unpack
+from invdesign.campaign.stages import Parts
+from invdesign.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from pymatgen.core import Structure
+
+    from invdesign.targets import Target
+    from invdesign.validators.relaxation import Relaxed
+
+CHUNK = 16  # structures relaxed together: the unit of work that a resumed run keeps
+
+
+@dataclass(frozen=True)
+class Task:
+    """A chunk of samples and what to judge them with: travels to a worker."""
+
+    number: int
+    samples: list[Sample]
+    parts: Parts
+    target: Target | None
+    fmax: float
+    max_steps: int
+
+
+def evaluate(  # noqa: PLR0913 - a protocol has many settings
+    source: Path | str | Sequence[Path | str | Structure],
+    *,
+    target: Target | None = None,
+    potential: Any = "chgnet",  # noqa: ANN401 - a name or a Potential
+    hull: Any = "mp-hull",  # noqa: ANN401 - a name or a Hull
+    reference: Any = "known-materials",  # noqa: ANN401 - a name or a KnownMaterials
+    calibration: Any = None,  # noqa: ANN401 - a name or a Calibration
+    predictors: Mapping[str, Any] | None = None,
+    relax: bool = True,
+    fmax: float = 0.1,
+    max_steps: int = 250,
+    limit: int | None = None,
+    seed: int = 0,
+    workers: int | None = None,
+    out: Path | None = None,
+    progress: bool = True,
+) -> Evaluation:
+    """Judge structures by validity, uniqueness, novelty, stability and, with a target, its windows.
+
+    Args:
+        source: files, folders, tables (see :func:`invdesign.crystal.files.read_structures`), or structures.
+        target: what they were made for; adds in-window rates and hits.
+        potential: relaxes and gives energies.
+        hull: energies above it, through the potential's calibration.
+        reference: known materials that novelty is judged against.
+        calibration: default: the potential's own.
+        predictors: model by property, for the target's windows; default ``{"band_gap": "band-gap"}``.
+        relax: False takes the energies of the structures as they are.
+        fmax: largest force at convergence, eV/Å.
+        max_steps: of one relaxation.
+        limit: evaluate this many only, drawn at random with ``seed``.
+        seed: of that draw.
+        workers: processes; default one per core; 1 stays in this one.
+        out: folder for ``evaluation.json``, ``structures.csv`` and the chunks done so far: the same call
+            goes on where it was killed.
+        progress: show a bar on stderr.
+
+    Raises:
+        InputError: nothing readable, a part is missing or does not fit, or ``out`` holds another evaluation.
+    """
+    if limit is not None and limit < 1:
+        msg = f"limit: {limit} structures make no sample; give 1 or more."
+        raise InputError(msg)
+    clock = Clock()
+    with clock.stage("reading"):
+        samples = _drawn(read_samples(source), limit, seed)
+    parts = Parts(
+        known=reference,
+        potential=potential,
+        calibration=calibration,
+        hull=hull,
+        predictors=_models(target, predictors),
+    )
+    tasks = [
+        Task(number, samples[start : start + CHUNK], parts, target, fmax, max_steps if relax else 0)
+        for number, start in enumerate(range(0, len(samples), CHUNK))
+    ]
+    protocol = _protocol(parts, samples, relax=relax, fmax=fmax, max_steps=max_steps, target=target)
+    store = ChunkStore(out, protocol) if out else None
+    done = dict(store.done) if store else {}
+    todo = [task for task in tasks if task.number not in done]
+    hands = min(workers or cores(), max(1, len(todo)))
+    with _bar(len(samples), len(samples) - sum(len(task.samples) for task in todo), show=progress) as bar:
+        for number, outcomes, seconds in run_tasks(_judge, todo, workers=hands):
+            done[number] = (outcomes, seconds)
+            if store:
+                store.append(number, outcomes, seconds)
+            bar(len(outcomes))
+    outcomes = [outcome for task in tasks for outcome in done[task.number][0]]
+    with clock.stage("identity"):
+        _group(samples, outcomes)
+    cost = _added(clock.seconds, *(seconds for _, seconds in done.values()))
+    evaluation = Evaluation(
+        outcomes, {**protocol, "seed": seed if limit else None}, cost, _hardware(hands), target
+    )
+    if out:
+        evaluation.write(out)
+    return evaluation
+
+
+def _models(target: Target | None, given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Predictors of the target's windows."""
+    models = {"band_gap": "band-gap"} | dict(given or {})
+    wanted = set(target.windows if target else ()) - {"formation_energy_per_atom"}
+    if missing := sorted(wanted - models.keys()):
+        msg = f"target: nothing predicts {', '.join(missing)}; ask for {', '.join(sorted(models))}."
+        raise InputError(msg)
+    return {name: models[name] for name in sorted(wanted)}
+
+
+def _drawn(samples: list[Sample], limit: int | None, seed: int) -> list[Sample]:
+    import numpy as np
+
+    if limit is None or limit >= len(samples):
+        return samples
+    chosen = np.random.default_rng(seed).choice(len(samples), size=limit, replace=False)
+    return [samples[i] for i in sorted(chosen)]
+
+
+def _protocol(
+    parts: Parts, samples: Sequence[Sample], *, target: Target | None, **settings: Any
+) -> dict[str, Any]:  # noqa: ANN401
+    """What decides the figures, as plain JSON; every part is loaded here once, before any work."""
+    known, potential, calibration = (parts.get(kind) for kind in ("known", "potential", "calibration"))
+    hull = parts.get("hull")
+    for name in parts.predictors or {}:
+        parts.predictor(name)
+
+    def told(part: Any, default: Any) -> str:  # noqa: ANN401
+        return part if isinstance(part, str) else str(getattr(default, "name", type(default).__name__))
+
+    return {
+        "potential": potential.name,
+        "calibration": told(parts.calibration or potential.name, calibration),
+        "hull": told(parts.hull, hull),
+        "hull_phases": len(hull),
+        "reference": told(parts.known, known),
+        "reference_compositions": len(known.compositions),
+        "reference_crystals": len(known.genes),
+        "predictors": {name: told(part, part) for name, part in (parts.predictors or {}).items()},
+        "target": None if target is None else str(target),
+        **settings,
+        "chunk": CHUNK,
+        "structures": fingerprint(samples),
+    }
+
+
+def _judge(task: Task) -> tuple[int, list[Outcome], dict[str, tuple[float, float]]]:
+    """Everything about a chunk that does not need the others."""
+    clock = Clock()
+    outcomes = [Outcome(sample.label, fault=sample.fault) for sample in task.samples]
+    readable = [
+        (o, s.structure) for o, s in zip(outcomes, task.samples, strict=True) if s.structure is not None
+    ]
+    with clock.stage("validity"):
+        for outcome, structure in readable:
+            _check_validity(outcome, structure)
+    with clock.stage("relaxation"):
+        relaxed = _relax([structure for _, structure in readable], task)
+    with clock.stage("hull"):
+        for (outcome, structure), result in zip(readable, relaxed, strict=True):
+            _place(outcome, structure, result, task)
+    with clock.stage("novelty"):
+        for outcome, structure in readable:
+            _check_novelty(outcome, structure, task)
+    with clock.stage("properties"):
+        _predict([outcome for outcome in outcomes if outcome.e_above_hull is not None], task)
+    return task.number, outcomes, clock.seconds
+
+
+def _check_validity(outcome: Outcome, structure: Structure) -> None:
+    from invdesign.validators.charge import charge_balance
+    from invdesign.validators.plausibility import geometry_check
+
+    outcome.formula = structure.composition.reduced_formula
+    outcome.n_atoms = len(structure)
+    charge, geometry = charge_balance(structure.composition), geometry_check(structure)
+    outcome.charge_balanced, outcome.charge_reason = charge.passed, charge.reason
+    outcome.plausible, outcome.geometry_reason = geometry.passed, geometry.reason
+    outcome.crystal = pack(structure)
+
+
+def _relax(structures: list[Structure], task: Task) -> list[Relaxed]:
+    from invdesign.validators.relaxation import relax
+
+    return relax(structures, task.parts.get("potential"), fmax=task.fmax, max_steps=task.max_steps)
+
+
+def _place(outcome: Outcome, structure: Structure, result: Relaxed, task: Task) -> None:
+    """Record how the relaxation ended and, where it gave a result, the energy above the hull."""
+    from math import isfinite
+
+    from invdesign.crystal.identity import rmsd
+
+    outcome.n_steps, outcome.relaxation = int(result.n_steps), result.reason
+    outcome.converged = bool(result.converged)
+    usable = isfinite(result.energy) if task.max_steps == 0 else result.converged
+    if not usable:
+        return
+    outcome.crystal = pack(result.structure)
+    if task.max_steps:
+        outcome.rmsd = rmsd(structure, result.structure)
+    composition = structure.composition
+    calibration, hull = task.parts.get("calibration"), task.parts.get("hull")
+    try:
+        energy = float(calibration.formation_energy(composition, result.energy))
+        place = hull.e_above_hull(composition, energy)
+        outcome.sigma = float(calibration.sigma(composition))
+    except InputError as error:  # an element that the calibration or the hull does not know
+        outcome.relaxation += f"; no energy above hull: {error}"
+        return
+    outcome.formation_energy_per_atom, outcome.e_above_hull = energy, float(place.e_above_hull)
+    outcome.n_phases = int(place.n_phases)
+
+
+def _check_novelty(outcome: Outcome, structure: Structure, task: Task) -> None:
+    """Known or not; what has no gene counts as known, so that it cannot pass for novel."""
+    from invdesign.crystal.symmetry import SymmetryError, gene_of
+
+    known = task.parts.get("known")
+    outcome.composition_known = bool(known.known_composition(structure.composition))
+    assert outcome.crystal is not None  # set for every readable sample
+    try:
+        outcome.sampled_gene = str(gene_of(structure)[0])
+        gene = gene_of(unpack(outcome.crystal))[0]
+    except SymmetryError:
+        outcome.gene_known = outcome.framework_known = True
+        return
+    outcome.gene = str(gene)
+    outcome.gene_known = bool(known.known_gene(gene.hash))
+    outcome.framework_known = known.framework_known(gene)
+    if task.target is not None:
+        outcome.allowed = task.target.allows(gene).passed
+
+
+def _predict(outcomes: list[Outcome], task: Task) -> None:
+    structures = [unpack(outcome.crystal) for outcome in outcomes if outcome.crystal is not None]
+    for name in (task.parts.predictors or {}) if structures else ():
+        estimates = task.parts.predictor(name).predict(structures)
+        for outcome, e in zip(outcomes, estimates, strict=True):
+            outcome.properties[name] = (float(e.mean), float(e.sigma), float(e.p_zero), bool(e.in_domain))
+
+
+def _group(samples: Sequence[Sample], outcomes: Sequence[Outcome]) -> None:
+    """Number the distinct crystals, as sampled and in the end."""
+    from invdesign.crystal.identity import unique_groups
+
+    readable = [(o, s.structure) for o, s in zip(outcomes, samples, strict=True) if s.structure is not None]
+    first = unique_groups([structure for _, structure in readable])
+    last = unique_groups([unpack(outcome.crystal) for outcome, _ in readable if outcome.crystal is not None])
+    for (outcome, _), group, final in zip(readable, first, last, strict=True):
+        outcome.group, outcome.final_group = group, final
+
+
+def _added(*costs: Mapping[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+    total: dict[str, tuple[float, float]] = {}
+    for cost in costs:
+        for stage, (wall, core) in cost.items():
+            before = total.get(stage, (0.0, 0.0))
+            total[stage] = (before[0] + wall, before[1] + core)
+    return total
+
+
+@contextmanager
+def _bar(total: int, before: int, *, show: bool) -> Iterator[Callable[[int], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("evaluating"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+
+    with Progress(*columns, console=Console(stderr=True), disable=not show) as progress:
+        task = progress.add_task("evaluating", total=total, completed=before)
+        yield lambda n: progress.advance(task, n)
+
+
+def _hardware(workers: int) -> dict[str, Any]:
+    import platform
+
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        names = (
+            line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line
+        )
+        model = next(names, model)
+    return {"cpu": model, "cores": cores(), "workers": workers, "python": platform.python_version()}

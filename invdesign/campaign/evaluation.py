@@ -1,0 +1,255 @@
+"""The result of ``invdesign evaluate``: counts over the structures sampled, with intervals."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass, field
+from math import sqrt
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from invdesign.report import replaced
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from rich.table import Table
+
+    from invdesign.campaign.samples import Outcome
+    from invdesign.targets import Target
+
+LIMITS = (0.0, 0.05, 0.1)  # eV/atom above the hull
+METASTABLE = 0.1
+Z95 = 1.959964
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """A share of the structures sampled, with its 95 % Wilson interval."""
+
+    count: int
+    of: int
+
+    @property
+    def value(self) -> float:
+        """The share."""
+        return self.count / self.of
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Wilson's 95 % interval: right also near 0 and 1, and for few samples."""
+        n, p = self.of, self.value
+        centre = p + Z95**2 / (2 * n)
+        half = Z95 * sqrt(p * (1 - p) / n + Z95**2 / (4 * n * n))
+        scale = 1 + Z95**2 / n
+        return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
+
+    def as_json(self) -> dict[str, Any]:
+        """Count, denominator, share and interval."""
+        low, high = self.interval
+        return {
+            "count": self.count,
+            "of": self.of,
+            "rate": round(self.value, 5),
+            "interval_95": [round(low, 5), round(high, 5)],
+        }
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Figures of a set of structures.
+
+    Attributes:
+        outcomes: one per structure sampled, in order.
+        protocol: what was measured with what: potential, hull, calibration, reference and its size,
+            relaxation settings, target, sample and seed.
+        cost: wall and core seconds by stage.
+        hardware: machine that it ran on.
+        target: if one was given.
+    """
+
+    outcomes: Sequence[Outcome]
+    protocol: dict[str, Any]
+    cost: dict[str, tuple[float, float]]
+    hardware: dict[str, Any]
+    target: Target | None = None
+    rates: dict[str, Rate] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Count."""
+        object.__setattr__(self, "rates", self._rates())
+
+    def _rates(self) -> dict[str, Rate]:
+        total = len(self.outcomes)
+
+        def share(test: Callable[[Outcome], bool]) -> Rate:
+            return Rate(sum(not o.fault and test(o) for o in self.outcomes), total)
+
+        def distinct(test: Callable[[Outcome], bool]) -> Rate:
+            """Crystals, each counted once however often it was sampled."""
+            return Rate(len({o.final_group for o in self.outcomes if not o.fault and test(o)}), total)
+
+        rates = {
+            "readable": share(lambda _: True),
+            "charge balanced": share(lambda o: o.charge_balanced),
+            "plausible geometry": share(lambda o: o.plausible),
+            "valid": share(lambda o: o.valid),
+            "unique": Rate(len({o.group for o in self.outcomes if not o.fault}), total),
+            "novel composition": share(lambda o: not o.composition_known),
+            "novel gene": share(lambda o: not o.gene_known),
+            "novel framework": share(lambda o: not o.framework_known),
+            "converged": share(lambda o: o.converged),
+        }
+        for limit in LIMITS:
+            rates[f"stable at {limit:g}"] = share(lambda o, limit=limit: o.stable(limit))
+        for novelty in ("composition", "gene", "framework"):
+            for limit in LIMITS:
+                rates[f"S.U.N. at {limit:g} (novel {novelty})"] = distinct(
+                    lambda o, limit=limit, novelty=novelty: (
+                        o.stable(limit) and not getattr(o, f"{novelty}_known")
+                    )
+                )
+        rates["metastable S.U.N. and valid"] = distinct(
+            lambda o: o.valid and o.stable(METASTABLE) and not o.composition_known
+        )
+        return rates | self._target_rates(share, distinct)
+
+    def _target_rates(self, share: Callable[..., Rate], distinct: Callable[..., Rate]) -> dict[str, Rate]:
+        target = self.target
+        if target is None:
+            return {}
+
+        def inside(outcome: Outcome, name: str) -> bool:
+            value = _value(outcome, name)
+            return value is not None and value in target.windows[name]
+
+        def on_target(outcome: Outcome) -> bool:
+            return outcome.allowed and all(inside(outcome, name) for name in target.windows)
+
+        rates = {
+            f"{name} in {target.windows[name]}": share(lambda o, name=name: inside(o, name))
+            for name in target.windows
+        }
+        rates["as asked (elements, formula, size)"] = share(lambda o: o.allowed)
+        rates["on target"] = share(on_target)
+        rates["hit"] = distinct(
+            lambda o: (
+                on_target(o) and o.valid and o.stable(target.e_above_hull_max) and not o.composition_known
+            )
+        )
+        return rates
+
+    @property
+    def medians(self) -> dict[str, float | None]:
+        """Medians over converged structures; ``rmsd`` over those that are still the crystal sampled."""
+        done = [o for o in self.outcomes if o.converged]
+
+        def middle(values: list[Any]) -> float | None:
+            return round(median(values), 4) if values else None
+
+        return {
+            "e_above_hull": middle([o.e_above_hull for o in done if o.e_above_hull is not None]),
+            "rmsd": middle([o.rmsd for o in done if o.rmsd is not None]),
+            "steps": middle([o.n_steps for o in done]),
+            "phases_in_system": middle([o.n_phases for o in done if o.n_phases is not None]),
+            "atoms": middle([o.n_atoms for o in self.outcomes if not o.fault]),
+        }
+
+    @property
+    def yields(self) -> dict[str, float | None]:
+        """Metastable S.U.N. (novel composition) per relaxation, and per core hour of evaluation."""
+        count = self.rates[f"S.U.N. at {METASTABLE:g} (novel composition)"].count
+        relaxed = sum(not o.fault for o in self.outcomes)
+        hours = sum(core for _, core in self.cost.values()) / 3600
+        return {
+            "metastable_sun_per_relaxation": round(count / relaxed, 4),
+            "metastable_sun_per_core_hour": round(count / hours, 2) if hours else None,
+        }
+
+    @property
+    def caveats(self) -> list[str]:
+        """What a reader must know beside the rates."""
+        moved = sum(o.converged and o.rmsd is None for o in self.outcomes)
+        told = [
+            "Universal potentials overcount: CHGNet inflates strict S.U.N. 2 to 4 times over DFT.",
+            (
+                "Novel means: not in the reference named above; a generator trained on crystals outside it "
+                "has those counted as novel."
+            ),
+            "Energies above an incomplete hull are lower bounds.",
+        ]
+        if moved and self.protocol["relax"]:
+            told.append(f"{moved} structures relaxed into another crystal; the RMSD leaves them out.")
+        if self.target is not None and (predictors := self.protocol["predictors"]):
+            named = ", ".join(f"{name} by {model}" for name, model in predictors.items())
+            told.append(
+                f"In-window rates are predictions ({named}); design ranks with the same models, so for its "
+                "own output they are no independent judge."
+            )
+        return told
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything but the single structures."""
+        return {
+            "sampled": len(self.outcomes),
+            "protocol": self.protocol,
+            "rates": {name: rate.as_json() for name, rate in self.rates.items()},
+            "medians": self.medians,
+            "yield": self.yields,
+            "cost_s": {
+                stage: {"wall": round(wall, 2), "core": round(core, 2)}
+                for stage, (wall, core) in self.cost.items()
+            },
+            "hardware": self.hardware,
+            "caveats": self.caveats,
+        }
+
+    def write(self, out: Path) -> None:
+        """Write ``evaluation.json`` and ``structures.csv`` into a folder."""
+        with replaced(out / "evaluation.json") as path:
+            path.write_text(json.dumps(self.as_json(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        with replaced(out / "structures.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
+            rows = [_row(outcome) for outcome in self.outcomes]
+            writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)), restval="")
+            writer.writeheader()
+            writer.writerows(rows)
+
+    def table(self) -> Table:
+        """The rates as a rich table."""
+        from rich.table import Table
+
+        shown = self.protocol
+        title = (
+            f"{len(self.outcomes)} structures sampled; {shown['potential']} on {shown['hull']}, "
+            f"novel against {shown['reference']} ({shown['reference_compositions']:,} compositions, "
+            f"{shown['reference_crystals']:,} crystals)"
+        )
+        table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+        table.add_column("share of the structures sampled", style="cyan")
+        for name in ("count", "rate", "95 % interval"):
+            table.add_column(name, justify="right")
+        for name, rate in self.rates.items():
+            low, high = rate.interval
+            table.add_row(name, f"{rate.count}", f"{rate.value:.3f}", f"{low:.3f} to {high:.3f}")
+        table.caption = "\n".join(self.caveats)
+        table.caption_justify = "left"
+        return table
+
+
+def _value(outcome: Outcome, name: str) -> float | None:
+    """A property's best figure."""
+    if name == "formation_energy_per_atom":
+        return outcome.formation_energy_per_atom
+    if name not in outcome.properties:
+        return None
+    mean, _, p_zero, _ = outcome.properties[name]
+    return 0.0 if p_zero > 0.5 else mean
+
+
+def _row(outcome: Outcome) -> dict[str, Any]:
+    skipped = {"properties", "crystal"}
+    row = {name: getattr(outcome, name) for name in outcome.__slots__ if name not in skipped}
+    row["valid"] = outcome.valid
+    return row | {name: _value(outcome, name) for name in outcome.properties}

@@ -1,0 +1,177 @@
+"""Structures to be evaluated, and what became of each: failures are counted, never skipped."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from invdesign.crystal.cif import read_cif
+from invdesign.crystal.files import ID_COLUMNS, read_structures
+from invdesign.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from pymatgen.core import Structure
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One sampled structure, or why there is none."""
+
+    label: str
+    structure: Structure | None
+    fault: str = ""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What was found out about one sample; energies in eV/atom, lengths in Å.
+
+    ``gene``, ``gene_known`` and ``framework_known`` are those of the relaxed structure where relaxation
+    converged, else of the sampled one; so is ``crystal`` (cell, atomic numbers, fractional coordinates).
+    ``group`` and ``final_group`` number distinct crystals, as sampled and in the end; -1 where unreadable.
+    """
+
+    label: str
+    fault: str = ""
+    formula: str = ""
+    n_atoms: int = 0
+    charge_balanced: bool = False
+    charge_reason: str = ""
+    plausible: bool = False
+    geometry_reason: str = ""
+    composition_known: bool = False
+    sampled_gene: str = ""
+    gene: str = ""
+    gene_known: bool = False
+    framework_known: bool = False
+    converged: bool = False
+    n_steps: int = 0
+    relaxation: str = ""
+    formation_energy_per_atom: float | None = None
+    e_above_hull: float | None = None
+    sigma: float | None = None
+    n_phases: int | None = None
+    rmsd: float | None = None
+    allowed: bool = False
+    properties: dict[str, tuple[float, float, float, bool]] = field(default_factory=dict)
+    crystal: dict[str, Any] | None = None
+    group: int = -1
+    final_group: int = -1
+
+    @property
+    def valid(self) -> bool:
+        """Charge balanced and geometrically plausible, as sampled."""
+        return self.charge_balanced and self.plausible
+
+    def stable(self, limit: float) -> bool:
+        """Whether its energy above the hull is known and at most ``limit`` eV/atom."""
+        return self.e_above_hull is not None and self.e_above_hull <= limit
+
+
+def read_samples(source: Path | str | Sequence[Path | str | Structure]) -> list[Sample]:
+    """Structures of files, folders and tables, or given ones; unreadable ones are kept by name.
+
+    In a table every row is read for itself, in a folder every file; another file that breaks off counts
+    what it holds before, and one failure.
+
+    Raises:
+        InputError: nothing there, or nothing that can be read.
+    """
+    sources = [source] if isinstance(source, str | Path) else list(source)
+    samples: list[Sample] = []
+    for number, entry in enumerate(sources, start=1):
+        if isinstance(entry, str | Path):
+            samples += _of_path(Path(entry))
+        else:
+            samples.append(_of_structure(f"structure-{number}", entry))
+    if not any(sample.structure for sample in samples):
+        msg = samples[0].fault if samples else "files: nothing was given; give files of structures."
+        raise InputError(msg)
+    return samples
+
+
+def _of_structure(label: str, structure: Structure) -> Sample:
+    if structure.is_ordered and len(structure):
+        return Sample(label, structure)
+    return Sample(label, None, f"{label}: disordered or empty; give ordered crystals.")
+
+
+def _of_path(path: Path) -> Iterator[Sample]:
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.is_file())
+        kinds = (".cif", ".vasp", ".xyz", ".extxyz", ".csv", ".db", ".gz")
+        known = [
+            file
+            for file in files
+            if file.suffix.lower() in kinds or file.name.startswith(("POSCAR", "CONTCAR"))
+        ]
+        if not known:
+            msg = f"{path}: the folder holds no structure files; give CIF, POSCAR, extxyz, CSV or .db files."
+            raise InputError(msg)
+        for file in known:
+            yield from _of_path(file)
+    elif path.is_file() and path.name.lower().removesuffix(".gz").endswith(".csv"):
+        yield from _of_table(path)
+    else:
+        try:
+            for label, structure in read_structures(path):
+                yield Sample(label, structure)
+        except InputError as error:
+            yield Sample(path.name, None, str(error))
+
+
+def _of_table(path: Path) -> Iterator[Sample]:
+    csv.field_size_limit(sys.maxsize)
+    opener = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opener(path, "rt", encoding="utf-8", newline="") as file:
+            table = csv.DictReader(file)
+            if "cif" not in (names := table.fieldnames or []):
+                msg = f"{path}: no cif column among {', '.join(names) or 'no columns'}; give one named cif."
+                raise InputError(msg)
+            key = next((name for name in (*ID_COLUMNS, "index") if name in names), None)
+            for number, row in enumerate(table, start=1):
+                label = row[key] if key else f"row-{number}"
+                try:
+                    _, structure = next(read_cif(row["cif"] or "", f"{path}: row {number} ({label})"))
+                    yield Sample(label, structure)
+                except InputError as error:
+                    yield Sample(label, None, str(error))
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        msg = f"{path}: cannot be read to its end ({error}); give the whole file."
+        raise InputError(msg) from error
+
+
+def fingerprint(samples: Sequence[Sample]) -> str:
+    """Hash of labels and structures (coordinates to 1e-6), wherever their files lie."""
+    digest = hashlib.sha256()
+    for sample in samples:
+        digest.update(f"{sample.label}\n".encode())
+        if (structure := sample.structure) is not None:
+            rows = [*structure.lattice.matrix, *structure.frac_coords]
+            numbers = " ".join(f"{x:.6f}" for row in rows for x in row)
+            digest.update(f"{structure.atomic_numbers} {numbers}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def pack(structure: Structure) -> dict[str, Any]:
+    """A structure as plain numbers."""
+    return {
+        "cell": structure.lattice.matrix.tolist(),
+        "numbers": [int(z) for z in structure.atomic_numbers],
+        "positions": structure.frac_coords.tolist(),
+    }
+
+
+def unpack(crystal: dict[str, Any]) -> Structure:
+    """The structure of :func:`pack`."""
+    from pymatgen.core import Structure
+
+    return Structure(crystal["cell"], crystal["numbers"], crystal["positions"])

@@ -1,0 +1,135 @@
+import io
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import campaign_fakes
+import pytest
+from rich.console import Console
+
+from invdesign.campaign import CampaignConfig, Parts, design
+from invdesign.campaign.executor import WORKER_ENVIRONMENT, run_tasks
+from invdesign.campaign.funnel import LiveFunnel
+from invdesign.candidate import Candidate, Verdict
+from invdesign.crystal.gene import Gene
+from invdesign.errors import InputError
+from invdesign.targets import parse_target
+
+
+def die(_task):
+    os._exit(1)
+
+
+def variables(_task):
+    return {name: os.environ.get(name) for name in WORKER_ENVIRONMENT}
+
+
+def test_workers_get_their_environment_and_ours_stays():
+    before = dict(os.environ)
+    assert list(run_tasks(variables, [0], workers=2)) == [WORKER_ENVIRONMENT]
+    assert dict(os.environ) == before
+
+
+def test_a_dead_worker_is_told_in_one_sentence():
+    with pytest.raises(InputError, match="a worker process died"):
+        list(run_tasks(die, [0], workers=2))
+
+
+def test_one_worker_runs_lazily_in_this_process():
+    done = []
+    results = run_tasks(done.append, range(3), workers=1)
+    next(results)
+    assert done == [0]
+
+
+def test_any_executor_will_do(unbroken, tmp_path):
+    config = campaign_fakes.fake_config(tmp_path)
+    with ThreadPoolExecutor(2) as executor:
+        result = design(config, parts=campaign_fakes.fake_parts(), executor=executor, progress=False)
+    assert [c.id for c in result.shortlist] == [c.id for c in unbroken[1].shortlist]
+
+
+def candidates() -> list[Candidate]:
+    gene = Gene.parse("225 Na@a Cl@b")
+    kept, dropped = (Candidate(f"c{i:06d}", gene, {}) for i in range(2))
+    kept.record(Verdict("target", passed=True, reason="as asked"))
+    dropped.record(Verdict("target", passed=False, reason="3 atoms: too few"))
+    return [kept, dropped]
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_live_funnel_counts(terminal):
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=100)
+    with LiveFunnel("a gap", console=console) as live:
+        live.phase("generator", 4)
+        live.count(candidates(), ("generator", "target"))
+        live.line(("target",))
+    shown = console.file.getvalue()
+    assert "a gap" in shown
+    assert "target" in shown
+    assert "left" in shown
+    stage = live.funnel.stages["target"]
+    assert (stage.entered, stage.passed, stage.rejected) == (2, 1, 1)
+    assert stage.reasons == {"… atoms": 1}
+
+
+def test_known_material_is_kept_out_or_marked(tmp_path):
+    class OnlySalt(campaign_fakes.FakeGenerator):
+        def propose(self, target, n, seed):
+            return [Candidate("", Gene.parse("225 Na@a Cl@b"), {}) for _ in range(n)]
+
+    def run(folder: str, *, include_known: bool):
+        parts = Parts(**{**vars(campaign_fakes.fake_parts()), "generator": OnlySalt()})
+        config = campaign_fakes.fake_config(
+            tmp_path / folder, n_genes=4, min_probability=0.0, include_known=include_known
+        )
+        return design(config, parts=parts, progress=False)
+
+    without = run("without", include_known=False)
+    assert without.shortlist == []
+    assert "novelty" in without.message
+    assert (tmp_path / "without" / "shortlist.csv").exists()
+    marked = run("with", include_known=True)
+    assert [c.gene.formula for c in marked.shortlist] == ["NaCl"]
+    assert "known,known material: mp-22862" in (tmp_path / "with" / "shortlist.csv").read_text()
+
+
+def test_parts_that_do_not_fit_are_told_before_any_work(tmp_path):
+    config = campaign_fakes.fake_config(tmp_path, target=parse_target(["band_gap>3"], elements=["Cd"]))
+    with pytest.raises(InputError, match="does not know Cd"):
+        design(config, parts=campaign_fakes.fake_parts(), progress=False)
+    parts = Parts(**{**vars(campaign_fakes.fake_parts()), "hull": "no-such-hull"})
+    with pytest.raises(InputError, match="no-such-hull"):
+        design(campaign_fakes.fake_config(tmp_path / "b"), parts=parts, progress=False)
+    parts = Parts(**{**vars(campaign_fakes.fake_parts()), "predictors": {}})
+    with pytest.raises(InputError, match="nothing predicts band_gap"):
+        design(campaign_fakes.fake_config(tmp_path / "c"), parts=parts, progress=False)
+
+
+def test_out_that_is_a_file(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InputError, match="out: .* give a folder"):
+        design(
+            campaign_fakes.fake_config(tmp_path / "file"), parts=campaign_fakes.fake_parts(), progress=False
+        )
+
+
+def test_config_from_yaml(tmp_path):
+    path = tmp_path / "campaign.yaml"
+    path.write_text("target: band_gap=1.5±0.25\nn_relax: 12\n")
+    config = CampaignConfig.from_yaml(path, seed=3)
+    assert (config.n_relax, config.seed) == (12, 3)
+    path.write_text("target: band_gap>3\nn_relaxations: 12\n")
+    with pytest.raises(InputError, match="n_relaxations"):
+        CampaignConfig.from_yaml(path)
+    with pytest.raises(InputError, match="cannot be read"):
+        CampaignConfig.from_yaml(tmp_path / "none.yaml")
+
+
+def test_identity_is_the_same_in_every_process(tmp_path):
+    target = parse_target(["band_gap>3"], exclude=["Pb", "Cd", "Hg", "As"])
+    config = campaign_fakes.fake_config(tmp_path, target=target)
+    assert (
+        config.identity()
+        == campaign_fakes.fake_config(tmp_path / "elsewhere", target=target, workers=2).identity()
+    )
+    assert "exclude=As,Cd,Hg,Pb" in config.identity()["target"]

@@ -19,14 +19,18 @@ Seconds = dict[str, tuple[float, float]]  # wall and core seconds by stage
 
 
 class ChunkStore:
-    """Finished chunks as lines of JSON, each on disk before the next begins.
-
-    Args:
-        folder: made if not there.
-        protocol: what the evaluation is; a folder of another one is refused.
-    """
+    """Finished chunks as lines of JSON, each on disk before the next begins."""
 
     def __init__(self, folder: Path, protocol: dict[str, Any]) -> None:
+        """Open a folder's chunks, or begin.
+
+        Args:
+            folder: made if not there.
+            protocol: what the evaluation is; a folder of another one is refused.
+
+        Raises:
+            InputError: another evaluation's folder, or it cannot be written to.
+        """
         self.done: dict[int, tuple[list[Outcome], Seconds]] = {}
         self._path = folder / FILE
         head = json.dumps({"evaluation": protocol})
@@ -64,5 +68,5 @@ class ChunkStore:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            msg = f"out: {self._path} cannot be written ({error.strerror}); make room, then the same command again."
+            msg = f"out: {self._path} cannot be written ({error.strerror}); make room and try again."
             raise InputError(msg) from error

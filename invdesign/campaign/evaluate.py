@@ -142,8 +142,8 @@ def _drawn(samples: list[Sample], limit: int | None, seed: int) -> list[Sample]:
 
 
 def _protocol(
-    parts: Parts, samples: Sequence[Sample], *, target: Target | None, **settings: Any
-) -> dict[str, Any]:  # noqa: ANN401
+    parts: Parts, samples: Sequence[Sample], *, target: Target | None, **settings: float
+) -> dict[str, Any]:
     """What decides the figures, as plain JSON; every part is loaded here once, before any work."""
     known, potential, calibration = (parts.get(kind) for kind in ("known", "potential", "calibration"))
     hull = parts.get("hull")

@@ -33,7 +33,6 @@ from invdesign.validators.potential import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    import torch
     from pymatgen.core import Structure
     from torch import Tensor, nn
 
@@ -47,6 +46,7 @@ EDGES_PER_PASS = {"cpu": 6_000, "cuda": 600_000}
 class _Graph:
     """Several crystals as one graph; m pairs (short ones first), s of them inside the bond graph."""
 
+    members: list[int]  # which crystals of the batch
     numbers: Tensor  # (atoms,)
     crystal: Tensor  # (atoms,) index of the crystal
     first: Tensor  # (m,)
@@ -55,7 +55,7 @@ class _Graph:
     n_short: int
     angle_atom: Tensor  # (angles,) the atom between the two bonds
     angle_edges: Tensor  # (angles, 2) directed short edges: k < s is pair k, k >= s is pair k - s reversed
-    n_crystals: int
+    angle_pairs: Tensor  # (angles, 2) their pairs
 
 
 class CHGNetPotential:
@@ -95,12 +95,11 @@ class CHGNetPotential:
 
         frames = as_frames(crystals)
         result = Evaluation.empty(frames)
-        for members, pairs in self._passes(frames, result.failures):
-            graph = self._graph([frames[k] for k in members], pairs)
-            graph.vectors.requires_grad_(requires_grad=True)
+        for graph in self._graphs(frames, result.failures):
+            graph.vectors.requires_grad_()
             energy, _ = _forward(self._model, graph)
             (slope,) = torch.autograd.grad(energy.sum(), graph.vectors)
-            self._fill(result, frames, members, graph, energy, slope)
+            _fill(result, frames, graph, energy, slope)
         return result
 
     def embed(self, crystals: Sequence[Structure | Frame]) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
@@ -116,19 +115,20 @@ class CHGNetPotential:
         energies = np.full(len(frames), np.nan)
         features = np.full((len(frames), EMBEDDING_SIZE), np.nan, dtype=np.float32)
         failures: dict[int, str] = {}
-        for members, pairs in self._passes(frames, failures):
+        for graph in self._graphs(frames, failures):
             with torch.no_grad():
-                energy, feature = _forward(self._model, self._graph([frames[k] for k in members], pairs))
-            energies[members] = energy.cpu().double().numpy()
-            features[members] = feature.cpu().numpy()
+                energy, feature = _forward(self._model, graph)
+            energies[graph.members] = energy.cpu().double().numpy()
+            features[graph.members] = feature.cpu().numpy()
         return energies, features, failures
 
-    def _passes(
-        self, frames: list[Frame], failures: dict[int, str]
-    ) -> Iterator[tuple[list[int], list[Pairs]]]:
-        return micro_batches(self, frames, self._cutoff, EDGES_PER_PASS[self.device.type], failures)
+    def _graphs(self, frames: list[Frame], failures: dict[int, str]) -> Iterator[_Graph]:
+        """The batch in graphs that fit the device; fills in ``failures``."""
+        limit = EDGES_PER_PASS[self.device.type]
+        for members, pairs in micro_batches(self, frames, self._cutoff, limit, failures):
+            yield self._graph(members, [frames[k] for k in members], pairs)
 
-    def _graph(self, frames: list[Frame], pairs: list[Pairs]) -> _Graph:
+    def _graph(self, members: list[int], frames: list[Frame], pairs: list[Pairs]) -> _Graph:
         import torch
 
         sizes = np.array([len(frame) for frame in frames])
@@ -147,6 +147,7 @@ class CHGNetPotential:
             return torch.from_numpy(array).to(self.device)
 
         return _Graph(
+            members,
             index(np.concatenate([frame.numbers for frame in frames])),
             index(np.repeat(np.arange(len(frames)), sizes)),
             index(first),
@@ -155,38 +156,30 @@ class CHGNetPotential:
             n_short,
             index(centre),
             index(edges),
-            len(frames),
+            index(edges % max(n_short, 1)),
         )
 
-    def _fill(
-        self,
-        result: Evaluation,
-        frames: list[Frame],
-        members: list[int],
-        graph: _Graph,
-        energy: Tensor,
-        slope: Tensor,
-    ) -> None:
-        """Turn dE/d(pair vector) into forces and stress and store everything (float64 sums)."""
-        import torch
 
-        slope = slope.double()
-        forces = slope.new_zeros(len(graph.numbers), 3)
-        forces.index_add_(0, graph.first, slope).index_add_(0, graph.second, -slope)
-        owner = graph.crystal[graph.first]
-        virial = slope.new_zeros(graph.n_crystals, 3, 3)
-        virial.index_add_(0, owner, graph.vectors.detach().double()[:, :, None] * slope[:, None, :])
-        energies = energy.detach().cpu().double().numpy()
-        per_crystal = torch.split(forces.cpu(), [len(frames[k]) for k in members])
-        virials = virial.cpu().numpy()
-        for row, k in enumerate(members):
-            values = per_crystal[row].numpy()
-            if not (np.isfinite(energies[row]) and np.isfinite(values).all()):
-                result.failures[k] = f"{self.name} returned an energy or force that is not finite"
-                continue
-            result.energy[k] = energies[row]
-            result.forces[k] = values
-            result.stress[k] = (virials[row] + virials[row].T) / (2 * frames[k].volume)
+def _fill(result: Evaluation, frames: list[Frame], graph: _Graph, energy: Tensor, slope: Tensor) -> None:
+    """Turn dE/d(pair vector) into forces and stress and store everything (sums in float64)."""
+    import torch
+
+    slope = slope.double()
+    forces = slope.new_zeros(len(graph.numbers), 3)
+    forces.index_add_(0, graph.first, slope).index_add_(0, graph.second, -slope)
+    virial = slope.new_zeros(len(graph.members), 3, 3)
+    outer = graph.vectors.detach().double()[:, :, None] * slope[:, None, :]
+    virials = virial.index_add_(0, graph.crystal[graph.first], outer).cpu().numpy()
+    energies = energy.detach().cpu().numpy()
+    by_crystal = torch.split(forces.cpu(), [len(frames[k]) for k in graph.members])
+    for row, k in enumerate(graph.members):
+        own = by_crystal[row].numpy()
+        if not (np.isfinite(energies[row]) and np.isfinite(own).all()):
+            result.failures[k] = f"{CHGNetPotential.name} returned an energy or force that is not finite"
+            continue
+        result.energy[k] = energies[row]
+        result.forces[k] = own
+        result.stress[k] = (virials[row] + virials[row].T) / (2 * frames[k].volume)
 
 
 def _edge_pairs(centre: np.ndarray) -> np.ndarray:
@@ -213,7 +206,7 @@ def _forward(model: Any, graph: _Graph) -> tuple[Tensor, Tensor]:
     weights = model.bond_weights_ag(radial)
     short = model.bond_weights_bg(model.bond_basis_expansion.rbf_expansion_bg(lengths[: graph.n_short]))
     left, right = graph.angle_edges.unbind(1)
-    pair_left, pair_right = left % max(graph.n_short, 1), right % max(graph.n_short, 1)
+    pair_left, pair_right = graph.angle_pairs.unbind(1)
     has_angles = len(left) > 0
     if has_angles:
         unit = graph.vectors[: graph.n_short] / lengths[: graph.n_short, None]
@@ -228,20 +221,20 @@ def _forward(model: Any, graph: _Graph) -> tuple[Tensor, Tensor]:
             continue
         inner, outer = bonds[: graph.n_short], bonds[graph.n_short :]
         convolution = model.bond_conv_layers[layer]
-        message = _gated_on_angles(convolution.twoBody_bond, atoms, inner, angles, graph, pair_left, pair_right)
+        message = _gated_on_angles(convolution.twoBody_bond, atoms, inner, angles, graph)
         summed = torch.zeros_like(inner).index_add(0, pair_left, message * angle_weights)
         inner = inner + convolution.mlp_out(summed)
         bonds = torch.cat([inner, outer])
         if layer < last - 1:
             network = model.angle_layers[layer].twoBody_bond
-            angles = angles + _gated_on_angles(network, atoms, inner, angles, graph, pair_left, pair_right)
+            angles = angles + _gated_on_angles(network, atoms, inner, angles, graph)
     atoms = _atom_conv(model.atom_conv_layers[last], atoms, bonds, weights, graph)
     atoms = model.readout_norm(atoms)
-    counts = torch.bincount(graph.crystal, minlength=graph.n_crystals)
+    counts = torch.bincount(graph.crystal, minlength=len(graph.members))
     reference = model.composition_model.fc.weight[0, graph.numbers - 1].double()
     site = model.mlp(atoms)[:, 0].double() + reference
-    energy = site.new_zeros(graph.n_crystals).index_add(0, graph.crystal, site)
-    feature = atoms.new_zeros(graph.n_crystals, atoms.shape[1]).index_add(0, graph.crystal, atoms)
+    energy = site.new_zeros(len(graph.members)).index_add(0, graph.crystal, site)
+    feature = atoms.new_zeros(len(graph.members), atoms.shape[1]).index_add(0, graph.crystal, atoms)
     return energy, feature / counts[:, None]
 
 
@@ -266,17 +259,15 @@ def _atom_conv(layer: Any, atoms: Tensor, bonds: Tensor, weights: Tensor, graph:
     return layer.mlp_out(summed) + atoms
 
 
-def _gated_on_angles(
-    network: Any, atoms: Tensor, bonds: Tensor, angles: Tensor, graph: _Graph, left: Tensor, right: Tensor
-) -> Tensor:
+def _gated_on_angles(network: Any, atoms: Tensor, bonds: Tensor, angles: Tensor, graph: _Graph) -> Tensor:
     """A gated network on (left bond, right bond, angle, atom), (angles, 64)."""
     import torch
 
     weight, bias = _first_layers(network)
     at_left, at_right, at_angle, at_atom = weight.split(64, dim=1)
     hidden = torch.addmm(bias, angles, at_angle.T)
-    hidden = hidden + (bonds @ at_left.T).index_select(0, left)
-    hidden = hidden + (bonds @ at_right.T).index_select(0, right)
+    hidden = hidden + (bonds @ at_left.T).index_select(0, graph.angle_pairs[:, 0])
+    hidden = hidden + (bonds @ at_right.T).index_select(0, graph.angle_pairs[:, 1])
     hidden = hidden + (atoms @ at_atom.T).index_select(0, graph.angle_atom)
     return _gate(network, hidden)
 
@@ -301,7 +292,7 @@ def _gate(network: Any, hidden: Tensor) -> Tensor:
     return silu(network.bn1(core)) * network.bn2(gate).sigmoid()
 
 
-def _linears(mlp: Any) -> list[nn.Module]:
+def _linears(mlp: Any) -> list[nn.Linear]:
     from torch.nn import Linear
 
     return [layer for layer in mlp.layers if isinstance(layer, Linear)]

@@ -201,7 +201,9 @@ def _from_hub(name: str) -> Path:
     try:
         return fetch(local=False)
     except OSError as error:  # every error of the hub client is one
-        msg = f"potential {name!r} could not be downloaded from the hub ({_root(error)}); give a local folder."
+        msg = (
+            f"potential {name!r} could not be downloaded from the hub ({_root(error)}); give a local folder."
+        )
         raise InputError(msg) from error
 
 
@@ -218,7 +220,10 @@ def _reach_hub(name: str, repository: str) -> None:
             reason = f"the hub answers {error.code} for {repository}"
         except OSError as error:
             reason = f"the hub cannot be reached: {getattr(error, 'reason', error)}"
-    msg = f"potential {name!r} is neither a folder nor in the cache, and {reason}; give chgnet or a matgl folder."
+    msg = (
+        f"potential {name!r} is neither a folder nor in the cache, and {reason}; "
+        "give chgnet or a matgl folder."
+    )
     raise InputError(msg)
 
 

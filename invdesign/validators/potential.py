@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -181,7 +181,7 @@ def neighbour_pairs(frame: Frame, cutoff: float) -> Pairs:
 
 
 @lru_cache
-def _neighbour_list(cutoff: float):  # noqa: ANN202 - vesin ships no types
+def _neighbour_list(cutoff: float) -> Any:
     import vesin
 
     return vesin.NeighborList(cutoff=cutoff, full_list=False, n_threads=1)

@@ -133,8 +133,8 @@ def _frame(cif: str) -> Frame:
 def _rows(path: Path) -> list[tuple[str, str]]:
     """(identifier, CIF) of every row."""
     csv.field_size_limit(2**31 - 1)
-    opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
-    with opened as lines:
+    opener = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "rt", encoding="utf-8") as lines:
         reader = csv.DictReader(lines)
         columns = reader.fieldnames or []
         if "cif" not in columns:

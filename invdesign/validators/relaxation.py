@@ -22,7 +22,7 @@ from invdesign.errors import InputError
 from invdesign.validators.potential import Frame, frame_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from pymatgen.core import Structure
 
@@ -85,7 +85,9 @@ def relax(
         InputError: ``fmax`` or ``max_steps`` makes no sense.
     """
     if not fmax > 0 or max_steps < 0:
-        msg = f"fmax={fmax:g} and max_steps={max_steps}: give fmax above 0 (eV/Å) and max_steps of at least 0."
+        msg = (
+            f"fmax={fmax:g} and max_steps={max_steps}: give fmax above 0 (eV/Å) and max_steps of at least 0."
+        )
         raise InputError(msg)
     results: dict[int, Relaxed] = {}
     waiting: deque[tuple[int, _Walker]] = deque()
@@ -140,7 +142,9 @@ class _Walker:
         if fault is None:
             fault = self._absurd(float(evaluation.energy[place]))
         if fault is None:
-            self._consider(float(evaluation.energy[place]), evaluation.forces[place], evaluation.stress[place])
+            self._consider(
+                float(evaluation.energy[place]), evaluation.forces[place], evaluation.stress[place]
+            )
         elif self._accepted is None or not self._shorten():
             return f"ended at step {self._n_steps}: {fault}"
         if self._fmax <= fmax:
@@ -218,14 +222,12 @@ class _Walker:
             excess = max(excess, float(np.abs(strain).max()) / (MAX_STRAIN * self._limit / MAX_STEP))
         shrink = 1 / max(excess, 1.0)
         self._step = step * shrink
-        positions, cell = accepted.positions + moves * shrink, accepted.cell
-        if self._relax_cell:
-            deformation = expm(_matrix(strain * shrink))
-            positions, cell = positions @ deformation, cell @ deformation
-        self.trial = Frame(accepted.numbers, positions, cell)
+        positions = accepted.positions + moves * shrink
+        deformation = expm(_matrix(strain * shrink)) if self._relax_cell else np.eye(3)
+        self.trial = Frame(accepted.numbers, positions @ deformation, accepted.cell @ deformation)
 
 
-def _longest(rows: Iterable[np.ndarray]) -> float:
+def _longest(rows: np.ndarray) -> float:
     """Length of the longest row."""
     return float(np.linalg.norm(rows, axis=1).max())
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from rich.console import Console
     from rich.table import Table
 
     from invdesign.campaign.samples import Outcome
@@ -181,7 +182,7 @@ class Evaluation:
             "Energies above an incomplete hull are lower bounds.",
         ]
         if moved and self.protocol["relax"]:
-            told.append(f"{moved} structures relaxed into another crystal; the RMSD leaves them out.")
+            told.append(f"{moved} of the structures relaxed into another crystal; the RMSD leaves them out.")
         if self.target is not None and (predictors := self.protocol["predictors"]):
             named = ", ".join(f"{name} by {model}" for name, model in predictors.items())
             told.append(
@@ -233,9 +234,13 @@ class Evaluation:
         for name, rate in self.rates.items():
             low, high = rate.interval
             table.add_row(name, f"{rate.count}", f"{rate.value:.3f}", f"{low:.3f} to {high:.3f}")
-        table.caption = "\n".join(self.caveats)
-        table.caption_justify = "left"
         return table
+
+    def show(self, console: Console) -> None:
+        """Print the table and what must be known beside it."""
+        console.print(self.table())
+        for caveat in self.caveats:
+            console.print(f"- {caveat}", highlight=False)
 
 
 def _value(outcome: Outcome, name: str) -> float | None:

@@ -98,7 +98,7 @@ def _properties(element: Element) -> dict[str, float]:
     number = int(element.Z)
     covalent = float(covalent_radii[min(number, ATOMIC_NUMBER["Cm"])])
     atomic = element.data.get("Atomic radius")
-    ionic = float(element.average_ionic_radius)
+    ionic = float(element.average_ionic_radius or 0.0)
     shells = dict.fromkeys("spdf", 0)
     core = max((z for z in (0, 2, 10, 18, 36, 54, 86) if z < number), default=0)
     for _, shell, electrons in element.full_electronic_structure[_core_shells(core) :]:

@@ -39,7 +39,7 @@ def fit_element_volumes(fractions: np.ndarray, volumes: np.ndarray) -> np.ndarra
         scale = np.sqrt(weights) / volumes
         matrix = np.concatenate([design * scale[:, None], ridge])
         wanted = np.concatenate([volumes * scale, np.full(len(start), np.sqrt(_RIDGE))])
-        solution = lsq_linear(matrix, wanted, bounds=(1.0, 200.0)).x
+        solution: np.ndarray = lsq_linear(matrix, wanted, bounds=(1.0, 200.0)).x
         error = np.abs(design @ solution / volumes - 1)
         weights = 1 / np.maximum(1.0, error / _SCALE)
     return solution.reshape(2, len(SYMBOLS)).T

@@ -28,7 +28,7 @@ FORMULA_COLUMNS = ("formula", "pretty_formula", "composition", "reduced_formula"
 """Columns of a table that hold its formulas, the first that is there."""
 
 
-def formula_amounts(formula: str) -> dict[str, float]:
+def formula_amounts(formula: str | float) -> dict[str, float]:
     """Amount of each element in a formula such as ``Ca3(PO4)2`` or ``Li0.5CoO2``, in order of mention.
 
     Raises:

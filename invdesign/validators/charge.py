@@ -176,7 +176,7 @@ def _sums(elements: list[str], amounts: Mapping[str, int], *, sign: int, mixed: 
     """Total charges (absolute, e) that elements of one sign reach, each with its likeliest states."""
     total = {0: Balance(0.0, ())}
     for element in elements:
-        options = _options(element, amounts[element], sign, mixed and element in _tables().mixed)
+        options = _options(element, amounts[element], sign, mixed=mixed and element in _tables().mixed)
         longer: dict[int, Balance] = {}
         for charge, so_far in total.items():
             for extra, (score, states) in options.items():
@@ -190,7 +190,7 @@ def _sums(elements: list[str], amounts: Mapping[str, int], *, sign: int, mixed: 
 
 
 @lru_cache(maxsize=20_000)
-def _options(element: str, atoms: int, sign: int, mixed: bool) -> dict[int, tuple[float, States]]:
+def _options(element: str, atoms: int, sign: int, *, mixed: bool) -> dict[int, tuple[float, States]]:
     """Charges (absolute, e) of some atoms of one element with one sign, each with its likeliest states.
 
     The score of a mixture is the mean over its atoms, so that it compares with that of a single state.

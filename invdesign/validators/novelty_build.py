@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 from itertools import combinations
-from pathlib import Path  # noqa: TC003  (pydantic resolves it)
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Progress = Callable[[float, str], None]
 
 STRUCTURES = {"mp20": Source.REPORTED, "mpts52": Source.REPORTED, "wbm": Source.HYPOTHETICAL}
-ROWS = 36_342  # of all three, for the progress bar
+ROWS = 36_342  # of all three, for the progress
 
 
 class KnownMaterialsConfig(BaseModel):
@@ -153,7 +153,7 @@ def card(known: KnownMaterials, failed: list[str], figures: dict[str, int]) -> s
 | file | what |
 | --- | --- |
 | `{INDEX}` | sorted 64-bit hashes of compositions (with their source), genes (with crystal ids), frameworks |
-| `recipe.yaml` | `invdesign train` on it rebuilds this folder (two minutes on one core) |
+| `recipe.yaml` | `invdesign train` on it rebuilds this folder (three minutes on one core) |
 
 ## Sources and terms
 
@@ -183,8 +183,9 @@ So {missed / max(alike, 1):.0%} of the pairs that the matcher calls one crystal 
 ## Not for
 
 "Not here" is not "never made": the Materials Project of 2020 lacks most disordered compounds and whatever
-was published since; some compositions are left out of this data on purpose. Disorder-aware comparison (orderings of
-a known alloy) is not part of this index. Two texts share a 64-bit hash with probability 1e-14 a query.
+was published since; some compositions are left out of this data on purpose. Disorder-aware comparison
+(orderings of a known alloy) is not part of this index. Two keys share a 64-bit hash with probability
+1e-14 a query.
 """
 
 

@@ -113,7 +113,7 @@ def test_measure_compares_with_the_matcher() -> None:
 
 def test_released_index() -> None:
     released = KnownMaterials.load()
-    assert Source.MATERIALS_PROJECT in released.known_composition("NaN")
-    assert released.novelty(Gene.parse("225 Mg@a O@b")).figure == 0
+    assert Source.MATERIALS_PROJECT in released.known_composition("Na3N")
+    assert released.novelty(SALT).figure == 0
     assert released.framework_known(Gene.parse("225 Tm@a I@b"))
     assert released.novelty(Gene.parse("225 Xe@a Os@b")).figure == 2

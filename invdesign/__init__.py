@@ -1,0 +1,39 @@
+"""Inverse design of inorganic crystals: from a target property to a shortlist worth computing.
+
+>>> import invdesign
+>>> result = invdesign.design("band_gap=1.5±0.25", out="run", elements="O")  # doctest: +SKIP
+>>> result.shortlist[0].structure  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from invdesign.api import design
+    from invdesign.errors import InputError
+    from invdesign.targets import Target, parse_target
+
+__version__ = "0.1.0"
+__all__ = ["InputError", "Target", "__version__", "design", "parse_target"]
+
+_HOMES = {
+    "design": "invdesign.api",
+    "InputError": "invdesign.errors",
+    "Target": "invdesign.targets",
+    "parse_target": "invdesign.targets",
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - each attribute has its own type
+    """Import what is asked for, when it is: ``import invdesign`` itself loads nothing heavy."""
+    if name not in _HOMES:
+        msg = f"module 'invdesign' has no attribute {name!r}"
+        raise AttributeError(msg)
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

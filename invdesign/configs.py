@@ -1,0 +1,80 @@
+"""Typed objects from mappings and YAML files, every mistake told in one sentence."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from invdesign.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from pydantic import BaseModel, ValidationError
+
+Model = TypeVar("Model", bound="BaseModel")
+
+
+def read_yaml(path: Path | str) -> dict[str, Any]:
+    """The mapping that a YAML file holds.
+
+    Raises:
+        InputError: no such file, not YAML, or not a mapping.
+    """
+    from pathlib import Path
+
+    import yaml
+
+    try:
+        fields = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        told = getattr(error, "strerror", None) or " ".join(str(error).split())
+        msg = f"config {str(path)!r} cannot be read as YAML ({told}); give a readable YAML file."
+        raise InputError(msg) from error
+    if not isinstance(fields, dict):
+        msg = f"config {str(path)!r} is not a mapping; write fields such as 'seed: 0'."
+        raise InputError(msg)
+    return fields
+
+
+def build(model: type[Model], fields: Mapping[str, Any], what: str) -> Model:
+    """A validated object of a pydantic model.
+
+    Args:
+        model: its class.
+        fields: values by field name.
+        what: the kind of thing, for the error's first words (``campaign``, ``recipe band-gap``).
+
+    Raises:
+        InputError: a field is unknown, missing or wrong.
+    """
+    from pydantic import ValidationError
+
+    try:
+        return model.model_validate(dict(fields))
+    except ValidationError as error:
+        raise input_error(error, what, tuple(model.model_fields)) from error
+
+
+def input_error(error: ValidationError, what: str, known: tuple[str, ...] = ()) -> InputError:
+    """The first mistake that pydantic found, as one sentence."""
+    first = error.errors(include_url=False)[0]
+    cause = first.get("ctx", {}).get("error")
+    if isinstance(cause, InputError):
+        return cause
+    field = ".".join(str(part) for part in first["loc"]) or "the whole"
+    if first["type"] == "extra_forbidden":
+        return InputError(f"{what}: there is no field {field!r}; {suggest(field, known)}.")
+    if first["type"] == "missing":
+        return InputError(f"{what}: the field {field!r} is missing; give it.")
+    rule = first["msg"][0].lower() + first["msg"][1:]
+    return InputError(f"{what}: field {field!r} is {first['input']!r}; {rule}.")
+
+
+def suggest(name: str, known: tuple[str, ...]) -> str:
+    """``did you mean X? Known: …`` for a name that is not among the known ones."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(name.lower(), known, n=1, cutoff=0.6)
+    listed = f"known: {', '.join(known)}"
+    return f"did you mean {close[0]}? ({listed})" if close else listed

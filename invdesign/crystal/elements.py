@@ -115,7 +115,7 @@ def _properties(element: Element) -> dict[str, float]:
         "row": float(element.row),
         "mendeleev": float(element.mendeleev_no),
         "melting_point": float(element.melting_point),
-        "ionization_energy": float(element.ionization_energy),
+        "ionization_energy": float(element.ionization_energy or 0.0),
         "electron_affinity": float(element.electron_affinity),
         "max_oxidation": float(element.max_oxidation_state),
         "min_oxidation": float(element.min_oxidation_state),

@@ -28,7 +28,7 @@ def read_dataset(path: str | Path, *, progress: bool = False) -> Iterator[Entry]
     """Entries of a CSV with a ``cif`` column, a CIF folder, extended XYZ or an ASE database, in order.
 
     Every column (frame or row value) that is a finite number becomes a property; an empty or missing one
-    does not. About 3 000 entries a second from CIFs in pymatgen's P1 layout, 200 from others.
+    does not. About 2 000 entries a second from CIFs in pymatgen's P1 layout, 200 from others.
 
     Args:
         path: the file or folder.

@@ -41,7 +41,7 @@ class Task:
     max_steps: int
 
 
-def evaluate(  # noqa: PLR0913 - a protocol has many settings
+def evaluate(
     source: Path | str | Sequence[Path | str | Structure],
     *,
     target: Target | None = None,
@@ -243,7 +243,6 @@ def _check_novelty(outcome: Outcome, structure: Structure, task: Task) -> None:
 
     known = task.parts.get("known")
     outcome.composition_known = bool(known.known_composition(structure.composition))
-    assert outcome.crystal is not None  # set for every readable sample
     try:
         outcome.sampled_gene = str(gene_of(structure)[0])
         gene = gene_of(unpack(outcome.crystal))[0]
@@ -258,7 +257,7 @@ def _check_novelty(outcome: Outcome, structure: Structure, task: Task) -> None:
 
 
 def _predict(outcomes: list[Outcome], task: Task) -> None:
-    structures = [unpack(outcome.crystal) for outcome in outcomes if outcome.crystal is not None]
+    structures = [unpack(outcome.crystal) for outcome in outcomes]
     for name in (task.parts.predictors or {}) if structures else ():
         estimates = task.parts.predictor(name).predict(structures)
         for outcome, e in zip(outcomes, estimates, strict=True):
@@ -271,7 +270,7 @@ def _group(samples: Sequence[Sample], outcomes: Sequence[Outcome]) -> None:
 
     readable = [(o, s.structure) for o, s in zip(outcomes, samples, strict=True) if s.structure is not None]
     first = unique_groups([structure for _, structure in readable])
-    last = unique_groups([unpack(outcome.crystal) for outcome, _ in readable if outcome.crystal is not None])
+    last = unique_groups([unpack(outcome.crystal) for outcome, _ in readable])
     for (outcome, _), group, final in zip(readable, first, last, strict=True):
         outcome.group, outcome.final_group = group, final
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from dataclasses import dataclass, field
+from functools import partial
 from math import sqrt
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -104,13 +105,11 @@ class Evaluation:
             "converged": share(lambda o: o.converged),
         }
         for limit in LIMITS:
-            rates[f"stable at {limit:g}"] = share(lambda o, limit=limit: o.stable(limit))
+            rates[f"stable at {limit:g}"] = share(partial(_stable, limit=limit))
         for novelty in ("composition", "gene", "framework"):
             for limit in LIMITS:
                 rates[f"S.U.N. at {limit:g} (novel {novelty})"] = distinct(
-                    lambda o, limit=limit, novelty=novelty: (
-                        o.stable(limit) and not getattr(o, f"{novelty}_known")
-                    )
+                    partial(_stable, limit=limit, novelty=novelty)
                 )
         rates["metastable S.U.N. and valid"] = distinct(
             lambda o: o.valid and o.stable(METASTABLE) and not o.composition_known
@@ -241,6 +240,11 @@ class Evaluation:
         console.print(self.table())
         for caveat in self.caveats:
             console.print(f"- {caveat}", highlight=False)
+
+
+def _stable(outcome: Outcome, *, limit: float, novelty: str | None = None) -> bool:
+    """Whether a structure is stable and, if asked, its composition, gene or framework is not known."""
+    return outcome.stable(limit) and not (novelty and getattr(outcome, f"{novelty}_known"))
 
 
 def _value(outcome: Outcome, name: str) -> float | None:

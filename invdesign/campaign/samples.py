@@ -34,7 +34,8 @@ class Outcome:
     """What was found out about one sample; energies in eV/atom, lengths in Å.
 
     ``gene``, ``gene_known`` and ``framework_known`` are those of the relaxed structure where relaxation
-    converged, else of the sampled one; so is ``crystal`` (cell, atomic numbers, fractional coordinates).
+    converged, else of the sampled one; so is ``crystal`` (cell, atomic numbers, fractional coordinates),
+    empty where unreadable.
     ``group`` and ``final_group`` number distinct crystals, as sampled and in the end; -1 where unreadable.
     """
 
@@ -61,7 +62,7 @@ class Outcome:
     rmsd: float | None = None
     allowed: bool = False
     properties: dict[str, tuple[float, float, float, bool]] = field(default_factory=dict)
-    crystal: dict[str, Any] | None = None
+    crystal: dict[str, Any] = field(default_factory=dict)
     group: int = -1
     final_group: int = -1
 

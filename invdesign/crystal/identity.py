@@ -99,7 +99,7 @@ def rmsd(a: Structure, b: Structure) -> float | None:
     """
     if a.composition.reduced_formula != b.composition.reduced_formula:
         return None
-    found = _matcher().get_rms_dist(a, b)
+    found = _matcher().get_rms_dist(a, b)  # type: ignore[no-untyped-call]
     if found is None:
         return None
     volume_per_atom = (a.volume / len(a) * b.volume / len(b)) ** 0.5

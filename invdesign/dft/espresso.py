@@ -111,7 +111,7 @@ def _check(path: Path, element: str) -> str:
     if functional not in {"PBE", "SLA PW PBX PBC", "SLA PW PBE PBE", ""}:
         msg = f"pseudos: {path} is for the functional {functional}; give one for PBE."
         raise InputError(msg)
-    return attributes.get("pseudo_type", "")
+    return str(attributes.get("pseudo_type", ""))
 
 
 def write_espresso(
@@ -128,7 +128,8 @@ def write_espresso(
     grid = k_grid(structure, task)
     atoms = AseAtomsAdaptor.get_atoms(structure, msonable=False)
     magnetisation = _magnetisation(atoms)
-    atoms.set_initial_magnetic_moments([magnetisation.get(symbol, 0.0) for symbol in atoms.symbols])
+    moments = [magnetisation.get(symbol, 0.0) for symbol in atoms.symbols]
+    atoms.set_initial_magnetic_moments(moments)  # type: ignore[no-untyped-call]
     folder.mkdir(parents=True, exist_ok=True)
     for calculation in {"relax": ("vc-relax",), "static": ("scf", "nscf")}[task]:
         name = "relax.in" if task == "relax" else f"{calculation}.in"

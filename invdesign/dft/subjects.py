@@ -125,7 +125,8 @@ def _primitive(structure: Structure) -> Structure:
         msg = f"source: {formula} has atoms closer than {MIN_DISTANCE} Å; relax it first."
         raise InputError(msg)
     analyzer = SpacegroupAnalyzer(structure, symprec=SYMMETRY_TOLERANCE)
-    return analyzer.get_primitive_standard_structure().get_sorted_structure()
+    primitive: Structure = analyzer.get_primitive_standard_structure().get_sorted_structure()
+    return primitive
 
 
 def _fingerprint(path: Path) -> dict[str, str]:

@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 
     from pymatgen.core import Composition
 
-ANIONS = frozenset("O F Cl Br I S Se Te N H P As Sb Si C B Ge".split())
-U_METALS = frozenset("Co Cr Fe Mn Mo Ni V W".split())  # the Materials Project's +U set
+ANIONS = frozenset(
+    {"O", "F", "Cl", "Br", "I", "S", "Se", "Te", "N", "H", "P", "As", "Sb", "Si", "C", "B", "Ge"}
+)
+U_METALS = frozenset({"Co", "Cr", "Fe", "Mn", "Mo", "Ni", "V", "W"})  # the Materials Project's +U set
 
 
 def fractions(composition: Composition) -> dict[str, float]:

@@ -128,8 +128,8 @@ class Hull:
         for row in rows:
             if len(row.amounts) == 1 and row.energy < -_SAME:
                 msg = (
-                    f"hull: {path} line {row.line}: element {row.formula} has formation energy {row.energy:g}; "
-                    "give formation energies (elements at 0), not total energies."
+                    f"hull: {path} line {row.line}: element {row.formula} has formation energy "
+                    f"{row.energy:g}; give formation energies (elements at 0), not total energies."
                 )
                 raise InputError(msg)
         if not compounds:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path  # noqa: TC003  (pydantic resolves it)
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     Progress = Callable[[float, str], None]
 
 MP2020_SETS = ("mp20", "mpts52")
-SAMPLE = 4000  # entries on which the leave-one-out figures are measured
 ON_HULL = 1e-6  # eV/atom
 REDUNDANT = 0.005  # eV/atom; the two energy scales agree to 0.002 (median)
 SHIFT = "older-to-mp2020.json"
@@ -114,15 +113,17 @@ def labelled_e_above_hull(data: Path, hull: str | Path = "mp-hull") -> Labels:
 
 
 def wbm_e_above_hull(table: pd.DataFrame, hull: Hull, shift: EnergyScale) -> np.ndarray:
-    """Heights above ``hull`` of rows with ``pretty_formula`` and older-scale ``formation_energy_per_atom``."""
-    compositions = parse(table["pretty_formula"])
-    energies = on_mp2020(compositions, table["formation_energy_per_atom"].to_numpy(), shift)
+    """Heights above ``hull`` of a table with formulas and formation energies on the older scale."""
+    compositions = parse(table["pretty_formula"].tolist())
+    formation = np.array(table["formation_energy_per_atom"], dtype=float)
+    energies = on_mp2020(compositions, formation, shift)
     return heights(hull, compositions, energies)
 
 
 def on_mp2020(compositions: Sequence[Composition], energies: np.ndarray, shift: EnergyScale) -> np.ndarray:
     """Formation energies of the older scale on the MP2020 scale, eV/atom, (n,)."""
-    return energies + np.array([shift.energy(composition) for composition in compositions])
+    shifts = np.array([shift.energy(composition) for composition in compositions])
+    return np.asarray(energies + shifts)
 
 
 def heights(
@@ -163,25 +164,25 @@ def read_pins(data: Path) -> tuple[Pins, Pins]:
     import pandas as pd
 
     older = pd.read_csv(data / "compositions" / "mp_hull.csv.gz", keep_default_na=False)
-    above = older["decomposition_energy_per_atom"].clip(lower=0.0)
+    older["e_above_hull"] = older["decomposition_energy_per_atom"].clip(lower=0.0)
     newer = pd.concat([read_set(data, name) for name in MP2020_SETS], ignore_index=True)
-    return (
-        _pins(older["formula"], older["formation_energy_per_atom"], above),
-        _pins(newer["pretty_formula"], newer["formation_energy_per_atom"], newer["e_above_hull"]),
-    )
+    return _pins(older.rename(columns={"formula": "pretty_formula"})), _pins(newer)
 
 
-def _pins(formulas: Sequence[str], energies: Sequence[float], heights: Sequence[float]) -> Pins:
+def _pins(entries: pd.DataFrame) -> Pins:
     """One pin per reduced composition, the lowest; elements are not pins, they define zero."""
     lowest: dict[str, tuple[float, float, Composition]] = {}
-    for composition, energy, height in zip(parse(formulas), energies, heights, strict=True):
+    energies = entries["formation_energy_per_atom"].tolist()
+    heights_above = entries["e_above_hull"].tolist()
+    compositions = parse(entries["pretty_formula"].tolist())
+    for composition, energy, height in zip(compositions, energies, heights_above, strict=True):
         key = composition.reduced_formula
-        pin = (float(energy - height), float(height), composition.reduced_composition)
+        pin = (energy - height, height, composition.reduced_composition)
         if len(composition) > 1 and (key not in lowest or pin[:2] < lowest[key][:2]):
             lowest[key] = pin
     keys = sorted(lowest)
-    hull_energies, least, compositions = zip(*(lowest[key] for key in keys), strict=True)
-    return Pins(keys, list(compositions), np.array(hull_energies), np.array(least) < ON_HULL)
+    hull_energies, least, reduced = zip(*(lowest[key] for key in keys), strict=True)
+    return Pins(keys, list(reduced), np.array(hull_energies), np.array(least) < ON_HULL)
 
 
 def fit_shift(older: Pins, newer: Pins, delta: float) -> tuple[EnergyScale, np.ndarray, np.ndarray]:
@@ -264,6 +265,8 @@ def build(config: HullConfig, *, progress: Progress) -> Path:
     """Build the hull, measure it, write data, card and recipe to ``config.out``."""
     import yaml
 
+    from invdesign.validators.hull_card import render  # it measures with this module's functions
+
     progress(0.0, "reading pins")
     older, newer = read_pins(config.data)
     progress(0.3, "fitting the energy scales")
@@ -274,57 +277,21 @@ def build(config: HullConfig, *, progress: Progress) -> Path:
     save(pins, used, shift, config.out)
     (config.out / "recipe.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
     progress(0.8, "measuring")
-    figures = {
-        "older": len(older.formulas),
-        "newer": len(newer.formulas),
-        "systems": len({composition.chemical_system for composition in pins.compositions}),
-        **{f"before_{name}": value for name, value in _sizes(before).items()},
-        **{f"after_{name}": value for name, value in _sizes(after).items()},
-        "shared": len(before),
-        "stable": int(pins.stable.sum()),
-        "standing_in": int((used & ~pins.stable).sum()),
-        **_measure(Hull.load(config.out), newer, config),
-    }
-    (config.out / "README.md").write_text(_card(figures))
-    progress(1.0, f"{figures['phases']} phases in {config.out}")
+    card = render(
+        Hull.load(config.out),
+        pins=pins,
+        used=used,
+        sources=(older, newer),
+        differences=(before, after),
+        config=config,
+    )
+    (config.out / "README.md").write_text(card)
+    progress(1.0, f"{len(used)} compositions in {config.out}")
     return config.out
 
 
-def _sizes(difference: np.ndarray) -> dict[str, float]:
-    size = np.abs(difference)
-    return {"mean": size.mean(), "median": np.median(size), "p99": np.quantile(size, 0.99)}
-
-
-def _measure(hull: Hull, newer: Pins, config: HullConfig) -> dict[str, float]:
-    """Figures of a finished hull: consistency with its exact pins, leave-one-out error."""
-    import pandas as pd
-
-    random = np.random.default_rng(config.seed)
-
-    exact = random.choice(len(newer.formulas), SAMPLE, replace=False)
-    undercut = heights(hull, [newer.compositions[i] for i in exact], newer.hull_energies[exact], known=True)
-    entries = pd.concat([read_set(config.data, name) for name in MP2020_SETS], ignore_index=True)
-    entries = entries[[len(c) > 1 for c in parse(entries["pretty_formula"])]]
-    entries = entries.sample(SAMPLE, random_state=config.seed)
-    reported = entries["e_above_hull"].to_numpy()
-    energies = entries["formation_energy_per_atom"].to_numpy()
-    left_out = heights(hull, parse(entries["pretty_formula"]), energies, known=False)
-    out = {
-        "phases": len(hull),
-        "elements": len(hull.elements),
-        "undercut_mean": float(np.abs(undercut).mean()),
-        "undercut_p99": float(np.quantile(np.abs(undercut), 0.99)),
-        "loo_mae": float(np.abs(np.maximum(left_out, 0.0) - reported).mean()),
-        "loo_mae_unstable": float(np.abs(np.maximum(left_out, 0.0) - reported)[reported > 0].mean()),
-    }
-    for threshold in (0.05, 0.1):
-        for name, value in detection(left_out, reported, threshold).items():
-            out[f"loo_{name}_{threshold}"] = value
-    return out
-
-
 def detection(predicted: np.ndarray, truth: np.ndarray, threshold: float) -> dict[str, float]:
-    """How well ``predicted <= threshold`` tells ``truth <= threshold``: precision, recall, F1, specificity."""
+    """Precision, recall, F1 and specificity of ``predicted <= threshold`` for ``truth <= threshold``."""
     said, true = predicted <= threshold, truth <= threshold
     hits = float((said & true).sum())
     return {
@@ -333,59 +300,3 @@ def detection(predicted: np.ndarray, truth: np.ndarray, threshold: float) -> dic
         "f1": 2 * hits / (said.sum() + true.sum()),
         "specificity": float((~said & ~true).sum()) / (~true).sum(),
     }
-
-
-def _card(f: dict[str, float]) -> str:
-    return f"""# mp-hull: the reference hull
-
-The lower convex hull of Materials Project formation energies (PBE/PBE+U, MP2020 corrections):
-{f["phases"]} compounds in {f["systems"]} chemical systems of {f["elements"]} elements (at zero by definition).
-An entry with formation energy E and height h above the hull pins the hull at E - h at its composition,
-also where its competitors are not in the data.
-
-| file | what |
-| --- | --- |
-| `hull.npz` | formulas (text, one a line), atomic numbers, amounts, hull energies (eV/atom, single precision) |
-| `older-to-mp2020.json` | the map between the two energy scales of the sources, eV by term |
-| `recipe.yaml` | `invdesign train` on it rebuilds this folder in two minutes on one core |
-
-## Sources and terms
-
-- {f["older"]} compositions: lowest-energy Materials Project entry of each, with decomposition energies, older
-  anion corrections (Bartel et al. 2020, npj Comput. Mater. 6, 97);
-- {f["newer"]} compositions with E above hull on the MP2020 scale: MP-20 (Xie et al. 2022) and MPTS-52 (Baird,
-  Sparks 2022), without the pure elements. They win where both have a composition.
-
-All from the Materials Project (Jain et al. 2013), CC BY 4.0. Some compositions are deliberately absent.
-
-## Measured
-
-Scales. MP2020 minus older hull energy over the {f["shared"]} shared compositions, eV/atom: mean absolute
-{f["before_mean"]:.4f}, median {f["before_median"]:.4f}, 99 % {f["before_p99"]:.3f} before; mean {f["after_mean"]:.4f}, median
-{f["after_median"]:.4f}, 99 % {f["after_p99"]:.3f} after a Huber fit of one coefficient per element, one per anion and
-one per +U metal with O or F. (Elements alone leave mean 0.0125, median 0.0034.)
-
-Merged. {f["stable"]} compositions have a compound on the hull. The rest are points on tie lines and facets:
-{f["standing_in"]} lie more than {REDUNDANT * 1000:.0f} meV/atom below the hull of the stable compounds, so they stand for phases
-that the data lack, and take part; the others only answer "is this composition known" (as phases they
-would be spurious by the error of the scale fit). At {SAMPLE} random MP2020 pins the hull differs from the
-exact energy by {f["undercut_mean"] * 1000:.1f} meV/atom on average, 99 % by less than {f["undercut_p99"] * 1000:.0f}.
-
-Leave-one-out. {SAMPLE} random MP-20 and MPTS-52 entries, the pin of their own composition left out, their DFT
-energy, against the reported E above hull: MAE {f["loo_mae"]:.4f} eV/atom (entries above the hull:
-{f["loo_mae_unstable"]:.4f}; many of these compete with a polymorph, which leaving out the composition hides).
-
-| threshold, eV/atom | precision | recall | F1 | specificity |
-| --- | --- | --- | --- | --- |
-| 0.05 | {f["loo_precision_0.05"]:.3f} | {f["loo_recall_0.05"]:.3f} | {f["loo_f1_0.05"]:.3f} | {f["loo_specificity_0.05"]:.3f} |
-| 0.1 | {f["loo_precision_0.1"]:.3f} | {f["loo_recall_0.1"]:.3f} | {f["loo_f1_0.1"]:.3f} | {f["loo_specificity_0.1"]:.3f} |
-
-## Known weaknesses
-
-- An incomplete hull lies too high: every E above hull is a lower bound. Systems with few phases are the
-  worst (ErBr3 stands alone against Er and Br, 2.3 eV/atom "below the hull"): look at `n_phases`.
-- Compositions from the older source carry the error of the scale fit ("after" above); oxyhalides,
-  chalcohalides and other mixed anions are its tail.
-- 0 K, no entropy, PBE: known compounds lie up to 0.1 eV/atom above this hull and still exist.
-- A snapshot of the Materials Project from before 2022 (older source: before 2020); later entries lower it.
-"""

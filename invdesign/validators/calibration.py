@@ -1,0 +1,116 @@
+"""From a potential's total energies to formation energies on the hull's scale, with their uncertainty."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from invdesign import artifacts
+from invdesign.crystal.elements import SYMBOLS
+from invdesign.errors import InputError
+from invdesign.validators.energy_scale import EnergyScale, fractions
+
+if TYPE_CHECKING:
+    from pymatgen.core import Composition
+
+FILE = "calibration.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Reference energies of one potential and what its formation energies are worth.
+
+    Attributes:
+        potential: name of the potential.
+        references: energies of the elements in the potential, and extra terms.
+        hypothetical_offset: eV/atom to add for crystals that nobody has made. Universal potentials soften
+            the energy surface: they were trained near the minima of known crystals and put all others
+            too low.
+        spread: eV by element; the standard deviation of a composition is the mean over its atoms.
+    """
+
+    potential: str
+    references: EnergyScale
+    hypothetical_offset: float
+    spread: dict[str, float]
+
+    @classmethod
+    def load(cls, name: str | Path = "chgnet-0.3.0") -> Calibration:
+        """Load a calibration: a potential's name, or a folder.
+
+        Raises:
+            InputError: the potential has no calibration, or the file is broken.
+        """
+        folder = Path(name) if Path(name).is_dir() else artifacts.root("validators") / name
+        if not folder.is_dir():
+            msg = (
+                f"calibration: potential {str(name)!r} has none; run `invdesign train` on a copy of "
+                f"configs/validators/chgnet-0.3.0.yaml with potential: set to its folder or name."
+            )
+            raise InputError(msg)
+        path = artifacts.find("validators", folder, needs=(FILE,)) / FILE
+        try:
+            stored = json.loads(path.read_text())
+            references = EnergyScale(stored["references"])
+            return cls(stored["potential"], references, stored["hypothetical_offset"], stored["spread"])
+        except (ValueError, KeyError, TypeError) as error:
+            msg = (
+                f"calibration: {path} is broken ({error!r}); restore it or rebuild it with `invdesign train`."
+            )
+            raise InputError(msg) from error
+
+    def save(self, folder: Path) -> None:
+        """Write ``calibration.json``."""
+        content = {
+            "potential": self.potential,
+            "hypothetical_offset": self.hypothetical_offset,
+            "references": self.references.coefficients,
+            "spread": self.spread,
+        }
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / FILE).write_text(json.dumps(content, indent=1) + "\n")
+
+    @property
+    def elements(self) -> frozenset[str]:
+        """Symbols of the elements that have a reference energy."""
+        return frozenset(self.references.coefficients) & frozenset(SYMBOLS)
+
+    def formation_energy(
+        self, composition: Composition, energy: float, *, hypothetical: bool = True
+    ) -> float:
+        """Formation energy on the hull's scale, eV/atom.
+
+        Args:
+            composition: of the cell, with its amounts of atoms.
+            energy: total energy of the cell, eV.
+            hypothetical: a generated crystal; False for one that is known to exist, which the potential
+                was trained on the likes of.
+
+        Raises:
+            InputError: an element has no reference energy.
+        """
+        self._check(composition)
+        offset = self.hypothetical_offset if hypothetical else 0.0
+        return energy / composition.num_atoms - self.references.energy(composition) + offset
+
+    def sigma(self, composition: Composition) -> float:
+        """Standard deviation of a hypothetical crystal's formation energy, eV/atom.
+
+        Scaled so that ± 1.645 of it holds 90 % of crystals that the potential has not seen.
+
+        Raises:
+            InputError: an element has no reference energy.
+        """
+        self._check(composition)
+        return sum(self.spread[symbol] * part for symbol, part in fractions(composition).items())
+
+    def _check(self, composition: Composition) -> None:
+        unknown = sorted(set(fractions(composition)) - self.elements)
+        if unknown:
+            msg = (
+                f"composition: {composition.reduced_formula}: the calibration of {self.potential} has no "
+                f"reference energy of {', '.join(unknown)}; leave these elements out."
+            )
+            raise InputError(msg)

@@ -18,7 +18,7 @@ import contextlib
 import io
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
     from pymatgen.core import Structure
     from torch import Tensor, nn
+
+_Layers: TypeAlias = Any  # chgnet's own modules, untyped
 
 EMBEDDING_SIZE = 64
 LAST_ATOMIC_NUMBER = 94
@@ -79,7 +81,7 @@ class CHGNetPotential:
 
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
-            from chgnet.model import CHGNet
+            from chgnet.model.model import CHGNet
 
             device = device or ("cuda" if torch.cuda.is_available() else "cpu")
             model = CHGNet.load(use_device=device, verbose=False)
@@ -162,8 +164,6 @@ class CHGNetPotential:
 
 def _fill(result: Evaluation, frames: list[Frame], graph: _Graph, energy: Tensor, slope: Tensor) -> None:
     """Turn dE/d(pair vector) into forces and stress and store everything (sums in float64)."""
-    import torch
-
     slope = slope.double()
     forces = slope.new_zeros(len(graph.numbers), 3)
     forces.index_add_(0, graph.first, slope).index_add_(0, graph.second, -slope)
@@ -171,9 +171,9 @@ def _fill(result: Evaluation, frames: list[Frame], graph: _Graph, energy: Tensor
     outer = graph.vectors.detach().double()[:, :, None] * slope[:, None, :]
     virials = virial.index_add_(0, graph.crystal[graph.first], outer).cpu().numpy()
     energies = energy.detach().cpu().numpy()
-    by_crystal = torch.split(forces.cpu(), [len(frames[k]) for k in graph.members])
+    by_crystal = np.split(forces.cpu().numpy(), np.cumsum([len(frames[k]) for k in graph.members]))
     for row, k in enumerate(graph.members):
-        own = by_crystal[row].numpy()
+        own = by_crystal[row]
         if not (np.isfinite(energies[row]) and np.isfinite(own).all()):
             result.failures[k] = f"{CHGNetPotential.name} returned an energy or force that is not finite"
             continue
@@ -195,7 +195,7 @@ def _edge_pairs(centre: np.ndarray) -> np.ndarray:
     return np.stack([order[left[different]], order[right[different]]], axis=1)
 
 
-def _forward(model: Any, graph: _Graph) -> tuple[Tensor, Tensor]:
+def _forward(model: _Layers, graph: _Graph) -> tuple[Tensor, Tensor]:
     """Energies (n,) eV per cell and mean atom features (n, 64)."""
     import torch
 
@@ -238,12 +238,12 @@ def _forward(model: Any, graph: _Graph) -> tuple[Tensor, Tensor]:
     return energy, feature / counts[:, None]
 
 
-def _atom_conv(layer: Any, atoms: Tensor, bonds: Tensor, weights: Tensor, graph: _Graph) -> Tensor:
+def _atom_conv(layer: _Layers, atoms: Tensor, bonds: Tensor, weights: Tensor, graph: _Graph) -> Tensor:
     """Messages along both directions of every pair, summed on the atoms, (atoms, 64)."""
     import torch
 
     weight, bias = _first_layers(layer.twoBody_atom)
-    at_centre, at_bond, at_neighbour = weight.split(64, dim=1)
+    at_centre, at_bond, at_neighbour = weight.chunk(3, dim=1)
     centre = torch.addmm(bias, atoms, at_centre.T)  # (atoms, 128)
     neighbour = atoms @ at_neighbour.T
     bond = bonds @ at_bond.T
@@ -256,15 +256,16 @@ def _atom_conv(layer: Any, atoms: Tensor, bonds: Tensor, weights: Tensor, graph:
     )
     message = _gate(layer.twoBody_atom, hidden).view(2, -1, 64) * weights
     summed = torch.zeros_like(atoms).index_add(0, torch.cat([one, two]), message.flatten(0, 1))
-    return layer.mlp_out(summed) + atoms
+    updated: Tensor = layer.mlp_out(summed) + atoms
+    return updated
 
 
-def _gated_on_angles(network: Any, atoms: Tensor, bonds: Tensor, angles: Tensor, graph: _Graph) -> Tensor:
+def _gated_on_angles(network: _Layers, atoms: Tensor, bonds: Tensor, angles: Tensor, graph: _Graph) -> Tensor:
     """A gated network on (left bond, right bond, angle, atom), (angles, 64)."""
     import torch
 
     weight, bias = _first_layers(network)
-    at_left, at_right, at_angle, at_atom = weight.split(64, dim=1)
+    at_left, at_right, at_angle, at_atom = weight.chunk(4, dim=1)
     hidden = torch.addmm(bias, angles, at_angle.T)
     hidden = hidden + (bonds @ at_left.T).index_select(0, graph.angle_pairs[:, 0])
     hidden = hidden + (bonds @ at_right.T).index_select(0, graph.angle_pairs[:, 1])
@@ -272,7 +273,7 @@ def _gated_on_angles(network: Any, atoms: Tensor, bonds: Tensor, angles: Tensor,
     return _gate(network, hidden)
 
 
-def _first_layers(network: Any) -> tuple[Tensor, Tensor]:
+def _first_layers(network: _Layers) -> tuple[Tensor, Tensor]:
     """Weights (128, inputs) and biases (128,) of the first linear layers of core and gate."""
     import torch
 
@@ -280,19 +281,21 @@ def _first_layers(network: Any) -> tuple[Tensor, Tensor]:
     return torch.cat([core.weight, gate.weight]), torch.cat([core.bias, gate.bias])
 
 
-def _gate(network: Any, hidden: Tensor) -> Tensor:
+def _gate(network: _Layers, hidden: Tensor) -> Tensor:
     """What follows the first linear layers of a gated network: (rows, 128) to (rows, 64)."""
     from torch.nn.functional import silu
 
-    core, gate = hidden.split(64, dim=1)
     rest_core, rest_gate = _linears(network.mlp_core)[1:], _linears(network.mlp_gate)[1:]
     if rest_core:
-        core, gate = silu(hidden).split(64, dim=1)
+        core, gate = silu(hidden).chunk(2, dim=1)
         core, gate = rest_core[0](core), rest_gate[0](gate)
-    return silu(network.bn1(core)) * network.bn2(gate).sigmoid()
+    else:
+        core, gate = hidden.chunk(2, dim=1)
+    gated: Tensor = silu(network.bn1(core)) * network.bn2(gate).sigmoid()
+    return gated
 
 
-def _linears(mlp: Any) -> list[nn.Linear]:
+def _linears(mlp: _Layers) -> list[nn.Linear]:
     from torch.nn import Linear
 
     return [layer for layer in mlp.layers if isinstance(layer, Linear)]

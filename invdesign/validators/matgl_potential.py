@@ -14,7 +14,7 @@ import urllib.error
 import urllib.request
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
     from torch import Tensor
 
+_Model: TypeAlias = Any  # a matgl potential; matgl is optional and untyped
+
 MODEL_FILES = ("model.json", "model.pt", "state.pt")
 GPA = 160.21766208  # in 1 eV/Å³
 HUB_TIMEOUT = 5.0  # seconds; one attempt
@@ -36,7 +38,7 @@ EDGES_PER_PASS = {"cpu": 6_000, "cuda": 300_000}
 class MatglPotential:
     """Any matgl potential for batches; the device is the GPU where there is one."""
 
-    def __init__(self, name: str, model: Any, device: str | None = None) -> None:
+    def __init__(self, name: str, model: _Model, device: str | None = None) -> None:
         """Wrap a loaded ``matgl.apps.pes.Potential``.
 
         Args:
@@ -165,7 +167,7 @@ def _only_matgl_classes(folder: Path) -> None:
         arguments = torch.load(folder / "model.pt", map_location="cpu", weights_only=True)
         modules = [described["@module"]]
         modules += [v["@module"] for v in arguments.values() if isinstance(v, dict) and "@module" in v]
-    except Exception as error:  # noqa: BLE001 - a broken zip, pickle or JSON raises a dozen kinds
+    except Exception as error:  # a broken zip, pickle or JSON raises a dozen kinds
         msg = f"potential folder {str(folder)!r} cannot be read ({_root(error)}); restore its files."
         raise InputError(msg) from error
     for module in modules:

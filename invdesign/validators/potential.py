@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from pymatgen.core import Structure
+
+_NeighbourList: TypeAlias = Any  # vesin's, untyped
 
 # Outside these bounds a neighbour list is either useless or does not fit into memory.
 MIN_VOLUME_PER_ATOM = 2.0  # Å³; the densest known solids have 5
@@ -181,8 +183,8 @@ def neighbour_pairs(frame: Frame, cutoff: float) -> Pairs:
 
 
 @lru_cache
-def _neighbour_list(cutoff: float) -> Any:
-    import vesin
+def _neighbour_list(cutoff: float) -> _NeighbourList:
+    import vesin  # type: ignore[import-untyped]
 
     return vesin.NeighborList(cutoff=cutoff, full_list=False, n_threads=1)
 

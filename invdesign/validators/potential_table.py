@@ -148,5 +148,5 @@ def _write(path: Path, **arrays: np.ndarray) -> None:
     """Write an npz so that it is there whole or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with temporary.open("wb") as file:
-        np.savez_compressed(file, **arrays)
+        np.savez_compressed(file, allow_pickle=False, **arrays)
     temporary.replace(path)

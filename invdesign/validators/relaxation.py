@@ -123,8 +123,8 @@ class _Walker:
         self._volume = frame.volume
         self._scale = STRAIN_LENGTH * float(np.sqrt(self._n))  # Å per unit strain
         self._hessian = STIFFNESS * np.eye(3 * self._n + 6 * relax_cell)
-        self._gradient = np.zeros(len(self._hessian))
-        self._step = np.zeros(len(self._hessian))
+        self._gradient: np.ndarray = np.zeros(len(self._hessian))
+        self._step: np.ndarray = np.zeros(len(self._hessian))
         self._limit = MAX_STEP
         self._energy = np.nan
         self._fmax = np.nan

@@ -1,28 +1,29 @@
-"""The main job from Python: what ``invdesign design`` does, returned as objects."""
+"""The commands that propose crystals, from Python: the same functions, returning objects."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from invdesign.campaign import CampaignConfig
+from invdesign.campaign import CampaignConfig, Parts
 from invdesign.campaign import design as run_campaign
-from invdesign.configs import build
+from invdesign.configs import build, read_yaml
 from invdesign.targets import Target, parse_target
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from concurrent.futures import Executor
     from pathlib import Path
 
-    from invdesign.campaign import CampaignResult, Parts
+    from invdesign.campaign import CampaignResult
+    from invdesign.candidate import Candidate
 
-TARGET_OPTIONS = frozenset({"elements", "only", "exclude", "formula", "anonymous", "space_group", "n_atoms"})
+CONDITIONS = frozenset({"elements", "only", "exclude", "formula", "anonymous", "space_group", "n_atoms"})
 
 
 def design(
     target: str | Iterable[str] | Target = (),
     *,
-    out: str | Path = "run",
+    config: str | Path | None = None,
     parts: Parts | None = None,
     executor: Executor | None = None,
     progress: bool = False,
@@ -36,13 +37,13 @@ def design(
 
     Args:
         target: clauses of the target language (``docs/targets.md``), or a Target.
-        out: folder of the output files; the same call with the same folder resumes.
+        config: campaign as YAML; the target adds to the file's, options replace its fields.
         parts: own objects in place of the released models and reference data.
         executor: takes the relaxations (default: one process per core).
         progress: show the live funnel on stderr.
         options: ``elements, only, exclude, formula, anonymous, space_group, n_atoms`` of the target
             (:func:`invdesign.targets.parse_target`); all others are fields of
-            :class:`invdesign.campaign.CampaignConfig`, such as ``n_genes``, ``n_relax``, ``seed``.
+            :class:`invdesign.campaign.CampaignConfig`, such as ``out``, ``n_genes``, ``n_relax``, ``seed``.
 
     Returns:
         The result: ``shortlist`` of candidates with pymatgen ``structure``, ``verdicts``, ``properties``.
@@ -50,9 +51,72 @@ def design(
     Raises:
         InputError: the target, an option or a part cannot be used.
     """
-    conditions = {name: options.pop(name) for name in TARGET_OPTIONS & options.keys()}
-    clauses = str(target) if isinstance(target, Target) else target
-    config = build(
-        CampaignConfig, {"target": parse_target(clauses, **conditions), "out": out, **options}, "campaign"
+    conditions = {name: options.pop(name) for name in CONDITIONS & options.keys()}
+    fields = {} if config is None else read_yaml(config)
+    clauses = _clauses(target)
+    if "target" in fields:
+        clauses = [str(build(Target, {"target": fields["target"]}, "target")), *clauses]
+    fields |= {"target": parse_target(clauses, **conditions), **options}
+    return run_campaign(
+        build(CampaignConfig, fields, "campaign"), parts=parts, executor=executor, progress=progress
     )
-    return run_campaign(config, parts=parts, executor=executor, progress=progress)
+
+
+def generate(
+    target: str | Iterable[str] | Target = (),
+    n: int = 20,
+    *,
+    seed: int = 0,
+    generator: str = "gene-diffusion",
+    structures: Path | None = None,
+    progress: Callable[[float, str], None] = lambda _share, _message: None,
+    **conditions: Any,  # noqa: ANN401 - each condition has its own type
+) -> list[Candidate]:
+    """Sample crystals from a generator: its raw output, judged by nothing.
+
+    Args:
+        target: clauses of the target language, or a Target.
+        n: how many.
+        seed: the same seed gives the same.
+        generator: released name or folder.
+        structures: folder for one CIF each, a first geometry, not relaxed; None: genes alone.
+        progress: is told the share that is done and a word on it.
+        conditions: keywords of :func:`invdesign.targets.parse_target`.
+
+    Returns:
+        Exactly ``n`` candidates, with ``structure`` where a folder was given.
+
+    Raises:
+        InputError: the target or the generator cannot be used.
+    """
+    parts = Parts(generator=generator)
+    asked = parse_target(_clauses(target), **conditions)
+    candidates: list[Candidate] = parts.get("generator").propose(asked, n, seed)
+    if structures is not None:
+        structures.mkdir(parents=True, exist_ok=True)
+    for number, candidate in enumerate(candidates):
+        candidate.id = f"g{number:06d}"
+        if structures is not None:
+            _realise(candidate, parts, (seed, number), structures)
+            progress((number + 1) / n, f"{number + 1} of {n} geometries")
+    return candidates
+
+
+def _realise(candidate: Candidate, parts: Parts, seed: tuple[int, int], folder: Path) -> None:
+    from invdesign.crystal.files import write_cif
+    from invdesign.crystal.symmetry import realise
+
+    if not candidate.gene.realisable:
+        candidate.provenance["geometry"] = "none: two atoms on one point"
+        return
+    ((candidate.geometry, candidate.provenance["geometry"]),) = parts.get("geometry").propose(
+        candidate.gene, 1, seed
+    )
+    candidate.structure = realise(candidate.gene, candidate.geometry)
+    name = f"{candidate.id}_{candidate.gene.formula.replace('(', '').replace(')', '')}.cif"
+    candidate.provenance["cif"] = name
+    write_cif(candidate.structure, folder / name, symmetrised=False)
+
+
+def _clauses(target: str | Iterable[str] | Target) -> list[str]:
+    return [str(target)] if isinstance(target, str | Target) else list(target)

@@ -1,0 +1,120 @@
+"""The application that the commands register with: how errors, interruptions and results are shown."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from invdesign import __version__
+from invdesign.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+# what a user can mend: no room, no right, no such place
+USERS_OWN = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR}
+
+
+class Sentences(TyperGroup):
+    """A command group whose users' errors are one sentence on stderr and exit code 2."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - click's context, which typer carries inside
+        """Run the command that was called."""
+        try:
+            return super().invoke(ctx)
+        except InputError as error:
+            typer.secho(str(error), err=True, fg="red")
+            raise typer.Exit(2) from error
+        except KeyboardInterrupt as error:
+            typer.echo("stopped; the same command resumes.", err=True)
+            raise typer.Exit(130) from error
+        except OSError as error:
+            if error.errno not in USERS_OWN:
+                raise
+            where = f"{error.filename!r}: " if error.filename else ""
+            typer.secho(
+                f"{where}{os.strerror(error.errno)}; mend it, the same command resumes.", err=True, fg="red"
+            )
+            raise typer.Exit(2) from error
+
+
+app = typer.Typer(
+    name="invdesign",
+    cls=Sentences,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        typer.echo(f"invdesign {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def invdesign(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Inverse design of inorganic crystals: from a target property to a shortlist worth computing.
+
+    Start with `invdesign design "band_gap=1.5±0.25" --out run`. Each command's `--help`
+    has an example; `--json` prints the result for machines.
+    """
+
+
+def print_json(result: Any) -> None:  # noqa: ANN401 - anything that JSON holds
+    """Print a result on stdout as one JSON document."""
+    typer.echo(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False, default=str))
+
+
+@contextmanager
+def shown_progress(*, show: bool = True) -> Iterator[Callable[[float, str], None]]:
+    """A function that shows the share done and a message on stderr: a bar on a terminal, else lines."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f} %"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(
+        *columns, TextColumn("{task.description}"), console=console, transient=True, disable=not show
+    ) as bar:
+        task = bar.add_task("", total=1.0)
+
+        def told(share: float, message: str) -> None:
+            bar.update(task, completed=share, description=message)
+            if show and not console.is_terminal:
+                console.print(f"{share:4.0%} {message}", highlight=False)
+
+        yield told
+
+
+def main() -> None:
+    """Entry point of the ``invdesign`` command."""
+    import warnings
+
+    # what libraries tell their developers; ours are verdicts and sentences
+    warnings.simplefilter("ignore")
+    try:
+        app()
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

@@ -1,0 +1,150 @@
+"""Commands that judge what is there already: ``relax``, ``evaluate``, ``screen``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from invdesign.cli.app import app, print_json, shown_progress
+from invdesign.errors import InputError
+
+Files = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="FILES…",
+        help="CIF, POSCAR, extxyz, CSV with a cif column, ASE database, each also gzipped, or folders.",
+        show_default=False,
+    ),
+]
+Potential = Annotated[str, typer.Option(help="chgnet, a matgl folder, or a hub name.")]
+Workers = Annotated[int | None, typer.Option(help="Processes; default: one per core.", min=1)]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+@app.command("relax")
+def relax_command(
+    files: Files,
+    out: Annotated[Path, typer.Option(help="Folder for relaxed.csv and one CIF each.")] = Path("relaxed"),
+    potential: Potential = "chgnet",
+    fmax: Annotated[float, typer.Option(help="Largest force at convergence, eV/Å.")] = 0.05,
+    max_steps: Annotated[int, typer.Option(help="Steps of one relaxation.")] = 500,
+    workers: Workers = None,
+    as_json: Json = False,
+) -> None:
+    """Relax cells and positions with a universal potential.
+
+    **Examples**
+
+    invdesign relax structures/*.cif --out relaxed
+
+    invdesign relax samples.csv.gz --potential path/to/matgl-folder --json
+    """
+    from invdesign.relaxing import relax_files
+
+    with shown_progress() as progress:
+        rows = relax_files(
+            files, out, potential, fmax=fmax, max_steps=max_steps, workers=workers, progress=progress
+        )
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        energy = "" if row["energy_ev_per_atom"] is None else f"{row['energy_ev_per_atom']:9.4f} eV/atom"
+        typer.echo(f"{row['label']!s:24s} {row['formula']!s:16s} {energy}  {row['reason']}")
+    converged = sum(bool(row["converged"]) for row in rows)
+    typer.echo(f"{converged} of {len(rows)} converged; {out}: relaxed.csv and the CIFs", err=True)
+
+
+@app.command("evaluate")
+def evaluate_command(
+    files: Files,
+    target: Annotated[
+        list[str] | None, typer.Option(help='What they were made for: "band_gap=1.5±0.25"; may be repeated.')
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for evaluation.json and structures.csv; lets a run resume.")
+    ] = None,
+    potential: Potential = "chgnet",
+    hull: Annotated[str, typer.Option(help="Reference hull: name or folder.")] = "mp-hull",
+    reference: Annotated[str, typer.Option(help="Known materials: name or folder.")] = "known-materials",
+    relax: Annotated[bool, typer.Option(help="Relax first, or take the structures as they are.")] = True,
+    limit: Annotated[int | None, typer.Option(help="Judge so many alone, drawn at random.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of that draw.", min=0)] = 0,
+    workers: Workers = None,
+    as_json: Json = False,
+) -> None:
+    """Measure a set of crystals, whoever made it: valid, unique, novel, stable, and on target.
+
+    **Examples**
+
+    invdesign evaluate samples.csv.gz --out evaluation
+
+    invdesign evaluate cifs/ --target "band_gap>3" --limit 200 --json
+    """
+    from invdesign.campaign.evaluate import evaluate
+    from invdesign.targets import parse_target
+
+    evaluation = evaluate(
+        files,
+        target=parse_target(target) if target else None,
+        potential=potential,
+        hull=hull,
+        reference=reference,
+        relax=relax,
+        limit=limit,
+        seed=seed,
+        workers=workers,
+        out=out,
+    )
+    if as_json:
+        print_json(evaluation.as_json())
+        return
+    from rich.console import Console
+
+    evaluation.show(Console())
+
+
+@app.command("screen")
+def screen_command(
+    formulas: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="FORMULAS…", help="Formulas; - reads stdin.", show_default=False),
+    ] = None,
+    file: Annotated[Path | None, typer.Option(help="Text file with one formula a line.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Say of formulas whether their charges balance and whether they are known.
+
+    **Examples**
+
+    invdesign screen CuInS2 Na3PS4 MgO2
+
+    cut -d, -f2 table.csv | invdesign screen - --json
+    """
+    from invdesign.screening import screen
+
+    given = list(formulas or [])
+    if file is not None:
+        given += _lines(file)
+    if "-" in given:
+        given = [formula for formula in given if formula != "-"] + sys.stdin.read().split()
+    if not given:
+        msg = "formulas: none given; name some, or a --file, or - for stdin."
+        raise InputError(msg)
+    if as_json:
+        print_json([screened.row() for screened in screen(given)])
+        return
+    for screened in screen(given):
+        verdict = "balanced" if screened.balanced else "not balanced"
+        typer.echo(f"{screened.formula:16s} {verdict:13s} known: {screened.known:13s} {screened.charge}")
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return file.read_text(encoding="utf-8").split()
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"file: {str(file)!r} cannot be read as text; give one formula a line."
+        raise InputError(msg) from error

@@ -1,0 +1,49 @@
+"""The trainings and builds that ``invdesign train CONFIG`` runs, by the config's ``kind``."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from invdesign.configs import build, read_yaml, suggest
+from invdesign.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+RECIPES = {
+    "gene-diffusion": "invdesign.generators.gene_training:GeneDiffusionConfig:build",
+    "geometries": "invdesign.generators.geometry_library:GeometryLibraryConfig:build",
+    "known-materials": "invdesign.validators.novelty_build:KnownMaterialsConfig:build",
+    "mp-hull": "invdesign.validators.hull_build:HullConfig:build",
+    "calibration": "invdesign.validators.calibration_build:CalibrationConfig:build",
+    "band-gap": "invdesign.predictors.band_gap:BandGapConfig:build",
+    "gene-rank": "invdesign.predictors.gene_rank:GeneRankConfig:build",
+}
+"""Where each kind lives: module, its pydantic config, and ``build(config, *, progress) -> Path``."""
+
+
+def train(path: Path, *, progress: Callable[[float, str], None]) -> Path:
+    """Build the artifact that a recipe describes.
+
+    Args:
+        path: YAML with ``kind``, ``data``, ``out``, ``seed`` and the kind's own fields.
+        progress: is told the share that is done and what is being done.
+
+    Returns:
+        Folder of the artifact.
+
+    Raises:
+        InputError: the file cannot be read, its kind is unknown, or a field is wrong.
+    """
+    fields = read_yaml(path)
+    kind = str(fields.get("kind"))
+    if kind not in RECIPES:
+        msg = f"recipe {str(path)!r}: there is no kind {kind!r}; {suggest(kind, tuple(RECIPES))}."
+        raise InputError(msg)
+    module_name, config_name, function_name = RECIPES[kind].split(":")
+    module = import_module(module_name)
+    config = build(getattr(module, config_name), fields, f"recipe {kind}")
+    folder: Path = getattr(module, function_name)(config, progress=progress)
+    return folder

@@ -84,7 +84,7 @@ def _process_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
 
     before = {name: os.environ.get(name) for name in WORKER_ENVIRONMENT}
     os.environ.update(WORKER_ENVIRONMENT)
-    # spawn: forking a process that holds torch's threads deadlocks, and only a new process reads the variables
+    # spawn: a fork of a process that holds torch's threads deadlocks, and would not read the variables
     pool = ProcessPoolExecutor(
         workers, mp_context=multiprocessing.get_context("spawn"), initializer=_end_with_parent
     )

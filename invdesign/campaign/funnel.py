@@ -82,7 +82,7 @@ class LiveFunnel:
             self._live.stop()
 
     def phase(self, stage: str, expected: int) -> None:
-        """Say that the phase led by ``stage`` begins and how many will enter it; time left follows from it."""
+        """Say that the phase led by ``stage`` begins and how many will enter it: the time left follows."""
         self._expected[stage] = expected
         self._started[stage] = time.monotonic()
         self._entered_before[stage] = self.funnel.stages[stage].entered
@@ -107,8 +107,8 @@ class LiveFunnel:
             if stage.entered:
                 rate, left = self._pace(name)
                 self._console.print(
-                    f"{name:>15}: {stage.entered:6d} in {stage.passed:6d} passed {stage.rejected:6d} rejected  "
-                    f"{rate} {left}".rstrip(),
+                    f"{name:>14}: {stage.entered:6d} in {stage.passed:6d} passed {stage.rejected:6d} rejected"
+                    f"  {rate} {left}".rstrip(),
                     highlight=False,
                 )
 

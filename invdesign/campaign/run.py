@@ -82,10 +82,10 @@ def design(
     parts = parts or Parts.named(config)
     with _folder(config.out):
         store = _store(config, parts)
-        if not store.complete:
+        if worked := not store.complete:
             _check(config, parts)
             _work(config, parts, store, executor, progress=progress)
-        return _conclude(config, store)
+        return _conclude(config, store, worked=worked)
 
 
 def _store(config: CampaignConfig, parts: Parts) -> Store:
@@ -119,7 +119,8 @@ def _check(config: CampaignConfig, parts: Parts) -> None:
         raise InputError(msg)
     for kind in ("potential", "calibration", "hull"):
         if missing := sorted(target.required - parts.get(kind).elements):
-            msg = f"elements: the {kind} does not know {', '.join(missing)}; leave them out or give another {kind}."
+            named = ", ".join(missing)
+            msg = f"elements: the {kind} does not know {named}; leave them out or give another {kind}."
             raise InputError(msg)
     for kind in ("known", "generator", "ranker", "geometry"):
         parts.get(kind)
@@ -186,8 +187,8 @@ def _structure_phase(
     live.line(STRUCTURE_GATES)
 
 
-def _conclude(config: CampaignConfig, store: Store) -> CampaignResult:
-    """The result of a complete store, its files written (again)."""
+def _conclude(config: CampaignConfig, store: Store, *, worked: bool) -> CampaignResult:
+    """The result of a complete store, its files written (again); the record of who made it stays."""
     from invdesign.report import write_outputs
 
     candidates = store.read()
@@ -199,7 +200,8 @@ def _conclude(config: CampaignConfig, store: Store) -> CampaignResult:
         config, shortlisted, funnel, _message(config, funnel, len(shortlisted)), store.elapsed
     )
     write_outputs(config.out, shortlisted, funnel, config.target)
-    _write_run_json(result)
+    if worked or not (config.out / "run.json").exists():
+        _write_run_json(result)
     return result
 
 
@@ -224,19 +226,21 @@ def _message(config: CampaignConfig, funnel: Funnel, found: int) -> str:
     }
     advice = loosen.get(tight.name, "relax more candidates")
     return (
-        f"Only {found} of the {asked} candidates asked for came through: the gate that rejected the largest share "
-        f"was {tight.name} ({tight.rejected} of {tight.entered}); {advice}, or generate and relax more."
+        f"Only {found} of the {asked} candidates asked for came through: the gate that rejected the largest "
+        f"share was {tight.name} ({tight.rejected} of {tight.entered}); {advice}, or generate and relax more."
     )
 
 
 def _write_run_json(result: CampaignResult) -> None:
     from invdesign.provenance import write_run_json
+    from invdesign.validators.charge import CHARGE_OPTIONS
 
     write_run_json(
         result.out,
         {
             "campaign": result.config.identity(),
             "target": result.config.target.words(),
+            "charge_balance": CHARGE_OPTIONS,
             "funnel": result.funnel.as_json(),
             "shortlisted": len(result.shortlist),
             "message": result.message,

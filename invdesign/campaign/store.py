@@ -121,7 +121,7 @@ def _connect(path: Path) -> Any:  # noqa: ANN401 - ASE's databases have no types
     import ase.db
 
     # ASE's lock file would outlive a kill and block the resumed run for ever
-    return ase.db.connect(str(path), use_lock_file=False)
+    return ase.db.connect(str(path), use_lock_file=False)  # type: ignore[no-untyped-call]
 
 
 def _create(path: Path, identity: Mapping[str, Any]) -> None:
@@ -151,7 +151,8 @@ def _atoms(candidate: Candidate) -> Atoms:
         pbc=True,
     )
     if "energy" in candidate.provenance:
-        atoms.calc = SinglePointCalculator(atoms, energy=candidate.provenance["energy"])
+        energy = candidate.provenance["energy"]
+        atoms.calc = SinglePointCalculator(atoms, energy=energy)  # type: ignore[no-untyped-call]
     return atoms
 
 

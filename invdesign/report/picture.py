@@ -53,7 +53,7 @@ def _draw_counts(axes: Axes, stages: list[Stage]) -> None:
     axes.set_xscale("log")
     widest = max(stage.entered for stage in stages)
     axes.set_xlim(0.7, 14 * max(10, widest))
-    axes.barh(y, [s.entered for s in stages], BAR, left=0.7, color=LEFT)
+    axes.barh(y, [s.entered - 0.7 for s in stages], BAR, left=0.7, color=LEFT)
     axes.barh(y, [max(s.passed - 0.7, 0) for s in stages], BAR, left=0.7, color=PASSED)
     for i, stage in enumerate(stages):
         share = f"  {stage.passed / stage.entered:.0%}" if stage.rejected else ""

@@ -101,6 +101,10 @@ class Funnel:
 
 
 def kind_of_reason(reason: str) -> str:
-    """A verdict's sentence without its particulars: what comes before a colon or bracket, figures as …."""
-    head = re.split(r"[:;(]| - ", reason, maxsplit=1)[0].strip()
-    return re.sub(r"[-+]?\d+(\.\d+)?(e[-+]?\d+)?", "…", head)
+    """A verdict's sentence without its particulars.
+
+    What comes before a colon or bracket, with … for figures, ions and formulas that hold a figure.
+    """
+    head = re.split(r"[:;(]", reason, maxsplit=1)[0].strip()
+    words = re.sub(r"[\w.+-]*\d[\w.+-]*", "…", head)
+    return re.sub(r"…( …)+", "…", words)

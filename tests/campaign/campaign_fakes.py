@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import sys
 import time
 from dataclasses import dataclass
@@ -11,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from invdesign.candidate import Candidate, Estimate, Verdict
 from invdesign.campaign import CampaignConfig, Parts, design
-from invdesign.crystal.elements import element_table, volume_estimate
+from invdesign.candidate import Candidate, Estimate, Verdict
+from invdesign.crystal.elements import volume_estimate
 from invdesign.crystal.gene import Gene
 from invdesign.crystal.geometry import Geometry
 from invdesign.targets import parse_target
@@ -159,7 +158,7 @@ def fake_config(out: Path | str, **changes: object) -> CampaignConfig:
 
 
 if __name__ == "__main__":  # the campaign that the tests kill
-    sys.path.insert(0, os.path.dirname(__file__))
+    sys.path.insert(0, str(Path(__file__).parent))
     import campaign_fakes
 
     workers = int(sys.argv[2])
@@ -168,4 +167,4 @@ if __name__ == "__main__":  # the campaign that the tests kill
         parts=campaign_fakes.fake_parts(0.02),
         progress=False,
     )
-    print(len(result.shortlist))
+    sys.stdout.write(str(len(result.shortlist)))

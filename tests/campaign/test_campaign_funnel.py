@@ -107,7 +107,7 @@ def test_parts_that_do_not_fit_are_told_before_any_work(tmp_path):
 
 def test_out_that_is_a_file(tmp_path):
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(InputError, match="out: .* give a folder"):
+    with pytest.raises(InputError, match=r"out: .* give a folder"):
         design(
             campaign_fakes.fake_config(tmp_path / "file"), parts=campaign_fakes.fake_parts(), progress=False
         )

@@ -128,7 +128,7 @@ def test_a_full_disk_is_told_and_what_is_stored_stays(unbroken, tmp_path, monkey
     config = campaign_fakes.fake_config(tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(SQLite3Database, "_connect", small_disk)
-        with pytest.raises(InputError, match="disk .* is full"):
+        with pytest.raises(InputError, match=r"disk .* is full"):
             design(config, parts=campaign_fakes.fake_parts(), progress=False)
     stored = len(Store(tmp_path / "candidates.db"))
     assert 0 < stored < 200

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from invdesign.campaign.chunks import ChunkStore
@@ -17,9 +16,11 @@ from invdesign.campaign.funnel import Clock
 from invdesign.campaign.samples import Outcome, Sample, fingerprint, pack, read_samples, unpack
 from invdesign.campaign.stages import Parts
 from invdesign.errors import InputError
+from invdesign.provenance import artifact_hashes, hardware
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from pymatgen.core import Structure
 
@@ -115,7 +116,11 @@ def evaluate(
         _group(samples, outcomes)
     cost = _added(clock.seconds, *(seconds for _, seconds in done.values()))
     evaluation = Evaluation(
-        outcomes, {**protocol, "seed": seed if limit else None}, cost, _hardware(hands), target
+        outcomes,
+        {**protocol, "seed": seed if limit else None},
+        cost,
+        {**hardware(), "workers": hands},
+        target,
     )
     if out:
         evaluation.write(out)
@@ -153,17 +158,23 @@ def _protocol(
     def told(part: Any, default: Any) -> str:  # noqa: ANN401
         return part if isinstance(part, str) else str(getattr(default, "name", type(default).__name__))
 
-    return {
-        "potential": potential.name,
+    named = {
         "calibration": told(parts.calibration or potential.name, calibration),
         "hull": told(parts.hull, hull),
-        "hull_phases": len(hull),
         "reference": told(parts.known, known),
+    }
+    models = {name: told(part, part) for name, part in (parts.predictors or {}).items()}
+    released = {*named.values(), *models.values()}
+    return {
+        "potential": potential.name,
+        **named,
+        "hull_phases": len(hull),
         "reference_compositions": len(known.compositions),
         "reference_crystals": len(known.genes),
-        "predictors": {name: told(part, part) for name, part in (parts.predictors or {}).items()},
+        "predictors": models,
         "target": None if target is None else str(target),
         **settings,
+        "files": {path: text for path, text in artifact_hashes().items() if path.split("/")[1] in released},
         "chunk": CHUNK,
         "structures": fingerprint(samples),
     }
@@ -294,16 +305,3 @@ def _bar(total: int, before: int, *, show: bool) -> Iterator[Callable[[int], Non
     with Progress(*columns, console=Console(stderr=True), disable=not show) as progress:
         task = progress.add_task("evaluating", total=total, completed=before)
         yield lambda n: progress.advance(task, n)
-
-
-def _hardware(workers: int) -> dict[str, Any]:
-    import platform
-
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        names = (
-            line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line
-        )
-        model = next(names, model)
-    return {"cpu": model, "cores": cores(), "workers": workers, "python": platform.python_version()}

@@ -9,6 +9,7 @@ from pathlib import Path
 import invdesign
 
 PACKAGE = Path(invdesign.__file__).parent
+PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 # a part imports from tiers above its own; parts of one tier do not know each other
@@ -92,7 +93,7 @@ def lines_of_code(node: ast.FunctionDef) -> int:
 
 
 def test_what_is_imported_is_declared():
-    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    project = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]
     extras = [entry for group in project["optional-dependencies"].values() for entry in group]
     declared = {re.match(r"[\w-]+", entry)[0].lower() for entry in (*project["dependencies"], *extras)}
     used = {module.split(".")[0] for file in FILES for module in imports(file)}

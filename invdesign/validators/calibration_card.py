@@ -64,7 +64,8 @@ def render(
         _row("wbm", new),
         _row(f"wbm + {offset:.3f}", new + offset),
         _row("wbm, own references (held out)", _own_references(wbm, shift, config)),
-        _row("wbm, its scale left as it is", unshifted),
+        _row("wbm, not brought to MP2020", unshifted),
+        _row(f"mp20, mpts52 with {used}", residual),
         _row(f"mp20, mpts52 with {unused}", other_residual),
         _row(f"wbm with {unused}", other_new),
     ]
@@ -72,8 +73,7 @@ def render(
 
 Maps total energies of {calibration.potential} to formation energies on the scale of `mp-hull` (Materials
 Project, PBE/PBE+U, MP2020 corrections): energy per atom minus reference energies ({used};
-Huber regression, threshold {config.delta} eV/atom), plus, for hypothetical crystals,
-{offset:.3f} eV/atom.
+Huber regression, threshold {config.delta} eV/atom), plus {offset:.3f} eV/atom for hypothetical crystals.
 {len(calibration.elements)} elements; an element in fewer than {building.MINIMUM} known crystals has none.
 
 | file | what |
@@ -93,10 +93,10 @@ Single points at DFT geometries. Held out: {building.FOLDS} folds by reduced com
 | --- | --- | --- | --- | --- |
 {chr(10).join(rows)}
 
-WBM comes on the older Materials Project scale; `mp-hull`'s shift brings it to MP2020 (last wbm row: without).
-What then remains is the potential's: a bias to the low side that grows with the height above the hull, in
-intermetallics as in salts ("softening"). Known crystals were in the potential's training data,
-hypothetical ones were not: trust the wbm rows.
+WBM comes on the older Materials Project scale; `mp-hull`'s shift brings it to MP2020.
+What then remains is the potential's: a bias to the low side ("softening"). It is no matter of anion
+corrections, since compounds without an anion have it too. Known crystals were in the training data of the
+Materials Project's potentials, hypothetical ones were not: trust the wbm rows.
 
 | chemistry | known: n | MAE | wbm: n | MAE | mean |
 | --- | --- | --- | --- | --- | --- |
@@ -106,8 +106,8 @@ hypothetical ones were not: trust the wbm rows.
 
 `sigma(composition)` is the mean over the atoms of a spread by element, fitted on WBM: median
 {np.median(_sigmas(calibration, wbm.compositions)):.3f} eV/atom (the known crystals alone would have given
-{np.quantile(np.abs(residual), 0.9) / building.Z90:.3f}). ± 1.645 sigma holds {_coverage(wbm, new):.1%} of WBM in
-{building.FOLDS}-fold cross-validation.
+{np.quantile(np.abs(residual), 0.9) / building.Z90:.3f}). In {building.FOLDS}-fold cross-validation
+± 1.645 sigma holds {_coverage(wbm, new):.1%} of WBM.
 
 ## Energy above hull
 
@@ -125,9 +125,9 @@ Probability of E above hull < 0.1 eV/atom on WBM, as said and as seen, by fifths
 
 ## Known weaknesses
 
-- The potential counts too many as stable: even with the offset, {wrong:.0%} of the WBM crystals that it puts
-  below 0.1 eV/atom are above. Strict stability (0 eV/atom) is inside the error.
-- Errors of crystals relaxed with the potential itself, rather than at DFT geometries, are not in these figures.
+- The potential counts too many as stable: even with the offset, {wrong:.0%} of the WBM crystals that it
+  puts below 0.1 eV/atom are above. Strict stability (0 eV/atom) is inside the error.
+- What relaxing with the potential itself, away from the DFT geometry, adds is not in these figures.
 - Offset and spread come from element substitution in known prototypes (WBM); stranger crystals err more.
 - An incomplete hull makes every energy above hull a lower bound (see `mp-hull`).
 """

@@ -76,8 +76,8 @@ The shift is a Huber fit of one coefficient per element, one per element as anio
 or F. Five-fold cross-validation gave the same mean (0.0069); one coefficient per element alone 0.0125.
 
 **Merged.** {int(pins.stable.sum())} compositions have a compound on the hull. The others are points on tie
-lines and facets: {standing_in} of them lie more than {building.REDUNDANT * 1000:.0f} meV/atom below the hull of
-the stable compounds; they stand for phases that the data lack, and take part. The rest only
+lines and facets: {standing_in} of them lie more than {building.REDUNDANT * 1000:.0f} meV/atom below the hull
+of the stable compounds; they stand for phases that the data lack, and take part. The rest only
 answer "is this composition known": as phases they would be spurious by the error of the shift.
 At {SAMPLE} random MP2020 pins the hull differs from the exact energy by {gap.mean():.1f} meV/atom on average,
 99 % by less than {np.quantile(gap, 0.99):.0f}.

@@ -131,9 +131,13 @@ class Gene:
         """The canonical gene, the (4, 4) affine map to its setting, and the letters' images."""
 
         def relabelled(mapping: dict[str, str]) -> Gene:
-            return Gene(self.space_group, tuple((element, mapping[letter]) for element, letter in self.orbits))
+            return Gene(
+                self.space_group, tuple((element, mapping[letter]) for element, letter in self.orbits)
+            )
 
-        options = [(relabelled(m), affine, m) for m, affine in space_group_table(self.space_group).relabellings]
+        options = [
+            (relabelled(m), affine, m) for m, affine in space_group_table(self.space_group).relabellings
+        ]
         return min(options, key=lambda option: (option[0].letters, option[0].orbits))
 
     @cached_property

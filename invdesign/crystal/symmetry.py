@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
     from invdesign.crystal.wyckoff import Array, SpaceGroupTable
+
+# moyo warns of every supercell, whose operations do not all fit the input cell: expected, and harmless here.
+logging.getLogger("moyo").setLevel(logging.ERROR)
 
 # Fraction of a cell edge that a refined site may lie off its Wyckoff position.
 _ON_SITE = 2e-3
@@ -73,7 +77,8 @@ def _gene_at(structure: Structure, symprec: float) -> tuple[Gene, Geometry]:
     for element, letter, orbit in zip(elements, letters, images, strict=True):
         free, residual = table.positions[mapping[letter]].solve(orbit)
         if residual > _ON_SITE:
-            msg = f"{structure.formula}: {element} is off position {mapping[letter]} by {residual:.3f} of the cell."
+            place = f"position {mapping[letter]} of group {gene.space_group}"
+            msg = f"{structure.formula}: {element} is off {place} by {residual:.3f} of the cell."
             raise SymmetryError(msg)
         orbits.append((mapping[letter], element, tuple(float(f) for f in free)))
     orbits.sort()

@@ -102,7 +102,7 @@ class SpaceGroupTable:
     @property
     def centring(self) -> int:
         """Lattice points per conventional cell."""
-        return round(1 / abs(np.linalg.det(self.to_primitive)))
+        return round(1 / abs(float(np.linalg.det(self.to_primitive))))
 
 
 @cache
@@ -162,9 +162,7 @@ def make_position(letter: str, stacked: Array, to_primitive: Array) -> WyckoffPo
     free = tuple(int(j) for j in np.flatnonzero(np.abs(stacked[:, :, :3]).sum(axis=(0, 1)) > 0))
     pivots = []
     for j in free:
-        row = next(
-            r for r in range(3) if abs(stacked[0, r, j]) == 1 and np.abs(stacked[0, r, :3]).sum() == 1
-        )
+        row = next(r for r in range(3) if abs(stacked[0, r, j]) == 1 and np.abs(stacked[0, r, :3]).sum() == 1)
         pivots.append((row, float(stacked[0, row, j])))
     generic = stacked @ GENERIC
     keys = np.round(np.mod(generic @ np.linalg.inv(to_primitive) + 1e-6, 1.0), 4)

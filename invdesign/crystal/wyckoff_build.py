@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -67,8 +68,7 @@ def _primitive_vectors(rotations: Array, translations: Array) -> Array:
     vectors = np.vstack([np.eye(3), vectors[np.abs(vectors).max(axis=1) > 0]])
     vectors = vectors[np.lexsort([*vectors.T, np.round((vectors**2).sum(axis=1), 6)])]
     volume = 1.0 / len(centring)
-    n = len(vectors)
-    for i, j, k in ((i, j, k) for k in range(n) for j in range(k) for i in range(j)):
+    for i, j, k in combinations(range(len(vectors)), 3):
         basis = vectors[[i, j, k]]
         determinant = np.linalg.det(basis)
         if abs(abs(determinant) - volume) < 1e-6:
@@ -133,9 +133,7 @@ def _normaliser_linear_parts(rotations: Array, to_primitive: Array) -> list[Arra
     return kept
 
 
-def _normaliser_shifts(
-    linear: Array, rotations: Array, translations: Array, to_primitive: Array
-) -> Array:
+def _normaliser_shifts(linear: Array, rotations: Array, translations: Array, to_primitive: Array) -> Array:
     """(n, 3) origin shifts which, with the basis change, map the space group onto itself."""
     hexagonal = any(abs(r[0, 0] + r[0, 1]) == 0 and r[0, 0] != 0 and r[1, 0] != 0 for r in rotations)
     eighths = np.arange(8) / 8

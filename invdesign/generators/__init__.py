@@ -1,0 +1,1 @@
+"""What proposes crystals: genes first, then geometries for them."""

@@ -1,0 +1,69 @@
+"""Inherited and sampled geometries."""
+
+import numpy as np
+import pytest
+
+from invdesign.crystal.elements import volume_estimate
+from invdesign.crystal.gene import Gene
+from invdesign.crystal.geometry import Geometry
+from invdesign.crystal.symmetry import gene_of, realise
+from invdesign.data.tokens import TokenSet, tokens_of
+from invdesign.generators.geometry_source import GeometrySource
+
+RUTILE = Gene.parse("136 Ti@a O@f")
+LIBRARY = [
+    ("rutile", RUTILE, Geometry((4.59, 4.59, 2.96, 90, 90, 90), ((), (0.305,)))),
+    ("MgF2", Gene.parse("136 Mg@a F@f"), Geometry((4.62, 4.62, 3.05, 90, 90, 90), ((), (0.303,)))),
+    ("spinel", Gene.parse("227 Mg@a Al@d O@e"), Geometry((8.08, 8.08, 8.08, 90, 90, 90), ((), (), (0.264,)))),
+]
+
+
+@pytest.fixture(scope="module")
+def source() -> GeometrySource:
+    return GeometrySource(
+        tokens_of([(name, i, gene, geometry) for i, (name, gene, geometry) in enumerate(LIBRARY)])
+    )
+
+
+def test_the_chemically_nearest_parent_comes_first(source: GeometrySource) -> None:
+    proposals = source.propose(Gene.parse("136 Sn@a O@f"), 2, 0)
+    assert [origin for _, origin in proposals] == ["inherited from rutile", "inherited from MgF2"]
+    fluoride = source.propose(Gene.parse("136 Zn@a F@f"), 1, 0)
+    assert fluoride[0][1] == "inherited from MgF2"
+
+
+def test_inherited_cell_has_the_estimated_volume_ratio(source: GeometrySource) -> None:
+    gene = Gene.parse("136 Sn@a O@f")
+    geometry, _ = source.propose(gene, 1, 0)[0]
+    child, parent = realise(gene, geometry), realise(RUTILE, LIBRARY[0][2])
+    expected = volume_estimate(gene.composition) / volume_estimate(RUTILE.composition)
+    assert child.volume / parent.volume == pytest.approx(expected)
+    assert gene_of(child, 0.01)[0] == gene.canonical()
+
+
+def test_unknown_skeleton_is_sampled_with_atoms_apart(source: GeometrySource) -> None:
+    gene = Gene.parse("62 Na@c Cl@c O@d")
+    proposals = source.propose(gene, 3, 7)
+    assert [origin for _, origin in proposals] == ["sampled"] * 3
+    for geometry, _ in proposals:
+        structure = realise(gene, geometry)
+        distances = structure.distance_matrix[~np.eye(len(structure), dtype=bool)]
+        assert distances.min() > 1.0
+        assert structure.composition == gene.composition
+
+
+def test_same_seed_same_geometries(source: GeometrySource) -> None:
+    gene = Gene.parse("62 Na@c Cl@c O@d")
+    assert source.propose(gene, 2, (3, 4)) == source.propose(gene, 2, (3, 4))
+    assert source.propose(gene, 2, (3, 4)) != source.propose(gene, 2, (3, 5))
+
+
+def test_a_cubic_gene_without_freedom_has_one_geometry(source: GeometrySource) -> None:
+    assert len(source.propose(Gene.parse("225 Na@a Cl@b"), 4, 0)) == 1
+
+
+def test_library_round_trip(source: GeometrySource, tmp_path) -> None:
+    source.library.save(tmp_path / "geometries.npz")
+    loaded = GeometrySource(TokenSet.load(tmp_path / "geometries.npz"))
+    assert loaded.library.gene(2) == LIBRARY[2][1]
+    assert loaded.library.geometry(2) == LIBRARY[2][2]

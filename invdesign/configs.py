@@ -57,8 +57,10 @@ def build(model: type[Model], fields: Mapping[str, Any], what: str) -> Model:
 
 
 def input_error(error: ValidationError, what: str, known: tuple[str, ...] = ()) -> InputError:
-    """The first mistake that pydantic found, as one sentence."""
-    first = error.errors(include_url=False)[0]
+    """The most telling mistake that pydantic found, as one sentence."""
+    mistakes = error.errors(include_url=False)
+    # a misspelt field is also a missing one: the misspelling says more
+    first = next((mistake for mistake in mistakes if mistake["type"] == "extra_forbidden"), mistakes[0])
     cause = first.get("ctx", {}).get("error")
     if isinstance(cause, InputError):
         return cause

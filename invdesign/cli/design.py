@@ -66,6 +66,9 @@ def design_command(
         bool,
         typer.Option("--include-known", help="List known materials too, marked.", rich_help_panel="Target"),
     ] = False,
+    generator: Annotated[
+        str | None, typer.Option(help="Generator: name or folder.", rich_help_panel="Parts")
+    ] = None,
     potential: Annotated[
         str | None, typer.Option(help="chgnet, a matgl folder, or a hub name.", rich_help_panel="Parts")
     ] = None,
@@ -105,6 +108,7 @@ def design_command(
         "seed": seed,
         "workers": workers,
         "include_known": include_known or None,
+        "generator": generator,
         "potential": potential,
         "hull": hull,
     }

@@ -1,0 +1,222 @@
+import errno
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pymatgen.core import Lattice, Structure
+from typer.testing import CliRunner
+
+import invdesign
+from invdesign.cli import app
+
+COMMANDS = ("design", "generate", "relax", "evaluate", "screen", "dft", "train")
+SALT = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.6), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+
+
+def run(*arguments: str, stdin: str | None = None):
+    return CliRunner().invoke(app, list(arguments), input=stdin, catch_exceptions=False)
+
+
+def refused(*arguments: str) -> str:
+    """The sentence on stderr of a command that refuses its input."""
+    result = run(*arguments)
+    assert result.exit_code == 2, result.output
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1, result.stderr
+    return lines[0]
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Structure files, good and bad, by name."""
+    (tmp_path / "folder").mkdir()
+    SALT.to(filename=str(tmp_path / "salt.cif"))
+    disordered = SALT.copy()
+    disordered.replace_species({"Na": {"Na": 0.5, "K": 0.5}})
+    disordered.to(filename=str(tmp_path / "disordered.cif"))
+    (tmp_path / "empty.cif").write_text("")
+    (tmp_path / "words.cif").write_text("no crystal at all\n")
+    (tmp_path / "half.cif").write_text((tmp_path / "salt.cif").read_text()[:200])
+    (tmp_path / "table.csv").write_text("formula\nNaCl\n")
+    (tmp_path / "note.txt").write_text("NaCl")
+    return tmp_path
+
+
+def test_help_teaches():
+    shown = run("--help").output
+    assert all(command in shown for command in COMMANDS)
+    for command in (*((name,) for name in COMMANDS if name != "dft"), ("dft", "write")):
+        shown = run(*command, "--help").output
+        assert "Example" in shown
+        assert f"invdesign {' '.join(command)}" in shown
+
+
+def test_version():
+    assert run("--version").output.strip() == f"invdesign {invdesign.__version__}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["bandgap=1.5±0.25"], "did you mean band_gap?"),
+        (["bulk_modulus_gpa>100"], "nothing estimates bulk_modulus_gpa yet"),
+        (["band_gap=2..1"], "impossible"),
+        (["band_gap=-2..-1"], "never below 0"),
+        (["band_gap=1.5"], "give a tolerance"),
+        (["band_gap>3", "--elements", "Xx"], "'Xx' is not a chemical element"),
+        (["band_gap>3", "--elements", "Pb", "--exclude", "Pb"], "both asked for and excluded"),
+        (["band_gap>3", "--formula", "PbO", "--exclude", "Pb"], "both asked for and excluded"),
+        (["band_gap>3", "--formula", "hello"], "formula: 'hello'"),
+        (["--space-group", "231"], "none of the 230"),
+        (["--n-atoms", "5..100"], "between 1 and 20"),
+        (["band_gap>3", "--n", "0"], "n_genes"),
+        (["band_gap>3", "--seed", "-1"], "seed"),
+        (["band_gap>3", "--config", "no-such.yaml"], "no-such.yaml"),
+    ],
+)
+def test_design_refuses_a_bad_target(arguments, told, tmp_path):
+    out = tmp_path / "run"
+    assert told in refused("design", *arguments, "--out", str(out))
+    assert not out.exists()
+
+
+def test_design_refuses_a_formula_that_cannot_be_balanced(tmp_path):
+    assert "cannot be balanced" in refused("design", "--formula", "Na3Cl", "--out", str(tmp_path / "run"))
+
+
+@pytest.mark.parametrize("part", ["--hull", "--potential", "--generator"])
+def test_design_refuses_missing_parts(part, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    told = refused("design", "band_gap>3", part, str(tmp_path / "none"), "--out", str(tmp_path / "run"))
+    assert "none" in told
+
+
+def test_design_refuses_a_file_as_folder(files):
+    assert "give a folder" in refused("design", "band_gap>3", "--out", str(files / "salt.cif"))
+
+
+@pytest.mark.parametrize("command", ["relax", "evaluate"])
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("none.cif", "no such file"),
+        ("note.txt", "not a kind of structure file"),
+        ("folder", "no structure files"),
+        ("table.csv", "no cif column"),
+    ],
+)
+def test_files_that_hold_no_structures(command, name, told, files):
+    assert told in refused(command, str(files / name))
+
+
+@pytest.mark.parametrize("name", ["disordered.cif", "empty.cif", "words.cif", "half.cif"])
+def test_relax_refuses_what_is_no_ordered_crystal(name, files):
+    assert name in refused("relax", str(files / name), "--out", str(files / "out"))
+    assert not (files / "out").exists()
+
+
+def test_relax_refuses_bad_settings(files):
+    salt = str(files / "salt.cif")
+    assert "fmax" in refused("relax", salt, "--fmax", "0", "--out", str(files / "out"))
+    assert "no-such" in refused(
+        "relax", salt, "--potential", str(files / "no-such"), "--out", str(files / "out")
+    )
+
+
+def test_relax_writes_a_table_and_cifs(files):
+    result = run("relax", str(files / "salt.cif"), "--out", str(files / "out"), "--workers", "1", "--json")
+    assert result.exit_code == 0
+    (row,) = json.loads(result.stdout)
+    assert row["converged"]
+    assert row["energy_ev_per_atom"] == pytest.approx(-3.67, abs=0.03)  # CHGNet, rock salt
+    relaxed = Structure.from_file(files / "out" / row["cif"])
+    assert relaxed.composition == SALT.composition
+    assert (files / "out" / "relaxed.csv").read_text().count("\n") == 2
+
+
+def test_screen_from_arguments_file_and_stdin(tmp_path):
+    (tmp_path / "formulas.txt").write_text("CuInS2\nNaN\n")
+    result = run(
+        "screen", "MgO", "-", "--file", str(tmp_path / "formulas.txt"), "--json", stdin="LiFePO4 Na3Cl"
+    )
+    rows = {row["formula"]: row for row in json.loads(result.stdout)}
+    assert list(rows) == ["MgO", "CuInS2", "NaN", "LiFePO4", "Na3Cl"]
+    assert rows["MgO"]["balanced"]
+    assert rows["MgO"]["known"] == "yes"
+    assert not rows["Na3Cl"]["balanced"]
+    assert "MgO" in run("screen", "MgO").stdout
+
+
+def test_screen_refuses(tmp_path):
+    assert "none given" in refused("screen")
+    assert "'Foo'" in refused("screen", "Foo")
+    assert "cannot be read" in refused("screen", "--file", str(tmp_path / "none"))
+
+
+def test_dft_write(files):
+    out = files / "dft"
+    result = run("dft", "write", str(files / "salt.cif"), "--code", "vasp", "--out", str(out), "--json")
+    assert Path(json.loads(result.stdout)["manifest"]).is_file()
+    assert "code: 'abinit'" in refused("dft", "write", str(files / "salt.cif"), "--code", "abinit")
+    assert refused("dft", "write", str(files / "none.csv"), "--code", "vasp")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("kind: band-gaps\n", "did you mean band-gap?"),
+        ("seed: 0\n", "there is no kind 'None'"),
+        ("kind: [\n", "cannot be read as YAML"),
+        ("- 1\n", "not a mapping"),
+        ("kind: mp-hull\nepochs: 3\n", "there is no field 'epochs'"),
+    ],
+)
+def test_train_refuses(text, told, tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    assert told in refused("train", str(path))
+
+
+def raising(error: BaseException):
+    def command(*_arguments, **_options):
+        raise error
+
+    return command
+
+
+def test_full_disk_is_one_sentence(monkeypatch):
+    monkeypatch.setattr(
+        "invdesign.api.design", raising(OSError(errno.ENOSPC, "No space", "run/candidates.db"))
+    )
+    assert "run/candidates.db" in refused("design", "band_gap>3")
+    monkeypatch.setattr("invdesign.api.design", raising(PermissionError(errno.EACCES, "denied", "/root/run")))
+    assert "Permission denied" in refused("design", "band_gap>3")
+
+
+def test_other_errors_are_bugs_and_stay_visible(monkeypatch):
+    monkeypatch.setattr("invdesign.api.design", raising(OSError(errno.EINVAL, "Invalid argument")))
+    with pytest.raises(OSError, match="Invalid"):
+        run("design", "band_gap>3")
+
+
+def test_interruption_says_how_to_go_on(monkeypatch):
+    monkeypatch.setattr("invdesign.api.design", raising(KeyboardInterrupt()))
+    result = run("design", "band_gap>3")
+    assert result.exit_code == 130
+    assert result.stderr.strip() == "stopped; the same command resumes."
+
+
+def test_a_closed_pipe_is_no_error():
+    command = [sys.executable, "-m", "invdesign", "screen", *["MgO"] * 20000]
+    read, write = os.pipe()
+    with subprocess.Popen(command, stdout=write, stderr=subprocess.PIPE, text=True) as process:
+        os.close(write)
+        os.close(read)
+        _, stderr = process.communicate(timeout=120)
+    assert stderr == ""
+    assert process.returncode == 1

@@ -1,0 +1,1 @@
+"""Property models: band gap of relaxed crystals, quick rank of genes."""

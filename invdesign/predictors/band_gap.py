@@ -131,6 +131,6 @@ def training_table(config: BandGapConfig, progress: Progress) -> Table:
         np.where(labels < METALLIC, 0.0, labels),
         formulas,
         np.array(source),
-        [taught],
-        config.seed,
+        taught=[taught],
+        seed=config.seed,
     )

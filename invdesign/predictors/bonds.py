@@ -55,7 +55,9 @@ def _bonds(frame: Frame) -> np.ndarray:
     near = place < n_bins
     histogram = np.bincount(kind[near] * n_bins + place[near], minlength=3 * n_bins) * 2 / len(frame)
     weight = 1 / (1 + np.exp((relative - _BOND) / _SOFT))
-    coordination = np.bincount(pairs.first, weight, len(frame)) + np.bincount(pairs.second, weight, len(frame))
+    coordination = np.bincount(pairs.first, weight, len(frame)) + np.bincount(
+        pairs.second, weight, len(frame)
+    )
     total = weight.sum() + 1e-9
     difference = np.abs(chi[first] - chi[second])
     mean_difference = (weight * difference).sum() / total

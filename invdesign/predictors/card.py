@@ -124,7 +124,9 @@ def _domain(ensemble: Ensemble, table: Table, head: str) -> str:
     """How the error differs inside and outside the training domain, in words."""
     found = held_out(ensemble, table, head).values()
     index = [h.name for h in ensemble.heads].index(head)
-    counted = [(label > 0) if ensemble.heads[index].zero else np.ones(len(label), bool) for _, label, _ in found]
+    counted = [
+        (label > 0) if ensemble.heads[index].zero else np.ones(len(label), bool) for _, label, _ in found
+    ]
     error = np.concatenate([np.abs(d.mean - y)[k] for (d, y, _), k in zip(found, counted, strict=True)])
     inside = np.concatenate([i[k] for (_, _, i), k in zip(found, counted, strict=True)])
     return (
@@ -146,27 +148,30 @@ def band_gap_card(ensemble: Ensemble, table: Table) -> str:
     """The card of a band-gap model."""
     return f"""# band-gap: PBE band gap of relaxed crystals
 
-{ensemble.network.shape.members} residual networks on features of the composition, the gene (space group and sites), near-neighbour
-bonds, volume, and CHGNet 0.3.0's crystal embedding. Two answers: the probability of a metal (gap < 1 meV), and a normal
-distribution of the gap if it is none, whose 90 % interval is conformally calibrated within thirds of the prediction.
+{ensemble.network.shape.members} residual networks on features of the composition, the gene (space group
+and sites), near-neighbour bonds, volume, and CHGNet 0.3.0's crystal embedding. Two answers: the probability
+of a metal (gap < 1 meV), and a normal distribution of the gap if it is none, whose 90 % interval is
+conformally calibrated within thirds of the prediction.
 
-**Data.** PBE gaps of `mp20` (Materials Project, reported crystals) and `wbm` (hypothetical crystals); the lowest gap of each
-composition of `mp_band_gap` (Materials Project) for the composition part. All CC BY 4.0.
-{_split_words(table)}
+**Data.** PBE gaps of `mp20` (Materials Project, reported crystals) and `wbm` (hypothetical crystals); the
+lowest gap of each composition of `mp_band_gap` (Materials Project), which cuts the error on non-metals by a
+tenth. All CC BY 4.0. {_split_words(table)}
 
 ## Held-out error
 {_table(_figures(ensemble, table, "band_gap"), _GAP_ROWS)}
 
-"Composition alone" is this model with everything but the composition hidden; "trivial" gives every crystal the same answer.
+"Composition alone" is this model with everything but the composition hidden; "trivial" gives every crystal
+the same answer.
+
 {_domain(ensemble, table, "band_gap")}
 
 ## What it is for
-Ranking and filtering candidates relaxed with CHGNet or another potential, on the PBE scale. The figures above are on
-DFT-relaxed cells.
+Ranking and filtering candidates relaxed with CHGNet or another potential, on the PBE scale. The figures
+above are on DFT-relaxed cells.
 
 ## What it is not for
-Experimental gaps (PBE is 30 to 50 % too low); gaps after DFT+U or spin-orbit; crystals flagged out of domain; telling a
-metal from a gap of 0.1 eV. It never guided the generator.
+Experimental gaps (PBE is 30 to 50 % too low); gaps after spin-orbit coupling; telling a metal from a gap of
+0.1 eV; crystals that it flags as out of domain. It never guided the generator.
 """
 
 
@@ -174,14 +179,18 @@ def gene_rank_card(ensemble: Ensemble, table: Table) -> str:
     """The card of a gene ranker."""
     return f"""# gene-rank: energy above hull and band gap from the gene alone
 
-{ensemble.network.shape.members} residual networks on features of the composition, the space group and which elements occupy which sites; no
-geometry. It decides which genes are worth a relaxation; relaxed candidates are judged by others.
+{ensemble.network.shape.members} residual networks on features of the composition, the space group and which
+elements occupy which sites; no geometry. It decides which genes are worth a relaxation; relaxed candidates
+are judged by others.
 
-**Data.** E above hull and PBE gaps of `mp20`, `mpts52` (reported crystals of at most 20 atoms, as the Materials Project reports
-them) and `wbm` (hypothetical, E above hull computed against `mp-hull` on one energy scale; no value above 1 eV/atom counts as
-more than 1); the height above hull of the lowest entry of 85 000 compositions (`mp_hull`) and the lowest gap of
-73 000 (`mp_band_gap`) for the composition part. All CC BY 4.0.
+**Data.** E above hull and PBE gaps of `mp20` and `mpts52` (reported crystals of at most 20 atoms, as the
+Materials Project reports them) and `wbm` (hypothetical; E above hull computed against `mp-hull` on one
+energy scale). Values above 1 eV/atom count as 1. The height above hull of the lowest entry of 85 000
+compositions (`mp_hull`) and the lowest gap of 73 000 (`mp_band_gap`) teach the composition part; formation
+energies of all of these are learned beside them, for the shared layers only. All CC BY 4.0.
 {_split_words(table)}
+
+Intervals of E above hull are calibrated on `wbm` alone, so they are too wide for reported crystals.
 
 ## Held-out E above hull
 {_table(_figures(ensemble, table, "e_above_hull"), _HULL_ROWS)}
@@ -191,13 +200,15 @@ more than 1); the height above hull of the lowest entry of 85 000 compositions (
 ## Held-out band gap
 {_table(_figures(ensemble, table, "band_gap"), _GAP_ROWS)}
 
-"Composition alone" is this model with the space group and sites hidden; "trivial" gives every crystal the same answer.
+"Composition alone" is this model with the space group and sites hidden; "trivial" gives every crystal the
+same answer.
 
 ## What it is for
-Ordering thousands of generated genes before relaxing some of them. The `wbm` column is the one that matters: generated
-crystals are hypothetical.
+Ordering thousands of generated genes before relaxing some of them. The `wbm` column is the one that
+matters: generated crystals are hypothetical.
 
 ## What it is not for
-A verdict on stability: labels of reported crystals are all near the hull, so the two kinds are told apart partly by how
-familiar they look. Genes of more than 20 atoms. It does not see geometry: two crystals of one gene get one answer.
+A verdict on stability: labels of reported crystals are all near the hull, so the two kinds are told apart
+partly by how familiar they look. Genes of more than 20 atoms. It does not see geometry: two crystals of one
+gene get one answer.
 """

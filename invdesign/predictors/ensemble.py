@@ -1,4 +1,4 @@
-"""An ensemble of small networks on feature vectors: calibrated, knows its training domain, saves without pickle.
+"""An ensemble of small networks on feature vectors: calibrated, and it knows its training domain.
 
 All members live in one module with stacked weights, so that one batched product serves them all.
 Every head predicts a share at exactly zero (``zero`` heads: metals have no gap) and a normal for the rest.
@@ -28,10 +28,15 @@ MIN_SIGMA = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """One predicted property; ``zero``: a share of crystals has exactly zero."""
+    """One predicted property.
+
+    ``zero``: a share of crystals has exactly zero. ``calibrated_on``: the one source whose rows the
+    intervals must cover; all of them if empty.
+    """
 
     name: str
     zero: bool = False
+    calibrated_on: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +114,9 @@ class Network(nn.Module):
         self.blocks = nn.ModuleList(
             StackedLinear(shape.members, shape.width, shape.width) for _ in range(shape.depth - 1)
         )
-        self.norms = nn.ModuleList(nn.LayerNorm(shape.width, elementwise_affine=False) for _ in range(shape.depth - 1))
+        self.norms = nn.ModuleList(
+            nn.LayerNorm(shape.width, elementwise_affine=False) for _ in range(shape.depth - 1)
+        )
         self.outward = StackedLinear(shape.members, shape.width, 3 * len(shape.heads))
         self.dropout = nn.Dropout(shape.dropout)
 
@@ -125,8 +132,8 @@ class Network(nn.Module):
         h = self.inward(x)  # (m, n, width)
         for norm, block in zip(self.norms, self.blocks, strict=True):
             h = h + block(self.dropout(nn.functional.silu(norm(h))))
-        out = self.outward(nn.functional.silu(h))
-        return out.unflatten(-1, (len(self.shape.heads), 3))
+        out: torch.Tensor = self.outward(nn.functional.silu(h))
+        return out.view(*out.shape[:2], len(self.shape.heads), 3)
 
 
 class Ensemble:
@@ -153,7 +160,7 @@ class Ensemble:
     def standardise(self, features: np.ndarray) -> np.ndarray:
         """Features (n, d) on the scale of training; NaN (unknown) becomes the training mean."""
         scaled = (features.astype(np.float32) - self.centre) / self.spread
-        return np.nan_to_num(np.clip(scaled, -8.0, 8.0), nan=0.0)
+        return np.asarray(np.nan_to_num(np.clip(scaled, -8.0, 8.0), nan=0.0))
 
     def raw(self, standardised: np.ndarray, batch: int = 4096) -> np.ndarray:
         """Uncalibrated outputs of every member, (members, n, heads, 3): zero logit, mean, sigma."""
@@ -212,7 +219,7 @@ class Ensemble:
 
     def save(self, folder: Path, kind: str) -> None:
         """Write ``model.safetensors`` and ``config.json``; ``kind`` says what the features are."""
-        from safetensors.numpy import save_file
+        from safetensors.numpy import save
 
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {f"network.{k}": v.numpy() for k, v in self.network.state_dict().items()}
@@ -221,7 +228,7 @@ class Ensemble:
         if self.domain is not None:
             tensors |= {"domain.axes": self.domain.axes, "domain.centres": self.domain.centres}
             domain = {"threshold": self.domain.threshold}
-        save_file({k: np.ascontiguousarray(v) for k, v in tensors.items()}, folder / FILES[1])
+        (folder / FILES[1]).write_bytes(save({k: np.ascontiguousarray(v) for k, v in tensors.items()}))
         config = {
             "kind": kind,
             "features_version": VERSION,
@@ -247,7 +254,9 @@ class Ensemble:
             config: dict[str, Any] = json.loads((folder / FILES[0]).read_text())
             if (config["kind"], config["features_version"]) != (kind, VERSION):
                 msg = f"models folder {str(folder)!r} holds a {config['kind']} model of features version "
-                msg += f"{config['features_version']}; a {kind} model of version {VERSION} is needed: retrain."
+                msg += (
+                    f"{config['features_version']}; a {kind} model of version {VERSION} is needed: retrain."
+                )
                 raise InputError(msg)
             tensors = load_file(folder / FILES[1])
             heads = tuple(Head(**head) for head in config["shape"]["heads"])
@@ -262,8 +271,17 @@ class Ensemble:
             ensemble = cls(network, tensors["centre"], tensors["spread"], tensors["label_scale"])
             ensemble.calibration = Calibration(**config["calibration"])
             if config["domain"] is not None:
-                ensemble.domain = Domain(tensors["domain.axes"], tensors["domain.centres"], **config["domain"])
-        except (SafetensorError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, RuntimeError) as error:
+                ensemble.domain = Domain(
+                    tensors["domain.axes"], tensors["domain.centres"], **config["domain"]
+                )
+        except (
+            SafetensorError,
+            UnicodeDecodeError,
+            json.JSONDecodeError,
+            KeyError,
+            TypeError,
+            RuntimeError,
+        ) as error:
             msg = f"models folder {str(folder)!r} cannot be read ({error}); restore it or retrain it."
             raise InputError(msg) from error
         return ensemble

@@ -8,7 +8,7 @@ stoichiometry norms; and how nearly the elements' known oxidation states can bal
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,13 +33,14 @@ MOST_BALANCED = 4
 
 _N_NUMBERS = len(SYMBOLS)
 _PROPERTIES = (
-    "number mass electronegativity covalent_radius atomic_radius ionic_radius group row mendeleev "
-    "melting_point ionization_energy electron_affinity max_oxidation min_oxidation is_metal valence_s "
-    "valence_p valence_d valence_f"
-).split()
+    *("number", "mass", "electronegativity", "covalent_radius", "atomic_radius", "ionic_radius"),
+    *("group", "row", "mendeleev", "melting_point", "ionization_energy", "electron_affinity"),
+    *("max_oxidation", "min_oxidation", "is_metal", "valence_s", "valence_p", "valence_d", "valence_f"),
+)
 _ORBIT_PROPERTIES = (
-    "electronegativity covalent_radius ionic_radius group row mendeleev max_oxidation min_oxidation is_metal"
-).split()
+    *("electronegativity", "covalent_radius", "ionic_radius", "group", "row", "mendeleev"),
+    *("max_oxidation", "min_oxidation", "is_metal"),
+)
 
 
 @lru_cache(maxsize=1)
@@ -78,7 +79,7 @@ def composition_matrix(counts: np.ndarray) -> np.ndarray:
     fractions = counts / counts.sum(axis=1, keepdims=True)
     present = counts > 0
     n_elements = present.sum(axis=1)
-    widest = int(n_elements.max())
+    widest = int(n_elements.max(initial=1))
     numbers = np.argsort(~present, axis=1, kind="stable")[:, :widest]  # (n, k)
     mask = np.take_along_axis(present, numbers, axis=1)
     share = np.take_along_axis(fractions, numbers, axis=1)  # (n, k), 0 where padded
@@ -106,14 +107,14 @@ def composition_matrix(counts: np.ndarray) -> np.ndarray:
 
 def composition_features(composition: Composition | Mapping[str, float]) -> np.ndarray:
     """Features (d,) of one composition."""
-    return composition_matrix(counts_of([composition]))[0]
+    return composition_matrix(counts_of([composition])).ravel()
 
 
 def _ionic_character(share: np.ndarray, chi: np.ndarray) -> np.ndarray:
     """Pauling's ionic character averaged over the pairs of atoms of unlike elements, (n,)."""
     pair = share[:, :, None] * share[:, None, :]
     character = 1 - np.exp(-0.25 * (chi[:, :, None] - chi[:, None, :]) ** 2)
-    return (pair * character).sum(axis=(1, 2))
+    return np.asarray((pair * character).sum(axis=(1, 2)))
 
 
 def _imbalance(numbers: np.ndarray, mask: np.ndarray, share: np.ndarray) -> np.ndarray:
@@ -145,18 +146,29 @@ def space_group_matrix(numbers: Sequence[int]) -> np.ndarray:
     groups = np.asarray(numbers, dtype=int)
     systems = np.digitize(groups, SYSTEM_BOUNDS[1:])
     return np.concatenate(
-        [np.eye(230, dtype=np.float32)[groups - 1], np.eye(7, dtype=np.float32)[systems], groups[:, None] / 230.0],
+        [
+            np.eye(230, dtype=np.float32)[groups - 1],
+            np.eye(7, dtype=np.float32)[systems],
+            groups[:, None] / 230.0,
+        ],
         axis=1,
     ).astype(np.float32)
 
 
-def gene_matrix(genes: Sequence[Gene]) -> np.ndarray:
-    """Gene features (n, d): composition, space group, sizes, and which elements sit where."""
+def gene_matrix(genes: Sequence[Gene], *, each_group: bool = True) -> np.ndarray:
+    """Gene features (n, d): composition, space group, sizes, and which elements sit where.
+
+    Args:
+        genes: any.
+        each_group: a column for each space group, beside those of the crystal systems. With a
+            structure's other features at hand these only invite learning by heart.
+    """
     orbits = _Orbits(genes)
+    groups = space_group_matrix([gene.space_group for gene in genes])
     parts = [
         composition_matrix(orbits.counts()),
         np.ones((len(genes), 1)),
-        space_group_matrix([gene.space_group for gene in genes]),
+        groups if each_group else groups[:, 230:],
         orbits.sizes(),
         orbits.placement(),
         orbits.ranked(),
@@ -166,10 +178,10 @@ def gene_matrix(genes: Sequence[Gene]) -> np.ndarray:
 
 def gene_features(gene: Gene) -> np.ndarray:
     """Features (d,) of one gene."""
-    return gene_matrix([gene])[0]
+    return gene_matrix([gene]).ravel()
 
 
-@lru_cache(maxsize=None)
+@cache
 def _site(space_group: int, letter: str) -> tuple[int, int, int]:
     """Sites in the primitive cell, free coordinates, and order of the site symmetry of a position."""
     table = wyckoff_table(space_group)
@@ -222,12 +234,13 @@ class _Orbits:
 
     def placement(self) -> np.ndarray:
         """Covariance over atoms of element properties with site freedom and symmetry, (n, 2 × 9)."""
-        columns = []
+        columns: list[np.ndarray] = []
         share = self.sites / self.n_atoms[self.gene]
         for site in (self.free.astype(float), self.symmetry):
             centred = site - self.total(site * share)[self.gene]
-            for name in _ORBIT_PROPERTIES:
-                columns.append(self.total(share * centred * element_table()[name][self.number]))
+            columns += [
+                self.total(share * centred * element_table()[name][self.number]) for name in _ORBIT_PROPERTIES
+            ]
         return np.stack(columns, axis=1)
 
     def ranked(self) -> np.ndarray:
@@ -273,7 +286,7 @@ def structure_matrix(
     mass = counts @ element_table()["mass"] / n_atoms
     ball = counts @ element_table()["covalent_radius"] ** 3 / n_atoms
     size = np.stack([volume, np.log(volume), volume / ball, mass / volume], axis=1)
-    parts = [gene_matrix(genes), size, bond_matrix(structures), embeddings]
+    parts = [gene_matrix(genes, each_group=False), size, bond_matrix(structures), embeddings]
     return np.concatenate(parts, axis=1).astype(np.float32)
 
 

@@ -41,7 +41,7 @@ def calibration_error(probability: np.ndarray, happened: np.ndarray, bins: int =
 
 def covered(found: Distribution, label: np.ndarray) -> np.ndarray:
     """Whether the 90 % interval of the normal part holds the label, (n,) bool."""
-    return np.abs(label - found.mean) <= Z90 * found.sigma
+    return np.asarray(np.abs(label - found.mean) <= Z90 * found.sigma)
 
 
 def interval_figures(found: Distribution, label: np.ndarray, rows: np.ndarray) -> dict[str, float]:
@@ -51,7 +51,7 @@ def interval_figures(found: Distribution, label: np.ndarray, rows: np.ndarray) -
     third = np.digitize(mean, np.quantile(mean, [1 / 3, 2 / 3]))
     error = mean - label_rows
     return {
-        "n": int(len(mean)),
+        "n": len(mean),
         "mae": float(np.abs(error).mean()),
         "rmse": float(np.sqrt((error**2).mean())),
         "coverage_90": float(inside.mean()),
@@ -70,7 +70,7 @@ def gap_figures(found: Distribution, label: np.ndarray) -> dict[str, float]:
     best = np.where(found.p_zero > 0.5, 0.0, found.mean)
     return {
         **interval_figures(found, label, ~zero),
-        "n_all": int(len(label)),
+        "n_all": len(label),
         "auc_zero": auc(found.p_zero, zero),
         "ece_zero": calibration_error(found.p_zero, zero),
         "mae_all": float(np.abs(best - label).mean()),

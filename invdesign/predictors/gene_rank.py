@@ -22,7 +22,13 @@ if TYPE_CHECKING:
     Progress = Callable[[float, str], None]
 
 SOURCES = ("mp20", "mpts52", "wbm")
-HEADS = (Head("e_above_hull"), Head("band_gap", zero=True))
+HEADS = (
+    Head("e_above_hull", calibrated_on="wbm"),  # generated crystals are hypothetical, as those of wbm
+    Head("band_gap", zero=True),
+    Head("formation_energy_per_atom"),  # teaches the shared layers; not reported
+)
+REPORTED = ("e_above_hull", "band_gap")
+OLDER_SCALE = "wbm"  # its formation energies need the shift to MP2020
 HIGHEST = 1.0  # eV/atom; how far above is of no interest beyond
 
 
@@ -54,7 +60,10 @@ class GeneRanker:
 
     def predict(self, genes: Sequence[Gene]) -> list[dict[str, Estimate]]:
         """Estimates by property, in the order given (2 000 genes a second on one thread)."""
-        return self.ensemble.predict(gene_matrix(genes)) if genes else []
+        if not genes:
+            return []
+        found = self.ensemble.predict(gene_matrix(genes))
+        return [{name: row[name] for name in REPORTED} for row in found]
 
 
 def build(config: GeneRankConfig, *, progress: Progress) -> Path:
@@ -69,27 +78,56 @@ def build(config: GeneRankConfig, *, progress: Progress) -> Path:
 
 
 def training_table(config: GeneRankConfig, progress: Progress) -> Table:
-    """Gene features, heights above hull and gaps of mp20, mpts52, wbm; both by composition for more."""
-    from invdesign.validators.hull_build import labelled_e_above_hull
-
+    """Gene features, heights above hull, gaps, formation energies; by composition alone for more."""
     progress(0.0, "energies above hull")
-    labelled = labelled_e_above_hull(config.data)
-    label_source = np.array(labelled.sources)
+    heights, energies = _energies(config)
     features, labels, formulas, source = [], [], [], []
     for place, name in enumerate(SOURCES):
         progress(0.05 + 0.05 * place, f"features of {name}")
         crystals = read_crystals(config, name)
-        heights = labelled.e_above_hull[label_source == name][crystals.rows]
         features.append(gene_matrix(crystals.genes))
-        labels.append(np.stack([np.minimum(heights, HIGHEST), crystals.column("band_gap")], axis=1))
+        columns = [heights[name][crystals.rows], crystals.column("band_gap"), energies[name][crystals.rows]]
+        labels.append(np.stack(columns, axis=1))
         formulas += [gene.formula for gene in crystals.genes]
         source += [name] * len(crystals.genes)
-    folder = config.data / "compositions"
-    heights_of = lowest_by_composition(folder / "mp_hull.csv.gz", "decomposition_energy_per_atom")
-    taught = [
-        {formula: min(max(height, 0.0), HIGHEST) for formula, height in heights_of.items()},
-        lowest_by_composition(folder / "mp_band_gap.csv.gz", "band_gap"),
-    ]
     return assemble(
-        np.concatenate(features), np.concatenate(labels), formulas, np.array(source), taught, config.seed
+        np.concatenate(features),
+        np.concatenate(labels),
+        formulas,
+        np.array(source),
+        taught=_by_composition(config),
+        seed=config.seed,
     )
+
+
+def _energies(config: GeneRankConfig) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Heights above hull (up to ``HIGHEST``) and MP2020 formation energies of every row, by source."""
+    from invdesign.validators.hull_build import labelled_e_above_hull, load_shift, on_mp2020, parse, read_set
+
+    labelled = labelled_e_above_hull(config.data)
+    source = np.array(labelled.sources)
+    heights = {name: np.minimum(labelled.e_above_hull[source == name], HIGHEST) for name in SOURCES}
+    energies = {}
+    for name in SOURCES:
+        table = read_set(config.data, name)
+        energies[name] = table["formation_energy_per_atom"].to_numpy()
+        if name == OLDER_SCALE:
+            compositions = parse(table["pretty_formula"].tolist())
+            energies[name] = on_mp2020(compositions, energies[name], load_shift())
+    return heights, energies
+
+
+def _by_composition(config: GeneRankConfig) -> list[dict[str, float]]:
+    """For each head, its label by formula where only the composition is known."""
+    from invdesign.validators.hull_build import load_shift, on_mp2020, parse
+
+    folder = config.data / "compositions"
+    hull = folder / "mp_hull.csv.gz"
+    heights = lowest_by_composition(hull, "decomposition_energy_per_atom")
+    energies = lowest_by_composition(hull, "formation_energy_per_atom")
+    shifted = on_mp2020(parse(list(energies)), np.array(list(energies.values())), load_shift())
+    return [
+        {formula: min(max(height, 0.0), HIGHEST) for formula, height in heights.items()},
+        lowest_by_composition(folder / "mp_band_gap.csv.gz", "band_gap"),
+        dict(zip(energies, shifted.tolist(), strict=True)),
+    ]

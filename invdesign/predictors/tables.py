@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path  # noqa: TC003 (pydantic resolves it)
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -77,6 +77,7 @@ def assemble(
     labels: np.ndarray,
     formulas: Sequence[str],
     source: np.ndarray,
+    *,
     taught: Sequence[Mapping[str, float]],
     seed: int,
 ) -> Table:
@@ -85,12 +86,16 @@ def assemble(
     The split goes by composition: what a composition teaches is left out where its crystals are held out.
 
     Args:
-        features, labels, formulas, source: of the crystals; (n, d), (n, heads), (n,), (n,).
+        features: of the crystals, (n, d).
+        labels: theirs, (n, heads).
+        formulas: theirs, (n,).
+        source: name of the data set of each, (n,).
         taught: for each head, label by formula.
         seed: of the split.
     """
     keys = sorted(set().union(*taught))
     extra_labels = np.array([[known.get(key, np.nan) for known in taught] for key in keys])
+    extra_labels = extra_labels.reshape(len(keys), len(taught))
     all_formulas = [*formulas, *keys]
     part = np.empty(len(all_formulas), dtype="<U16")
     for name, rows in zip(PARTS, grouped_split(all_formulas, list(PARTS.values()), seed), strict=True):

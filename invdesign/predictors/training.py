@@ -35,18 +35,18 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    members: int = 5
+    members: int = 3
     width: int = 256
     depth: int = 3
-    dropout: float = 0.15
-    epochs: int = 30
-    patience: int = 8
+    dropout: float = 0.25
+    epochs: int = 14
+    patience: int = 5
     batch: int = 512
-    learning_rate: float = 2e-3
+    learning_rate: float = 1e-3
     weight_decay: float = 0.05
     bag: float = 0.9
     extra_share: float = 1.0
-    extra_weight: float = 0.3
+    extra_weight: float = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,8 @@ class Table:
 
     Shapes: ``features`` (n, d) float32, ``labels`` (n, heads) float32 (NaN: not known), ``part``
     (n,) one of ``PARTS``, ``source`` (n,) name of the data set, ``extra`` (n,) bool: rows which only teach
-    (known by composition alone, say), with less weight, and are drawn anew each epoch. The first ``composition_width`` features follow from the composition.
+    (known by composition alone, say), with less weight, and are drawn anew each epoch. The first
+    ``composition_width`` features follow from the composition.
     """
 
     features: np.ndarray
@@ -70,9 +71,7 @@ class Table:
         return np.flatnonzero((self.part == part) & ~self.extra)
 
 
-def fit(
-    table: Table, heads: tuple[Head, ...], settings: Settings, seed: int, progress: Progress
-) -> Ensemble:
+def fit(table: Table, heads: tuple[Head, ...], settings: Settings, seed: int, progress: Progress) -> Ensemble:
     """Train, calibrate and fence an ensemble.
 
     Args:
@@ -93,8 +92,7 @@ def fit(
         Network(shape), centre, np.where(spread > 1e-6, spread, 1.0), _label_scale(table.labels[train], heads)
     )
     x = torch.from_numpy(ensemble.standardise(table.features))
-    y = torch.from_numpy(table.labels.astype(np.float32))
-    _optimise(ensemble, x, y, table, settings, seed, progress)
+    _optimise(ensemble, x, table, settings=settings, seed=seed, progress=progress)
     calibrate(ensemble, x.numpy(), table)
     ensemble.domain = find_domain(x[train].numpy(), seed)
     return ensemble
@@ -116,7 +114,10 @@ def _loss(out: torch.Tensor, y: torch.Tensor, weight: torch.Tensor, ensemble: En
     The mean is not weighed by its own sigma: a likelihood alone lets hard cases go.
 
     Args:
-        out: (members, n, heads, 3); y: (members, n, heads), NaN where not known; weight: (members, n).
+        out: raw outputs, (members, n, heads, 3).
+        y: labels, (members, n, heads), NaN where not known.
+        weight: of each row, (members, n).
+        ensemble: has the heads and the label scales.
     """
     total = out.new_zeros(())
     for index, head in enumerate(ensemble.heads):
@@ -147,17 +148,11 @@ def _epoch_rows(
 
 
 def _optimise(
-    ensemble: Ensemble,
-    x: torch.Tensor,
-    y: torch.Tensor,
-    table: Table,
-    settings: Settings,
-    seed: int,
-    progress: Progress,
+    ensemble: Ensemble, x: torch.Tensor, table: Table, *, settings: Settings, seed: int, progress: Progress
 ) -> None:
     """AdamW with one warm-up and decay; keeps the weights of the best validation loss."""
     rng = np.random.default_rng(seed)
-    network = ensemble.network
+    network, y = ensemble.network, torch.from_numpy(table.labels.astype(np.float32))
     main, extra = table.rows("train"), np.flatnonzero((table.part == "train") & table.extra)
     weight = torch.from_numpy(np.where(table.extra, settings.extra_weight, 1.0).astype(np.float32))
     bags = np.stack(
@@ -167,17 +162,17 @@ def _optimise(
     optimiser = torch.optim.AdamW(
         network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
-    n_batches = len(_epoch_rows(bags, extra, settings, rng)[0].split(settings.batch))
+    n_batches = -(-_epoch_rows(bags, extra, settings, rng).shape[1] // settings.batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, settings.learning_rate, total_steps=settings.epochs * n_batches, pct_start=0.15
     )
     best, best_epoch, kept = float("inf"), 0, network.state_dict()
     for epoch in range(settings.epochs):
         network.train()
-        for rows in _epoch_rows(bags, extra, settings, rng).split(settings.batch, dim=1):
+        for rows in torch.split(_epoch_rows(bags, extra, settings, rng), settings.batch, dim=1):
             loss = _loss(network(x[rows]), y[rows], weight[rows], ensemble)
             optimiser.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
             optimiser.step()
             schedule.step()
@@ -207,6 +202,8 @@ def calibrate(ensemble: Ensemble, standardised: np.ndarray, table: Table) -> Non
     for index, head in enumerate(ensemble.heads):
         label = table.labels[rows, index]
         known = ~np.isnan(label)
+        if head.calibrated_on:
+            known &= table.source[rows] == head.calibrated_on
         if head.zero:
             ensemble.calibration.temperature[head.name] = _temperature(
                 raw_logit[known, index], label[known] <= 0
@@ -237,7 +234,7 @@ def _temperature(logit: np.ndarray, zero: np.ndarray) -> float:
     return float(np.exp(found.x))
 
 
-def find_domain(standardised: np.ndarray, seed: int, n_axes: int = 24, n_centres: int = 384) -> Domain:
+def find_domain(standardised: np.ndarray, seed: int, n_axes: int = 24, n_centres: int = 1500) -> Domain:
     """Cluster the training rows (n, d) in whitened principal components (k-means)."""
     generator = torch.Generator().manual_seed(seed)
     x = torch.from_numpy(standardised)
@@ -251,7 +248,9 @@ def find_domain(standardised: np.ndarray, seed: int, n_axes: int = 24, n_centres
         nearest = torch.cdist(points, centres).argmin(1)
         counts = torch.bincount(nearest, minlength=n_centres).clamp(min=1).unsqueeze(1)
         sums = torch.zeros_like(centres).index_add_(0, nearest, points)
-        centres = torch.where(torch.bincount(nearest, minlength=n_centres).unsqueeze(1) > 0, sums / counts, centres)
+        centres = torch.where(
+            torch.bincount(nearest, minlength=n_centres).unsqueeze(1) > 0, sums / counts, centres
+        )
     domain = Domain(axes.contiguous().numpy(), centres.numpy(), 0.0)
     threshold = float(np.quantile(domain.distance(standardised), 0.99))
     return Domain(domain.axes, domain.centres, threshold)

@@ -23,7 +23,9 @@ def toy(n: int = 3000, seed: int = 0) -> Table:
     """Zero where x0 < 0, else 1 + x1 with noise that grows with x2; a second label; some unknown."""
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(n, 6)).astype(np.float32)
-    gap = np.where(x[:, 0] < 0, 0.0, np.maximum(2 + 0.5 * x[:, 1] + 0.1 * np.exp(x[:, 2]) * rng.normal(size=n), 0.01))
+    gap = np.where(
+        x[:, 0] < 0, 0.0, np.maximum(2 + 0.5 * x[:, 1] + 0.1 * np.exp(x[:, 2]) * rng.normal(size=n), 0.01)
+    )
     height = x[:, 3] - x[:, 4] + 0.1 * rng.normal(size=n)
     labels = np.stack([gap, height], axis=1)
     labels[rng.random(labels.shape) < 0.1] = np.nan

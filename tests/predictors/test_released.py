@@ -1,0 +1,125 @@
+"""The shipped models on crystals whose answers are known."""
+
+from __future__ import annotations
+
+import time
+from math import inf
+
+import numpy as np
+import pytest
+import torch
+from pymatgen.core import Lattice, Structure
+
+from invdesign.artifacts import find
+from invdesign.crystal.gene import Gene
+from invdesign.predictors.band_gap import BandGapPredictor
+from invdesign.predictors.gene_rank import GeneRanker
+from invdesign.targets import Window
+
+
+def cubic(group: str, a: float, species: list[str], sites: list[list[float]]) -> Structure:
+    return Structure.from_spacegroup(group, Lattice.cubic(a), species, sites)
+
+
+ROCK_SALT = [[0, 0, 0], [0.5, 0.5, 0.5]]
+
+
+@pytest.fixture(scope="module")
+def gaps() -> BandGapPredictor:
+    return BandGapPredictor.load()
+
+
+@pytest.fixture(scope="module")
+def ranker() -> GeneRanker:
+    return GeneRanker.load()
+
+
+def test_gaps_of_known_crystals(gaps: BandGapPredictor) -> None:
+    salt, copper, alloy, arsenide = gaps.predict(
+        [
+            cubic("Fm-3m", 5.69, ["Na", "Cl"], ROCK_SALT),
+            cubic("Fm-3m", 3.62, ["Cu"], [[0, 0, 0]]),
+            cubic("Pm-3m", 2.89, ["Ni", "Al"], ROCK_SALT),
+            cubic("F-43m", 5.75, ["Ga", "As"], [[0, 0, 0], [0.25, 0.25, 0.25]]),
+        ]
+    )
+    assert salt.low < 5.0 < salt.high
+    assert salt.in_domain
+    assert copper.value == alloy.value == 0.0
+    assert 0.0 < arsenide.mean < 1.2
+    assert salt.probability(Window(3.0, inf)) > 0.9
+    assert copper.probability(Window(3.0, inf)) < 0.1
+
+
+def test_gap_does_not_depend_on_cell_or_company(gaps: BandGapPredictor) -> None:
+    salt = cubic("Fm-3m", 5.69, ["Na", "Cl"], ROCK_SALT)
+    other = cubic("Fm-3m", 4.25, ["Mg", "O"], ROCK_SALT)
+    alone, supercell = gaps.predict([salt]), gaps.predict([other, salt * (2, 1, 1)])
+    assert supercell[1].mean == pytest.approx(alone[0].mean, abs=0.05)
+    assert gaps.predict([]) == []
+
+
+def test_a_collapsed_crystal_is_out_of_domain_and_harms_no_other(gaps: BandGapPredictor) -> None:
+    collapsed = Structure(Lattice.cubic(4.0), ["Na", "Cl"], [[0, 0, 0], [0.01, 0, 0]])
+    salt = cubic("Fm-3m", 5.69, ["Na", "Cl"], ROCK_SALT)
+    bad, good = gaps.predict([collapsed, salt])
+    assert not bad.in_domain
+    assert good.in_domain
+    assert good.mean == pytest.approx(gaps.predict([salt])[0].mean, abs=1e-3)
+
+
+def test_known_crystals_rank_before_nonsense(ranker: GeneRanker) -> None:
+    salt, perovskite, noble, cluttered = ranker.predict(
+        [
+            Gene.parse("225 Na@a Cl@b"),
+            Gene.parse("221 Ba@a O@c Ti@b"),
+            Gene.parse("225 Xe@a Cs@b"),
+            Gene.parse("221 Cl@a O@c Na@b"),
+        ]
+    )
+    known = max(row["e_above_hull"].mean for row in (salt, perovskite))
+    assert known < 0.1
+    assert min(row["e_above_hull"].mean for row in (noble, cluttered)) > known
+    assert salt["band_gap"].value > 3.5
+    assert set(salt) == {"e_above_hull", "band_gap"}
+    assert ranker.predict([]) == []
+
+
+def test_two_thousand_genes_a_second(ranker: GeneRanker) -> None:
+    elements = [
+        "Li",
+        "Na",
+        "K",
+        "Rb",
+        "Mg",
+        "Ca",
+        "Sr",
+        "Ba",
+        "Ti",
+        "Zr",
+        "Fe",
+        "Ni",
+        "Cu",
+        "Zn",
+        "Al",
+        "Ga",
+        "Si",
+        "Ge",
+        "Sn",
+        "Pb",
+    ]
+    genes = [
+        Gene.parse(f"221 {a}@a {b}@b {x}@c") for a in elements for b in elements for x in "OSF" if a != b
+    ]
+    torch.set_num_threads(1)
+    ranker.predict(genes[:10])
+    start = time.process_time()
+    found = ranker.predict(genes)
+    assert len(genes) / (time.process_time() - start) > 2000
+    assert np.isfinite([row["e_above_hull"].sigma for row in found]).all()
+
+
+@pytest.mark.parametrize("name", ["band-gap", "gene-rank"])
+def test_folders_are_complete_and_small(name: str) -> None:
+    folder = find("models", name, needs=("README.md", "config.json", "model.safetensors", "recipe.yaml"))
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 12e6

@@ -1,0 +1,92 @@
+"""Tables: no compound on two sides, and nothing learned from a held-out composition."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from invdesign.crystal.gene import Gene
+from invdesign.data.compositions import composition_key
+from invdesign.predictors.features import gene_matrix
+from invdesign.predictors.tables import assemble, lowest_by_composition
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+METALS = [
+    "Li",
+    "Na",
+    "K",
+    "Rb",
+    "Cs",
+    "Mg",
+    "Ca",
+    "Sr",
+    "Ba",
+    "Sc",
+    "Y",
+    "La",
+    "Ti",
+    "Zr",
+    "Hf",
+    "Mn",
+    "Fe",
+    "Co",
+    "Ni",
+    "Cu",
+    "Zn",
+    "Cd",
+]
+ANIONS = ["O", "S", "Se", "Te"]
+
+
+def test_lowest_value_of_each_composition(tmp_path: Path) -> None:
+    path = tmp_path / "gaps.csv"
+    path.write_text("formula,band_gap\nNa2Cl2,5.1\nNaCl,4.9\nNaN,0.0\n")
+    assert lowest_by_composition(path, "band_gap") == {"Cl1Na1": 4.9, "N1Na1": 0.0}
+
+
+def test_held_out_compositions_teach_nothing() -> None:
+    genes = [Gene.parse(f"225 {metal}@a {anion}@b") for metal in METALS for anion in ANIONS]
+    keys = [composition_key(gene.formula) for gene in genes]
+    features, n = gene_matrix(genes), len(genes)
+    taught = dict.fromkeys([*keys, "Cl1Na1"], 1.0)
+    labels = np.full((n, 1), 2.0)
+    formulas = [gene.formula for gene in genes]
+    table = assemble(features, labels, formulas, np.full(n, "mine"), taught=[taught], seed=0)
+    assert not table.extra[:n].any()
+    assert table.extra[n:].all()
+    assert set(table.part[table.extra]) == {"train"}
+    n_train = (table.part[:n] == "train").sum()
+    assert n_train < n
+    assert table.extra.sum() - n_train in {0, 1}  # salt is nobody's crystal: in training or left out
+    assert (table.labels[table.extra] == 1.0).all()
+    assert np.isnan(table.features[table.extra][:, -1]).all()
+    assert table.rows("train").tolist() == np.flatnonzero(table.part[:n] == "train").tolist()
+
+
+def test_same_seed_same_split() -> None:
+    genes = [Gene.parse(f"225 {metal}@a O@b") for metal in METALS]
+    features, formulas = gene_matrix(genes), [gene.formula for gene in genes]
+    parts = [
+        assemble(features, np.ones((22, 1)), formulas, np.full(22, "x"), taught=[{}], seed=seed).part.tolist()
+        for seed in (0, 0, 1)
+    ]
+    assert parts[0] == parts[1]
+    assert parts[0] != parts[2]
+
+
+def test_labels_of_two_tables_meet_on_one_row() -> None:
+    genes = [Gene.parse("225 Na@a Cl@b")]
+    table = assemble(
+        gene_matrix(genes),
+        np.array([[1.0, np.nan]]),
+        ["NaCl"],
+        np.array(["x"]),
+        taught=[{"Li1F1": 0.5, "Mg1O1": 0.1}, {"Mg1O1": 4.0}],
+        seed=3,
+    )
+    assert table.labels.shape[1] == 2
+    assert pytest.approx(table.labels[0, 0]) == 1.0

@@ -115,14 +115,12 @@ class GeneDiffusion:
         weights = "transformer/diffusion_pytorch_model.safetensors"
         folder = find("models", name, needs=("model_index.json", "transformer/config.json", weights))
         try:
-            pipeline = GeneDiffusionPipeline.from_pretrained(
-                folder, dtype=torch.float32, local_files_only=True
-            )
+            network = GeneTransformer.from_pretrained(folder / "transformer", low_cpu_mem_usage=False)
         except Exception as error:
             why = _first_line(error)
             msg = f"models folder {str(folder)!r} cannot be read ({why}); restore it or retrain it."
             raise InputError(msg) from error
-        pipeline.transformer.eval()
+        pipeline = GeneDiffusionPipeline(transformer=network.to(torch.float32).eval())
         return cls(pipeline, guidance=guidance, temperature=temperature)
 
     def propose(self, target: Target, n: int, seed: int | Sequence[int]) -> list[Candidate]:

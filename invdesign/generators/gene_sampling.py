@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 
 _NEVER = 1000
+_LIKE_SIZES = 64
 
 
 @dataclass(frozen=True)
@@ -79,37 +80,42 @@ class GeneSampler:
     @torch.inference_mode()
     def sample(self) -> tuple[Tensor, Tensor, Tensor]:
         """Space groups (B,), elements (B, S) and letters (B, S), 0 beyond the last orbit."""
-        count = len(self.condition)
         sizes = self._draw_sizes()
-        width = int(sizes.max())
-        occupied = torch.arange(width)[None] < sizes[:, None]  # (B, S)
+        shape = (len(sizes), int(sizes.max()))
+        groups = torch.zeros(len(sizes), dtype=torch.long)
+        elements, letters = torch.zeros(shape, dtype=torch.long), torch.zeros(shape, dtype=torch.long)
+        # genes of like size together: less padding
+        for rows in sizes.argsort(stable=True).split(_LIKE_SIZES):
+            width = int(sizes[rows].max())
+            groups[rows], elements[rows, :width], letters[rows, :width] = self._unmask(rows, sizes[rows])
+        return groups, elements, letters
+
+    def _unmask(self, genes: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        count, width = len(genes), int(sizes.max())
+        occupied = torch.arange(width)[None] < sizes[:, None]  # (b, S)
         elements = torch.zeros(count, width, dtype=torch.long)
         letters = torch.zeros(count, width, dtype=torch.long)
-        everything = torch.arange(count)
-        group_logits, _, _ = self._logits(
-            everything, torch.zeros(count, dtype=torch.long), elements, letters, occupied
-        )
-        groups = self._draw(self._roomy_groups(group_logits, sizes))
+        groups = torch.zeros(count, dtype=torch.long)
+        logits, _, _ = self._logits(genes, groups, elements, letters, occupied)
+        groups = self._draw(self._roomy_groups(logits, sizes))
         # each gene's own order over its 2 x size parts: elements first S, letters last S
         order = torch.rand(count, 2 * width, generator=self.generator)
         order = order.masked_fill(~torch.cat([occupied, occupied], 1), 2.0).argsort(1)
         for step in range(2 * width):
-            rows = everything[2 * sizes > step]
+            rows = (2 * sizes > step).nonzero()[:, 0]
             part = order[rows, step]
-            widest = int(sizes[rows].max())
             _, element_logits, letter_logits = self._logits(
-                rows, groups[rows], elements[rows, :widest], letters[rows, :widest], occupied[rows, :widest]
+                genes[rows], groups[rows], elements[rows], letters[rows], occupied[rows]
             )
-            is_letter, slot = part >= width, part % width
-            here = torch.arange(len(rows))
-            element_choice = self._draw(
+            is_letter, slot, here = part >= width, part % width, torch.arange(len(rows))
+            element = self._draw(
                 self._allowed_elements(element_logits[here, slot], elements[rows], sizes[rows])
             )
-            letter_choice = self._draw(
+            letter = self._draw(
                 self._affordable_letters(letter_logits[here, slot], groups[rows], letters[rows], sizes[rows])
             )
-            elements[rows[~is_letter], slot[~is_letter]] = element_choice[~is_letter]
-            letters[rows[is_letter], slot[is_letter]] = letter_choice[is_letter]
+            elements[rows[~is_letter], slot[~is_letter]] = element[~is_letter]
+            letters[rows[is_letter], slot[is_letter]] = letter[is_letter]
         return groups, elements, letters
 
     def _logits(
@@ -128,9 +134,8 @@ class GeneSampler:
         return guided[0], guided[1], guided[2]
 
     def _draw_sizes(self) -> Tensor:
-        logits = self.network.size_logits(self.condition).log_softmax(-1)
-        free = self.network.size_logits(self.unconditional).log_softmax(-1)
-        logits = torch.where(logits.isinf(), logits, logits + self.guidance * (logits - free))
+        # guidance drives the size to the largest that the data hold (11 orbits on average at weight 2)
+        logits = self.network.size_logits(self.unconditional if self.guidance == -1 else self.condition)
         logits[:, : max(1, int(self.prompt.required.sum()))] = -torch.inf
         logits[:, self.prompt.max_atoms + 1 :] = -torch.inf
         return self._draw(logits)

@@ -135,25 +135,25 @@ def _show(result: CampaignResult) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from invdesign.properties import PROPERTIES
+    from invdesign.properties import PROPERTIES, STABILITY
     from invdesign.report.table import NOVELTY
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    names = list(dict.fromkeys(name for c in result.shortlist for name in c.properties))
-    for heading in ("rank", "formula", "space group", "atoms", "hit"):
-        table.add_column(heading, justify="left" if heading == "formula" else "right")
-    for name in names:
-        table.add_column(f"{PROPERTIES[name].words}, {PROPERTIES[name].unit} (90 %)", justify="right")
+    table = Table(
+        box=None, pad_edge=False, header_style="bold", caption="[ , ]: 90 %", caption_justify="left"
+    )
+    names = [name for name in PROPERTIES if any(name in c.properties for c in result.shortlist)]
+    shown = [name for name in names if name in {*result.config.target.windows, STABILITY}]
+    for heading in ("", "formula", "group", "hit", *(_heading(name) for name in shown)):
+        table.add_column(heading, justify="left" if heading == "formula" else "right", no_wrap=True)
     table.add_column("novelty")
     for candidate in result.shortlist:
-        estimates = [candidate.properties.get(name) for name in names]
+        estimates = [candidate.properties[name] for name in shown]
         table.add_row(
             str(candidate.provenance["rank"]),
             candidate.gene.formula,
             str(candidate.gene.space_group),
-            str(candidate.gene.n_atoms),
             f"{candidate.provenance['p_hit']:.0%}",
-            *("" if e is None else f"{e.value:.2f} ({e.low:.2f} to {e.high:.2f})" for e in estimates),
+            *(f"{e.value:.2f} [{e.low:.2f}, {e.high:.2f}]" for e in estimates),
             NOVELTY[int(candidate.verdicts["novelty"].figure or 0)],
         )
     console = Console()
@@ -161,6 +161,12 @@ def _show(result: CampaignResult) -> None:
         console.print(table)
     console.print(f"\n{result.message}", highlight=False)
     console.print(f"{result.out}: shortlist.csv, cifs/, candidates.db, funnel.png, run.json", highlight=False)
+
+
+def _heading(name: str) -> str:
+    from invdesign.properties import PROPERTIES
+
+    return f"{PROPERTIES[name].words}, {PROPERTIES[name].unit}"
 
 
 @app.command("generate")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import FIRST_COMPLETED, Executor, ProcessPoolExecutor, wait
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
@@ -36,36 +36,36 @@ def run_tasks(
     *,
     workers: int | None = None,
     executor: Executor | None = None,
+    ordered: bool = False,
 ) -> Iterator[Result]:
-    """Results of independent tasks, in order of completion.
+    """Results of independent tasks, in order of completion or of the tasks.
 
     Args:
         function: importable by name, as workers receive it pickled.
         tasks: picklable.
         workers: processes; 1 runs in this process; default one per core.
         executor: takes the tasks instead (Parsl, Dask, a thread pool); it is not shut down.
+        ordered: give the results in the order of the tasks.
 
     Raises:
         InputError: a worker process died.
     """
     if executor is not None:
-        yield from _completed(executor, function, tasks)
+        yield from _completed(executor, function, tasks, ordered=ordered)
     elif (workers or cores()) == 1:
         yield from map(function, tasks)
     else:
-        with _process_pool(workers or cores()) as pool:
-            yield from _completed(pool, function, tasks)
+        with process_pool(workers or cores()) as pool:
+            yield from _completed(pool, function, tasks, ordered=ordered)
 
 
 def _completed(
-    executor: Executor, function: Callable[[Task], Result], tasks: Iterable[Task]
+    executor: Executor, function: Callable[[Task], Result], tasks: Iterable[Task], *, ordered: bool
 ) -> Iterator[Result]:
-    pending = {executor.submit(function, task) for task in tasks}
+    futures = [executor.submit(function, task) for task in tasks]
     try:
-        while pending:
-            done, pending = wait(pending, return_when=FIRST_COMPLETED)
-            for future in done:
-                yield future.result()
+        for future in futures if ordered else as_completed(futures):
+            yield future.result()
     except BrokenProcessPool as error:
         msg = (
             "workers: a worker process died (out of memory, or a script without "
@@ -74,19 +74,20 @@ def _completed(
         )
         raise InputError(msg) from error
     finally:
-        for future in pending:
+        for future in futures:
             future.cancel()
 
 
 @contextmanager
-def _process_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+def process_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """Worker processes of one thread each, that end when this one does."""
     import multiprocessing
 
     before = {name: os.environ.get(name) for name in WORKER_ENVIRONMENT}
     os.environ.update(WORKER_ENVIRONMENT)
     # spawn: a fork of a process that holds torch's threads deadlocks, and would not read the variables
     pool = ProcessPoolExecutor(
-        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_end_with_parent
+        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
     )
     try:
         yield pool
@@ -99,10 +100,13 @@ def _process_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
                 os.environ[name] = value
 
 
-def _end_with_parent() -> None:
-    """End this worker when its parent is killed: it would otherwise finish a chunk nobody waits for."""
+def _start_worker() -> None:
+    """See that a worker ends with its parent: it would otherwise finish a chunk nobody waits for."""
     import multiprocessing
+    import signal
     import threading
+
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a traceback
 
     def watch() -> None:
         if (parent := multiprocessing.parent_process()) is not None:

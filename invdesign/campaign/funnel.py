@@ -28,6 +28,14 @@ class Clock:
     def __init__(self) -> None:
         self.seconds: dict[str, tuple[float, float]] = {}
 
+    def __add__(self, other: Clock) -> Clock:
+        """Both costs together."""
+        total = Clock()
+        for name in self.seconds | other.seconds:
+            pairs = (self.seconds.get(name, (0.0, 0.0)), other.seconds.get(name, (0.0, 0.0)))
+            total.seconds[name] = (pairs[0][0] + pairs[1][0], pairs[0][1] + pairs[1][1])
+        return total
+
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Time a block of a stage; blocks of one stage add up."""

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from invdesign.campaign.executor import cores, run_tasks
-from invdesign.campaign.funnel import LiveFunnel
-from invdesign.campaign.stages import Chunk, Parts, gene_batch, last_pick, quick_rank, structure_chunk
+from invdesign.campaign.executor import cores, process_pool, run_tasks
+from invdesign.campaign.funnel import GENE_PHASE, LiveFunnel
+from invdesign.campaign.stages import (
+    Batch,
+    Parts,
+    first_of_genes,
+    judge_batch,
+    last_pick,
+    propose_batch,
+    quick_rank,
+)
 from invdesign.campaign.store import Store
+from invdesign.campaign.structures import Chunk, structure_chunk
 from invdesign.errors import InputError
-from invdesign.report.tally import GENE_GATES, STRUCTURE_GATES, Funnel
+from invdesign.report.tally import STRUCTURE_GATES, Funnel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -122,7 +131,7 @@ def _check(config: CampaignConfig, parts: Parts) -> None:
             named = ", ".join(missing)
             msg = f"elements: the {kind} does not know {named}; leave them out or give another {kind}."
             raise InputError(msg)
-    for kind in ("known", "generator", "ranker", "geometry"):
+    for kind in ("known", "ranker", "geometry"):
         parts.get(kind)
     for prop in parts.predictors or {}:
         parts.predictor(prop)
@@ -136,8 +145,11 @@ def _work(
     config: CampaignConfig, parts: Parts, store: Store, executor: Executor | None, *, progress: bool
 ) -> None:
     """All that is not stored yet, unit by unit."""
-    with LiveFunnel(f"Target: {config.target.words()}", show=progress) as live:
-        _gene_phase(config, parts, store, live)
+    with ExitStack() as stack:
+        live = stack.enter_context(LiveFunnel(f"Target: {config.target.words()}", show=progress))
+        if executor is None and (workers := config.workers or cores()) > 1:
+            executor = stack.enter_context(process_pool(workers))
+        _gene_phase(config, parts, store, live, executor)
         _structure_phase(config, parts, store, live, executor)
         survivors = store.read("status=relaxed")
         survivors, clock = last_pick(config, parts, survivors)
@@ -146,31 +158,43 @@ def _work(
         live.line(("identity", "shortlist"))
 
 
-def _gene_phase(config: CampaignConfig, parts: Parts, store: Store, live: LiveFunnel) -> None:
+def _gene_phase(
+    config: CampaignConfig, parts: Parts, store: Store, live: LiveFunnel, executor: Executor | None
+) -> None:
     stored = store.read()
-    live.count(stored, ("generator", *GENE_GATES))
-    ranked = any("quick rank" in candidate.verdicts for candidate in stored)
-    if not ranked:
-        seen = {c.gene.hash: c.id for c in stored if "unique" in c.verdicts and c.verdicts["unique"].passed}
-        live.phase("generator", config.n_genes)
-        batches = -(-config.n_genes // config.gene_batch)
-        for batch in range(-(-len(stored) // config.gene_batch), batches):
-            candidates, clock = gene_batch(config, parts, batch, seen)
-            store.put(candidates, clock)
-            seen |= {
-                c.gene.hash: c.id
-                for c in candidates
-                if "unique" in c.verdicts and c.verdicts["unique"].passed
-            }
-            live.count(candidates, ("generator", *GENE_GATES), clock)
-        live.line(("generator", *GENE_GATES))
-        # from the store, as a resumed run would have them
-        stored = store.read()
+    live.funnel.charge(store.seconds)
+    live.count(stored, GENE_PHASE)
+    if not any("quick rank" in candidate.verdicts for candidate in stored):
+        _generate(config, parts, store, live, executor)
+        stored = store.read()  # as a resumed run would have them
         clock = quick_rank(config, stored)
-        store.put([c for c in stored if "quick rank" in c.verdicts], clock)
+        store.put([candidate for candidate in stored if "quick rank" in candidate.verdicts], clock)
         live.funnel.charge(clock.seconds)
     live.count(stored, ("quick rank", *STRUCTURE_GATES))
     live.line(("quick rank",))
+
+
+def _generate(
+    config: CampaignConfig,
+    parts: Parts,
+    store: Store,
+    live: LiveFunnel,
+    executor: Executor | None,
+) -> None:
+    """Generate the batches that are not stored; judge and store them in order, so that firsts are firsts."""
+    live.phase("generator", config.n_genes)
+    seen = first_of_genes(store.read())
+    numbers = range(-(-len(store) // config.gene_batch), -(-config.n_genes // config.gene_batch))
+    batches = [Batch(config, parts, number) for number in numbers]
+    for candidates, generating in run_tasks(
+        propose_batch, batches, workers=1, executor=executor, ordered=True
+    ):
+        judging = judge_batch(config, parts, candidates, seen)
+        clock = generating + judging
+        store.put(candidates, clock)
+        seen |= first_of_genes(candidates)
+        live.count(candidates, GENE_PHASE, clock)
+    live.line(GENE_PHASE)
 
 
 def _structure_phase(
@@ -180,8 +204,7 @@ def _structure_phase(
     chunks = [chosen[i : i + config.relax_chunk] for i in range(0, len(chosen), config.relax_chunk)]
     todo = [Chunk(config, parts, chunk) for chunk in chunks if "geometry" not in chunk[0].verdicts]
     live.phase("geometry", len(chosen))
-    workers = min(config.workers or cores(), max(1, len(todo)))
-    for candidates, clock in run_tasks(structure_chunk, todo, workers=workers, executor=executor):
+    for candidates, clock in run_tasks(structure_chunk, todo, workers=1, executor=executor):
         store.put(candidates, clock)
         live.count(candidates, STRUCTURE_GATES, clock)
     live.line(STRUCTURE_GATES)

@@ -1,4 +1,4 @@
-"""The work of a campaign as pure functions: a batch of genes, a chunk of structures, the last pick.
+"""The work of a campaign as pure functions: batches of genes and the last pick; `structures` has the rest.
 
 Each returns new knowledge of its candidates and what it cost; none touches the store. The same inputs
 give the same results, whichever process runs them and in whatever order.
@@ -6,26 +6,25 @@ give the same results, whichever process runs them and in whatever order.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import import_module
-from math import inf
 from typing import TYPE_CHECKING, Any, Protocol
 
 from invdesign.campaign.funnel import Clock
 from invdesign.candidate import Candidate, Estimate, Verdict
 from invdesign.errors import InputError
-from invdesign.ranking import hit_probability, select, shortlist, window_probability
+from invdesign.ranking import hit_probability, select, shortlist
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from pymatgen.core import Structure
 
     from invdesign.campaign.config import CampaignConfig
     from invdesign.crystal.gene import Gene
     from invdesign.targets import Target
-    from invdesign.validators.relaxation import Relaxed
 
 _LOADERS = {
     "generator": "invdesign.generators.gene_diffusion:GeneDiffusion.load",
@@ -110,30 +109,54 @@ def _load(kind: str, name: str) -> Any:  # noqa: ANN401 - the caller knows the k
     return loader(name)
 
 
-def gene_batch(
-    config: CampaignConfig, parts: Parts, batch: int, seen: Mapping[str, str]
-) -> tuple[list[Candidate], Clock]:
-    """Generate batch number ``batch`` of genes and put them through the gates that need no structure.
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One torch thread: sums over threads differ in the last bit, which draws and relaxations amplify."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Genes to be generated: travels to a worker."""
+
+    config: CampaignConfig
+    parts: Parts
+    number: int
+
+
+def propose_batch(batch: Batch) -> tuple[list[Candidate], Clock]:
+    """Generate one batch of genes; the generator's seed is (campaign seed, batch number)."""
+    config, clock = batch.config, Clock()
+    first = batch.number * config.gene_batch
+    n = min(config.gene_batch, config.n_genes - first)
+    with one_thread(), clock.stage("generator"):
+        generator = batch.parts.get("generator")
+        candidates = generator.propose(config.target, n, (config.seed, batch.number))
+    for i, candidate in enumerate(candidates):
+        candidate.id = f"c{first + i:06d}"
+        candidate.provenance = {"generator": generator.name, **candidate.provenance, "batch": batch.number}
+    return candidates, clock
+
+
+def judge_batch(
+    config: CampaignConfig, parts: Parts, candidates: Sequence[Candidate], seen: Mapping[str, str]
+) -> Clock:
+    """Put a batch through the gates that need no structure; survivors get the quick estimates.
 
     Args:
         config: the campaign.
         parts: what it is made of.
-        batch: number from 0; the generator's seed is (campaign seed, batch).
+        candidates: a batch, in order of id.
         seen: id by gene hash of all earlier batches' genes; the first with a gene keeps it.
-
-    Returns:
-        The batch's candidates with verdicts and, for the survivors, the quick estimates; and the cost.
     """
     clock = Clock()
-    first = batch * config.gene_batch
-    n = min(config.gene_batch, config.n_genes - first)
-    with clock.stage("generator"):
-        generator = parts.get("generator")
-        candidates = generator.propose(config.target, n, (config.seed, batch))
-    for i, candidate in enumerate(candidates):
-        candidate.id = f"c{first + i:06d}"
-        candidate.provenance.setdefault("generator", generator.name)
-        candidate.provenance["batch"] = batch
     owners = dict(seen)
     known, elements = parts.get("known"), parts.elements
     judges: dict[str, Callable[[Candidate], Verdict]] = {
@@ -142,7 +165,7 @@ def gene_batch(
         "unique": lambda c: _first_of_its_gene(c, owners),
         "novelty": lambda c: _novelty(c.gene, known, include_known=config.include_known),
     }
-    alive = candidates
+    alive = list(candidates)
     for gate, judge in judges.items():
         with clock.stage(gate):
             alive = [candidate for candidate in alive if candidate.record(judge(candidate))]
@@ -150,7 +173,12 @@ def gene_batch(
         estimates = parts.get("ranker").predict([candidate.gene for candidate in alive])
         for candidate, estimate in zip(alive, estimates, strict=True):
             candidate.properties = dict(estimate)
-    return candidates, clock
+    return clock
+
+
+def first_of_genes(candidates: Iterable[Candidate]) -> dict[str, str]:
+    """Id by gene hash of the candidates that were the first with their gene."""
+    return {c.gene.hash: c.id for c in candidates if "unique" in c.verdicts and c.verdicts["unique"].passed}
 
 
 def _in_target(gene: Gene, target: Target, elements: frozenset[str]) -> Verdict:
@@ -214,171 +242,6 @@ def quick_rank(config: CampaignConfig, candidates: Sequence[Candidate]) -> Clock
                 reason = f"others are likelier hits ({score:.1%} against {worst:.1%} at least)"
             candidate.record(Verdict("quick rank", i in places, reason, score, worst))
     return clock
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """Candidates to be given structures, and all that is needed for it: travels to a worker."""
-
-    config: CampaignConfig
-    parts: Parts
-    candidates: list[Candidate]
-
-
-def structure_chunk(chunk: Chunk) -> tuple[list[Candidate], Clock]:
-    """Geometry, relaxation, energy above hull and properties of a chunk of candidates.
-
-    On one thread wherever it runs: sums over threads differ in the last bit, which a relaxation amplifies.
-    """
-    import torch
-
-    config, parts, candidates = chunk.config, chunk.parts, chunk.candidates
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        return _structure_chunk(config, parts, candidates)
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _structure_chunk(
-    config: CampaignConfig, parts: Parts, candidates: list[Candidate]
-) -> tuple[list[Candidate], Clock]:
-    clock = Clock()
-    with clock.stage("geometry"):
-        trials = [_geometries(candidate, config, parts) for candidate in candidates]
-    with clock.stage("relaxation"):
-        _relax(candidates, trials, config, parts)
-    alive = [candidate for candidate in candidates if candidate.alive]
-    with clock.stage("hull"):
-        for candidate in alive:
-            _place_on_hull(candidate, config, parts)
-    alive = [candidate for candidate in alive if candidate.alive]
-    with clock.stage("properties"):
-        _predict(alive, config, parts)
-    return candidates, clock
-
-
-def _geometries(candidate: Candidate, config: CampaignConfig, parts: Parts) -> list[tuple[Structure, str]]:
-    """Plausible starting structures of a candidate, each with where it came from; none rejects it."""
-    from invdesign.crystal.symmetry import realise
-    from invdesign.validators.plausibility import geometry_check
-
-    gene = candidate.gene
-    proposals = parts.get("geometry").propose(gene, config.trials, (config.seed, int(candidate.id[1:])))
-    trials, verdict = [], Verdict("geometry", passed=False, reason="no geometry was found for this gene")
-    for geometry, origin in proposals:
-        structure = realise(gene, geometry)
-        verdict = geometry_check(structure)
-        if verdict.passed:
-            trials.append((structure, origin))
-    if trials:
-        verdict = Verdict(
-            "geometry", passed=True, reason=f"{len(trials)} of {len(proposals)} geometries plausible"
-        )
-    candidate.record(verdict)
-    return trials
-
-
-def _relax(
-    candidates: Sequence[Candidate],
-    trials: Sequence[list[tuple[Structure, str]]],
-    config: CampaignConfig,
-    parts: Parts,
-) -> None:
-    """Relax all trials in one call and give each candidate its converged structure of lowest energy."""
-    from invdesign.validators.relaxation import relax
-
-    structures = [structure for own in trials for structure, _ in own]
-    if not structures:
-        return
-    relaxed = iter(relax(structures, parts.get("potential"), fmax=config.fmax, max_steps=config.max_steps))
-    for candidate, own in zip(candidates, trials, strict=True):
-        if own:
-            candidate.record(_best_outcome(candidate, [(next(relaxed), origin) for _, origin in own]))
-
-
-def _best_outcome(candidate: Candidate, outcomes: list[tuple[Relaxed, str]]) -> Verdict:
-    """Give the candidate the outcome of lowest energy that converged to a plausible crystal."""
-    from invdesign.crystal.symmetry import SymmetryError, gene_of
-    from invdesign.validators.plausibility import geometry_check
-
-    reason, steps = "", sum(result.n_steps for result, _ in outcomes)
-    for result, origin in sorted(outcomes, key=lambda o: o[0].energy if o[0].converged else inf):
-        if not result.converged:
-            reason = reason or result.reason
-            continue
-        check = geometry_check(result.structure)
-        if not check.passed:
-            reason = f"relaxed into an implausible structure: {check.reason}"
-            continue
-        try:
-            gene, geometry = gene_of(result.structure)
-        except SymmetryError as error:
-            reason = f"no symmetry found after relaxing: {error}"
-            continue
-        candidate.provenance |= {
-            "proposed_gene": str(candidate.gene),
-            "geometry": origin,
-            "energy": float(result.energy),
-            "fmax": float(result.fmax),
-            "n_steps": int(result.n_steps),
-            "total_steps": int(steps),
-            "trials": len(outcomes),
-        }
-        candidate.gene, candidate.geometry, candidate.structure = gene, geometry, result.structure
-        return Verdict(
-            "relaxation",
-            passed=True,
-            reason=f"converged in {result.n_steps} steps to {result.fmax:.3f} eV/Å",
-            figure=float(result.fmax),
-        )
-    candidate.provenance["total_steps"] = int(steps)
-    return Verdict("relaxation", passed=False, reason=reason)
-
-
-def _place_on_hull(candidate: Candidate, config: CampaignConfig, parts: Parts) -> None:
-    calibration, hull = parts.get("calibration"), parts.get("hull")
-    composition = candidate.structure.composition  # type: ignore[union-attr]
-    energy = float(
-        calibration.formation_energy(
-            composition,
-            candidate.provenance["energy"],
-            hypothetical=candidate.verdicts["novelty"].figure != 0,
-        )
-    )
-    sigma = float(calibration.sigma(composition))
-    place = hull.e_above_hull(composition, energy)
-    height, limit = float(place.e_above_hull), config.target.e_above_hull_max
-    candidate.properties = {
-        "formation_energy_per_atom": Estimate(energy, sigma),
-        "e_above_hull": Estimate(height, sigma),
-    }
-    candidate.provenance["hull"] = {
-        "decomposition": {phase: float(share) for phase, share in place.decomposition.items()},
-        "n_phases": int(place.n_phases),
-        "composition_known": bool(place.composition_known),
-    }
-    side = "above" if height > limit else "within"
-    reason = f"{side} the limit of {limit:g} eV/atom: {height:.3f} above the hull of {place.n_phases} phases"
-    candidate.record(Verdict("hull", height <= limit, reason, height, limit))
-
-
-def _predict(candidates: Sequence[Candidate], config: CampaignConfig, parts: Parts) -> None:
-    for prop in parts.predictors or {}:
-        estimates = parts.predictor(prop).predict([c.structure for c in candidates]) if candidates else []  # type: ignore[misc]
-        for candidate, estimate in zip(candidates, estimates, strict=True):
-            candidate.properties[prop] = estimate
-    for candidate in candidates:
-        probability = window_probability(candidate.properties, config.target.windows)
-        told = ", ".join(
-            f"{name} {e.value:.2f} ({e.low:.2f} to {e.high:.2f})"
-            for name, e in candidate.properties.items()
-            if name in config.target.windows
-        )
-        passed = probability >= config.min_probability
-        reason = f"{'likely enough' if passed else 'unlikely'} in its windows: {probability:.0%}, {told}"
-        candidate.record(Verdict("properties", passed, reason, probability, config.min_probability))
 
 
 def last_pick(

@@ -121,7 +121,7 @@ def _connect(path: Path) -> Any:  # noqa: ANN401 - ASE's databases have no types
     import ase.db
 
     # ASE's lock file would outlive a kill and block the resumed run for ever
-    return ase.db.connect(str(path), use_lock_file=False)  # type: ignore[no-untyped-call]
+    return ase.db.connect(str(path), use_lock_file=False)
 
 
 def _create(path: Path, identity: Mapping[str, Any]) -> None:
@@ -152,7 +152,7 @@ def _atoms(candidate: Candidate) -> Atoms:
     )
     if "energy" in candidate.provenance:
         energy = candidate.provenance["energy"]
-        atoms.calc = SinglePointCalculator(atoms, energy=energy)  # type: ignore[no-untyped-call]
+        atoms.calc = SinglePointCalculator(atoms, energy=energy)
     return atoms
 
 

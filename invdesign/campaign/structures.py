@@ -1,0 +1,174 @@
+"""The dear part of a campaign as a pure function: a chunk of candidates gets structures and properties."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf
+from typing import TYPE_CHECKING
+
+from invdesign.campaign.funnel import Clock
+from invdesign.campaign.stages import one_thread
+from invdesign.candidate import Candidate, Estimate, Verdict
+from invdesign.ranking import window_probability
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pymatgen.core import Structure
+
+    from invdesign.campaign.config import CampaignConfig
+    from invdesign.campaign.stages import Parts
+    from invdesign.validators.relaxation import Relaxed
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Candidates to be given structures, and all that is needed for it: travels to a worker."""
+
+    config: CampaignConfig
+    parts: Parts
+    candidates: list[Candidate]
+
+
+def structure_chunk(chunk: Chunk) -> tuple[list[Candidate], Clock]:
+    """Geometry, relaxation, energy above hull and properties of a chunk of candidates."""
+    with one_thread():
+        return chunk.candidates, _give_structures(chunk.config, chunk.parts, chunk.candidates)
+
+
+def _give_structures(config: CampaignConfig, parts: Parts, candidates: list[Candidate]) -> Clock:
+    clock = Clock()
+    with clock.stage("geometry"):
+        trials = [_geometries(candidate, config, parts) for candidate in candidates]
+    with clock.stage("relaxation"):
+        _relax(candidates, trials, config, parts)
+    alive = [candidate for candidate in candidates if candidate.alive]
+    with clock.stage("hull"):
+        for candidate in alive:
+            _place_on_hull(candidate, config, parts)
+    alive = [candidate for candidate in alive if candidate.alive]
+    with clock.stage("properties"):
+        _predict(alive, config, parts)
+    return clock
+
+
+def _geometries(candidate: Candidate, config: CampaignConfig, parts: Parts) -> list[tuple[Structure, str]]:
+    """Plausible starting structures of a candidate, each with where it came from; none rejects it."""
+    from invdesign.crystal.symmetry import realise
+    from invdesign.validators.plausibility import geometry_check
+
+    gene = candidate.gene
+    proposals = parts.get("geometry").propose(gene, config.trials, (config.seed, int(candidate.id[1:])))
+    trials, verdict = [], Verdict("geometry", passed=False, reason="no geometry was found for this gene")
+    for geometry, origin in proposals:
+        structure = realise(gene, geometry)
+        verdict = geometry_check(structure)
+        if verdict.passed:
+            trials.append((structure, origin))
+    if trials:
+        verdict = Verdict(
+            "geometry", passed=True, reason=f"{len(trials)} of {len(proposals)} geometries plausible"
+        )
+    candidate.record(verdict)
+    return trials
+
+
+def _relax(
+    candidates: Sequence[Candidate],
+    trials: Sequence[list[tuple[Structure, str]]],
+    config: CampaignConfig,
+    parts: Parts,
+) -> None:
+    """Relax all trials in one call and give each candidate its converged structure of lowest energy."""
+    from invdesign.validators.relaxation import relax
+
+    structures = [structure for own in trials for structure, _ in own]
+    if not structures:
+        return
+    relaxed = iter(relax(structures, parts.get("potential"), fmax=config.fmax, max_steps=config.max_steps))
+    for candidate, own in zip(candidates, trials, strict=True):
+        if own:
+            candidate.record(_best_outcome(candidate, [(next(relaxed), origin) for _, origin in own]))
+
+
+def _best_outcome(candidate: Candidate, outcomes: list[tuple[Relaxed, str]]) -> Verdict:
+    """Give the candidate the outcome of lowest energy that converged to a plausible crystal."""
+    from invdesign.crystal.symmetry import SymmetryError, gene_of
+    from invdesign.validators.plausibility import geometry_check
+
+    reason, steps = "", sum(result.n_steps for result, _ in outcomes)
+    for result, origin in sorted(outcomes, key=lambda o: o[0].energy if o[0].converged else inf):
+        if not result.converged:
+            reason = reason or result.reason
+            continue
+        check = geometry_check(result.structure)
+        if not check.passed:
+            reason = f"relaxed into an implausible structure: {check.reason}"
+            continue
+        try:
+            gene, geometry = gene_of(result.structure)
+        except SymmetryError as error:
+            reason = f"no symmetry found after relaxing: {error}"
+            continue
+        candidate.provenance |= {
+            "proposed_gene": str(candidate.gene),
+            "geometry": origin,
+            "energy": float(result.energy),
+            "fmax": float(result.fmax),
+            "n_steps": int(result.n_steps),
+            "total_steps": int(steps),
+            "trials": len(outcomes),
+        }
+        candidate.gene, candidate.geometry, candidate.structure = gene, geometry, result.structure
+        return Verdict(
+            "relaxation",
+            passed=True,
+            reason=f"converged in {result.n_steps} steps to {result.fmax:.3f} eV/Å",
+            figure=float(result.fmax),
+        )
+    candidate.provenance["total_steps"] = int(steps)
+    return Verdict("relaxation", passed=False, reason=reason)
+
+
+def _place_on_hull(candidate: Candidate, config: CampaignConfig, parts: Parts) -> None:
+    calibration, hull = parts.get("calibration"), parts.get("hull")
+    composition = candidate.structure.composition  # type: ignore[union-attr]
+    energy = float(
+        calibration.formation_energy(
+            composition,
+            candidate.provenance["energy"],
+            hypothetical=candidate.verdicts["novelty"].figure != 0,
+        )
+    )
+    sigma = float(calibration.sigma(composition))
+    place = hull.e_above_hull(composition, energy)
+    height, limit = float(place.e_above_hull), config.target.e_above_hull_max
+    candidate.properties = {
+        "formation_energy_per_atom": Estimate(energy, sigma),
+        "e_above_hull": Estimate(height, sigma),
+    }
+    candidate.provenance["hull"] = {
+        "decomposition": {phase: float(share) for phase, share in place.decomposition.items()},
+        "n_phases": int(place.n_phases),
+        "composition_known": bool(place.composition_known),
+    }
+    side = "above" if height > limit else "within"
+    reason = f"{side} the limit of {limit:g} eV/atom: {height:.3f} above the hull of {place.n_phases} phases"
+    candidate.record(Verdict("hull", height <= limit, reason, height, limit))
+
+
+def _predict(candidates: Sequence[Candidate], config: CampaignConfig, parts: Parts) -> None:
+    for prop in parts.predictors or {}:
+        estimates = parts.predictor(prop).predict([c.structure for c in candidates]) if candidates else []  # type: ignore[misc]
+        for candidate, estimate in zip(candidates, estimates, strict=True):
+            candidate.properties[prop] = estimate
+    for candidate in candidates:
+        probability = window_probability(candidate.properties, config.target.windows)
+        told = ", ".join(
+            f"{name} {e.value:.2f} ({e.low:.2f} to {e.high:.2f})"
+            for name, e in candidate.properties.items()
+            if name in config.target.windows
+        )
+        passed = probability >= config.min_probability
+        reason = f"{'likely enough' if passed else 'unlikely'} in its windows: {probability:.0%}, {told}"
+        candidate.record(Verdict("properties", passed, reason, probability, config.min_probability))

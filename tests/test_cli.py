@@ -92,7 +92,8 @@ def test_design_refuses_a_formula_that_cannot_be_balanced(tmp_path):
 @pytest.mark.parametrize("part", ["--hull", "--potential", "--generator"])
 def test_design_refuses_missing_parts(part, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    told = refused("design", "band_gap>3", part, str(tmp_path / "none"), "--out", str(tmp_path / "run"))
+    out = str(tmp_path / "run")
+    told = refused("design", "band_gap>3", part, str(tmp_path / "none"), "--out", out, "--quiet")
     assert "none" in told
 
 

@@ -209,6 +209,8 @@ matters: generated crystals are hypothetical.
 
 ## What it is not for
 A verdict on stability: labels of reported crystals are all near the hull, so the two kinds are told apart
-partly by how familiar they look. Genes of more than 20 atoms. It does not see geometry: two crystals of one
+partly by how familiar they look. Chemistry that no data set holds, such as CsXe (it says 0.00 ± 0.17
+eV/atom), is not recognised: charge balance and the element exclusions come first. Genes of more than 20
+atoms. It does not see geometry: two crystals of one
 gene get one answer.
 """

@@ -68,7 +68,7 @@ class Calibration:
 class Domain:
     """Distance to the nearest training cluster in whitened principal components.
 
-    Shapes: ``axes`` (d, k), ``centres`` (c, k). ``threshold`` is the 99th percentile over training rows.
+    Shapes: ``axes`` (d, k), ``centres`` (c, k). ``threshold`` holds 99 % of the calibration rows.
     """
 
     axes: np.ndarray

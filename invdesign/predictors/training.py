@@ -94,7 +94,7 @@ def fit(table: Table, heads: tuple[Head, ...], settings: Settings, seed: int, pr
     x = torch.from_numpy(ensemble.standardise(table.features))
     _optimise(ensemble, x, table, settings=settings, seed=seed, progress=progress)
     calibrate(ensemble, x.numpy(), table)
-    ensemble.domain = find_domain(x[train].numpy(), seed)
+    ensemble.domain = find_domain(x[train].numpy(), x[table.rows("calibration")].numpy(), seed)
     return ensemble
 
 
@@ -234,10 +234,14 @@ def _temperature(logit: np.ndarray, zero: np.ndarray) -> float:
     return float(np.exp(found.x))
 
 
-def find_domain(standardised: np.ndarray, seed: int, n_axes: int = 24, n_centres: int = 1500) -> Domain:
-    """Cluster the training rows (n, d) in whitened principal components (k-means)."""
+def find_domain(train: np.ndarray, unseen: np.ndarray, seed: int) -> Domain:
+    """Cluster the training rows (n, d) in whitened principal components (k-means).
+
+    The threshold is the distance within which 99 % of ``unseen`` rows (m, d) of the same kind lie.
+    """
+    n_axes, n_centres = 24, 1500
     generator = torch.Generator().manual_seed(seed)
-    x = torch.from_numpy(standardised)
+    x = torch.from_numpy(train)
     values, vectors = torch.linalg.eigh(x.T @ x / len(x))
     n_axes = min(n_axes, x.shape[1])
     axes = vectors[:, -n_axes:] / values[-n_axes:].clamp(min=1e-6).sqrt()
@@ -252,5 +256,5 @@ def find_domain(standardised: np.ndarray, seed: int, n_axes: int = 24, n_centres
             torch.bincount(nearest, minlength=n_centres).unsqueeze(1) > 0, sums / counts, centres
         )
     domain = Domain(axes.contiguous().numpy(), centres.numpy(), 0.0)
-    threshold = float(np.quantile(domain.distance(standardised), 0.99))
+    threshold = float(np.quantile(domain.distance(unseen), 0.99))
     return Domain(domain.axes, domain.centres, threshold)

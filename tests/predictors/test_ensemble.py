@@ -61,9 +61,9 @@ def test_learns_both_heads_and_covers(table: Table, ensemble: Ensemble) -> None:
 
 
 def test_far_away_is_out_of_domain(table: Table, ensemble: Ensemble) -> None:
-    rows = table.features[table.rows("train")]
+    rows = table.features[table.rows("test")]
     inside = [row["gap"].in_domain for row in ensemble.predict(rows)]
-    assert np.mean(inside) == pytest.approx(0.99, abs=0.005)
+    assert np.mean(inside) == pytest.approx(0.99, abs=0.02)
     assert not any(row["gap"].in_domain for row in ensemble.predict(np.full((3, 6), 8.0, dtype=np.float32)))
 
 

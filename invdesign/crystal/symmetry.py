@@ -12,7 +12,7 @@ from invdesign.crystal.geometry import Geometry
 from invdesign.crystal.wyckoff import space_group_table
 
 if TYPE_CHECKING:
-    from pymatgen.core import Structure
+    from pymatgen.core import Lattice, Structure
 
     from invdesign.crystal.wyckoff import Array, SpaceGroupTable
 
@@ -113,7 +113,7 @@ def realise(gene: Gene, geometry: Geometry, *, primitive: bool = True) -> Struct
     Args:
         gene: which positions are occupied by what.
         geometry: cell and free coordinates, in the gene's order of orbits.
-        primitive: the primitive cell (default) or the conventional standard cell.
+        primitive: the reduced primitive cell (default) or the conventional standard cell.
     """
     from pymatgen.core import Lattice, Structure
 
@@ -123,11 +123,15 @@ def realise(gene: Gene, geometry: Geometry, *, primitive: bool = True) -> Struct
         for (_, letter), free in zip(gene.orbits, geometry.free, strict=True)
     ]
     species = [element for (element, _), block in zip(gene.orbits, blocks, strict=True) for _ in block]
-    lattice, coordinates = Lattice.from_parameters(*geometry.lattice).matrix, np.vstack(blocks)
+    lattice, coordinates = Lattice.from_parameters(*geometry.lattice), np.vstack(blocks)
     if primitive:
         lattice, coordinates = _to_primitive(table, lattice, coordinates)
     return Structure(lattice, species, np.mod(coordinates, 1.0))
 
 
-def _to_primitive(table: SpaceGroupTable, lattice: Array, coordinates: Array) -> tuple[Array, Array]:
-    return table.to_primitive @ lattice, coordinates @ np.linalg.inv(table.to_primitive)
+def _to_primitive(table: SpaceGroupTable, lattice: Lattice, coordinates: Array) -> tuple[Lattice, Array]:
+    """The primitive cell with short, near-orthogonal edges (LLL), and the coordinates in it."""
+    from pymatgen.core import Lattice
+
+    primitive = Lattice(table.to_primitive @ lattice.matrix).get_lll_reduced_lattice()
+    return primitive, primitive.get_fractional_coords(lattice.get_cartesian_coords(coordinates))

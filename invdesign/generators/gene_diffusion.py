@@ -115,12 +115,14 @@ class GeneDiffusion:
         weights = "transformer/diffusion_pytorch_model.safetensors"
         folder = find("models", name, needs=("model_index.json", "transformer/config.json", weights))
         try:
-            network = GeneTransformer.from_pretrained(folder / "transformer", low_cpu_mem_usage=False)
+            network = GeneTransformer.from_pretrained(
+                folder / "transformer", dtype=torch.float32, low_cpu_mem_usage=False
+            )
         except Exception as error:
             why = _first_line(error)
             msg = f"models folder {str(folder)!r} cannot be read ({why}); restore it or retrain it."
             raise InputError(msg) from error
-        pipeline = GeneDiffusionPipeline(transformer=network.to(torch.float32).eval())
+        pipeline = GeneDiffusionPipeline(transformer=network.eval())
         return cls(pipeline, guidance=guidance, temperature=temperature)
 
     def propose(self, target: Target, n: int, seed: int | Sequence[int]) -> list[Candidate]:

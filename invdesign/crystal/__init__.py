@@ -1,0 +1,1 @@
+"""What a crystal is here: genes and geometries, symmetry, identity, elements, files."""

@@ -48,7 +48,7 @@ class Gene:
         if match is None:
             msg = f"gene: {text!r} is not of the form '225 Na@a Cl@b'."
             raise InputError(msg)
-        gene = cls(int(match[1]), tuple(tuple(site.split("@")) for site in match[2].split()))  # type: ignore[misc]
+        gene = cls(int(match[1]), tuple(tuple(site.split("@")) for site in match[2].split()))
         table = wyckoff_table(gene.space_group)
         for element, letter in gene.orbits:
             if not Element.is_valid_symbol(element):

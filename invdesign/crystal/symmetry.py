@@ -12,6 +12,7 @@ from invdesign.crystal.geometry import Geometry
 from invdesign.crystal.wyckoff import space_group_table
 
 if TYPE_CHECKING:
+    from moyopy import Cell
     from pymatgen.core import Lattice, Structure
 
     from invdesign.crystal.wyckoff import Array, SpaceGroupTable
@@ -89,15 +90,16 @@ def _gene_at(structure: Structure, symprec: float) -> tuple[Gene, Geometry]:
     return gene, Geometry(_parameters(lattice), tuple(free for _, _, free in orbits))
 
 
-def _nearest(points: Array, numbers: list[int], standard: object) -> Array:
+def _nearest(points: Array, numbers: list[int], standard: Cell) -> Array:
     """The standard cell's refined site of the same element closest to each point."""
-    sites = np.array(standard.positions)  # type: ignore[attr-defined]
+    sites = np.array(standard.positions)
     gap = points[:, None] - sites
     gap -= np.round(gap)
-    cartesian = gap @ np.array(standard.basis)  # type: ignore[attr-defined]
+    cartesian = gap @ np.array(standard.basis)
     distance = (cartesian**2).sum(axis=2)
-    distance[np.array(numbers)[:, None] != np.array(standard.numbers)] = np.inf  # type: ignore[attr-defined]
-    return sites[distance.argmin(axis=1)]
+    distance[np.array(numbers)[:, None] != np.array(standard.numbers)] = np.inf
+    nearest: Array = sites[distance.argmin(axis=1)]
+    return nearest
 
 
 def _parameters(lattice: Array) -> tuple[float, float, float, float, float, float]:

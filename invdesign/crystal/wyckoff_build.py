@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -51,13 +51,10 @@ def build() -> None:
         if np.abs(integers[name] - np.concatenate(parts) * UNIT).max() > 1e-6:
             msg = f"{name} has entries that are not multiples of 1/{UNIT}"
             raise ValueError(msg)
-    np.savez_compressed(
-        TABLE,
-        letters=np.array(letters),
-        images=np.array(images),
-        **{name: values.astype(np.int16) for name, values in integers.items()},
-        **{name: np.array(values, dtype=np.int32) for name, values in counts.items()},
-    )
+    table: dict[str, Any] = {"letters": np.array(letters), "images": np.array(images)}
+    table |= {name: values.astype(np.int16) for name, values in integers.items()}
+    table |= {name: np.array(values, dtype=np.int32) for name, values in counts.items()}
+    np.savez_compressed(TABLE, **table)
 
 
 def _primitive_vectors(rotations: Array, translations: Array) -> Array:
@@ -81,7 +78,8 @@ def _unimodular() -> Array:
     """(n, 3, 3) all integer matrices with entries -1, 0, 1 and determinant 1 or -1, identity first."""
     entries = np.array(np.meshgrid(*[[-1.0, 0.0, 1.0]] * 9)).reshape(9, -1).T.reshape(-1, 3, 3)
     matrices = entries[np.abs(np.abs(np.linalg.det(entries)) - 1) < 1e-6]
-    return matrices[np.argsort(np.abs(matrices - np.eye(3)).sum(axis=(1, 2)), kind="stable")]
+    ordered: Array = matrices[np.argsort(np.abs(matrices - np.eye(3)).sum(axis=(1, 2)), kind="stable")]
+    return ordered
 
 
 def _relabellings(

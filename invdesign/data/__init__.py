@@ -1,0 +1,1 @@
+"""Data sets: crystals with properties, compositions, tokens, splits."""

@@ -129,7 +129,7 @@ def write_espresso(
     atoms = AseAtomsAdaptor.get_atoms(structure, msonable=False)
     magnetisation = _magnetisation(atoms)
     moments = [magnetisation.get(symbol, 0.0) for symbol in atoms.symbols]
-    atoms.set_initial_magnetic_moments(moments)  # type: ignore[no-untyped-call]
+    atoms.set_initial_magnetic_moments(moments)
     folder.mkdir(parents=True, exist_ok=True)
     for calculation in {"relax": ("vc-relax",), "static": ("scf", "nscf")}[task]:
         name = "relax.in" if task == "relax" else f"{calculation}.in"

@@ -150,10 +150,8 @@ class GeneDiffusion:
                 continue
             spread = np.array(config["condition_quantiles"][list(config["conditions"]).index(name)])
             inside = spread[(spread >= window.low) & (spread <= window.high)]
-            low, high = max(window.low, float(spread[0])), min(window.high, float(spread[-1]))
-            asked[name] = (
-                float(rng.choice(inside)) if len(inside) else float(rng.uniform(*sorted((low, high))))
-            )
+            nearest = float(np.clip(max(window.low, spread[0]), window.low, window.high))
+            asked[name] = float(rng.choice(inside)) if len(inside) else nearest
         return asked
 
 

@@ -85,7 +85,7 @@ class GeneSampler:
         groups = torch.zeros(len(sizes), dtype=torch.long)
         elements, letters = torch.zeros(shape, dtype=torch.long), torch.zeros(shape, dtype=torch.long)
         # genes of like size together: less padding
-        for rows in sizes.argsort(stable=True).split(_LIKE_SIZES):
+        for rows in torch.split(sizes.argsort(stable=True), _LIKE_SIZES):
             width = int(sizes[rows].max())
             groups[rows], elements[rows, :width], letters[rows, :width] = self._unmask(rows, sizes[rows])
         return groups, elements, letters

@@ -328,7 +328,7 @@ class Trainer:
         generator = torch.Generator().manual_seed(0)
         losses = [
             self._loss(self.averaged, rows, generator).item() * len(rows)
-            for rows in self.held_out.split(self.config.batch_size)
+            for rows in torch.split(self.held_out, self.config.batch_size)
         ]
         return sum(losses) / len(self.held_out)
 

@@ -175,4 +175,5 @@ class GeneTransformer(ModelMixin, ConfigMixin):
         """(B, 28) letters that the group has and that are not fixed positions already taken."""
         taken = torch.zeros(len(group), N_LETTERS, dtype=torch.bool, device=group.device)
         taken.scatter_(1, letters, True)  # noqa: FBT003 - torch's own signature
-        return (self.multiplicity[group] > 0) & ~(taken & self.fixed[group])
+        possible: Tensor = (self.multiplicity[group] > 0) & ~(taken & self.fixed[group])
+        return possible

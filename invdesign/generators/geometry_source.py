@@ -144,7 +144,7 @@ class GeometrySource:
             crystal = realise(gene, unit)
             scale = (volume / crystal.volume) ** (1 / 3)
             lattice = (*(float(x) * scale for x in shape[:3]), *(float(x) for x in shape[3:]))
-            geometry = Geometry(lattice, free)  # type: ignore[arg-type]
+            geometry = Geometry(lattice, free)
             crystal.scale_lattice(volume)
             closest = _closest(crystal.lattice.matrix, crystal.frac_coords, np.array(crystal.atomic_numbers))
             if best is None or closest > best[0]:

@@ -1,0 +1,1 @@
+"""The gates: charge balance, geometry, novelty, relaxation, energy above hull."""

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 THRESHOLDS = (0.05, 0.1)
 
 
+_TERMS = {True: "anion and +U terms", False: "elements only"}
+
+
 def render(
     calibration: Calibration,
     *,
@@ -47,28 +50,11 @@ def render(
     _, targets = building.known_targets(samples)
     residual = targets - held_out
     first = len(samples["mp20"].formulas)
-    known = dict(zip(MP2020_SETS, (residual[:first], residual[first:]), strict=True))
     new = building.hypothetical_residual(calibration.references, wbm, shift)
-    other = config.model_copy(update={"extra_terms": not config.extra_terms})
-    other_residual = targets - building.hold_out(samples, other)
-    other_new = building.hypothetical_residual(
-        building.fit_references(*building.known_targets(samples), other), wbm, shift
-    )
-    with_terms, without = ("anion and +U terms", "elements only")
-    used, unused = (with_terms, without) if config.extra_terms else (without, with_terms)
+    used = _TERMS[config.extra_terms]
     above = _wbm_heights(calibration, wbm, hull, shift)
     wrong = 1 - detection(*above[::-1], 0.1)["precision"]
-    unshifted = new + (on_mp2020(wbm.compositions, wbm.formation, shift) - wbm.formation)
-    rows = [
-        *(_row(f"{name}, held out", errors) for name, errors in known.items()),
-        _row("wbm", new),
-        _row(f"wbm + {offset:.3f}", new + offset),
-        _row("wbm, own references (held out)", _own_references(wbm, shift, config)),
-        _row("wbm, not brought to MP2020", unshifted),
-        _row(f"mp20, mpts52 with {used}", residual),
-        _row(f"mp20, mpts52 with {unused}", other_residual),
-        _row(f"wbm with {unused}", other_new),
-    ]
+    rows = _formation_rows(samples, residual, new, offset=offset, shift=shift, config=config)
     return f"""# Calibration of {calibration.potential}
 
 Maps total energies of {calibration.potential} to formation energies on the scale of `mp-hull` (Materials
@@ -131,6 +117,38 @@ Probability of E above hull < 0.1 eV/atom on WBM, as said and as seen, by fifths
 - Offset and spread come from element substitution in known prototypes (WBM); stranger crystals err more.
 - An incomplete hull makes every energy above hull a lower bound (see `mp-hull`).
 """
+
+
+def _formation_rows(
+    samples: dict[str, building.Sample],
+    residual: np.ndarray,
+    new: np.ndarray,
+    *,
+    offset: float,
+    shift: EnergyScale,
+    config: building.CalibrationConfig,
+) -> list[str]:
+    """Formation-energy errors: held-out known crystals, wbm, and what the other choice of terms gives."""
+    wbm, first = samples["wbm"], len(samples["mp20"].formulas)
+    _, targets = building.known_targets(samples)
+    known = dict(zip(MP2020_SETS, (residual[:first], residual[first:]), strict=True))
+    other = config.model_copy(update={"extra_terms": not config.extra_terms})
+    other_residual = targets - building.hold_out(samples, other)
+    other_new = building.hypothetical_residual(
+        building.fit_references(*building.known_targets(samples), other), wbm, shift
+    )
+    used, unused = _TERMS[config.extra_terms], _TERMS[not config.extra_terms]
+    unshifted = new + (on_mp2020(wbm.compositions, wbm.formation, shift) - wbm.formation)
+    return [
+        *(_row(f"{name}, held out", errors) for name, errors in known.items()),
+        _row("wbm", new),
+        _row(f"wbm + {offset:.3f}", new + offset),
+        _row("wbm, own references (held out)", _own_references(wbm, shift, config)),
+        _row("wbm, not brought to MP2020", unshifted),
+        _row(f"mp20, mpts52 with {used}", residual),
+        _row(f"mp20, mpts52 with {unused}", other_residual),
+        _row(f"wbm with {unused}", other_new),
+    ]
 
 
 def _row(name: str, errors: np.ndarray) -> str:

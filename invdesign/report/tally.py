@@ -103,8 +103,8 @@ class Funnel:
 def kind_of_reason(reason: str) -> str:
     """A verdict's sentence without its particulars.
 
-    What comes before a colon or bracket, with … for figures, ions and formulas that hold a figure.
+    What comes before a colon or bracket, with … for figures, pairs of elements, ions and formulas.
     """
     head = re.split(r"[:;(]", reason, maxsplit=1)[0].strip()
-    words = re.sub(r"[\w.+-]*\d[\w.+-]*", "…", head)
+    words = re.sub(r"[\w.+-]*\d[\w.+-]*|\b[A-Z][a-z]?-[A-Z][a-z]?\b", "…", head)
     return re.sub(r"…( …)+", "…", words)

@@ -67,6 +67,7 @@ def test_cifs_read_back_and_stale_ones_go(tmp_path):
 def test_reasons_are_grouped_without_their_figures():
     assert kind_of_reason("not converged after 150 steps (0.3 eV/Å)") == "not converged after … steps"
     assert kind_of_reason("known: mp-1") == kind_of_reason("known: mp-2")
+    assert kind_of_reason("shortest contact Cs-Cs 1.23 Å") == "shortest contact … Å"
     assert kind_of_reason("neutral only as La3+ 2 Ni2+ Si4-, against all") == "neutral only as …, against all"
 
 

@@ -48,7 +48,7 @@ def design_command(
     config: Annotated[
         Path | None, typer.Option(help="Campaign as YAML; what is given here adds to it.")
     ] = None,
-    n: Annotated[int | None, typer.Option("--n", help="Genes to generate.", rich_help_panel="Effort")] = None,
+    n: Annotated[int | None, typer.Option("-n", "--n", help="Genes to generate.", rich_help_panel="Effort")] = None,
     n_relax: Annotated[
         int | None,
         typer.Option(help="Candidates to relax, the best of the quick rank.", rich_help_panel="Effort"),
@@ -179,7 +179,7 @@ def generate_command(
     anonymous: Anonymous = None,
     space_group: SpaceGroup = None,
     n_atoms: NAtoms = None,
-    n: Annotated[int, typer.Option("--n", help="How many.", min=1)] = 20,
+    n: Annotated[int, typer.Option("-n", "--n", help="How many.", min=1)] = 20,
     seed: Annotated[int, typer.Option(help="The same seed gives the same.", min=0)] = 0,
     generator: Annotated[str, typer.Option(help="Generator: name or folder.")] = "gene-diffusion",
     out: Annotated[

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from diffusers import DiffusionPipeline
+from pymatgen.core import Composition
 
 from invdesign.artifacts import find
 from invdesign.candidate import Candidate
@@ -16,6 +17,7 @@ from invdesign.data.tokens import LETTERS
 from invdesign.errors import InputError
 from invdesign.generators.gene_sampling import GeneSampler, Prompt
 from invdesign.generators.gene_transformer import N_GROUPS, GeneTransformer
+from invdesign.targets import MAX_ATOMS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -145,6 +147,8 @@ class GeneDiffusion:
         """A value from each window, drawn as the training data are spread; stability is always asked for."""
         config = self.pipeline.transformer.config
         asked = {"e_above_hull": 0.0}
+        if sizes := _sizes(target):
+            asked["n_atoms"] = float(rng.choice(sizes))
         for name, window in target.windows.items():
             if name not in config["conditions"]:
                 continue
@@ -153,6 +157,14 @@ class GeneDiffusion:
             nearest = float(np.clip(max(window.low, spread[0]), window.low, window.high))
             asked[name] = float(rng.choice(inside)) if len(inside) else nearest
         return asked
+
+
+def _sizes(target: Target) -> list[int]:
+    """Numbers of atoms that the target is met with; empty where it leaves them open."""
+    if target.formula is None and target.n_atoms == (1, MAX_ATOMS):
+        return []
+    unit = 1 if target.formula is None else round(Composition(target.formula).num_atoms)
+    return [n for n in range(target.n_atoms[0], target.n_atoms[1] + 1) if n % unit == 0]
 
 
 def prompt_of(target: Target) -> Prompt:
@@ -171,7 +183,7 @@ def prompt_of(target: Target) -> Prompt:
     )
     elements[[ATOMIC_NUMBER[symbol] for symbol in target.elements]] = True
     required[[ATOMIC_NUMBER[symbol] for symbol in target.required]] = True
-    return Prompt(groups, elements, required, min(target.n_atoms[1], 20))
+    return Prompt(groups, elements, required, target.n_atoms[1])
 
 
 def _first_line(error: Exception) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import erf, sqrt
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -56,23 +56,19 @@ class Estimate:
         return self._quantile(0.95)
 
     def _quantile(self, level: float) -> float:
-        from scipy.stats import norm
-
+        normal = NormalDist(self.mean, self.sigma)
         if self.p_zero == 0.0:
-            return float(norm.ppf(level, self.mean, self.sigma))
+            return normal.inv_cdf(level)
         # zero-or-positive quantity: the normal part is cut at 0
         if level <= self.p_zero:
             return 0.0
-        return max(0.0, float(norm.ppf((level - self.p_zero) / (1 - self.p_zero), self.mean, self.sigma)))
+        return max(0.0, normal.inv_cdf((level - self.p_zero) / (1 - self.p_zero)))
 
     def probability(self, window: Window) -> float:
         """Probability that the property lies inside ``window`` (both ends included)."""
-
-        def below(x: float) -> float:
-            return 0.5 * (1 + erf((x - self.mean) / (self.sigma * sqrt(2))))
-
+        normal = NormalDist(self.mean, self.sigma)
         zero = self.p_zero if window.low <= 0.0 <= window.high else 0.0
-        return zero + (1 - self.p_zero) * (below(window.high) - below(window.low))
+        return zero + (1 - self.p_zero) * (normal.cdf(window.high) - normal.cdf(window.low))
 
 
 @dataclass(slots=True)

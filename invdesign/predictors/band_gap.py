@@ -6,7 +6,7 @@ Works on crystals relaxed with any potential; its features take CHGNet's embeddi
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 
@@ -71,11 +71,11 @@ class BandGapPredictor:
             structures: ordered, relaxed crystals.
             potential: where a CHGNet is loaded already.
         """
-        from invdesign.validators.chgnet_potential import CHGNetPotential
+        from invdesign.validators.potential import load_potential
 
         if not structures:
             return []
-        potential = potential or CHGNetPotential()
+        potential = potential or cast("CHGNetPotential", load_potential("chgnet"))
         _, embeddings, failures = potential.embed(structures)
         genes = [_gene(structure) for structure in structures]
         found = self.ensemble.predict(structure_matrix(structures, genes, embeddings))

@@ -48,7 +48,9 @@ def design_command(
     config: Annotated[
         Path | None, typer.Option(help="Campaign as YAML; what is given here adds to it.")
     ] = None,
-    n: Annotated[int | None, typer.Option("-n", "--n", help="Genes to generate.", rich_help_panel="Effort")] = None,
+    n: Annotated[
+        int | None, typer.Option("-n", "--n", help="Genes to generate.", rich_help_panel="Effort")
+    ] = None,
     n_relax: Annotated[
         int | None,
         typer.Option(help="Candidates to relax, the best of the quick rank.", rich_help_panel="Effort"),

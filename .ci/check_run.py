@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pymatgen.core import Structure
 
-COLUMNS = {"rank", "candidate", "formula", "space_group", "p_hit", "novelty", "charge_states", "cif"}
+COLUMNS = {"rank", "candidate", "formula", "space_group", "p_hit", "novelty", "charge_states", "cif_file"}
 INTERVALS = ("band_gap", "e_above_hull")
 KEYS = {"campaign", "target", "funnel", "shortlisted", "invdesign", "packages", "artifacts", "hardware"}
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -27,8 +27,8 @@ def check(folder: Path) -> str:
         for name in INTERVALS:
             low, value, high = (float(row[name + end]) for end in ("_low", "", "_high"))
             assert low <= value <= high, row
-        symmetrised = Structure.from_file(folder / row["cif"])
-        plain = Structure.from_file(folder / row["cif"].replace(".cif", "_P1.cif"))
+        symmetrised = Structure.from_file(folder / row["cif_file"])
+        plain = Structure.from_file(folder / row["cif_file"].replace("cifs/", "cifs/P1/"))
         assert {symmetrised.reduced_formula, plain.reduced_formula} == {row["formula"]}
     assert (folder / "funnel.png").read_bytes().startswith(PNG)
     with sqlite3.connect(folder / "candidates.db") as database:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import inf
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
@@ -67,8 +68,12 @@ class Estimate:
     def probability(self, window: Window) -> float:
         """Probability that the property lies inside ``window`` (both ends included)."""
         normal = NormalDist(self.mean, self.sigma)
-        zero = self.p_zero if window.low <= 0.0 <= window.high else 0.0
-        return zero + (1 - self.p_zero) * (normal.cdf(window.high) - normal.cdf(window.low))
+        # "> 0" asks for more than nothing: a metal has no gap
+        holds_zero = window.low <= 0.0 <= window.high and (window.low, window.high) != (0.0, inf)
+        zero = self.p_zero if holds_zero else 0.0
+        # the part of the normal below 0 is zero too, for a quantity that has zeros
+        low = -inf if self.p_zero > 0 and window.low <= 0 else window.low
+        return zero + (1 - self.p_zero) * (normal.cdf(window.high) - normal.cdf(low))
 
 
 @dataclass(slots=True)

@@ -45,5 +45,11 @@ def train(path: Path, *, progress: Callable[[float, str], None]) -> Path:
     module_name, config_name, function_name = RECIPES[kind].split(":")
     module = import_module(module_name)
     config = build(getattr(module, config_name), fields, f"recipe {kind}")
+    if not config.data.is_dir():
+        msg = (
+            f"data: {str(config.data)!r} is not a folder; set data: in {str(path)!r} to the one that holds "
+            f"structures/ and compositions/."
+        )
+        raise InputError(msg)
     folder: Path = getattr(module, function_name)(config, progress=progress)
     return folder

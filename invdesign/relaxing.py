@@ -99,7 +99,7 @@ def _row(label: str, relaxed: Relaxed, name: str) -> dict[str, Any]:
         "volume": round(structure.volume, 4),
         "converged": relaxed.converged,
         "reason": relaxed.reason,
-        "cif": name,
+        "cif_file": name,
     }
 
 

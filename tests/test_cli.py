@@ -135,7 +135,7 @@ def test_relax_writes_a_table_and_cifs(files):
     (row,) = json.loads(result.stdout)
     assert row["converged"]
     assert row["energy_ev_per_atom"] == pytest.approx(-3.67, abs=0.03)  # CHGNet, rock salt
-    relaxed = Structure.from_file(files / "out" / row["cif"])
+    relaxed = Structure.from_file(files / "out" / row["cif_file"])
     assert relaxed.composition == SALT.composition
     assert (files / "out" / "relaxed.csv").read_text().count("\n") == 2
 

@@ -152,6 +152,7 @@ def _protocol(
     """What decides the figures, as plain JSON; every part is loaded here once, before any work."""
     known, potential, calibration = (parts.get(kind) for kind in ("known", "potential", "calibration"))
     hull = parts.get("hull")
+    parts.check_scale()
     for name in parts.predictors or {}:
         parts.predictor(name)
 

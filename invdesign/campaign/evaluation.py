@@ -164,7 +164,7 @@ class Evaluation:
         relaxed = sum(not o.fault for o in self.outcomes)
         hours = sum(core for _, core in self.cost.values()) / 3600
         return {
-            "metastable_sun_per_relaxation": round(count / relaxed, 4),
+            "metastable_sun_per_relaxation": round(count / relaxed, 4) if relaxed else None,
             "metastable_sun_per_core_hour": round(count / hours, 2) if hours else None,
         }
 

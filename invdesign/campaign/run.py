@@ -100,6 +100,9 @@ def design(
 def _store(config: CampaignConfig, parts: Parts) -> Store:
     """The folder's store, which must be this campaign's."""
     mine = {**config.identity(), "objects": parts.signature()}
+    if not (config.out / DATABASE).exists() and (strange := _strange_files(config.out)):
+        msg = f"out: {str(config.out)!r} holds other files ({strange[0]}); give a new or empty folder."
+        raise InputError(msg)
     store = Store(config.out / DATABASE, mine)
     theirs = store.identity
     if different := sorted(key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key)):
@@ -109,6 +112,13 @@ def _store(config: CampaignConfig, parts: Parts) -> Store:
         msg = f"out: {str(config.out)!r} holds another campaign ({told}); give another folder."
         raise InputError(msg)
     return store
+
+
+def _strange_files(folder: Path) -> list[str]:
+    """What a folder without a database holds that no campaign of ours left there before its first unit."""
+    return sorted(
+        path.name for path in folder.iterdir() if path.name != ".lock" and DATABASE not in path.name
+    )
 
 
 def _brief(value: Any) -> str:  # noqa: ANN401 - any JSON
@@ -133,6 +143,7 @@ def _check(config: CampaignConfig, parts: Parts) -> None:
             raise InputError(msg)
     for kind in ("known", "ranker", "geometry"):
         parts.get(kind)
+    parts.check_scale()
     for prop in parts.predictors or {}:
         parts.predictor(prop)
     measured = {"e_above_hull", "formation_energy_per_atom", *(parts.predictors or {})}

@@ -75,6 +75,17 @@ class Parts:
             part = self.get("potential").name
         return _load(kind, part) if isinstance(part, str) else part
 
+    def check_scale(self) -> None:
+        """See that the calibration was made for the potential.
+
+        Raises:
+            InputError: it is another potential's, so that energies would be on no known scale.
+        """
+        calibrated, name = self.get("calibration").potential, self.get("potential").name
+        if calibrated != name:
+            msg = f"calibration: it is {calibrated}'s, the potential is {name}; give that potential's own."
+            raise InputError(msg)
+
     @property
     def elements(self) -> frozenset[str]:
         """Elements that potential, calibration and hull know, all three."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # what a user can mend: no room, no right, no such place
 USERS_OWN = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR}
+USERS_OWN |= {errno.ENOENT, errno.EEXIST}
 
 
 class Sentences(TyperGroup):

@@ -74,8 +74,12 @@ def design_command(
     potential: Annotated[
         str | None, typer.Option(help="chgnet, a matgl folder, or a hub name.", rich_help_panel="Parts")
     ] = None,
+    calibration: Annotated[
+        str | None,
+        typer.Option(help="The potential's calibration: name or folder.", rich_help_panel="Parts"),
+    ] = None,
     hull: Annotated[
-        str | None, typer.Option(help="Reference hull: name or folder.", rich_help_panel="Parts")
+        str | None, typer.Option(help="Reference hull: name, folder or CSV.", rich_help_panel="Parts")
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No live funnel.")] = False,
     as_json: Json = False,
@@ -112,6 +116,7 @@ def design_command(
         "include_known": include_known or None,
         "generator": generator,
         "potential": potential,
+        "calibration": calibration,
         "hull": hull,
     }
     given = {name: value for name, value in options.items() if value is not None}

@@ -74,4 +74,4 @@ def train_command(
     if as_json:
         print_json({"folder": str(folder)})
     else:
-        typer.echo(f"Built {folder}; its README.md has the measured errors.")
+        typer.echo(f"Built {folder}.")

@@ -68,7 +68,10 @@ def evaluate_command(
         Path | None, typer.Option(help="Folder for evaluation.json and structures.csv; lets a run resume.")
     ] = None,
     potential: Potential = "chgnet",
-    hull: Annotated[str, typer.Option(help="Reference hull: name or folder.")] = "mp-hull",
+    calibration: Annotated[
+        str | None, typer.Option(help="The potential's calibration: name or folder; default: its own.")
+    ] = None,
+    hull: Annotated[str, typer.Option(help="Reference hull: name, folder or CSV.")] = "mp-hull",
     reference: Annotated[str, typer.Option(help="Known materials: name or folder.")] = "known-materials",
     relax: Annotated[bool, typer.Option(help="Relax first, or take the structures as they are.")] = True,
     limit: Annotated[int | None, typer.Option(help="Judge so many alone, drawn at random.")] = None,
@@ -91,6 +94,7 @@ def evaluate_command(
         files,
         target=parse_target(target) if target else None,
         potential=potential,
+        calibration=calibration,
         hull=hull,
         reference=reference,
         relax=relax,

@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import zlib
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
+from zipfile import BadZipFile
 
 import numpy as np
 
 from invdesign.crystal.elements import ATOMIC_NUMBER, SYMBOLS
 from invdesign.crystal.gene import Gene
 from invdesign.crystal.geometry import Geometry
+from invdesign.errors import InputError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,9 +82,17 @@ class TokenSet:
 
     @classmethod
     def load(cls, path: Path) -> TokenSet:
-        """Read what ``save`` wrote."""
-        with np.load(path, allow_pickle=False) as stored:
-            return cls(*(stored[field.name] for field in fields(cls)))
+        """Read what ``save`` wrote.
+
+        Raises:
+            InputError: the file is cut short, or is something else.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                return cls(*(stored[field.name] for field in fields(cls)))
+        except (ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
+            msg = f"{path}: it is damaged ({error}); restore it, or delete it and build it again."
+            raise InputError(msg) from error
 
 
 def tokens_of(crystals: list[tuple[str, int, Gene, Geometry]]) -> TokenSet:
@@ -108,6 +119,18 @@ def tokens_of(crystals: list[tuple[str, int, Gene, Geometry]]) -> TokenSet:
     )
 
 
+def _digest(source: Path, settings: str) -> str:
+    """Hash of a file's, or of a folder's files', contents and of the settings."""
+    if not source.exists():
+        msg = f"data: {str(source)!r} is not there; give the folder that holds it."
+        raise InputError(msg)
+    found = hashlib.sha256(settings.encode())
+    for file in sorted(source.iterdir()) if source.is_dir() else [source]:
+        found.update(file.name.encode())
+        found.update(file.read_bytes() if file.is_file() else b"")
+    return found.hexdigest()[:16]
+
+
 def tokenise(source: Path, cache_dir: Path, *, max_atoms: int = 20, symprec: float = 0.1) -> TokenSet:
     """Genes and geometries of a data set's crystals of up to ``max_atoms`` atoms; cached by content.
 
@@ -122,19 +145,20 @@ def tokenise(source: Path, cache_dir: Path, *, max_atoms: int = 20, symprec: flo
     Raises:
         InputError: the source cannot be read.
     """
+    from rich.console import Console
     from rich.progress import track
 
     from invdesign.crystal.symmetry import SymmetryError, gene_of
     from invdesign.data.dataset import read_dataset
 
-    digest = hashlib.sha256(f"{_FORMAT} {max_atoms} {symprec} ".encode() + source.read_bytes()).hexdigest()[
-        :16
-    ]
+    digest = _digest(source, f"{_FORMAT} {max_atoms} {symprec}")
     cached = cache_dir / f"tokens-{source.name.split('.')[0]}-{digest}.npz"
     if cached.is_file():
         return TokenSet.load(cached)
     crystals, skipped = [], 0
-    for row, entry in enumerate(track(read_dataset(source), f"genes of {source.name}")):
+    for row, entry in enumerate(
+        track(read_dataset(source), f"genes of {source.name}", console=Console(stderr=True))
+    ):
         try:
             gene, geometry = gene_of(entry.structure, symprec)
         except SymmetryError:

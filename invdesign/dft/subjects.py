@@ -90,9 +90,11 @@ def _shortlisted(path: Path) -> Iterator[Subject]:
         msg = f"source: {path} lists no candidate; run a campaign that finds some."
         raise InputError(msg)
     for row in rows:
-        cif = path.parent / (row.get("cif") or "")
+        cif = path.parent / (row.get("cif_file") or "")
         if not cif.is_file():
-            msg = f"source: {path} names {row.get('cif')!r} for {row['candidate']}: not there; restore it."
+            msg = (
+                f"source: {path} names {row.get('cif_file')!r} for {row['candidate']}: not there; restore it."
+            )
             raise InputError(msg)
         ((_, structure),) = read_structures(cif)
         yield Subject(row["candidate"], _primitive(structure), _fingerprint(cif), _predicted(row), target)

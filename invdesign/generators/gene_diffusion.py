@@ -118,7 +118,7 @@ class GeneDiffusion:
         folder = find("models", name, needs=("model_index.json", "transformer/config.json", weights))
         try:
             network = GeneTransformer.from_pretrained(
-                folder / "transformer", dtype=torch.float32, low_cpu_mem_usage=False
+                folder / "transformer", dtype=torch.float32, low_cpu_mem_usage=False, use_safetensors=True
             )
         except Exception as error:
             why = _first_line(error)

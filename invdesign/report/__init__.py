@@ -20,7 +20,7 @@ PICTURE = "funnel.png"
 
 
 def write_outputs(out: Path, shortlist: Sequence[Candidate], funnel: Funnel, target: Target) -> None:
-    """Write ``shortlist.csv``, ``cifs/`` and ``funnel.png``; CIFs of an earlier state are removed."""
+    """Write ``shortlist.csv``, ``cifs/`` and ``funnel.png``."""
     from invdesign.report.picture import draw_funnel
     from invdesign.report.table import write_cifs, write_table
 

@@ -27,19 +27,13 @@ def cif_name(candidate: Candidate) -> str:
 
 
 def write_cifs(shortlist: Sequence[Candidate], folder: Path) -> None:
-    """Write ``NN_formula.cif`` (symmetrised) and ``NN_formula_P1.cif``; other CIFs there are removed."""
-    folder.mkdir(exist_ok=True)
-    written = set()
+    """Write ``NN_formula.cif`` with its symmetry, and the same without in the folder ``P1``."""
+    (folder / "P1").mkdir(parents=True, exist_ok=True)
     for candidate in shortlist:
         name = cif_name(candidate)
-        p1 = name.removesuffix(".cif") + "_P1.cif"
         assert candidate.structure is not None  # noqa: S101 - shortlisted, so relaxed
         write_cif(candidate.structure, folder / name, symmetrised=True)
-        write_cif(candidate.structure, folder / p1, symmetrised=False)
-        written |= {name, p1}
-    for stale in folder.glob("*.cif"):
-        if stale.name not in written:
-            stale.unlink()
+        write_cif(candidate.structure, folder / "P1" / name, symmetrised=False)
 
 
 def write_table(shortlist: Sequence[Candidate], path: Path) -> None:
@@ -90,7 +84,7 @@ def row_of(candidate: Candidate) -> Row:
         "gene": str(candidate.gene),
         "geometry": provenance["geometry"],
         "generator": provenance["generator"],
-        "cif": f"{CIF_FOLDER}/{cif_name(candidate)}",
+        "cif_file": f"{CIF_FOLDER}/{cif_name(candidate)}",
         "reason": reason_of(candidate),
     }
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from invdesign import artifacts
@@ -13,6 +12,8 @@ from invdesign.errors import InputError
 from invdesign.validators.energy_scale import EnergyScale, fractions
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pymatgen.core import Composition
 
 FILE = "calibration.json"
@@ -43,11 +44,11 @@ class Calibration:
         Raises:
             InputError: the potential has no calibration, or the file is broken.
         """
-        folder = Path(name) if Path(name).is_dir() else artifacts.root("validators") / name
+        folder = artifacts.resolve("validators", name)
         if not folder.is_dir():
             msg = (
                 f"calibration: potential {str(name)!r} has none; run `invdesign train` on a copy of "
-                f"configs/validators/chgnet-0.3.0.yaml with potential: set to its folder or name."
+                f"configs/validators/chgnet-0.3.0.yaml with its potential:, then give --calibration FOLDER."
             )
             raise InputError(msg)
         path = artifacts.find("validators", folder, needs=(FILE,)) / FILE

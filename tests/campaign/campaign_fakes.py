@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 import time
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from invdesign.campaign import CampaignConfig, Parts, design
+from invdesign.campaign.executor import WORKER_ENVIRONMENT
 from invdesign.candidate import Candidate, Estimate, Verdict
 from invdesign.crystal.elements import volume_estimate
 from invdesign.crystal.gene import Gene
@@ -74,6 +76,10 @@ class FakeRanker:
         ]
 
 
+def worker_variables(_task):
+    return {name: os.environ.get(name) for name in WORKER_ENVIRONMENT}
+
+
 @dataclass
 class FakePotential:
     """Forces vanish, the energy follows from the formula; some formulas fail, and time passes."""
@@ -100,6 +106,7 @@ class FakePotential:
 
 
 class FakeCalibration:
+    potential = "fake-potential"
     elements = frozenset((*CATIONS, *ANIONS))
 
     def formation_energy(self, composition, energy, *, hypothetical):

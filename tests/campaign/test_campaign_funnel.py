@@ -19,13 +19,9 @@ def die(_task):
     os._exit(1)
 
 
-def variables(_task):
-    return {name: os.environ.get(name) for name in WORKER_ENVIRONMENT}
-
-
 def test_workers_get_their_environment_and_ours_stays():
     before = dict(os.environ)
-    assert list(run_tasks(variables, [0], workers=2)) == [WORKER_ENVIRONMENT]
+    assert list(run_tasks(campaign_fakes.worker_variables, [0], workers=2)) == [WORKER_ENVIRONMENT]
     assert dict(os.environ) == before
 
 

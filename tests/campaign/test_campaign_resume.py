@@ -38,7 +38,7 @@ def test_the_unbroken_run_finds_something(unbroken):
     assert len(result.shortlist) == 6
     assert all(c.alive and c.structure is not None for c in result.shortlist)
     assert (out / "shortlist.csv").read_text().count("\n") == 7
-    assert len(list((out / "cifs").glob("*.cif"))) == 12
+    assert len(list((out / "cifs").rglob("*.cif"))) == 12
     assert (out / "funnel.png").stat().st_size > 10_000
 
 
@@ -80,7 +80,7 @@ def test_a_complete_run_gives_its_result_again(unbroken, tmp_path):
     parts.generator.propose = None  # any work would fail
     result = design(campaign_fakes.fake_config(out), parts=parts, progress=False)
     assert [c.id for c in result.shortlist] == [c.id for c in unbroken[1].shortlist]
-    assert len(list((out / "cifs").glob("*.cif"))) == 12
+    assert len(list((out / "cifs").rglob("*.cif"))) == 12
 
 
 def test_another_campaign_is_refused_and_nothing_lost(unbroken, tmp_path):
@@ -119,3 +119,10 @@ def test_a_full_disk_is_told_and_what_is_stored_stays(unbroken, tmp_path, monkey
     assert stored % 32 == 0
     design(config, parts=campaign_fakes.fake_parts(), progress=False)
     assert told(tmp_path) == told(unbroken[0])
+
+
+def test_a_folder_with_other_files_is_refused(tmp_path):
+    (tmp_path / "precious.cif").write_text("mine")
+    with pytest.raises(InputError, match="holds other files"):
+        design(campaign_fakes.fake_config(tmp_path), parts=campaign_fakes.fake_parts(), progress=False)
+    assert (tmp_path / "precious.cif").read_text() == "mine"

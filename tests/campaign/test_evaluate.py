@@ -73,6 +73,7 @@ class Identity:
     """Calibration by nothing."""
 
     name = "identity"
+    potential = "flat"
 
     def formation_energy(self, composition: object, energy: float) -> float:
         del composition

@@ -50,7 +50,7 @@ def run_folder(tmp_path: Path) -> Path:
                 "band_gap": 1.5,
                 "band_gap_low": "",
                 "band_gap_high": "",
-                "cif": name,
+                "cif_file": name,
             }
         )
     with (run / "shortlist.csv").open("w", newline="") as file:

@@ -45,7 +45,7 @@ def test_table_has_value_and_interval(tmp_path):
     assert float(row["band_gap_high"]) == pytest.approx(5 + 1.6449 * 0.4, abs=1e-3)
     assert float(row["density"]) == pytest.approx(2.16, abs=0.02)
     assert row["novelty"] == "known"
-    assert row["cif"] == "cifs/01_NaCl.cif"
+    assert row["cif_file"] == "cifs/01_NaCl.cif"
     assert row["reason"].startswith("42% likely a hit; energy above hull 0.02 (-0.03 to 0.07) eV/atom; ")
 
 
@@ -54,12 +54,15 @@ def test_empty_shortlist_is_a_table_too(tmp_path):
     assert (tmp_path / "shortlist.csv").read_text().startswith("rank,")
 
 
-def test_cifs_read_back_and_stale_ones_go(tmp_path):
+def test_cifs_read_back_and_what_else_is_there_stays(tmp_path):
     folder = tmp_path / "cifs"
-    write_cifs([salt(1), salt(2)], folder)
+    folder.mkdir()
+    (folder / "mine.txt").write_text("precious")
     write_cifs([salt(1)], folder)
-    assert sorted(path.name for path in folder.iterdir()) == ["01_NaCl.cif", "01_NaCl_P1.cif"]
-    for path in folder.iterdir():
+    written = sorted(folder.rglob("*.cif"))
+    assert [str(path.relative_to(folder)) for path in written] == ["01_NaCl.cif", "P1/01_NaCl.cif"]
+    assert (folder / "mine.txt").read_text() == "precious"
+    for path in written:
         assert Structure.from_file(path).composition.reduced_formula == "NaCl"
     assert "Fm-3m" in (folder / "01_NaCl.cif").read_text()
 

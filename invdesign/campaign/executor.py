@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
@@ -62,8 +62,9 @@ def run_tasks(
 def _completed(
     executor: Executor, function: Callable[[Task], Result], tasks: Iterable[Task], *, ordered: bool
 ) -> Iterator[Result]:
-    futures = [executor.submit(function, task) for task in tasks]
+    futures: list[Future[Result]] = []
     try:
+        futures += [executor.submit(function, task) for task in tasks]
         for future in futures if ordered else as_completed(futures):
             yield future.result()
     except BrokenProcessPool as error:

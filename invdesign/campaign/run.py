@@ -90,6 +90,8 @@ def design(
     """
     parts = parts or Parts.named(config)
     with _folder(config.out):
+        if not (config.out / DATABASE).exists():
+            _check(config, parts)  # a campaign that cannot run claims no folder
         store = _store(config, parts)
         if worked := not store.complete:
             _check(config, parts)

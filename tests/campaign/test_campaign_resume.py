@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import campaign_fakes
@@ -126,3 +127,13 @@ def test_a_folder_with_other_files_is_refused(tmp_path):
     with pytest.raises(InputError, match="holds other files"):
         design(campaign_fakes.fake_config(tmp_path), parts=campaign_fakes.fake_parts(), progress=False)
     assert (tmp_path / "precious.cif").read_text() == "mine"
+
+
+def test_a_campaign_that_cannot_run_claims_no_folder(tmp_path):
+    config = campaign_fakes.fake_config(tmp_path)
+    parts = campaign_fakes.fake_parts()
+    wrong = campaign_fakes.FakeCalibration()
+    wrong.potential = "another"
+    with pytest.raises(InputError, match="calibration"):
+        design(config, parts=replace(parts, calibration=wrong), progress=False)
+    assert design(config, parts=parts, progress=False).shortlist

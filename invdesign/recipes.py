@@ -18,6 +18,7 @@ RECIPES = {
     "known-materials": "invdesign.validators.novelty_build:KnownMaterialsConfig:build",
     "mp-hull": "invdesign.validators.hull_build:HullConfig:build",
     "calibration": "invdesign.validators.calibration_build:CalibrationConfig:build",
+    "abandonment": "invdesign.campaign.abandonment_build:AbandonmentConfig:build",
     "band-gap": "invdesign.predictors.band_gap:BandGapConfig:build",
     "gene-rank": "invdesign.predictors.gene_rank:GeneRankConfig:build",
 }
@@ -28,7 +29,7 @@ def train(path: Path, *, progress: Callable[[float, str], None]) -> Path:
     """Build the artifact that a recipe describes.
 
     Args:
-        path: YAML with ``kind``, ``data``, ``out``, ``seed`` and the kind's own fields.
+        path: YAML with ``kind``, ``out``, mostly ``data`` and ``seed``, and the kind's own fields.
         progress: is told the share that is done and what is being done.
 
     Returns:
@@ -45,7 +46,7 @@ def train(path: Path, *, progress: Callable[[float, str], None]) -> Path:
     module_name, config_name, function_name = RECIPES[kind].split(":")
     module = import_module(module_name)
     config = build(getattr(module, config_name), fields, f"recipe {kind}")
-    if not config.data.is_dir():
+    if "data" in type(config).model_fields and not config.data.is_dir():
         msg = (
             f"data: {str(config.data)!r} is not a folder; set data: in {str(path)!r} to the one that holds "
             f"structures/ and compositions/."

@@ -119,7 +119,8 @@ def _add_clause(fields: dict[str, Any], clause: str) -> None:
     match = _CLAUSE.fullmatch(clause)
     if match is None:
         msg = (
-            f"target: cannot read {clause.strip()!r}; write clauses such as band_gap=1.5±0.25 or elements=O."
+            f"target: cannot read {clause.strip()!r}; write clauses such as band_gap=1.5±0.25 or elements=O, "
+            "with > and < in quotes, or the shell takes them."
         )
         raise InputError(msg)
     name, sign, value = match["name"], match["sign"], match["value"]

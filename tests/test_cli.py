@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 import invdesign
 from invdesign.cli import app
 
-COMMANDS = ("design", "generate", "relax", "evaluate", "screen", "dft", "train")
+COMMANDS = ("design", "generate", "relax", "hull", "evaluate", "screen", "dft", "train")
 SALT = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.6), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
 
 
@@ -221,3 +221,29 @@ def test_a_closed_pipe_is_no_error():
         _, stderr = process.communicate(timeout=120)
     assert stderr == ""
     assert process.returncode == 1
+
+
+def test_relax_under_pressure_in_a_fixed_cell_or_symmetry(files):
+    salt = str(files / "salt.cif")
+
+    def relaxed(name, *options):
+        result = run("relax", salt, "--out", str(files / name), "--workers", "1", "--json", *options)
+        assert result.exit_code == 0, result.stderr
+        return json.loads(result.stdout)[0]
+
+    pressed = relaxed("pressed", "--pressure", "20")
+    assert pressed["volume"] < relaxed("free")["volume"] - 1
+    assert relaxed("fixed", "--fixed-cell")["volume"] == pytest.approx(SALT.volume, abs=1e-3)
+    assert relaxed("kept", "--keep-symmetry")["symmetry_kept"] is True
+
+
+def test_relax_goes_on_past_what_it_cannot_read(files):
+    (files / "garbage.cif").write_text("nothing")
+    given = [str(files / name) for name in ("garbage.cif", "salt.cif")]
+    result = run("relax", *given, "--out", str(files / "mixed"), "--workers", "1", "--json")
+    assert result.exit_code == 0, result.stderr
+    bad, good = json.loads(result.stdout)
+    assert not bad["converged"]
+    assert "garbage.cif" in bad["reason"]
+    assert good["converged"]
+    assert json.loads((files / "mixed" / "run.json").read_text())["converged"] == 1

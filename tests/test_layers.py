@@ -25,7 +25,7 @@ TIERS = (
     {"ranking", "report"},
     {"provenance"},
     {"campaign"},
-    {"dft", "screening", "relaxing", "recipes"},
+    {"dft", "screening", "relaxing", "hulls", "recipes"},
     {"api"},
     {"cli"},
     {"__main__"},

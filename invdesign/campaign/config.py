@@ -33,6 +33,12 @@ class CampaignConfig(BaseModel):
     relax_chunk: int = Field(16, ge=1, description="candidates per unit of work in the structure phase")
     fmax: float = Field(0.1, gt=0, description="largest force at convergence, eV/Å")
     max_steps: int = Field(150, ge=1)
+    keep_symmetry: bool = Field(
+        default=True, description="relax in the gene's symmetry, then see whether the crystal keeps it"
+    )
+    abandon: bool = Field(
+        default=True, description="cut short relaxations that will likely stay above the limit"
+    )
     min_probability: float = Field(
         0.1, ge=0, le=1, description="least probability that all properties lie in their windows"
     )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from invdesign.campaign.chunks import ChunkStore
 from invdesign.campaign.evaluation import Evaluation
-from invdesign.campaign.executor import cores, run_tasks
+from invdesign.campaign.executor import default_workers, run_tasks
 from invdesign.campaign.funnel import Clock
 from invdesign.campaign.samples import Outcome, Sample, fingerprint, pack, read_samples, unpack
 from invdesign.campaign.stages import Parts
@@ -104,7 +104,7 @@ def evaluate(
     store = ChunkStore(out, protocol) if out else None
     done = dict(store.done) if store else {}
     todo = [task for task in tasks if task.number not in done]
-    hands = min(workers or cores(), max(1, len(todo)))
+    hands = min(workers or default_workers(), max(1, len(todo)))
     with _bar(len(samples), len(samples) - sum(len(task.samples) for task in todo), show=progress) as bar:
         for number, outcomes, seconds in run_tasks(_judge, todo, workers=hands):
             done[number] = (outcomes, seconds)
@@ -241,7 +241,7 @@ def _place(outcome: Outcome, structure: Structure, result: Relaxed, task: Task) 
     try:
         energy = float(calibration.formation_energy(composition, result.energy))
         place = hull.e_above_hull(composition, energy)
-        outcome.sigma = float(calibration.sigma(composition))
+        outcome.sigma = float(calibration.sigma(composition, place.e_above_hull))
     except InputError as error:  # an element that the calibration or the hull does not know
         outcome.relaxation += f"; no energy above hull: {error}"
         return

@@ -25,8 +25,12 @@ WORKER_ENVIRONMENT = {
 }
 
 
-def cores() -> int:
-    """Cores that this process may use."""
+def default_workers() -> int:
+    """One process per core that this one may use; one alone where there is a GPU, which they would share."""
+    import torch
+
+    if torch.cuda.is_available():
+        return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -43,7 +47,7 @@ def run_tasks(
     Args:
         function: importable by name, as workers receive it pickled.
         tasks: picklable.
-        workers: processes; 1 runs in this process; default one per core.
+        workers: processes; 1 runs in this process; default: :func:`default_workers`.
         executor: takes the tasks instead (Parsl, Dask, a thread pool); it is not shut down.
         ordered: give the results in the order of the tasks.
 
@@ -52,10 +56,10 @@ def run_tasks(
     """
     if executor is not None:
         yield from _completed(executor, function, tasks, ordered=ordered)
-    elif (workers or cores()) == 1:
+    elif (workers or default_workers()) == 1:
         yield from map(function, tasks)
     else:
-        with process_pool(workers or cores()) as pool:
+        with process_pool(workers or default_workers()) as pool:
             yield from _completed(pool, function, tasks, ordered=ordered)
 
 

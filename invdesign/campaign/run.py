@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from invdesign.campaign.executor import cores, process_pool, run_tasks
+from invdesign.campaign.executor import default_workers, process_pool, run_tasks
 from invdesign.campaign.funnel import GENE_PHASE, LiveFunnel
 from invdesign.campaign.stages import (
     Batch,
@@ -160,7 +160,7 @@ def _work(
     """All that is not stored yet, unit by unit."""
     with ExitStack() as stack:
         live = stack.enter_context(LiveFunnel(f"Target: {config.target.words()}", show=progress))
-        if executor is None and (workers := config.workers or cores()) > 1:
+        if executor is None and (workers := config.workers or default_workers()) > 1:
             executor = stack.enter_context(process_pool(workers))
         _gene_phase(config, parts, store, live, executor)
         _structure_phase(config, parts, store, live, executor)

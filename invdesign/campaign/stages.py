@@ -81,10 +81,20 @@ class Parts:
         Raises:
             InputError: it is another potential's, so that energies would be on no known scale.
         """
-        calibrated, name = self.get("calibration").potential, self.get("potential").name
-        if calibrated != name:
-            msg = f"calibration: it is {calibrated}'s, the potential is {name}; give that potential's own."
+        calibration, potential = self.get("calibration"), self.get("potential")
+        if calibration.potential != potential.name:
+            msg = (
+                f"calibration: it is {calibration.potential}'s, the potential is {potential.name}; "
+                "give that potential's own."
+            )
             raise InputError(msg)
+        if calibration.digest != potential.digest:
+            msg = (
+                f"calibration: it was made for other weights of {potential.name} than these; "
+                "run `invdesign train` on its recipe with this potential, and give --calibration FOLDER."
+            )
+            raise InputError(msg)
+        self.get("hull").check_scale()
 
     @property
     def elements(self) -> frozenset[str]:
@@ -255,6 +265,19 @@ def quick_rank(config: CampaignConfig, candidates: Sequence[Candidate]) -> Clock
     return clock
 
 
+def worth_relaxing(config: CampaignConfig, parts: Parts) -> list[Candidate]:
+    """What a campaign would relax, without its store: the gene phase in one go, the chosen in order of id."""
+    candidates: list[Candidate] = []
+    seen: dict[str, str] = {}
+    for number in range(-(-config.n_genes // config.gene_batch)):
+        proposed, _ = propose_batch(Batch(config, parts, number))
+        judge_batch(config, parts, proposed, seen)
+        seen |= first_of_genes(proposed)
+        candidates += proposed
+    quick_rank(config, candidates)
+    return [candidate for candidate in candidates if "place" in candidate.provenance]
+
+
 def last_pick(
     config: CampaignConfig, parts: Parts, candidates: Sequence[Candidate]
 ) -> tuple[list[Candidate], Clock]:
@@ -285,7 +308,12 @@ def last_pick(
 
 def _still_wanted(candidate: Candidate, config: CampaignConfig, known: Any) -> Verdict:  # noqa: ANN401
     """Whether the gene that the relaxed structure has is still one the campaign asks for."""
+    from invdesign.crystal.symmetry import loose_gene
+
     novelty = _novelty(candidate.gene, known, include_known=config.include_known)
+    if novelty.figure != 0 and (ideal := loose_gene(candidate.structure)):  # type: ignore[arg-type]
+        nearby = _novelty(ideal, known, include_known=config.include_known)
+        novelty = nearby if nearby.figure == 0 else novelty
     candidate.verdicts["novelty"] = replace(novelty, passed=True)
     if not novelty.passed:
         return Verdict("identity", passed=False, reason=f"relaxed into a known material: {novelty.reason}")

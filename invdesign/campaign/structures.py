@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from invdesign.campaign.funnel import Clock
 from invdesign.campaign.stages import one_thread
@@ -14,7 +14,7 @@ from invdesign.ranking import window_probability
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pymatgen.core import Structure
+    from pymatgen.core import Composition, Structure
 
     from invdesign.campaign.config import CampaignConfig
     from invdesign.campaign.stages import Parts
@@ -39,7 +39,7 @@ def structure_chunk(chunk: Chunk) -> tuple[list[Candidate], Clock]:
 def _give_structures(config: CampaignConfig, parts: Parts, candidates: list[Candidate]) -> Clock:
     clock = Clock()
     with clock.stage("geometry"):
-        trials = [_geometries(candidate, config, parts) for candidate in candidates]
+        trials = [starting_structures(candidate, config, parts) for candidate in candidates]
     with clock.stage("relaxation"):
         _relax(candidates, trials, config, parts)
     alive = [candidate for candidate in candidates if candidate.alive]
@@ -52,7 +52,9 @@ def _give_structures(config: CampaignConfig, parts: Parts, candidates: list[Cand
     return clock
 
 
-def _geometries(candidate: Candidate, config: CampaignConfig, parts: Parts) -> list[tuple[Structure, str]]:
+def starting_structures(
+    candidate: Candidate, config: CampaignConfig, parts: Parts
+) -> list[tuple[Structure, str]]:
     """Plausible starting structures of a candidate, each with where it came from; none rejects it."""
     from invdesign.crystal.symmetry import realise
     from invdesign.validators.plausibility import geometry_check
@@ -82,13 +84,53 @@ def _relax(
     """Relax all trials in one call and give each candidate its converged structure of lowest energy."""
     from invdesign.validators.relaxation import relax
 
-    structures = [structure for own in trials for structure, _ in own]
-    if not structures:
+    numbered = [(number, structure) for number, own in enumerate(trials) for structure, _ in own]
+    if not numbered:
         return
-    relaxed = iter(relax(structures, parts.get("potential"), fmax=config.fmax, max_steps=config.max_steps))
+    potential = parts.get("potential")
+    relaxed = iter(
+        relax(
+            [structure for _, structure in numbered],
+            potential,
+            fmax=config.fmax,
+            max_steps=config.max_steps,
+            keep_symmetry=config.keep_symmetry,
+            **(_prospects(candidates, numbered, config, parts) if config.abandon else {}),
+        )
+    )
     for candidate, own in zip(candidates, trials, strict=True):
         if own:
             candidate.record(_best_outcome(candidate, [(next(relaxed), origin) for _, origin in own]))
+
+
+def _prospects(
+    candidates: Sequence[Candidate],
+    numbered: Sequence[tuple[int, Structure]],
+    config: CampaignConfig,
+    parts: Parts,
+) -> dict[str, Any]:
+    """What lets a relaxation be cut short: ceilings, which trials are one candidate's, and the rule."""
+    from invdesign.validators.abandonment import AbandonmentRule
+
+    known = [candidate.verdicts["novelty"].figure == 0 for candidate in candidates]
+    return {
+        "ceilings": [
+            ceiling(structure.composition, config, parts, hypothetical=not known[number])
+            for number, structure in numbered
+        ],
+        "groups": [number for number, _ in numbered],
+        "rule": AbandonmentRule.of(parts.get("potential").name),
+    }
+
+
+def ceiling(
+    composition: Composition, config: CampaignConfig, parts: Parts, *, hypothetical: bool = True
+) -> float:
+    """The potential's energy at which a crystal lies at the target's limit above the hull, eV/atom."""
+    calibration, hull = parts.get("calibration"), parts.get("hull")
+    below = hull.e_above_hull(composition, 0.0).e_above_hull  # of the elements, above the hull
+    zero = calibration.formation_energy(composition, 0.0, hypothetical=hypothetical)
+    return float(config.target.e_above_hull_max - below - zero)
 
 
 def _best_outcome(candidate: Candidate, outcomes: list[tuple[Relaxed, str]]) -> Verdict:
@@ -117,13 +159,14 @@ def _best_outcome(candidate: Candidate, outcomes: list[tuple[Relaxed, str]]) -> 
             "fmax": float(result.fmax),
             "n_steps": int(result.n_steps),
             "total_steps": int(steps),
+            "symmetry_kept": result.symmetry_kept,
             "trials": len(outcomes),
         }
         candidate.gene, candidate.geometry, candidate.structure = gene, geometry, result.structure
         return Verdict(
             "relaxation",
             passed=True,
-            reason=f"converged in {result.n_steps} steps to {result.fmax:.3f} eV/Å",
+            reason=result.reason,
             figure=float(result.fmax),
         )
     candidate.provenance["total_steps"] = int(steps)
@@ -140,9 +183,9 @@ def _place_on_hull(candidate: Candidate, config: CampaignConfig, parts: Parts) -
             hypothetical=candidate.verdicts["novelty"].figure != 0,
         )
     )
-    sigma = float(calibration.sigma(composition))
     place = hull.e_above_hull(composition, energy)
     height, limit = float(place.e_above_hull), config.target.e_above_hull_max
+    sigma = float(calibration.sigma(composition, height))
     candidate.properties = {
         "formation_energy_per_atom": Estimate(energy, sigma),
         "e_above_hull": Estimate(height, sigma),
@@ -153,7 +196,11 @@ def _place_on_hull(candidate: Candidate, config: CampaignConfig, parts: Parts) -
         "composition_known": bool(place.composition_known),
     }
     side = "above" if height > limit else "within"
-    reason = f"{side} the limit of {limit:g} eV/atom: {height:.3f} above the hull of {place.n_phases} phases"
+    sure = calibration.probability_below(limit, composition, height)
+    reason = (
+        f"{side} the limit of {limit:g} eV/atom: {height:.3f} above the hull of {place.n_phases} phases, "
+        f"{sure:.0%} sure to lie under it"
+    )
     candidate.record(Verdict("hull", height <= limit, reason, height, limit))
 
 

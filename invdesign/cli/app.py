@@ -23,6 +23,13 @@ USERS_OWN = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS,
 USERS_OWN |= {errno.ENOENT, errno.EEXIST}
 
 
+RESUMING = ("design", "evaluate", "train")
+
+
+def _resumes(ctx: Any) -> str:  # noqa: ANN401 - click's context
+    return "; the same command resumes" if ctx.invoked_subcommand in RESUMING else ""
+
+
 class Sentences(TyperGroup):
     """A command group whose users' errors are one sentence on stderr and exit code 2."""
 
@@ -34,17 +41,19 @@ class Sentences(TyperGroup):
             typer.secho(str(error), err=True, fg="red")
             raise typer.Exit(2) from error
         except KeyboardInterrupt as error:
-            typer.echo("stopped; the same command resumes.", err=True)
+            typer.echo(f"stopped{_resumes(ctx)}.", err=True)
             raise typer.Exit(130) from error
         except OSError as error:
             if error.errno not in USERS_OWN:
                 raise
             where = f"{error.filename!r}: " if error.filename else ""
-            typer.secho(
-                f"{where}{os.strerror(error.errno)}; mend it, the same command resumes.", err=True, fg="red"
-            )
+            typer.secho(f"{where}{os.strerror(error.errno)}; mend it{_resumes(ctx)}.", err=True, fg="red")
             raise typer.Exit(2) from error
 
+
+Potential = Annotated[
+    str, typer.Option(help="chgnet, a matgl folder, a hub name (NAME@REVISION), or ase:MODULE:CALLABLE.")
+]
 
 app = typer.Typer(
     name="invdesign",

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from invdesign.cli.app import app, print_json, shown_progress
+from invdesign.cli.app import Potential, app, print_json, shown_progress
 from invdesign.errors import InputError
 
 Files = Annotated[
@@ -19,7 +19,6 @@ Files = Annotated[
         show_default=False,
     ),
 ]
-Potential = Annotated[str, typer.Option(help="chgnet, a matgl folder, or a hub name.")]
 Workers = Annotated[int | None, typer.Option(help="Processes; default: one per core.", min=1)]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
@@ -31,6 +30,12 @@ def relax_command(
     potential: Potential = "chgnet",
     fmax: Annotated[float, typer.Option(help="Largest force at convergence, eV/Å.")] = 0.05,
     max_steps: Annotated[int, typer.Option(help="Steps of one relaxation.")] = 500,
+    fixed_cell: Annotated[bool, typer.Option("--fixed-cell", help="Move the atoms alone.")] = False,
+    keep_symmetry: Annotated[
+        bool,
+        typer.Option("--keep-symmetry", help="Relax in each crystal's symmetry, then see whether it stays."),
+    ] = False,
+    pressure: Annotated[float, typer.Option(help="Hydrostatic pressure, GPa.")] = 0.0,
     workers: Workers = None,
     as_json: Json = False,
 ) -> None:
@@ -41,19 +46,30 @@ def relax_command(
     invdesign relax structures/*.cif --out relaxed
 
     invdesign relax samples.csv.gz --potential path/to/matgl-folder --json
+
+    invdesign relax candidate.cif --keep-symmetry --pressure 10
     """
     from invdesign.relaxing import relax_files
 
     with shown_progress() as progress:
         rows = relax_files(
-            files, out, potential, fmax=fmax, max_steps=max_steps, workers=workers, progress=progress
+            files,
+            out,
+            potential,
+            fmax=fmax,
+            max_steps=max_steps,
+            relax_cell=not fixed_cell,
+            keep_symmetry=keep_symmetry,
+            pressure_gpa=pressure,
+            workers=workers,
+            progress=progress,
         )
     if as_json:
         print_json(rows)
         return
     for row in rows:
         energy = "" if row["energy_ev_per_atom"] is None else f"{row['energy_ev_per_atom']:9.4f} eV/atom"
-        typer.echo(f"{row['label']!s:24s} {row['formula']!s:16s} {energy}  {row['reason']}")
+        typer.echo(f"{row['label']!s:24s} {row['formula'] or '':16s} {energy}  {row['reason']}")
     converged = sum(bool(row["converged"]) for row in rows)
     typer.echo(f"{converged} of {len(rows)} converged; {out}: relaxed.csv and the CIFs", err=True)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from invdesign.crystal.elements import ATOMIC_NUMBER
+from invdesign.crystal.elements import ATOMIC_NUMBER, SYMBOLS
 from invdesign.errors import InputError
 
 if TYPE_CHECKING:
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pymatgen.core import Structure
+
+TOLERANCES = (0.1, 0.03, 0.01, 0.001)  # Å, of the symmetry written; the first that gives one
+EXACT = 1e-3  # Å, of a cell whose atoms have been moved onto their positions
 
 # what pymatgen's and our data sets' P1 files have between the cell and the atoms, word for word
 _P1_SITES = """loop_
@@ -161,19 +164,32 @@ def write_cif(structure: Structure, path: Path, *, symmetrised: bool) -> None:
             False writes the cell as it is, in P1.
     """
     from pymatgen.io.cif import CifWriter
-    from pymatgen.symmetry.analyzer import SymmetryUndeterminedError
 
-    if not symmetrised:
-        text = str(CifWriter(structure))
-    else:
-        for symprec in (0.1, 0.03, 0.01, 0.001):
-            try:
-                text = str(CifWriter(structure, symprec=symprec))
-                break
-            except SymmetryUndeterminedError:
-                continue
-        else:
-            text = str(CifWriter(structure))
+    text = _symmetrised(structure) if symmetrised else str(CifWriter(structure))
     part = path.with_name(path.name + ".part")
     part.write_text(text, encoding="utf-8")
     part.replace(path)
+
+
+def _symmetrised(structure: Structure) -> str:
+    """CIF of the conventional cell, its atoms moved onto their positions; P1 where no symmetry is found.
+
+    spglib alone, at 0.1 Å, gives crystals at the edge of the tolerance operations that are no group.
+    """
+    import moyopy
+    from pymatgen.core import Lattice, Structure
+    from pymatgen.io.cif import CifWriter
+    from pymatgen.symmetry.analyzer import SymmetryUndeterminedError
+
+    cell = moyopy.Cell(
+        structure.lattice.matrix.tolist(), structure.frac_coords.tolist(), list(structure.atomic_numbers)
+    )
+    for tolerance in TOLERANCES:
+        try:
+            standard = moyopy.MoyoDataset(cell, symprec=tolerance, setting=moyopy.Setting.standard()).std_cell
+            species = [SYMBOLS[number] for number in standard.numbers]
+            exact = Structure(Lattice(standard.basis), species, standard.positions)
+            return str(CifWriter(exact, symprec=EXACT))
+        except (ValueError, SymmetryUndeterminedError):
+            continue
+    return str(CifWriter(structure))

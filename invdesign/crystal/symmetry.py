@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 # moyo warns of every supercell, whose operations do not all fit the input cell: expected, and harmless here.
 logging.getLogger("moyo").setLevel(logging.ERROR)
 
+LOOSE = 0.3  # Å
+
 # Fraction of a cell edge that a refined site may lie off its Wyckoff position.
 _ON_SITE = 2e-3
 
@@ -48,6 +50,17 @@ def gene_of(structure: Structure, symprec: float = 0.1) -> tuple[Gene, Geometry]
         except SymmetryError as error:
             reason = error
     raise reason
+
+
+def loose_gene(structure: Structure) -> Gene | None:
+    """The gene that a structure has within ``LOOSE``, if it has one.
+
+    A relaxation stops short of the minimum, and leaves a crystal a little off its symmetry.
+    """
+    try:
+        return gene_of(structure, LOOSE)[0]
+    except SymmetryError:
+        return None
 
 
 def _gene_at(structure: Structure, symprec: float) -> tuple[Gene, Geometry]:

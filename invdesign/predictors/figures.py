@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from invdesign.candidate import Z90
+
 if TYPE_CHECKING:
     from invdesign.predictors.ensemble import Distribution
-
-Z90 = 1.6448536269514722
 
 
 def auc(score: np.ndarray, positive: np.ndarray) -> float:

@@ -14,6 +14,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch.nn import functional
 
+from invdesign.candidate import Z90
 from invdesign.predictors.ensemble import Domain, Ensemble, Head, Network, Shape
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 PARTS = {"train": 0.76, "validation": 0.05, "calibration": 0.09, "test": 0.10}
 COVERAGE = 0.90
-Z90 = 1.6448536269514722
 
 
 class Settings(BaseModel):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 from invdesign import artifacts
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from pymatgen.core import Composition
 
 FILE = "calibration.json"
+GROWTH_ENDS = 0.5  # eV/atom above the hull; the uncertainty grows no further
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +31,17 @@ class Calibration:
         hypothetical_offset: eV/atom to add for crystals that nobody has made. Universal potentials soften
             the energy surface: they were trained near the minima of known crystals and put all others
             too low.
-        spread: eV by element; the standard deviation of a composition is the mean over its atoms.
+        spread: eV by element; the standard deviation of a composition on the hull is the mean over its atoms.
+        growth: by how much of itself the standard deviation grows per eV/atom of height above the hull.
+        digest: hash of the potential's weights, where its name does not say which they are.
     """
 
     potential: str
     references: EnergyScale
     hypothetical_offset: float
     spread: dict[str, float]
+    growth: float
+    digest: str = ""
 
     @classmethod
     def load(cls, name: str | Path = "chgnet-0.3.0") -> Calibration:
@@ -54,8 +60,14 @@ class Calibration:
         path = artifacts.find("validators", folder, needs=(FILE,)) / FILE
         try:
             stored = json.loads(path.read_text())
-            references = EnergyScale(stored["references"])
-            return cls(stored["potential"], references, stored["hypothetical_offset"], stored["spread"])
+            return cls(
+                stored["potential"],
+                EnergyScale(stored["references"]),
+                stored["hypothetical_offset"],
+                stored["spread"],
+                stored["growth"],
+                stored["digest"],
+            )
         except (ValueError, KeyError, TypeError) as error:
             msg = (
                 f"calibration: {path} is broken ({error!r}); restore it or rebuild it with `invdesign train`."
@@ -66,7 +78,9 @@ class Calibration:
         """Write ``calibration.json``."""
         content = {
             "potential": self.potential,
+            "digest": self.digest,
             "hypothetical_offset": self.hypothetical_offset,
+            "growth": self.growth,
             "references": self.references.coefficients,
             "spread": self.spread,
         }
@@ -96,16 +110,35 @@ class Calibration:
         offset = self.hypothetical_offset if hypothetical else 0.0
         return energy / composition.num_atoms - self.references.energy(composition) + offset
 
-    def sigma(self, composition: Composition) -> float:
-        """Standard deviation of a hypothetical crystal's formation energy, eV/atom.
+    def sigma(self, composition: Composition, e_above_hull: float = 0.0) -> float:
+        """Standard deviation of a hypothetical crystal's formation energy and E above hull, eV/atom.
 
-        Scaled so that ± 1.645 of it holds 90 % of crystals that the potential has not seen.
+        Scaled so that ± 1.645 of it holds 90 % of crystals that the potential has not seen, at any height.
+
+        Args:
+            composition: any amounts.
+            e_above_hull: as predicted with ``formation_energy``, eV/atom: the further above the hull, the
+                stranger the crystal and the larger the potential's error.
 
         Raises:
             InputError: an element has no reference energy.
         """
         self._check(composition)
-        return sum(self.spread[symbol] * part for symbol, part in fractions(composition).items())
+        on_hull = sum(self.spread[symbol] * part for symbol, part in fractions(composition).items())
+        return on_hull * (1.0 + self.growth * min(max(e_above_hull, 0.0), GROWTH_ENDS))
+
+    def probability_below(self, limit: float, composition: Composition, e_above_hull: float) -> float:
+        """Probability that DFT would put a hypothetical crystal at most ``limit`` eV/atom above this hull.
+
+        Args:
+            limit: eV/atom.
+            composition: any amounts.
+            e_above_hull: as predicted with ``formation_energy``, eV/atom.
+
+        Raises:
+            InputError: an element has no reference energy.
+        """
+        return NormalDist(e_above_hull, self.sigma(composition, e_above_hull)).cdf(limit)
 
     def _check(self, composition: Composition) -> None:
         unknown = sorted(set(fractions(composition)) - self.elements)

@@ -8,7 +8,8 @@ coefficient (eV) × atomic fraction:
 - ``Br-``: its fraction where it is an anion, that is, more electronegative than the composition's mean
   (on 21 383 shared compositions this rule leaves a mean error of 7 meV/atom between the Materials
   Project's two scales; "the most electronegative element" leaves 9);
-- ``Fe|O``, ``Fe|F``: the fraction of a +U metal in the presence of oxygen or fluorine.
+- ``Fe|F``, ``Fe|O``: the fraction of a +U metal in the presence of fluorine, else of oxygen (the Materials
+  Project sets U and its correction by the most electronegative element).
 """
 
 from __future__ import annotations
@@ -51,8 +52,8 @@ def terms_of(composition: Composition) -> dict[str, float]:
     for symbol, part in parts.items():
         if symbol in ANIONS and chi[symbol] > mean:
             out[f"{symbol}-"] = part
-        if symbol in U_METALS:
-            out.update({f"{symbol}|{anion}": part for anion in "OF" if anion in parts})
+        if symbol in U_METALS and (anion := next((anion for anion in "FO" if anion in parts), None)):
+            out[f"{symbol}|{anion}"] = part
     return out
 
 

@@ -8,27 +8,27 @@ a feasible start, so a primal simplex with at most nine rows is done in a few pi
 
 from __future__ import annotations
 
-import csv
-import gzip
-import math
 import zipfile
 import zlib
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from invdesign import artifacts
-from invdesign.crystal.elements import SYMBOLS
+from invdesign.crystal.elements import ATOMIC_NUMBER, SYMBOLS
 from invdesign.errors import InputError
+from invdesign.validators.hull_sources import ASSUMED, MP2020, read_csv, read_source
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
     from pymatgen.core import Composition
+
+    from invdesign.validators.hull_sources import Phase, Phases
 
 _TOLERANCE = 1e-10  # eV/atom by which a phase must undercut the hull to enter the basis
 _SAME = 1e-6  # difference of atomic fractions below which two compositions are one
@@ -63,6 +63,8 @@ class Hull:
         amounts: np.ndarray,
         energies: np.ndarray,
         competing: np.ndarray,
+        *,
+        scale: str = MP2020,
     ) -> None:
         """Take compounds; phases with one element only are not compounds and must not be among them.
 
@@ -73,7 +75,9 @@ class Hull:
             energies: formation energies, eV/atom, (n,).
             competing: whether a compound takes part in the hull, (n,) bool; the others only say that
                 their composition is known.
+            scale: what functional and corrections the energies carry (``hull_sources.MP2020``, …).
         """
+        self.scale = scale
         self.formulas = formulas
         self.numbers = numbers.astype(np.intp)
         self.fractions = amounts / amounts.sum(axis=1, keepdims=True)
@@ -96,53 +100,94 @@ class Hull:
 
     @classmethod
     def load(cls, folder: str | Path = "mp-hull") -> Hull:
-        """Load a hull: a released artifact's name, a folder, or the user's own ``.csv`` / ``.csv.gz``.
+        """Load a hull by a released artifact's name, a folder, or the user's own source of phases.
+
+        Args:
+            folder: name or folder with ``hull.npz``; a ``.csv`` or ``.csv.gz``; a folder of VASP runs;
+                ``mp:Li-Fe-O``; ``optimade:PROVIDER:Li-Fe-O`` (see ``hull_sources``).
 
         Raises:
-            InputError: not there, incomplete, or not a hull.
+            InputError: not there, incomplete, not a hull, or of mixed scales.
         """
-        if str(folder).endswith((".csv", ".csv.gz")):
-            return cls.from_csv(Path(folder))
+        if (phases := read_source(folder)) is not None:
+            return cls.of(phases)
         path = artifacts.find("validators", folder, needs=("hull.npz",)) / "hull.npz"
         try:
             with np.load(path, allow_pickle=False) as data:
                 formulas = bytes(data["formulas"]).decode().split("\n")
-                arrays = [data[name] for name in ("numbers", "amounts", "energies", "competing")]
-                return cls(formulas, *arrays)
+                numbers, amounts, energies, competing = (
+                    data[name] for name in ("numbers", "amounts", "energies", "competing")
+                )
+                return cls(formulas, numbers, amounts, energies, competing, scale=MP2020)
         except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             msg = f"hull: {path} is not a hull ({error}); restore it or rebuild it with `invdesign train`."
             raise InputError(msg) from error
 
     @classmethod
     def from_csv(cls, path: Path) -> Hull:
-        """Hull of the user's own phases: columns ``formula`` and ``formation_energy_per_atom`` (eV/atom).
-
-        Several rows of one composition may stand together: the lowest counts. Elements may be listed
-        (polymorphs at or above zero); they change nothing.
+        """Hull of the phases in a table (see :func:`invdesign.validators.hull_sources.read_csv`).
 
         Raises:
             InputError: no such file, a column is missing, or a row cannot be used (named by its line).
         """
-        rows = _read_rows(path)
-        compounds = [row for row in rows if len(row.amounts) > 1]
-        for row in rows:
-            if len(row.amounts) == 1 and row.energy < -_SAME:
-                msg = (
-                    f"hull: {path} line {row.line}: element {row.formula} has formation energy "
-                    f"{row.energy:g}; give formation energies (elements at 0), not total energies."
-                )
-                raise InputError(msg)
-        if not compounds:
-            msg = f"hull: {path} lists no compound; give rows of formula, formation_energy_per_atom."
+        return cls.of(read_csv(path))
+
+    @classmethod
+    def of(cls, source: Phases) -> Hull:
+        """Hull of a source's compounds, of each composition the lowest.
+
+        Raises:
+            InputError: the source has no compound.
+        """
+        lowest: dict[tuple[tuple[int, float], ...], Phase] = {}
+        for phase in source.phases:
+            total = sum(phase.amounts.values())
+            key = tuple(sorted((number, round(n / total, 6)) for number, n in phase.amounts.items()))
+            if not phase.is_element and (key not in lowest or phase.energy < lowest[key].energy):
+                lowest[key] = phase
+        if not lowest:
+            msg = f"hull: {source.where} lists no compound; give compounds and their energies."
             raise InputError(msg)
-        width = max(len(row.amounts) for row in compounds)
+        compounds = list(lowest.values())
+        width = max(len(phase.amounts) for phase in compounds)
         numbers, amounts = np.zeros((len(compounds), width), dtype=np.intp), np.zeros((len(compounds), width))
-        for i, row in enumerate(compounds):
-            numbers[i, : len(row.amounts)] = list(row.amounts)
-            amounts[i, : len(row.amounts)] = list(row.amounts.values())
-        energies = np.array([row.energy for row in compounds])
+        for i, phase in enumerate(compounds):
+            numbers[i, : len(phase.amounts)] = list(phase.amounts)
+            amounts[i, : len(phase.amounts)] = list(phase.amounts.values())
+        energies = np.array([phase.energy for phase in compounds])
         competing = np.ones(len(compounds), dtype=bool)
-        return cls([row.formula for row in compounds], numbers, amounts, energies, competing)
+        return cls(
+            [phase.formula for phase in compounds], numbers, amounts, energies, competing, scale=source.scale
+        )
+
+    def save_csv(self, path: Path) -> None:
+        """Write the competing phases as a table that :meth:`from_csv` reads: a hull frozen."""
+        rows = [f"# scale: {self.scale}", "formula,formation_energy_per_atom"]
+        chosen = np.flatnonzero(self.competing).tolist()
+        rows += [f"{self.formulas[i]},{float(self.energies[i])!r}" for i in chosen]
+        path.write_text("\n".join(rows) + "\n", encoding="utf-8")
+
+    def check_scale(self, needed: str = MP2020) -> None:
+        """See that energies of another origin may meet this hull.
+
+        Args:
+            needed: scale of those energies; that of every released calibration by default.
+
+        Raises:
+            InputError: the hull is on another scale.
+        """
+        if self.scale.removesuffix(ASSUMED).lower() != needed.lower():
+            msg = (
+                f"hull: the scale of its energies is {self.scale!r}, that of the potential's calibrated ones "
+                f"{needed!r}; give a hull of that scale (in a CSV, a line '# scale: …' states it)."
+            )
+            raise InputError(msg)
+
+    def phases(self, elements: Iterable[str]) -> list[tuple[str, float]]:
+        """Competing compounds of a chemical system and of those within it: formula, energy (eV/atom)."""
+        chosen = self._in_system([ATOMIC_NUMBER[symbol] for symbol in elements])
+        chosen = chosen[self.competing[chosen]]
+        return [(self.formulas[i], float(self.energies[i])) for i in chosen.tolist()]
 
     def e_above_hull(
         self, composition: Composition, formation_energy_per_atom: float, *, known: bool = True
@@ -260,52 +305,3 @@ def lowest_mixture(
         basis[leaving] = entering
     msg = "hull: the simplex method did not end"
     raise RuntimeError(msg)
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    line: int
-    formula: str
-    amounts: dict[int, float]
-    energy: float
-
-
-def _read_rows(path: Path) -> list[_Row]:
-    columns = ("formula", "formation_energy_per_atom")
-    if not path.is_file():
-        msg = f"hull: {path} is not there; give a CSV with the columns {', '.join(columns)}."
-        raise InputError(msg)
-    opened = gzip.open if path.name.endswith(".gz") else open
-    try:
-        with opened(path, "rt", encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
-            missing = [name for name in columns if name not in (reader.fieldnames or ())]
-            if missing:
-                msg = f"hull: {path} lacks the column {missing[0]!r}; it needs {', '.join(columns)}."
-                raise InputError(msg)
-            return [_row(path, reader.line_num, row) for row in reader]
-    except (UnicodeDecodeError, gzip.BadGzipFile, EOFError, csv.Error) as error:
-        msg = f"hull: {path} is not a readable CSV ({error}); give plain or gzipped UTF-8 text."
-        raise InputError(msg) from error
-
-
-def _row(path: Path, line: int, row: dict[str, str]) -> _Row:
-    from pymatgen.core import Composition
-
-    formula, energy = row["formula"] or "", row["formation_energy_per_atom"] or ""
-    try:
-        value = float(energy)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        msg = f"hull: {path} line {line}: {energy!r} is not an energy; give eV/atom as a number."
-        raise InputError(msg)
-    try:
-        parsed = Composition(formula).element_composition
-        amounts = {element.Z: float(amount) for element, amount in parsed.items()}
-    except (ValueError, KeyError):
-        amounts = {}
-    if not amounts or not all(number < len(SYMBOLS) for number in amounts):
-        msg = f"hull: {path} line {line}: {formula!r} is not a formula; give one such as Fe2O3."
-        raise InputError(msg)
-    return _Row(line, formula, amounts, value)

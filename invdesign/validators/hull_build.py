@@ -185,19 +185,12 @@ def _pins(entries: pd.DataFrame) -> Pins:
     return Pins(keys, list(reduced), np.array(hull_energies), np.array(least) < ON_HULL)
 
 
-def fit_shift(older: Pins, newer: Pins, delta: float) -> tuple[EnergyScale, np.ndarray, np.ndarray]:
-    """Fit MP2020 - older hull energy over the shared compositions.
-
-    Returns:
-        The shift, and the differences (n,) before and after it.
-    """
+def differences(older: Pins, newer: Pins) -> tuple[list[Composition], np.ndarray]:
+    """The shared compositions and their MP2020 - older hull energy, eV/atom, (n,)."""
     position = {formula: i for i, formula in enumerate(older.formulas)}
     shared = [(position[formula], j) for j, formula in enumerate(newer.formulas) if formula in position]
     left, right = (np.array(side) for side in zip(*shared, strict=True))
-    difference = newer.hull_energies[right] - older.hull_energies[left]
-    compositions = [older.compositions[i] for i in left]
-    shift = fit_scale(compositions, difference, delta=delta)
-    return shift, difference, difference - np.array([shift.energy(c) for c in compositions])
+    return [older.compositions[i] for i in left], newer.hull_energies[right] - older.hull_energies[left]
 
 
 def merge(older: Pins, newer: Pins, shift: EnergyScale) -> Pins:
@@ -270,7 +263,7 @@ def build(config: HullConfig, *, progress: Progress) -> Path:
     progress(0.0, "reading pins")
     older, newer = read_pins(config.data)
     progress(0.3, "fitting the energy scales")
-    shift, before, after = fit_shift(older, newer, config.delta)
+    shift = fit_scale(*differences(older, newer), delta=config.delta)
     pins = merge(older, newer, shift)
     progress(0.5, "finding the pins that the hull is made of")
     used = competing(pins)
@@ -282,7 +275,7 @@ def build(config: HullConfig, *, progress: Progress) -> Path:
         pins=pins,
         used=used,
         sources=(older, newer),
-        differences=(before, after),
+        shift=shift,
         config=config,
     )
     (config.out / "README.md").write_text(card)

@@ -6,6 +6,9 @@ shrink). Cell rows are lattice vectors.
 
 from __future__ import annotations
 
+import gc
+import warnings
+from collections import deque
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
@@ -13,19 +16,19 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 
 from invdesign.errors import InputError
+from invdesign.validators.soundness import MIN_DISTANCE, check_shortest, geometry_faults
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from pymatgen.core import Structure
 
 _NeighbourList: TypeAlias = Any  # vesin's, untyped
 
-# Outside these bounds a neighbour list is either useless or does not fit into memory.
-MIN_VOLUME_PER_ATOM = 2.0  # Å³; the densest known solids have 5
-MAX_VOLUME_PER_ATOM = 1000.0  # Å³
-MIN_CELL_HEIGHT = 1.0  # Å
-MIN_DISTANCE = 0.4  # Å; half the bond of H2
+MAX_CHARGE = 0.5  # e per cell; averages such as Fe2.667+ in a file do not add up to 0 exactly
+LAST_ATOMIC_NUMBER = 118
+# How torch says it, besides numpy's and Python's MemoryError: CUDA's allocator, the CPU's, cuBLAS.
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +59,19 @@ def frame_of(structure: Structure) -> Frame:
     """The arrays of a pymatgen structure.
 
     Raises:
-        InputError: the structure is disordered.
+        InputError: the structure is disordered or charged.
     """
+    formula = structure.composition.reduced_formula
     if not structure.is_ordered:
-        msg = f"structure {structure.composition.reduced_formula} is disordered; give an ordered cell."
+        msg = f"structure {formula} is disordered; give an ordered cell."
+        raise InputError(msg)
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore"
+        )  # pymatgen's, about charges that are not the sum of its oxidation states
+        charge = structure.charge
+    if abs(charge) > MAX_CHARGE:
+        msg = f"structure {formula} has a charge of {charge:+g} e; give a neutral cell."
         raise InputError(msg)
     return Frame(
         np.array(structure.atomic_numbers, dtype=np.int64),
@@ -92,6 +104,13 @@ class Evaluation:
             np.full(n, np.nan), [np.full((len(f), 3), np.nan) for f in frames], np.full((n, 3, 3), np.nan)
         )
 
+    def store(self, index: int, name: str, energy: float, forces: np.ndarray, stress: np.ndarray) -> None:
+        """What the potential ``name`` found for one crystal; a failure where that is not finite."""
+        if not (np.isfinite(energy) and np.isfinite(forces).all() and np.isfinite(stress).all()):
+            self.failures[index] = f"{name} returned an energy, force or stress that is not finite"
+            return
+        self.energy[index], self.forces[index], self.stress[index] = energy, forces, stress
+
 
 @runtime_checkable
 class Potential(Protocol):
@@ -100,6 +119,11 @@ class Potential(Protocol):
     @property
     def name(self) -> str:
         """Name and version: what ``run.json`` and calibrations are keyed by."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """Hash of the weights; empty where the name says which they are."""
         ...
 
     @property
@@ -112,36 +136,27 @@ class Potential(Protocol):
         ...
 
 
-def as_frames(crystals: Iterable[Structure | Frame]) -> list[Frame]:
-    """Frames of a mixed batch."""
-    return [crystal if isinstance(crystal, Frame) else frame_of(crystal) for crystal in crystals]
+def as_frames(crystals: Iterable[Structure | Frame], failures: dict[int, str] | None = None) -> list[Frame]:
+    """Frames of a mixed batch.
 
+    Args:
+        crystals: structures or frames.
+        failures: filled in by index with the structures that are none (disordered, charged); a frame
+            without atoms stands for them.
 
-def unknown_elements(potential: Potential, numbers: np.ndarray) -> list[str]:
-    """Symbols among ``numbers`` that the potential was not trained on."""
-    from pymatgen.core import Element
-
-    symbols = {Element.from_Z(int(z)).symbol for z in np.unique(numbers)}
-    return sorted(symbols - potential.elements)
-
-
-def geometry_fault(frame: Frame) -> str | None:
-    """Why no potential should see this geometry, or None.
-
-    Catches what would crash or flood a neighbour list: NaN, a collapsed or exploded cell.
+    Raises:
+        InputError: a structure is disordered or charged, and there are no ``failures`` to name it in.
     """
-    if not (np.isfinite(frame.positions).all() and np.isfinite(frame.cell).all()):
-        return "positions or cell are not finite"
-    if len(frame) == 0:
-        return "the cell holds no atoms"
-    volume = frame.volume
-    per_atom = volume / len(frame)
-    if not MIN_VOLUME_PER_ATOM <= per_atom <= MAX_VOLUME_PER_ATOM:
-        return f"{per_atom:.3g} Å³ per atom is outside {MIN_VOLUME_PER_ATOM:g} to {MAX_VOLUME_PER_ATOM:g}"
-    areas = np.linalg.norm(np.cross(frame.cell[[1, 2, 0]], frame.cell[[2, 0, 1]]), axis=1)
-    if (height := volume / areas.max()) < MIN_CELL_HEIGHT:
-        return f"the cell is flat ({height:.2f} Å between opposite faces)"
-    return None
+    frames = []
+    for index, crystal in enumerate(crystals):
+        try:
+            frames.append(crystal if isinstance(crystal, Frame) else frame_of(crystal))
+        except InputError as error:
+            if failures is None:
+                raise
+            failures[index] = str(error)
+            frames.append(Frame(np.zeros(0, dtype=np.int64), np.zeros((0, 3)), np.eye(3)))
+    return frames
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,14 +187,24 @@ def neighbour_pairs(frame: Frame, cutoff: float) -> Pairs:
         points=frame.positions, box=frame.cell, periodic=True, quantities="ijDdS"
     )
     first, second = i.astype(np.int64), j.astype(np.int64)
-    if len(distances) and (shortest := distances.min()) < MIN_DISTANCE:
-        msg = f"two atoms are {shortest:.2f} Å apart"
-        raise ValueError(msg)
+    check_shortest(distances)
     lonely = len(frame) - len(np.union1d(first, second))
     if lonely:
         msg = f"{lonely} of {len(frame)} atoms have no neighbour within {cutoff:g} Å"
         raise ValueError(msg)
     return Pairs(first, second, vectors, distances, shifts)
+
+
+def check_overlap(frame: Frame) -> None:
+    """For potentials that list neighbours themselves.
+
+    Raises:
+        ValueError: two atoms are closer than ``MIN_DISTANCE``.
+    """
+    (distances,) = _neighbour_list(MIN_DISTANCE).compute(
+        points=frame.positions, box=frame.cell, periodic=True, quantities="d"
+    )
+    check_shortest(distances)
 
 
 @lru_cache
@@ -189,44 +214,129 @@ def _neighbour_list(cutoff: float) -> _NeighbourList:
     return vesin.NeighborList(cutoff=cutoff, full_list=False, n_threads=1)
 
 
-def micro_batches(
-    potential: Potential, frames: Sequence[Frame], cutoff: float, max_edges: int, failures: dict[int, str]
-) -> Iterator[tuple[list[int], list[Pairs]]]:
-    """Cut a batch into passes of a model, each with its neighbour lists.
+class Passes:
+    """Cuts batches into passes of a model: as many crystals at once as fit into memory.
 
-    Args:
-        potential: names itself and its elements in the failures.
-        frames: the batch.
-        cutoff: of the neighbour list, Å.
-        max_edges: directed edges of one pass (a larger crystal is a pass alone).
-        failures: filled in: what must not reach the model, by index.
+    A pass that runs out of memory is cut in two and tried again, so that nothing is lost; later passes
+    are then no larger than what fitted.
 
-    Yields:
-        Indices into ``frames`` and their pairs.
+    Example:
+        >>> passes = Passes("chgnet-0.3.0", elements, cutoff=6.0, max_edges=6_000)  # doctest: +SKIP
+        >>> passes.run(frames, compute, failures)  # doctest: +SKIP
+
+    Attributes:
+        max_edges: directed edges of one pass (a larger crystal is a pass alone); shrinks when memory runs
+            out, for as long as this object lives.
     """
-    members: list[int] = []
-    pairs: list[Pairs] = []
-    edges = 0
-    for index, frame in enumerate(frames):
-        fault = geometry_fault(frame)
-        if fault is None and (unknown := unknown_elements(potential, frame.numbers)):
-            fault = f"{potential.name} does not know {', '.join(unknown)}"
-        if fault is None:
+
+    def __init__(self, name: str, elements: frozenset[str], cutoff: float, max_edges: int) -> None:
+        """Nothing is computed yet.
+
+        Args:
+            name: of the potential, for the failures.
+            elements: symbols that it knows.
+            cutoff: of its neighbour list, Å.
+            max_edges: directed edges of one pass.
+        """
+        from pymatgen.core import Element
+
+        self.max_edges = max_edges
+        self._name = name
+        self._cutoff = cutoff
+        self._known = np.zeros(LAST_ATOMIC_NUMBER + 1, dtype=bool)
+        self._known[[Element(symbol).Z for symbol in elements]] = True
+
+    def run(
+        self,
+        frames: Sequence[Frame],
+        compute: Callable[[list[int], list[Pairs]], None],
+        failures: dict[int, str],
+    ) -> None:
+        """Hand every crystal that a model may see to ``compute``, with its neighbours.
+
+        Args:
+            frames: the batch.
+            compute: evaluates one pass and stores what it finds: takes indices into ``frames`` and their
+                pairs. It is called again with fewer crystals if it runs out of memory; every other
+                exception of it is raised.
+            failures: filled in by index: geometries and elements that must not reach the model, and a
+                crystal that does not fit into memory alone.
+        """
+        crystals = self._with_pairs(frames, failures)
+        waiting: deque[tuple[int, Pairs]] = deque()
+        while members := self._take(waiting, crystals):
+            indices, pairs = [k for k, _ in members], [p for _, p in members]
+            if _fits(compute, indices, pairs):
+                continue
+            edges = sum(map(_n_edges, pairs))
+            if len(members) == 1:
+                words = f"{len(frames[indices[0]])} atoms with {edges} neighbours do not fit into memory"
+                failures[indices[0]] = words
+                continue
+            self.max_edges = min(self.max_edges, edges // 2)
+            waiting.extendleft(reversed(members))
+
+    def _take(
+        self, waiting: deque[tuple[int, Pairs]], crystals: Iterator[tuple[int, Pairs]]
+    ) -> list[tuple[int, Pairs]]:
+        """The next pass: from ``waiting`` first; what does not fit any more goes back there."""
+        members: list[tuple[int, Pairs]] = []
+        edges = 0
+        while (crystal := waiting.popleft() if waiting else next(crystals, None)) is not None:
+            edges += _n_edges(crystal[1])
+            if members and edges > self.max_edges:
+                waiting.appendleft(crystal)
+                break
+            members.append(crystal)
+        return members
+
+    def _with_pairs(self, frames: Sequence[Frame], failures: dict[int, str]) -> Iterator[tuple[int, Pairs]]:
+        """Sound crystals and their neighbours; fills in ``failures`` with the others."""
+        for found in (self._strangers(frames), geometry_faults(frames)):
+            failures.update({k: fault for k, fault in found.items() if k not in failures})
+        for index, frame in enumerate(frames):
+            if index in failures:
+                continue
             try:
-                found = neighbour_pairs(frame, cutoff)
+                pairs = neighbour_pairs(frame, self._cutoff)
             except ValueError as error:
-                fault = str(error)
-        if fault is not None:
-            failures[index] = fault
-            continue
-        if members and edges + 2 * len(found.first) > max_edges:
-            yield members, pairs
-            members, pairs, edges = [], [], 0
-        members.append(index)
-        pairs.append(found)
-        edges += 2 * len(found.first)
-    if members:
-        yield members, pairs
+                failures[index] = str(error)
+            else:
+                yield index, pairs
+
+    def _strangers(self, frames: Sequence[Frame]) -> dict[int, str]:
+        """Crystals with elements that the potential does not know."""
+        from pymatgen.core import Element
+
+        strangers = {}
+        for index, frame in enumerate(frames):
+            if not self._known[frame.numbers].all():
+                unknown = np.unique(frame.numbers[~self._known[frame.numbers]]).tolist()
+                symbols = sorted(Element.from_Z(z).symbol for z in unknown)
+                strangers[index] = f"{self._name} does not know {', '.join(symbols)}"
+        return strangers
+
+
+def _n_edges(pairs: Pairs) -> int:
+    """Directed edges: every pair is one each way."""
+    return 2 * len(pairs.first)
+
+
+def _fits(compute: Callable[[list[int], list[Pairs]], None], indices: list[int], pairs: list[Pairs]) -> bool:
+    """Compute one pass; False, with the memory given back, if it ran out of memory."""
+    try:
+        compute(indices, pairs)
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not any(w in str(error) for w in OUT_OF_MEMORY):
+            raise
+    else:
+        return True
+    import torch
+
+    # only here: inside the except clause the traceback still holds the tensors
+    gc.collect()
+    torch.cuda.empty_cache()
+    return False
 
 
 @lru_cache(maxsize=4)
@@ -234,17 +344,23 @@ def load_potential(name: str = "chgnet") -> Potential:
     """A potential by name, loaded once per process (workers call this, potentials are not pickled).
 
     Args:
-        name: ``chgnet`` (embedded default, CHGNet 0.3.0), the path of a matgl folder
-            (``model.json, model.pt, state.pt``), or a matgl model's name on the Hugging Face hub.
+        name: ``chgnet`` (embedded default, CHGNet 0.3.0); the path of a matgl folder
+            (``model.json, model.pt, state.pt``); a matgl model's name on the Hugging Face hub, which
+            ``NAME@REVISION`` pins; or ``ase:MODULE:CALLABLE``, what makes an ASE calculator, for example
+            ``ase:ase.calculators.emt:EMT`` or ``ase:mace.calculators:mace_mp``.
 
     Raises:
         InputError: no such potential, an incomplete folder, a model that this matgl evaluates wrongly,
-            matgl not installed, or a hub name with no connection.
+            matgl not installed, a hub name with no connection, or no ASE calculator with stresses there.
     """
     if name in {"chgnet", "chgnet-0.3.0"}:
         from invdesign.validators.chgnet_potential import CHGNetPotential
 
         return CHGNetPotential()
+    if name.startswith("ase:"):
+        from invdesign.validators.ase_potential import load_ase
+
+        return load_ase(name)
     from invdesign.validators.matgl_potential import load_matgl
 
     return load_matgl(name)

@@ -86,6 +86,7 @@ class FakePotential:
 
     delay: float = 0.0
     name: str = "fake-potential"
+    digest: str = ""
 
     @property
     def elements(self):
@@ -107,12 +108,16 @@ class FakePotential:
 
 class FakeCalibration:
     potential = "fake-potential"
+    digest = ""
     elements = frozenset((*CATIONS, *ANIONS))
 
     def formation_energy(self, composition, energy, *, hypothetical):
         return energy / composition.num_atoms
 
-    def sigma(self, composition):
+    def probability_below(self, limit, composition, e_above_hull):
+        return float(e_above_hull < limit)
+
+    def sigma(self, composition, e_above_hull=0.0):
         return 0.03
 
 
@@ -126,6 +131,9 @@ class FakePlace:
 
 class FakeHull:
     elements = frozenset((*CATIONS, *ANIONS))
+
+    def check_scale(self) -> None:
+        pass
 
     def e_above_hull(self, composition, energy):
         above = 0.0 if composition.reduced_formula == "NaCl" else 0.15 * number(composition, "above")

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from invdesign.campaign import CampaignConfig, Parts, design
-from invdesign.campaign.executor import WORKER_ENVIRONMENT, run_tasks
+from invdesign.campaign.executor import WORKER_ENVIRONMENT, default_workers, run_tasks
 from invdesign.campaign.funnel import LiveFunnel
 from invdesign.candidate import Candidate, Verdict
 from invdesign.crystal.gene import Gene
@@ -35,6 +35,15 @@ def test_one_worker_runs_lazily_in_this_process():
     results = run_tasks(done.append, range(3), workers=1)
     next(results)
     assert done == [0]
+
+
+def test_processes_do_not_share_a_gpu(monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert default_workers() == len(os.sched_getaffinity(0))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert default_workers() == 1
 
 
 def test_any_executor_will_do(unbroken, tmp_path):

@@ -50,6 +50,7 @@ class Flat:
     """A potential without forces; crystals with atoms on top of one another it cannot evaluate."""
 
     name = "flat"
+    digest = ""
     elements = frozenset(["Mg", "O", "Na", "Cl", "Ca", "Li", "F", "N"])
 
     def __init__(self) -> None:
@@ -74,12 +75,13 @@ class Identity:
 
     name = "identity"
     potential = "flat"
+    digest = ""
 
     def formation_energy(self, composition: object, energy: float) -> float:
         del composition
         return energy
 
-    def sigma(self, composition: object) -> float:
+    def sigma(self, composition: object, e_above_hull=0.0) -> float:
         del composition
         return 0.05
 
@@ -92,6 +94,9 @@ class Heights:
 
     def __len__(self) -> int:
         return 4
+
+    def check_scale(self) -> None:
+        pass
 
     def e_above_hull(self, composition: object, energy: float) -> HullResult:
         del energy

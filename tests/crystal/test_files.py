@@ -2,19 +2,17 @@ from __future__ import annotations
 
 import gzip
 import re
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
+from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Lattice, Structure
 from pymatgen.io.cif import CifWriter
 
 from invdesign.crystal import cif
 from invdesign.crystal.files import read_records, read_structures, write_cif
 from invdesign.errors import InputError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 NACL = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
 TIO2 = Structure.from_spacegroup(
@@ -159,3 +157,13 @@ def test_truncated_gzip_missing_file_and_empty_folder(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="holds no structure files"):
         list(read_structures(tmp_path / "empty"))
+
+
+def test_symmetrised_at_the_edge_of_the_tolerance(tmp_path):
+    # relaxed out of I-42d by a little less than the tolerance: spglib's operations of it are no group
+    relaxed = Structure.from_file(Path(__file__).parent / "at_the_edge_of_the_tolerance.cif")
+    write_cif(relaxed, tmp_path / "x.cif", symmetrised=True)
+    again = Structure.from_file(tmp_path / "x.cif")
+    assert again.reduced_formula == relaxed.reduced_formula
+    assert StructureMatcher().fit(again, relaxed)
+    assert "_symmetry_Int_Tables_number   122" in (tmp_path / "x.cif").read_text()

@@ -1,0 +1,243 @@
+"""The relaxation of a campaign, from real generated starts to survivors under the hull's threshold."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from crystals import TARGET, Trial, generated
+from loops import Timed, ase_relax
+
+from invdesign.campaign.config import CampaignConfig
+from invdesign.campaign.evaluation import Rate
+from invdesign.campaign.executor import process_pool
+from invdesign.validators.abandonment import AbandonmentRule
+from invdesign.validators.calibration import Calibration
+from invdesign.validators.hull import Hull
+from invdesign.validators.plausibility import geometry_check
+from invdesign.validators.potential import load_potential
+from invdesign.validators.relaxation import relax
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pymatgen.core import Composition
+    from settings import Settings
+
+    from invdesign.validators.relaxation import Relaxed
+
+N, N_CONVERGENCE = 96, 256  # candidates
+FMAX, MAX_STEPS = 0.1, 150
+ASE_STEPS = 500  # FIRE needs three times the steps of BFGS
+LIMIT = 0.1  # eV/atom above the hull
+CHUNK = int(CampaignConfig.model_fields["relax_chunk"].default)  # candidates relaxed together
+SAME = 0.005  # eV/atom
+CORES = 2
+
+ASE, FREE, SYMMETRIC, ABANDONING, ALL = (
+    "ASE loop, one core",
+    "batched BFGS, one core",
+    "+ symmetry",
+    "+ abandonment",
+    "+ two cores",
+)
+
+
+class Judge:
+    """E above hull as the campaign sees it; every candidate counts as hypothetical."""
+
+    def __init__(self) -> None:
+        self.calibration, self.hull = Calibration.load(), Hull.load()
+
+    def height(self, composition: Composition, energy: float) -> float:
+        """Height over the hull in eV/atom, of a total energy in eV."""
+        formation = self.calibration.formation_energy(composition, energy, hypothetical=True)
+        return self.hull.e_above_hull(composition, formation).e_above_hull
+
+    def ceiling(self, composition: Composition) -> float:
+        """The potential's energy at the limit, eV/atom: the height is its energy plus a constant."""
+        return LIMIT - self.height(composition, 0.0)
+
+    def survivors(self, trials: Sequence[Trial], ends: Sequence[Relaxed]) -> dict[int, float]:
+        """Height of each candidate whose lowest plausible converged trial lies under the limit."""
+        heights: dict[int, float] = {}
+        for trial, end in zip(trials, ends, strict=True):
+            if end.converged and geometry_check(end.structure).passed:
+                height = self.height(end.structure.composition, end.energy)
+                heights[trial.candidate] = min(height, heights.get(trial.candidate, np.inf))
+        return {candidate: height for candidate, height in heights.items() if height <= LIMIT}
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Trials relaxed together: travels to a worker."""
+
+    trials: list[Trial]
+    ceilings: list[float]
+    keep_symmetry: bool = False
+    rule: AbandonmentRule | None = None
+
+
+def relax_chunk(chunk: Chunk) -> list[Relaxed]:
+    """Ours, on a chunk."""
+    import torch
+
+    torch.set_num_threads(1)
+    return relax(
+        [trial.structure for trial in chunk.trials],
+        load_potential("chgnet"),
+        fmax=FMAX,
+        max_steps=MAX_STEPS,
+        keep_symmetry=chunk.keep_symmetry,
+        ceilings=chunk.ceilings if chunk.rule else None,
+        groups=[trial.candidate for trial in chunk.trials] if chunk.rule else None,
+        rule=chunk.rule,
+    )
+
+
+def warm_up(trial: Trial) -> None:
+    """Load what a worker needs; long enough that no worker takes two."""
+    relax_chunk(Chunk([trial], [np.inf], keep_symmetry=True))
+    time.sleep(2)
+
+
+def campaign(settings: Settings) -> dict[str, Any]:
+    """From the usual loop to all of ours, one thing added at a time, chunk by chunk in turn."""
+    n = settings.n or N
+    trials, judge, rule = generated(n, settings.seed), Judge(), AbandonmentRule.load(settings.rule)
+    ceilings = [judge.ceiling(trial.structure.composition) for trial in trials]
+    relax_chunk(Chunk(trials[:4], ceilings[:4], keep_symmetry=True))
+    timed = Timed("chgnet")
+    seconds = dict.fromkeys((ASE, FREE, SYMMETRIC, ABANDONING), 0.0)
+    kinds: dict[str, dict[str, Any]] = {
+        FREE: {},
+        SYMMETRIC: {"keep_symmetry": True},
+        ABANDONING: {"keep_symmetry": True, "rule": rule},
+    }
+    ends: dict[str, list[Relaxed]] = {name: [] for name in seconds}
+    chunks: list[Chunk] = []
+    for first in range(0, n, CHUNK):
+        own = [k for k, trial in enumerate(trials) if first <= trial.candidate < first + CHUNK]
+        part, limits = [trials[k] for k in own], [ceilings[k] for k in own]
+        start = time.perf_counter()
+        ends[ASE] += [ase_relax(t.structure, timed, fmax=FMAX, max_steps=ASE_STEPS) for t in part]
+        seconds[ASE] += time.perf_counter() - start
+        for name, options in kinds.items():
+            chunk = Chunk(part, limits, **options)
+            start = time.perf_counter()
+            ends[name] += relax_chunk(chunk)
+            seconds[name] += time.perf_counter() - start
+        chunks.append(chunk)
+        print(
+            f"{first + CHUNK} of {n}: " + ", ".join(f"{k} {s:.0f} s" for k, s in seconds.items()), flush=True
+        )
+    starting, seconds[ALL], ends[ALL] = _on_all_cores(chunks, trials[0])
+    survivors = {name: judge.survivors(trials, found) for name, found in ends.items()}
+    return {
+        "n": n,
+        "trials": len(trials),
+        "mean_atoms": float(np.mean([len(trial.structure) for trial in trials])),
+        "target": TARGET,
+        "fmax": FMAX,
+        "max_steps": {"ours": MAX_STEPS, "ASE": ASE_STEPS},
+        "limit": LIMIT,
+        "chunk": CHUNK,
+        "cores": CORES,
+        "starting_the_processes_s": starting,
+        "figures": _rows(seconds, ends, survivors),
+        "differing": _differing(trials, survivors),
+    }
+
+
+def _on_all_cores(chunks: list[Chunk], trial: Trial) -> tuple[float, float, list[Relaxed]]:
+    """Seconds that the processes took to start, seconds of the relaxations, and their ends."""
+    start = time.perf_counter()
+    with process_pool(CORES) as pool:
+        list(pool.map(warm_up, [trial] * CORES))
+        ready = time.perf_counter()
+        ends = [end for part in pool.map(relax_chunk, chunks) for end in part]
+        return ready - start, time.perf_counter() - ready, ends
+
+
+def _rows(
+    seconds: dict[str, float], ends: dict[str, list[Relaxed]], survivors: dict[str, dict[int, float]]
+) -> dict[str, dict[str, Any]]:
+    """One row a variant; lost and won are candidates, against the ASE loop and against the row before."""
+    rows, before = {}, ASE
+    of_ase = set(survivors[ASE])
+    for name, wall in seconds.items():
+        own = set(survivors[name])
+        both = [
+            (a.energy - b.energy) / len(a.structure)
+            for a, b in zip(ends[name], ends[ASE], strict=True)
+            if a.converged and b.converged
+        ]
+        rows[name] = {
+            "wall_s": wall,
+            "evaluations": sum(end.n_steps + 1 for end in ends[name]),
+            "converged": sum(end.converged for end in ends[name]),
+            "abandoned": sum(end.abandoned for end in ends[name]),
+            "survivors": len(own),
+            "in_common_with_ase": len(own & of_ase),
+            "lost": len(of_ase - own),
+            "won": len(own - of_ase),
+            "lost_against_row_before": len(set(survivors[before]) - own),
+            "won_against_row_before": len(own - set(survivors[before])),
+            "times_faster": seconds[ASE] / wall,
+            "times_faster_per_survivor": (seconds[ASE] / wall) * len(own) / max(len(of_ase), 1),
+            "both_converged": len(both),
+            "within_5_mev": int((np.abs(both) <= SAME).sum()),
+            "lower": int((np.array(both) < -SAME).sum()),
+            "higher": int((np.array(both) > SAME).sum()),
+        }
+        before = name
+    return rows
+
+
+def _differing(trials: Sequence[Trial], survivors: dict[str, dict[int, float]]) -> list[dict[str, Any]]:
+    """Candidates that survive in some rows only, with their height in each."""
+    formulas = {trial.candidate: trial.structure.composition.reduced_formula for trial in trials}
+    somewhere = set().union(*survivors.values())
+    everywhere = set.intersection(*(set(own) for own in survivors.values()))
+    return [
+        {"formula": formulas[k], **{name: own.get(k) for name, own in survivors.items()}}
+        for k in sorted(somewhere - everywhere)
+    ]
+
+
+def convergence(settings: Settings) -> dict[str, Any]:
+    """Share of generated crystals that converge within the default number of steps."""
+    n = settings.n or N_CONVERGENCE
+    trials = generated(n, settings.seed + 1)
+    figures = {}
+    for name, keep_symmetry in ((FREE, False), (SYMMETRIC, True)):
+        start = time.perf_counter()
+        ends: list[Relaxed] = []
+        for first in range(0, len(trials), 2 * CHUNK):
+            part = trials[first : first + 2 * CHUNK]
+            ends += relax_chunk(Chunk(part, [np.inf] * len(part), keep_symmetry=keep_symmetry))
+        reasons = Counter(_kind(end) for end in ends if not end.converged)
+        figures[name] = {
+            "converged": Rate(sum(end.converged for end in ends), len(ends)).as_json(),
+            "steps": float(np.mean([end.n_steps for end in ends])),
+            "symmetry_kept": sum(end.symmetry_kept is True for end in ends),
+            "symmetry_broken": sum(end.symmetry_kept is False for end in ends),
+            "wall_s": time.perf_counter() - start,
+            "the_rest": dict(reasons.most_common()),
+        }
+    return {
+        "n": len(trials),
+        "candidates": n,
+        "target": TARGET,
+        "fmax": FMAX,
+        "max_steps": MAX_STEPS,
+        "figures": figures,
+    }
+
+
+def _kind(end: Relaxed) -> str:
+    """The reason without its figures."""
+    return "ran out of steps" if end.reason.startswith("not converged") else end.reason.split(": ")[-1]

@@ -1,0 +1,167 @@
+"""The command ``hull``: where formulas and structures lie against known phases."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from invdesign.cli.app import Potential, app, print_json, shown_progress
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from invdesign.hulls import Place, Report
+
+SHOWN = 8  # competing phases on the terminal; --json has all
+
+
+@app.command("hull")
+def hull_command(
+    given: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FORMULA|FILE…",
+            help="Formulas (CuInS2), and files of structures: CIF, POSCAR, extxyz, CSV with a cif column, "
+            "ASE database, folders of these. An existing path is a file.",
+            show_default=False,
+        ),
+    ],
+    energy: Annotated[
+        list[float] | None,
+        typer.Option(
+            help="Formation energy of a formula on the hull's scale, eV/atom; one per formula, in order."
+        ),
+    ] = None,
+    hull: Annotated[
+        str,
+        typer.Option(
+            help="Known phases: name, CSV, folder of VASP runs, mp:Li-Fe-O, optimade:PROVIDER:Li-Fe-O."
+        ),
+    ] = "mp-hull",
+    potential: Potential = "chgnet",
+    calibration: Annotated[
+        str | None, typer.Option(help="The potential's calibration: name or folder; default: its own.")
+    ] = None,
+    relax: Annotated[bool, typer.Option(help="Relax first, or take the structures as they are.")] = True,
+    threshold: Annotated[float, typer.Option(help="Counts as stable up to here, eV/atom.")] = 0.1,
+    out: Annotated[Path | None, typer.Option(help="Table to write (CSV).")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Phase diagram: folder, or one .png or .html; 2 to 4 elements.")
+    ] = None,
+    save_hull: Annotated[
+        Path | None, typer.Option(help="Write the hull's phases to a CSV, to use the same ones again.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes; default: one per core.", min=1)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Energy above the hull of known phases, its uncertainty, decomposition and competing phases.
+
+    A formula is looked up; a structure is relaxed with a potential and placed by its calibrated energy.
+
+    **Examples**
+
+    invdesign hull CuInS2 --plot cu-in-s
+
+    invdesign hull Na3PS4 --energy -1.05
+
+    invdesign hull relaxed/*.cif --no-relax --out hull.csv
+
+    invdesign hull candidate.cif --hull my-phases.csv --json
+    """
+    from invdesign.hulls import place_on_hull
+
+    # formulas are looked up at once; structures are what takes time
+    with shown_progress(show=any(Path(entry).exists() for entry in given)) as progress:
+        report = place_on_hull(
+            given,
+            energies=energy or (),
+            hull=hull,
+            potential=potential,
+            calibration=calibration,
+            relax=relax,
+            threshold=threshold,
+            workers=workers,
+            out=out,
+            plot=plot,
+            save_hull=save_hull,
+            progress=progress,
+        )
+    if as_json:
+        print_json(report.as_json())
+    else:
+        _show(report)
+    for path in [*report.plots, *([out] if out else []), *([save_hull] if save_hull else [])]:
+        typer.echo(f"{path} written", err=True)
+    for note in report.notes:
+        typer.echo(note, err=True)
+    if not any(place.placed for place in report.places):
+        raise typer.Exit(2)
+
+
+def _show(report: Report) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("", "above hull, eV/atom", f"P(< {report.protocol['threshold']:g})", "known", "phases"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("at equilibrium")
+    for place in report.places:
+        if place.competing is not None:
+            _show_formula(place, console)
+        elif place.placed:
+            table.add_row(*_cells(place))
+    if table.row_count:
+        console.print(table)
+    for place in report.places:
+        if not place.placed:
+            told = place.reason if place.label in place.reason else f"{place.label}: {place.reason}"
+            console.print(f"[red]{escape(told)}[/red]", soft_wrap=True)
+        for note in place.notes if place.competing is None else ():
+            console.print(f"{escape(place.label)}: {note}", soft_wrap=True, style="yellow")
+    console.print(f"hull: {report.protocol['hull']}, scale: {report.protocol['scale']}", style="dim")
+
+
+def _cells(place: Place) -> tuple[str, ...]:
+    from rich.markup import escape
+
+    from invdesign.hulls import mixture
+
+    known = "crystal" if place.crystal_known else "composition" if place.composition_known else "no"
+    height = f"{place.e_above_hull or 0:+.3f} ± {1.645 * (place.sigma or 0):.3f}"
+    return (
+        escape(f"{place.label} {place.formula}" if place.formula not in place.label else place.label),
+        height,
+        f"{place.p_stable or 0:.0%}",
+        known,
+        str(place.n_phases),
+        mixture(place.decomposition),
+    )
+
+
+def _show_formula(place: Place, console: Console) -> None:
+    from rich.table import Table
+
+    from invdesign.hulls import mixture
+
+    console.print(f"[bold]{place.label}[/bold]  {place.reason}", soft_wrap=True)
+    block = Table.grid(padding=(0, 2, 0, 0))
+    known = "yes" if place.composition_known else "no"
+    block.add_row("  composition known", f"{known}; {place.n_phases} phases in its system")
+    if place.formation_energy_per_atom is not None:
+        block.add_row("  formation energy", f"{place.formation_energy_per_atom:.3f} eV/atom, as given")
+    block.add_row("  hull here", f"{place.hull_energy_per_atom:.3f} eV/atom: {mixture(place.decomposition)}")
+    if place.below_competitors is not None:
+        competitors = f"{place.below_competitors:.3f} eV/atom higher: {mixture(place.competitors)}"
+        block.add_row("  without this phase", competitors)
+    others = [row for row in place.competing or () if row["distance"] > 0]
+    near = ", ".join(f"{row['formula']} {row['formation_energy_per_atom']:.3f}" for row in others[:SHOWN])
+    more = f", and {len(others) - SHOWN} more (--json)" if len(others) > SHOWN else ""
+    block.add_row("  nearest phases", near + more)
+    console.print(block)
+    for note in place.notes:
+        console.print(f"  {note}", soft_wrap=True, style="yellow")

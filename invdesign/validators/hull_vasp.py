@@ -1,0 +1,115 @@
+"""Phases from a folder of VASP runs, on the Materials Project's scale where the runs allow it."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from invdesign.crystal.cif import UNREADABLE
+from invdesign.crystal.elements import ATOMIC_NUMBER
+from invdesign.errors import InputError
+from invdesign.validators.hull_sources import MP2020, Phase, Phases, formation_energies, single_scale
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    where: str
+    entry: Any  # pymatgen's ComputedStructureEntry
+    functional: str
+    hubbards: dict[str, float]  # eV by element, those with U alone
+
+
+def runs_in(folder: Path) -> list[Path]:
+    """The ``vasprun.xml`` and ``vasprun.xml.gz`` of a folder and those in it."""
+    return sorted(file for file in folder.rglob("vasprun.xml*") if file.name.endswith((".xml", ".xml.gz")))
+
+
+def read_runs(files: Sequence[Path], where: str) -> Phases:
+    """Phases of VASP runs.
+
+    PBE and PBE+U runs that the Materials Project could have made (its POTCARs, its U in oxides and
+    fluorides) get its MP2020 corrections, by which runs with and without U may meet. All others keep their
+    energies and must agree in functional and U. Formation energies are counted from the runs' own elements.
+
+    Raises:
+        InputError: a run cannot be read or did not converge, functionals or U are mixed, or an element
+            has no run.
+    """
+    runs = [_read(file) for file in files]
+    functional = single_scale(((run.functional, run.where) for run in runs), where)
+    corrected = _corrected(runs) if functional == "PBE" else None
+    if corrected is None:
+        _check_hubbards(runs, where)
+        plus = "+U" if any(run.hubbards for run in runs) else ""
+        scale = f"{functional}{plus} without corrections"
+        energies = [run.entry.energy_per_atom for run in runs]
+    else:
+        scale, energies = MP2020, corrected
+    phases = [
+        Phase(
+            run.entry.reduced_formula,
+            {ATOMIC_NUMBER[element.symbol]: float(n) for element, n in run.entry.composition.items()},
+            float(energy),
+            run.where,
+        )
+        for run, energy in zip(runs, energies, strict=True)
+    ]
+    return Phases(formation_energies(phases, where), scale, where)
+
+
+def _read(file: Path) -> _Run:
+    from pymatgen.io.vasp.outputs import VaspParseError, Vasprun
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            run = Vasprun(file, parse_dos=False, parse_eigen=False, parse_potcar_file=False)
+            entry = run.get_computed_entry(entry_id=str(file))
+            converged, hubbards = run.converged, run.hubbards
+            functional = run.run_type.removesuffix("+U")
+            potcars = {symbol.split()[0].removeprefix("PAW_") for symbol in run.potcar_symbols}
+    except (*UNREADABLE, SyntaxError, VaspParseError, OSError, EOFError) as error:  # XML's is a SyntaxError
+        reason = " ".join(str(error).split())[:120]
+        msg = f"hull: {file} is not a whole VASP run ({reason}); give finished runs."
+        raise InputError(msg) from error
+    if not converged:
+        msg = f"hull: {file} did not converge; finish the run or take it out of the folder."
+        raise InputError(msg)
+    if functional == "GGA":  # no GGA tag: the POTCARs decide
+        functional = single_scale(((potcar, str(file)) for potcar in sorted(potcars)), str(file))
+    hubbards = {element: u for element, u in hubbards.items() if u}
+    if functional == "PBE":  # under the name that the correction scheme knows
+        entry.parameters["run_type"] = "GGA+U" if hubbards else "GGA"
+    return _Run(str(file), entry, functional, hubbards)
+
+
+def _corrected(runs: Sequence[_Run]) -> list[float] | None:
+    """MP2020-corrected energies, eV/atom; None where a run is not as the Materials Project's."""
+    from pymatgen.entries.compatibility import MaterialsProject2020Compatibility
+
+    scheme = MaterialsProject2020Compatibility()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        entries = [scheme.process_entry(run.entry.copy(), on_error="ignore") for run in runs]
+    energies = [float(entry.energy_per_atom) for entry in entries if entry is not None]
+    return energies if len(energies) == len(runs) else None
+
+
+def _check_hubbards(runs: Sequence[_Run], where: str) -> None:
+    seen: dict[str, tuple[float, str]] = {}
+    for run in runs:
+        for element in run.entry.composition:
+            u = run.hubbards.get(element.symbol, 0.0)
+            before, there = seen.setdefault(element.symbol, (u, run.where))
+            if abs(u - before) > 1e-6:
+                msg = (
+                    f"hull: {where} mixes U = {before:g} eV on {element.symbol} ({there}) and {u:g} eV "
+                    f"({run.where}); give one U throughout, or runs that follow the Materials Project's "
+                    "settings, whose corrections bring them together."
+                )
+                raise InputError(msg)

@@ -7,7 +7,7 @@ import logging
 import os
 import zlib
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -117,6 +117,24 @@ def tokens_of(crystals: list[tuple[str, int, Gene, Geometry]]) -> TokenSet:
         free=free,
         row=np.array([row for _, row, _, _ in crystals], dtype=np.int64),
     )
+
+
+def join(parts: list[TokenSet]) -> TokenSet:
+    """One set from several, padded to the widest, in 32-bit numbers."""
+    width = max(part.elements.shape[1] for part in parts)
+    columns: dict[str, Any] = {}
+    for field in fields(TokenSet):
+        arrays = [getattr(part, field.name) for part in parts]
+        if arrays[0].ndim > 1 and field.name != "lattice":
+            fill = np.nan if arrays[0].dtype.kind == "f" else 0
+            arrays = [
+                np.pad(a, ((0, 0), (0, width - a.shape[1]), *((0, 0),) * (a.ndim - 2)), constant_values=fill)
+                for a in arrays
+            ]
+        joined = np.concatenate(arrays)
+        small = {"f": np.float32, "i": np.int32}.get(joined.dtype.kind)
+        columns[field.name] = joined.astype(small) if small else joined
+    return TokenSet(**columns)
 
 
 def _digest(source: Path, settings: str) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from invdesign.data.tokens import TokenSet, tokenise
+from invdesign.data.tokens import TokenSet, join, tokenise
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,24 +28,6 @@ class GeometryLibraryConfig(BaseModel):
     cache: Path = Path(".cache/invdesign")
     seed: int = 0
     max_atoms: int = 20
-
-
-def join(parts: list[TokenSet]) -> TokenSet:
-    """One set from several, padded to the widest, in 32-bit numbers."""
-    width = max(part.elements.shape[1] for part in parts)
-    columns: dict[str, Any] = {}
-    for field in fields(TokenSet):
-        arrays = [getattr(part, field.name) for part in parts]
-        if arrays[0].ndim > 1 and field.name != "lattice":
-            fill = np.nan if arrays[0].dtype.kind == "f" else 0
-            arrays = [
-                np.pad(a, ((0, 0), (0, width - a.shape[1]), *((0, 0),) * (a.ndim - 2)), constant_values=fill)
-                for a in arrays
-            ]
-        joined = np.concatenate(arrays)
-        small = {"f": np.float32, "i": np.int32}.get(joined.dtype.kind)
-        columns[field.name] = joined.astype(small) if small else joined
-    return TokenSet(**columns)
 
 
 def build(config: GeometryLibraryConfig, *, progress: Callable[[float, str], None]) -> Path:

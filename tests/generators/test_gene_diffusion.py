@@ -8,16 +8,9 @@ import torch
 
 from invdesign.crystal.elements import ATOMIC_NUMBER
 from invdesign.errors import InputError
+from invdesign.generators.corpus import CONDITIONS
 from invdesign.generators.gene_diffusion import GeneDiffusion, GeneDiffusionPipeline, prompt_of
 from invdesign.generators.gene_sampling import Prompt
-from invdesign.generators.gene_training import (
-    CONDITIONS,
-    Corpus,
-    GeneDiffusionConfig,
-    Trainer,
-    masked_loss,
-    sampling_weights,
-)
 from invdesign.generators.gene_transformer import GeneTransformer, position_tables
 from invdesign.targets import parse_target
 
@@ -117,63 +110,6 @@ def test_prompt_holds_what_the_target_fixes() -> None:
     assert prompt.required[ATOMIC_NUMBER["O"]]
     assert not prompt.elements[ATOMIC_NUMBER["Pb"]]
     assert prompt.groups.sum() == 1
-
-
-def _corpus() -> Corpus:
-    """Rock salt, one insulator and one metal, many times."""
-    n = 128
-    elements = torch.tensor([[11, 17], [29, 47]]).repeat(n // 2, 1)
-    gaps = torch.tensor([5.0, 0.0]).repeat(n // 2)
-    known = torch.stack([gaps, torch.zeros(n), -torch.ones(n), torch.full((n,), 2.0)], 1)
-    known = known + 0.01 * torch.arange(n)[:, None] * torch.tensor([0.0, 1.0, 1.0, 1.0])
-    return Corpus(
-        group=torch.full((n,), 225),
-        elements=elements,
-        letters=torch.tensor([[[1, 2]]]).repeat(n, 1, 1),
-        n_labellings=torch.ones(n, dtype=torch.long),
-        conditions=known,
-        formula=np.array(["NaCl", "CuAg"] * (n // 2)),
-    )
-
-
-def test_training_learns_conditions_and_resumes(tmp_path: Path) -> None:
-    config = GeneDiffusionConfig(
-        data=tmp_path, out=tmp_path / "model", cache=tmp_path, epochs=40, width=32, depth=1, heads=2,
-        batch_size=64, learning_rate=1e-2, ema=0.8, dropout=0.0,
-    )  # fmt: skip
-    rows = torch.arange(128)
-    trainer = Trainer(config, _corpus(), rows, rows[:32])
-    said: list[str] = []
-    trainer.run(lambda _, message: said.append(message))
-    assert trainer.history[-1]["held_out"] < 0.5 * trainer.history[0]["held_out"]
-    pipeline = GeneDiffusionPipeline(transformer=trainer.averaged)
-    share = {
-        gap: np.mean(
-            [set(gene.elements) == {"Na", "Cl"} for gene in pipeline([{"band_gap": gap}] * 40, seed=0)]
-        )
-        for gap in (5.0, 0.0)
-    }
-    assert share[5.0] > share[0.0] + 0.3
-
-    again = Trainer(config, _corpus(), rows, rows[:32])
-    again.run(lambda _, message: said.append(message))
-    assert len(said) == config.epochs
-    assert again.history == trainer.history
-
-
-def test_loss_is_finite_for_every_draw(network: GeneTransformer) -> None:
-    corpus = _corpus()
-    batch = (corpus.group, corpus.elements, corpus.letters[:, 0])
-    for seed in range(5):
-        loss = masked_loss(network, batch, corpus.conditions, torch.Generator().manual_seed(seed), 0.3)
-        assert torch.isfinite(loss)
-
-
-def test_non_metals_get_the_asked_share() -> None:
-    corpus = _corpus()
-    weights = sampling_weights(corpus, 0.6)
-    non_metal = corpus.conditions[:, 0] > 0
-    assert float(weights[non_metal].sum() / weights.sum()) == pytest.approx(0.6)
 
 
 def test_position_tables_agree_with_rock_salt() -> None:

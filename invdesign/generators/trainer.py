@@ -1,0 +1,201 @@
+"""The training loop that all generators share."""
+
+from __future__ import annotations
+
+import csv
+import math
+import time
+from copy import deepcopy
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor, nn
+
+    Progress = Callable[[float, str], None]
+    Loss = Callable[[nn.Module, Tensor, torch.Generator], Tensor]
+
+
+class TrainingConfig(BaseModel):
+    """What every generator's recipe says; each adds its own fields.
+
+    Attributes:
+        data: folder with ``structures/`` and ``compositions/``.
+        relaxed: folder of verified crystals of our own (kind ``relaxed-genes``) to learn from as well.
+        out: folder of the artifact.
+        cache: where tokens and checkpoints lie.
+        ema: decay of the averaged weights per step, which are what is released.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    data: Path
+    relaxed: Path | None = None
+    out: Path
+    cache: Path = Path(".cache/invdesign")
+    seed: int = 0
+    max_atoms: int = 20
+    epochs: int
+    batch_size: int = 256
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    ema: float = 0.998
+
+
+class Trainer:
+    """AdamW with warm-up and cosine decay, an exponential moving average, a checkpoint an epoch.
+
+    On a GPU where there is one. bf16 on a GPU and where the processor has AMX.
+
+    Args:
+        config: the recipe.
+        network: is trained in place.
+        loss: mean loss of some rows, on the network's device; all randomness from the generator (CPU).
+        train, held_out: rows of the corpus.
+        weights: (N,) of every row of the corpus, how often it is drawn; default equally.
+        sizes: (N,) batches are made of rows of like size: less padding.
+    """
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        network: nn.Module,
+        loss: Loss,
+        train: Tensor,
+        held_out: Tensor,
+        *,
+        weights: Tensor | None = None,
+        sizes: Tensor | None = None,
+    ) -> None:
+        self.config, self.loss, self.train, self.held_out = config, loss, train, held_out
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.network = network.to(self.device)
+        self.averaged = deepcopy(self.network).eval()
+        self.weights = torch.ones(len(train)) if weights is None else weights[train]
+        self.sizes = sizes
+        self.optimizer = torch.optim.AdamW(
+            self.network.parameters(),
+            config.learning_rate,
+            (0.9, 0.98),
+            weight_decay=config.weight_decay,
+            fused=True,
+        )
+        self.steps_per_epoch = math.ceil(len(train) / config.batch_size)
+        total = self.steps_per_epoch * config.epochs
+        warm_up = min(300, math.ceil(total / 10))
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer,
+            lambda step: (
+                min(1.0, (step + 1) / warm_up) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / total)))
+            ),
+        )
+        self.history: list[dict[str, float]] = []
+        self.checkpoint = config.cache / f"{config.out.name}-checkpoint.pt"
+
+    def run(self, progress: Progress) -> None:
+        """All epochs that are not done yet; ``training.csv`` in ``out``, TensorBoard events in the cache."""
+        from tensorboardX import SummaryWriter
+
+        self.config.cache.mkdir(parents=True, exist_ok=True)
+        if self.checkpoint.is_file():
+            self._restore()
+        with SummaryWriter(str(self.config.cache / f"{self.config.out.name}-tensorboard")) as board:
+            for epoch in range(len(self.history), self.config.epochs):
+                row = self._epoch(epoch)
+                self.history.append(row)
+                self._save()
+                for name, value in row.items():
+                    board.add_scalar(name, value, epoch)
+                progress(
+                    (epoch + 1) / self.config.epochs,
+                    f"epoch {epoch + 1}: train {row['train']:.4f}, held out {row['held_out']:.4f}, "
+                    f"{row['rows_per_s']:.0f} crystals/s",
+                )
+        self._log()
+
+    def _epoch(self, epoch: int) -> dict[str, float]:
+        start = time.monotonic()
+        torch.manual_seed(self.config.seed * 1000 + epoch)  # dropout, so that a resumed run is the same
+        generator = torch.Generator().manual_seed(self.config.seed * 1000 + epoch)
+        self.network.train()
+        total = 0.0
+        for rows in self._batches(generator):
+            loss = self._loss(self.network, rows, generator)
+            self.optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+            self.optimizer.step()
+            self.schedule.step()
+            with torch.no_grad():
+                for mean, value in zip(self.averaged.parameters(), self.network.parameters(), strict=True):
+                    mean.lerp_(value, 1 - self.config.ema)
+            total += loss.item()
+        seconds = time.monotonic() - start
+        return {
+            "epoch": epoch,
+            "train": total / self.steps_per_epoch,
+            "held_out": self._held_out_loss(),
+            "seconds": seconds,
+            "rows_per_s": self.steps_per_epoch * self.config.batch_size / seconds,
+        }
+
+    def _batches(self, generator: torch.Generator) -> Tensor:
+        """(steps, batch) rows of one epoch."""
+        n = self.steps_per_epoch * self.config.batch_size
+        drawn = self.train[torch.multinomial(self.weights, n, replacement=True, generator=generator)]
+        if self.sizes is not None:
+            drawn = drawn[(self.sizes[drawn] + torch.rand(n, generator=generator) * 2).argsort()]
+        batches = drawn.view(self.steps_per_epoch, -1)
+        return batches[torch.randperm(self.steps_per_epoch, generator=generator)]
+
+    def _loss(self, network: nn.Module, rows: Tensor, generator: torch.Generator) -> Tensor:
+        # bf16 is ten times faster with AMX and twenty times slower without
+        amx = torch.cpu._is_amx_tile_supported()  # noqa: SLF001 - torch has no public name for it
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda" or amx):
+            return self.loss(network, rows, generator)
+
+    @torch.no_grad()
+    def _held_out_loss(self) -> float:
+        generator = torch.Generator().manual_seed(0)
+        losses = [
+            self._loss(self.averaged, rows, generator).item() * len(rows)
+            for rows in torch.split(self.held_out, self.config.batch_size)
+        ]
+        return sum(losses) / len(self.held_out)
+
+    def _log(self) -> None:
+        self.config.out.mkdir(parents=True, exist_ok=True)
+        with (self.config.out / "training.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, fieldnames=list(self.history[0]))
+            writer.writeheader()
+            writer.writerows({name: round(value, 5) for name, value in row.items()} for row in self.history)
+
+    def _save(self) -> None:
+        temporary = self.checkpoint.with_suffix(".tmp")
+        torch.save(
+            {
+                "config": self.config.model_dump_json(),
+                "network": self.network.state_dict(),
+                "averaged": self.averaged.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "last_step": self.schedule.last_epoch,
+                "history": self.history,
+            },
+            temporary,
+        )
+        temporary.replace(self.checkpoint)
+
+    def _restore(self) -> None:
+        state = torch.load(self.checkpoint, weights_only=True, map_location=self.device)
+        if state["config"] != self.config.model_dump_json():
+            return
+        self.network.load_state_dict(state["network"])
+        self.averaged.load_state_dict(state["averaged"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.last_epoch = state["last_step"]
+        self.history = state["history"]

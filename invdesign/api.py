@@ -55,7 +55,7 @@ def design(
     fields = {} if config is None else read_yaml(config)
     clauses = _clauses(target)
     if "target" in fields:
-        clauses = [str(build(Target, {"target": fields["target"]}, "target")), *clauses]
+        clauses = [str(build(CampaignConfig, {"target": fields["target"]}, "campaign").target), *clauses]
     fields |= {"target": parse_target(clauses, **conditions), **options}
     return run_campaign(
         build(CampaignConfig, fields, "campaign"), parts=parts, executor=executor, progress=progress

@@ -89,6 +89,13 @@ def test_design_refuses_a_formula_that_cannot_be_balanced(tmp_path):
     assert "cannot be balanced" in refused("design", "--formula", "Na3Cl", "--out", str(tmp_path / "run"))
 
 
+def test_design_reads_the_target_of_a_campaign_file(tmp_path):
+    file = tmp_path / "campaign.yaml"
+    file.write_text("target: band_gap=1.5±0.25 formula=Na3Cl\nn_genes: 8\n", encoding="utf-8")
+    told = refused("design", "e_above_hull<0.05", "--config", str(file), "--out", str(tmp_path / "run"))
+    assert "Na3Cl cannot be balanced" in told
+
+
 @pytest.mark.parametrize("part", ["--hull", "--potential", "--generator"])
 def test_design_refuses_missing_parts(part, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

@@ -20,7 +20,6 @@ from scipy.stats import wasserstein_distance
 from invdesign.crystal.elements import ATOMIC_NUMBER, SYMBOLS
 from invdesign.data.tokens import tokenise
 from invdesign.generators.gene_diffusion import GeneDiffusion
-from invdesign.generators.gene_sampling import Prompt
 from invdesign.predictors.gene_rank import GeneRanker
 from invdesign.targets import Window, parse_target
 from invdesign.validators.charge import charge_balance
@@ -66,7 +65,7 @@ def main(data: Path) -> None:
     results: dict[str, object] = {}
     free = GeneDiffusion.load()
     start = time.process_time()
-    genes = free.pipeline([{}] * N, seed=SEED, prompt=Prompt.free(), guidance=0.0)
+    genes = free.pipeline([{}] * N, seed=SEED, guidance=0.0)
     seconds = time.process_time() - start
     tokens = [tokenise(data / "structures" / f"{s}.csv.gz", CACHE) for s in ("mp20", "mpts52", "wbm")]
     trained = np.zeros(len(SYMBOLS))

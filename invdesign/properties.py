@@ -22,7 +22,7 @@ class Property:
         description: what exactly it is.
         low: least value that exists.
         high: greatest value that any crystal could have.
-        estimated: whether something in the funnel estimates it now.
+        offered: whether it can be asked for: the funnel estimates it, or a generator is conditioned on it.
     """
 
     unit: str
@@ -30,20 +30,22 @@ class Property:
     description: str
     low: float
     high: float
-    estimated: bool = False
+    offered: bool = False
 
 
 PROPERTIES: dict[str, Property] = {
     "band_gap": Property(
-        "eV", "band gap", "Kohn-Sham gap by DFT with the PBE functional", 0.0, 20.0, estimated=True
+        "eV", "band gap", "Kohn-Sham gap by DFT with the PBE functional", 0.0, 20.0, offered=True
     ),
     "formation_energy_per_atom": Property(
-        "eV/atom", "formation energy", "from the elements, on the MP2020 scale", -10.0, 10.0, estimated=True
+        "eV/atom", "formation energy", "from the elements, on the MP2020 scale", -10.0, 10.0, offered=True
     ),
     STABILITY: Property(
-        "eV/atom", "energy above hull", "height above the reference hull", 0.0, 10.0, estimated=True
+        "eV/atom", "energy above hull", "height above the reference hull", 0.0, 10.0, offered=True
     ),
-    "bulk_modulus_gpa": Property("GPa", "bulk modulus", "Voigt-Reuss-Hill average", 0.0, 1000.0),
+    "bulk_modulus_gpa": Property(
+        "GPa", "bulk modulus", "Voigt-Reuss-Hill average", 0.0, 1000.0, offered=True
+    ),
     "shear_modulus_gpa": Property("GPa", "shear modulus", "Voigt-Reuss-Hill average", 0.0, 1000.0),
     "debye_temperature_k": Property("K", "Debye temperature", "acoustic, from elasticity", 0.0, 3000.0),
     "thermal_conductivity_w_mk": Property("W/m/K", "thermal conductivity", "of the lattice", 0.0, 5000.0),
@@ -97,11 +99,11 @@ def known_property(name: str) -> Property:
     Raises:
         InputError: unknown, or nothing estimates it yet.
     """
-    possible = tuple(key for key, entry in PROPERTIES.items() if entry.estimated)
+    possible = tuple(key for key, entry in PROPERTIES.items() if entry.offered)
     if name not in PROPERTIES:
         msg = f"target: there is no property {name!r}; {suggest(name, possible)}."
         raise InputError(msg)
-    if not PROPERTIES[name].estimated:
+    if not PROPERTIES[name].offered:
         msg = f"target: nothing estimates {name} yet; ask for {', '.join(possible)}."
         raise InputError(msg)
     return PROPERTIES[name]

@@ -129,7 +129,7 @@ def _add_clause(fields: dict[str, Any], clause: str) -> None:
         return
     key = name.replace("-", "_").lower()
     if key not in _CLAUSES:
-        possible = (*(key for key, entry in PROPERTIES.items() if entry.estimated), *_CLAUSES)
+        possible = (*(key for key, entry in PROPERTIES.items() if entry.offered), *_CLAUSES)
         msg = f"target: there is no property or condition {name!r}; {suggest(name, possible)}."
         raise InputError(msg)
     if sign != "=":

@@ -25,7 +25,7 @@ TIERS = (
     {"ranking", "report"},
     {"provenance"},
     {"campaign"},
-    {"dft", "screening", "relaxing", "hulls", "recipes"},
+    {"dft", "screening", "relaxing", "generating", "predicting", "hulls", "latents", "recipes"},
     {"api"},
     {"cli"},
     {"__main__"},
@@ -34,7 +34,7 @@ ONE_THING = {"target_text": "words", "targets": "words", "candidate": "words"}
 TIER = {part: number for number, parts in enumerate(TIERS) for part in parts}
 
 # imported name → distribution, where they differ
-DISTRIBUTION = {"yaml": "pyyaml", "huggingface_hub": "diffusers", "torch_geometric": "matgl"}
+DISTRIBUTION = {"yaml": "pyyaml", "tensorboardX": "tensorboardx", "huggingface_hub": "diffusers", "torch_geometric": "matgl"}
 
 
 def part_of(module: str) -> str:

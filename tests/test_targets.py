@@ -115,7 +115,7 @@ def test_words():
 WRONG = [
     ("bandgap=1.5±0.25", "did you mean band_gap?"),
     ("hardness>3", "band_gap, formation_energy_per_atom, e_above_hull"),
-    ("bulk_modulus_gpa>100", "nothing estimates bulk_modulus_gpa yet"),
+    ("shear_modulus_gpa>100", "nothing estimates shear_modulus_gpa yet"),
     ("band_gap=1.5", "give a tolerance"),
     ("band_gap=2..1", "impossible"),
     ("band_gap=2±-1", "impossible"),

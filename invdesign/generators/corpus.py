@@ -65,7 +65,8 @@ def read_corpus(data: Path, cache: Path, *, max_atoms: int = 20, relaxed: Path |
         data: folder with ``structures/`` and ``compositions/``.
         cache: where the tokens are kept.
         max_atoms: atoms in the primitive cell.
-        relaxed: folder of our own verified crystals (kind ``relaxed-genes``); source ``relaxed``.
+        relaxed: folder of our own crystals (kind ``relaxed-genes``), of which the verified ones of new
+            composition are taken; source ``relaxed``.
 
     Raises:
         InputError: a file of the data folder is missing or unreadable.
@@ -106,7 +107,8 @@ def _read(
 def _verified(folder: Path) -> tuple[TokenSet, NDArray[np.float64], NDArray[np.str_]]:
     from invdesign.data.relaxed import read_relaxed
 
-    found = read_relaxed(folder).stable()
+    stable = read_relaxed(folder).stable()
+    found = stable.select(stable.novelty == 2)
     known = np.full((len(found.tokens), len(CONDITIONS)), np.nan)
     known[:, CONDITIONS.index("e_above_hull")] = found.e_above_hull
     names = np.array([found.tokens.gene(i).formula for i in range(len(found.tokens))])

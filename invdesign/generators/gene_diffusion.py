@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from diffusers import DiffusionPipeline
-from pymatgen.core import Composition
 
 from invdesign.artifacts import find
 from invdesign.candidate import Candidate
@@ -15,17 +15,22 @@ from invdesign.crystal.elements import ATOMIC_NUMBER, SYMBOLS
 from invdesign.crystal.gene import Gene
 from invdesign.data.tokens import LETTERS
 from invdesign.errors import InputError
-from invdesign.generators.gene_sampling import GeneSampler, Prompt
-from invdesign.generators.gene_transformer import N_GROUPS, GeneTransformer
+from invdesign.generators.feasibility import Prompt, rules_of
+from invdesign.generators.gene_sampling import GeneSampler, Mixture
+from invdesign.generators.gene_transformer import GeneTransformer
+from invdesign.target_text import amounts_of
 from invdesign.targets import MAX_ATOMS
+from invdesign.validators.charge import charge_balance
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from torch import Tensor
-
+    from invdesign.generators.feasibility import Draft
     from invdesign.targets import Target
+
+
+_REDRAWS = 3
 
 
 class GeneDiffusionPipeline(DiffusionPipeline):
@@ -39,52 +44,90 @@ class GeneDiffusionPipeline(DiffusionPipeline):
         super().__init__()
         self.register_modules(transformer=transformer)
 
-    @torch.inference_mode()
     def __call__(
         self,
         conditions: list[dict[str, float]],
         *,
         seed: int | Sequence[int],
         prompt: Prompt | None = None,
-        guidance: float = 1.0,
+        guidance: float | Mapping[str, float] = 1.0,
         temperature: float = 1.0,
     ) -> list[Gene]:
         """One gene for each dictionary of conditions (any subset of the model's, in their units).
 
+        Args:
+            conditions: of each gene.
+            seed: the same one gives the same genes.
+            prompt: what every gene must satisfy.
+            guidance: weight of all conditions, or of each by name (1 for those not named); see ``mixture``.
+            temperature: of every draw.
+
         Raises:
-            InputError: a condition that the model was not trained on.
+            InputError: a condition that the model was not trained on, or a prompt that no gene satisfies.
         """
-        network: GeneTransformer = self.transformer
-        names = list(network.config["conditions"])
-        values, present = (
-            torch.zeros(len(conditions), len(names)),
-            torch.zeros(len(conditions), len(names)).bool(),
-        )
-        for i, asked in enumerate(conditions):
-            for name, value in asked.items():
-                if name not in names:
-                    msg = f"condition: this generator does not know {name!r}; it knows {', '.join(names)}."
-                    raise InputError(msg)
-                values[i, names.index(name)] = value
-                present[i, names.index(name)] = True
-        entropy = int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> np.uint64(1))
+        names = tuple(self.transformer.config["conditions"])
+        for name in {name for asked in conditions for name in asked} | _named(guidance):
+            if name not in names:
+                msg = f"condition: this generator does not know {name!r}; it knows {', '.join(names)}."
+                raise InputError(msg)
+        rules = rules_of(prompt or Prompt())
+        if not rules.plans.any():
+            raise InputError(_nothing_fits(rules.prompt))
         sampler = GeneSampler(
-            network,
-            values,
-            present,
-            guidance=guidance,
-            prompt=prompt or Prompt.free(),
+            self.transformer,
+            mixture(names, conditions, guidance),
+            rules=rules,
             temperature=temperature,
-            generator=torch.Generator().manual_seed(entropy),
+            rng=np.random.default_rng(np.random.SeedSequence(seed)),
         )
-        return [_gene(*row) for row in zip(*sampler.sample(), strict=True)]
+        return [_gene(draft) for draft in sampler.sample()]
 
 
-def _gene(group: Tensor, elements: Tensor, letters: Tensor) -> Gene:
-    orbits = tuple(
-        (SYMBOLS[z], LETTERS[w]) for z, w in zip(elements.tolist(), letters.tolist(), strict=True) if z
+def mixture(
+    names: tuple[str, ...], conditions: list[dict[str, float]], guidance: float | Mapping[str, float]
+) -> Mixture:
+    """The passes of classifier-free guidance, a weight ``g`` for each condition.
+
+    With the same ``g`` for all: joint + g (joint - free), where ``joint`` has every condition and ``free``
+    none (Ho and Salimans 2022). With several, the conditions of a weight form a group with a pass of its
+    own: joint + sum of g (group - free) over the groups, which is the same where they are independent given
+    the gene (Liu et al. 2022, composable diffusion). So 0 is the conditional model itself, one pass; -1
+    leaves a condition out, and for all of them gives the unconditional model.
+    """
+    weight_of = {
+        name: guidance.get(name, 1.0) if isinstance(guidance, Mapping) else guidance for name in names
+    }
+    values, present = torch.zeros(2, len(conditions), len(names))
+    for i, asked in enumerate(conditions):
+        for name, value in asked.items():
+            values[i, names.index(name)] = value
+            present[i, names.index(name)] = weight_of[name] != -1
+    used = [name for c, name in enumerate(names) if present[:, c].any()]
+    passes, weights = [present], [1.0]
+    for weight in sorted({weight_of[name] for name in used} - {0.0}):
+        group = torch.tensor([weight_of[name] == weight for name in names])
+        passes += [present * group, torch.zeros_like(present)]
+        weights += [weight, -weight]
+    return Mixture(torch.tensor(weights), values, torch.stack(passes))
+
+
+def _nothing_fits(prompt: Prompt) -> str:
+    """One sentence on a prompt whose formula, elements, atoms and space groups exclude one another."""
+    fewest, most = prompt.n_atoms
+    units = f", a multiple of {prompt.unit}," if prompt.unit > 1 else ""
+    return (
+        f"target: no gene of {fewest} to {most} atoms{units} with the asked elements exists in the allowed "
+        "space groups; allow more of them, or more atoms."
     )
-    return Gene(int(group), orbits).canonical()
+
+
+def _named(guidance: float | Mapping[str, float]) -> set[str]:
+    return set(guidance) if isinstance(guidance, Mapping) else set()
+
+
+def _gene(draft: Draft) -> Gene:
+    orbits = tuple((SYMBOLS[z], LETTERS[w]) for z, w in zip(draft.elements, draft.letters, strict=True))
+    return Gene(draft.group, orbits).canonical()
 
 
 class GeneDiffusion:
@@ -128,27 +171,46 @@ class GeneDiffusion:
         return cls(pipeline, guidance=guidance, temperature=temperature)
 
     def propose(self, target: Target, n: int, seed: int | Sequence[int]) -> list[Candidate]:
-        """Exactly ``n`` candidates with a gene and no geometry; some may miss the target's formula."""
+        """Exactly ``n`` candidates with a gene that the target allows, and no geometry.
+
+        Genes whose charges do not balance (one in seven) are drawn again, a few times.
+
+        Raises:
+            InputError: no gene satisfies the target.
+        """
         rng = np.random.default_rng(np.random.SeedSequence(seed))
-        conditions = [self._conditions(target, rng) for _ in range(n)]
-        genes = self.pipeline(
-            conditions,
-            seed=int(rng.integers(2**63)),
-            prompt=prompt_of(target),
-            guidance=self.guidance,
-            temperature=self.temperature,
-        )
+        prompt = prompt_of(target)
+        conditions = [self._conditions(target, prompt, rng) for _ in range(n)]
+        genes = self._draw(conditions, prompt, rng)
+        for _ in range(_REDRAWS if target.formula is None else 0):
+            again = [i for i, gene in enumerate(genes) if not charge_balance(gene.composition).passed]
+            if not again:
+                break
+            for i, gene in zip(again, self._draw([conditions[i] for i in again], prompt, rng), strict=True):
+                genes[i] = gene
         return [
             Candidate(id="", gene=gene, provenance={"generator": self.name, "conditions": asked})
             for gene, asked in zip(genes, conditions, strict=True)
         ]
 
-    def _conditions(self, target: Target, rng: np.random.Generator) -> dict[str, float]:
-        """A value from each window, drawn as the training data are spread; stability is always asked for."""
+    def _draw(
+        self, conditions: list[dict[str, float]], prompt: Prompt, rng: np.random.Generator
+    ) -> list[Gene]:
+        return self.pipeline(
+            conditions,
+            seed=int(rng.integers(2**63)),
+            prompt=prompt,
+            guidance=self.guidance,
+            temperature=self.temperature,
+        )
+
+    def _conditions(self, target: Target, prompt: Prompt, rng: np.random.Generator) -> dict[str, float]:
+        """A value from each window, drawn as the training data are spread; always stable and new."""
         config = self.pipeline.transformer.config
-        asked = {"e_above_hull": 0.0}
-        if sizes := _sizes(target):
-            asked["n_atoms"] = float(rng.choice(sizes))
+        always = {"e_above_hull": 0.0, "reported": 0.0}
+        asked = {name: value for name, value in always.items() if name in config["conditions"]}
+        if prompt.unit > 1 or prompt.n_atoms != (1, MAX_ATOMS):
+            asked["n_atoms"] = float(rng.choice(prompt.sizes))
         for name, window in target.windows.items():
             if name not in config["conditions"]:
                 continue
@@ -159,31 +221,22 @@ class GeneDiffusion:
         return asked
 
 
-def _sizes(target: Target) -> list[int]:
-    """Numbers of atoms that the target is met with; empty where it leaves them open."""
-    if target.formula is None and target.n_atoms == (1, MAX_ATOMS):
-        return []
-    unit = 1 if target.formula is None else round(Composition(target.formula).num_atoms)
-    return [n for n in range(target.n_atoms[0], target.n_atoms[1] + 1) if n % unit == 0]
-
-
 def prompt_of(target: Target) -> Prompt:
-    """What a target fixes in every gene.
-
-    Raises:
-        InputError: more required elements than a gene can hold atoms.
-    """
-    groups = torch.ones(N_GROUPS, dtype=torch.bool)
-    if target.space_groups is not None:
-        groups = torch.zeros(N_GROUPS, dtype=torch.bool)
-        groups[list(target.space_groups)] = True
-    elements, required = (
-        torch.zeros(len(SYMBOLS), dtype=torch.bool),
-        torch.zeros(len(SYMBOLS), dtype=torch.bool),
+    """What a target fixes in every gene."""
+    formula = amounts_of(target.formula, "formula") if target.formula else None
+    kinds = amounts_of(target.anonymous_formula, "anonymous") if target.anonymous_formula else None
+    return Prompt(
+        groups=Prompt.groups if target.space_groups is None else target.space_groups,
+        elements=_numbers(target.elements),
+        required=_numbers(target.required),
+        n_atoms=target.n_atoms,
+        formula=tuple((ATOMIC_NUMBER[symbol], n) for symbol, n in formula.items()) if formula else None,
+        amounts=tuple(kinds.values()) if kinds else None,
     )
-    elements[[ATOMIC_NUMBER[symbol] for symbol in target.elements]] = True
-    required[[ATOMIC_NUMBER[symbol] for symbol in target.required]] = True
-    return Prompt(groups, elements, required, target.n_atoms[1])
+
+
+def _numbers(symbols: frozenset[str]) -> frozenset[int]:
+    return frozenset(ATOMIC_NUMBER[symbol] for symbol in symbols)
 
 
 def _first_line(error: Exception) -> str:

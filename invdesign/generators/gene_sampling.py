@@ -1,202 +1,193 @@
-"""Sampling of genes by unmasking one part at a time, within what the prompt allows."""
+"""Sampling of genes by unmasking their parts, within what the prompt allows."""
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
 
-from invdesign.generators.gene_transformer import N_ELEMENTS, N_GROUPS
+from invdesign.generators.gene_inference import GeneInference
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
     from torch import Tensor
 
+    from invdesign.generators.feasibility import Draft, Rules
+    from invdesign.generators.gene_inference import Orbits, Query
     from invdesign.generators.gene_transformer import GeneTransformer
 
-
-_NEVER = 1000
-_LIKE_SIZES = 64
+_NEARLY_INDEPENDENT = 1.0
+"""Nats by which parts drawn in one step may depend on one another at most."""
 
 
 @dataclass(frozen=True)
-class Prompt:
-    """What every sampled gene must satisfy.
+class Mixture:
+    """The passes whose weighted sum guides a sample.
 
     Attributes:
-        groups: (231,) bool, allowed space groups.
-        elements: (104,) bool, allowed elements.
-        required: (104,) bool, elements that must occur.
-        max_atoms: atoms in the primitive cell.
+        weights: (P,) with sum 1; the first pass has every condition that is asked for.
+        values: (B, C) conditions of each gene.
+        present: (P, B, C) bool, which of them a pass is given.
     """
 
-    groups: Tensor
-    elements: Tensor
-    required: Tensor
-    max_atoms: int
+    weights: Tensor
+    values: Tensor
+    present: Tensor
 
-    @classmethod
-    def free(cls, max_atoms: int = 20) -> Prompt:
-        """Nothing is fixed."""
-        return cls(
-            torch.ones(N_GROUPS, dtype=torch.bool),
-            torch.ones(N_ELEMENTS, dtype=torch.bool),
-            torch.zeros(N_ELEMENTS, dtype=torch.bool),
-            max_atoms,
-        )
+
+class _Part(NamedTuple):
+    """What is masked: an orbit's element or its letter, and the row of its logits."""
+
+    slot: int
+    is_letter: bool
+    row: int
 
 
 class GeneSampler:
-    """One batch of genes being unmasked: number of orbits, then space group, then the rest in random order.
+    """A batch of genes being unmasked: number of orbits, space group, then elements and letters.
+
+    Where the prompt fixes a formula, the elements come before the space group, which depends on them.
+
+    Orbits are a set, so they are filled one after the other, element and letter in random order; parts
+    whose joint draw loses little (``_NEARLY_INDEPENDENT``) are drawn in one step, as in Ben-Hamu et al.
+    2025 (entropy-bounded unmasking).
 
     Args:
-        network: the denoiser.
-        values, present: (B, C) conditions and which of them are asked for.
-        guidance: classifier-free guidance weight; 0 is the conditional model itself, -1 the unconditional.
-        prompt: what is fixed.
+        network: the denoiser, in eval mode.
+        mixture: conditions and guidance.
+        rules: of the prompt; every choice keeps to them, so every gene satisfies it.
         temperature: of every draw.
-        generator: source of randomness.
+        rng: source of randomness.
     """
 
     def __init__(
         self,
         network: GeneTransformer,
-        values: Tensor,
-        present: Tensor,
+        mixture: Mixture,
         *,
-        guidance: float,
-        prompt: Prompt,
+        rules: Rules,
         temperature: float,
-        generator: torch.Generator,
+        rng: np.random.Generator,
     ) -> None:
         self.network = network
-        self.guidance = guidance
-        self.prompt = prompt
+        self.rules = rules
         self.temperature = temperature
-        self.generator = generator
-        self.condition = network.embed_conditions(values, present)
-        self.unconditional = network.embed_conditions(values, torch.zeros_like(present))
+        self.rng = rng
+        self.weights = mixture.weights
+        present = mixture.present.float()
+        asked = torch.cat([mixture.values * present, present], -1)  # (P, B, 2 C)
+        distinct, rows = torch.unique(asked.flatten(0, 1), dim=0, return_inverse=True)
+        values, present = distinct.chunk(2, -1)
+        self.conditions = rows.view(asked.shape[:2]).tolist()  # [P][B] rows of the inference's conditions
+        self.inference = GeneInference(network, network.embed_conditions(values, present.bool()))
 
     @torch.inference_mode()
-    def sample(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Space groups (B,), elements (B, S) and letters (B, S), 0 beyond the last orbit."""
-        sizes = self._draw_sizes()
-        shape = (len(sizes), int(sizes.max()))
-        groups = torch.zeros(len(sizes), dtype=torch.long)
-        elements, letters = torch.zeros(shape, dtype=torch.long), torch.zeros(shape, dtype=torch.long)
-        # genes of like size together: less padding
-        for rows in torch.split(sizes.argsort(stable=True), _LIKE_SIZES):
-            width = int(sizes[rows].max())
-            groups[rows], elements[rows, :width], letters[rows, :width] = self._unmask(rows, sizes[rows])
-        return groups, elements, letters
+    def sample(self) -> list[Draft]:
+        """Genes with nothing masked."""
+        drafts = self._start()
+        if self.rules.elements_first:
+            self._unmask_all(drafts)
+        self._draw_groups(drafts)
+        self._unmask_all(drafts)
+        return drafts
 
-    def _unmask(self, genes: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        count, width = len(genes), int(sizes.max())
-        occupied = torch.arange(width)[None] < sizes[:, None]  # (b, S)
-        elements = torch.zeros(count, width, dtype=torch.long)
-        letters = torch.zeros(count, width, dtype=torch.long)
-        groups = torch.zeros(count, dtype=torch.long)
-        logits, _, _ = self._logits(genes, groups, elements, letters, occupied)
-        groups = self._draw(self._roomy_groups(logits, sizes))
-        # each gene's own order over its 2 x size parts: elements first S, letters last S
-        order = torch.rand(count, 2 * width, generator=self.generator)
-        order = order.masked_fill(~torch.cat([occupied, occupied], 1), 2.0).argsort(1)
-        for step in range(2 * width):
-            rows = (2 * sizes > step).nonzero()[:, 0]
-            part = order[rows, step]
-            _, element_logits, letter_logits = self._logits(
-                genes[rows], groups[rows], elements[rows], letters[rows], occupied[rows]
-            )
-            is_letter, slot, here = part >= width, part % width, torch.arange(len(rows))
-            element = self._draw(
-                self._allowed_elements(element_logits[here, slot], elements[rows], sizes[rows])
-            )
-            letter = self._draw(
-                self._affordable_letters(letter_logits[here, slot], groups[rows], letters[rows], sizes[rows])
-            )
-            elements[rows[~is_letter], slot[~is_letter]] = element[~is_letter]
-            letters[rows[is_letter], slot[is_letter]] = letter[is_letter]
-        return groups, elements, letters
+    def _start(self) -> list[Draft]:
+        """Draw numbers of orbits."""
+        # without guidance, which drives the size to the largest that the data hold
+        logits = self.network.size_logits(self.inference.conditions[self.conditions[0]])
+        possible = np.asarray(self.rules.plans.any(axis=1))[: logits.shape[1]]
+        return [self.rules.start(0, size) for size in self._draw(logits, possible)]
 
-    def _logits(
-        self, rows: Tensor, groups: Tensor, elements: Tensor, letters: Tensor, occupied: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        inputs = (groups, elements, letters, occupied)
-        if self.guidance == 0:
-            return self.network(*inputs, self.condition[rows])  # type: ignore[no-any-return]
-        doubled = [torch.cat([x, x]) for x in inputs]
-        both = self.network(*doubled, torch.cat([self.condition[rows], self.unconditional[rows]]))
-        guided = []
-        for logits in both:
-            asked, free = logits.log_softmax(-1).chunk(2)
-            difference = torch.where(asked.isinf(), torch.zeros_like(asked), asked - free)
-            guided.append(asked + self.guidance * difference)
-        return guided[0], guided[1], guided[2]
+    def _draw_groups(self, drafts: Sequence[Draft]) -> None:
+        hidden, starts = self._hidden(range(len(drafts)), ((0, _kinds(draft)) for draft in drafts))
+        logits = self.inference.group_logits(self._guided(hidden, starts))
+        allowed = np.stack([self.rules.groups(draft) for draft in drafts])
+        for draft, group in zip(drafts, self._draw(logits, allowed), strict=True):
+            draft.group = group
 
-    def _draw_sizes(self) -> Tensor:
-        # guidance drives the size to the largest that the data hold (11 orbits on average at weight 2)
-        logits = self.network.size_logits(self.unconditional if self.guidance == -1 else self.condition)
-        logits[:, : max(1, int(self.prompt.required.sum()))] = -torch.inf
-        logits[:, self.prompt.max_atoms + 1 :] = -torch.inf
-        return self._draw(logits)
+    def _unmask_all(self, drafts: Sequence[Draft]) -> None:
+        """Draw elements and, where the space group is known, letters."""
+        while masked := [i for i, draft in enumerate(drafts) if draft.masked]:
+            self._unmask(masked, [drafts[i] for i in masked])
 
-    def _draw(self, logits: Tensor) -> Tensor:
-        return torch.multinomial((logits / self.temperature).softmax(-1), 1, generator=self.generator)[:, 0]
-
-    def _allowed_elements(self, logits: Tensor, elements: Tensor, sizes: Tensor) -> Tensor:
-        """Where as many open orbits are left as required elements are missing, only those are allowed."""
-        present = torch.zeros(len(elements), N_ELEMENTS, dtype=torch.bool)
-        present.scatter_(1, elements, True)  # noqa: FBT003 - torch's own signature
-        missing = self.prompt.required & ~present
-        open_orbits = sizes - (elements > 0).sum(1)
-        forced = missing.sum(1) >= open_orbits
-        allowed = torch.where((forced & missing.any(1))[:, None], missing, self.prompt.elements)
-        return logits.masked_fill(~allowed, -torch.inf)
-
-    def _roomy_groups(self, logits: Tensor, sizes: Tensor) -> Tensor:
-        """Only groups of the prompt, and of them those where so many orbits fit into ``max_atoms``."""
-        network, prompt = self.network, self.prompt
-        exists = network.multiplicity > 0
-        by_size = [
-            least_atoms(network.multiplicity, exists, network.fixed, torch.full((N_GROUPS,), size))
-            for size in range(int(sizes.max()) + 1)
+    def _unmask(self, genes: Sequence[int], drafts: Sequence[Draft]) -> None:
+        """Draw one part of each gene, or several that are nearly independent."""
+        kinds = [_kinds(draft) for draft in drafts]
+        states = [(draft.group, kind) for draft, kind in zip(drafts, kinds, strict=True)]
+        hidden, starts = self._hidden(genes, states)
+        masked = [
+            (i, token, orbit)
+            for i, kind in enumerate(kinds)
+            for token, (orbit, _) in enumerate(kind, start=1)
+            if 0 in orbit
         ]
-        roomy = (torch.stack(by_size) <= prompt.max_atoms)[sizes] & prompt.groups  # (B, 231)
-        # where the prompt's groups have no room for this many orbits, the target's verdict says so
-        roomy = torch.where(roomy.any(1, keepdim=True), roomy, prompt.groups)
-        return logits.masked_fill(~roomy, -torch.inf)
+        rows = {(i, orbit): row for row, (i, _, orbit) in enumerate(masked)}
+        owner, token = torch.tensor([where[:2] for where in masked]).T
+        group = torch.tensor([draft.group for draft in drafts])[owner]
+        orbits = self._guided(hidden, starts[:, owner] + token)
+        by_kind = [x / self.temperature for x in self.inference.orbit_logits(orbits, group)]
+        by_kind[1].masked_fill_(self.network.multiplicity[group] == 0, -torch.inf)
+        entropies = [torch.special.entr(x.softmax(-1)).sum(-1).tolist() for x in by_kind]
+        logits = [x.numpy() for x in by_kind]
+        for i, draft in enumerate(drafts):
+            total = most = 0.0
+            for part in self._masked_parts(
+                draft, {orbit: rows[i, orbit] for orbit, _ in kinds[i] if 0 in orbit}
+            ):
+                entropy = entropies[part.is_letter][part.row]
+                total, most = total + entropy, max(most, entropy)
+                if total - most > _NEARLY_INDEPENDENT:
+                    break
+                self._fill(draft, part, logits[part.is_letter][part.row])
 
-    def _affordable_letters(self, logits: Tensor, groups: Tensor, letters: Tensor, sizes: Tensor) -> Tensor:
-        """Without letters that leave too little of ``max_atoms`` to the open orbits, if others are left."""
-        multiplicity = self.network.multiplicity[groups]  # (B, 28)
-        possible = ~logits.isinf()
-        used = multiplicity.gather(1, letters).sum(1)
-        open_orbits = sizes - (letters > 0).sum(1)
-        reserve = least_atoms(
-            multiplicity, possible, self.network.fixed[groups], (open_orbits - 1).clamp(min=0)
-        )
-        room = self.prompt.max_atoms - used - reserve
-        tight = logits.masked_fill(multiplicity > room[:, None], -torch.inf)
-        least = multiplicity.masked_fill(~possible, _NEVER).min(1).values
-        smallest = logits.masked_fill(multiplicity > least[:, None], -torch.inf)
-        return torch.where(tight.isinf().all(1, keepdim=True), smallest, tight)
+    def _masked_parts(self, draft: Draft, rows: dict[tuple[int, int], int]) -> list[_Part]:
+        parts = []
+        for slot, orbit in enumerate(zip(draft.elements, draft.letters, strict=True)):
+            if 0 in orbit:
+                kinds = (0, 1) if draft.group else (0,)
+                own = [_Part(slot, bool(w), rows[orbit]) for w in kinds if orbit[w] == 0]
+                parts += own[::-1] if self.rng.random() < 0.5 else own
+        return parts
+
+    def _fill(self, draft: Draft, part: _Part, logits: NDArray[np.float32]) -> None:
+        rules = self.rules
+        allowed = (rules.letters if part.is_letter else rules.elements)(draft, part.slot)
+        choice = int(self._gumbel_max(logits, allowed))
+        if part.is_letter:
+            draft.letters[part.slot] = choice
+            return
+        if claims := rules.claims(draft, part.slot, choice):
+            draft.amounts[choice] = int(self.rng.choice(claims))
+        draft.elements[part.slot] = choice
+
+    def _hidden(self, genes: Iterable[int], states: Iterable[tuple[int, Orbits]]) -> tuple[Tensor, Tensor]:
+        """Hidden states of every pass and (P, B) each gene's first row; equal queries are run once."""
+        queries: dict[Query, int] = {}
+        pairs = list(zip(genes, states, strict=True))
+        rows = [
+            [queries.setdefault((own[gene], *state), len(queries)) for gene, state in pairs]
+            for own in self.conditions
+        ]
+        hidden, starts = self.inference.hidden(list(queries))
+        return hidden, starts[torch.tensor(rows)]
+
+    def _guided(self, hidden: Tensor, rows: Tensor) -> Tensor:
+        """Sum of the passes' states (P, n) → (n, width); as the heads are linear, that of their logits."""
+        return torch.einsum("p,pnw->nw", self.weights, hidden[rows])
+
+    def _draw(self, logits: Tensor, allowed: NDArray[np.bool_]) -> list[int]:
+        choices: list[int] = self._gumbel_max((logits / self.temperature).numpy(), allowed).tolist()
+        return choices
+
+    def _gumbel_max(self, logits: NDArray[np.float32], allowed: NDArray[np.bool_]) -> Any:  # noqa: ANN401
+        """A draw from the softmax of what is allowed, along the last axis."""
+        return np.where(allowed, logits + self.rng.gumbel(size=logits.shape), -np.inf).argmax(-1)
 
 
-def least_atoms(multiplicity: Tensor, available: Tensor, fixed: Tensor, count: Tensor) -> Tensor:
-    """Fewest atoms that ``count`` more orbits take.
-
-    Args:
-        multiplicity: (B, 28) atoms of each letter.
-        available: (B, 28) letters that may be taken.
-        fixed: (B, 28) letters that may be taken once only.
-        count: (B,) orbits to fill.
-
-    Returns:
-        (B,) atoms; at least 1000 where they cannot be filled at all.
-    """
-    once = multiplicity.masked_fill(~(available & fixed), _NEVER).sort(1).values.cumsum(1)
-    once = torch.cat([torch.zeros_like(count)[:, None], once], 1)  # (B, 29): the n smallest fixed ones
-    again = multiplicity.masked_fill(~available | fixed, _NEVER).min(1).values
-    taken = torch.arange(once.shape[1])
-    total = once + (count[:, None] - taken).clamp(min=0) * again[:, None]
-    return total.masked_fill(taken > count[:, None], _NEVER * 100).min(1).values
+def _kinds(draft: Draft) -> Orbits:
+    return tuple(sorted(Counter(zip(draft.elements, draft.letters, strict=True)).items()))

@@ -123,8 +123,9 @@ def sampling_weights(corpus: Corpus, non_metal_share: float, hypothetical_share:
 
     Two thirds of the known crystals are metals; without this a gap target is rarely met (DESIGN.md §4).
     Among non-metals wide gaps are raised by the square root of their rarity. Of the hypothetical crystals
-    those within 0.1 eV/atom of the hull count four times, and each as much as its elements are rarer among
-    them than among the reported: what a generator learns from its own crystals must not drift.
+    those within 0.1 eV/atom of the hull count four times, our own verified ones eight times, and each as
+    much as its elements are rarer among them than among the reported: what a generator learns from its
+    own crystals must not drift.
     """
     known = torch.from_numpy(corpus.conditions)
     gap, height = (known[:, CONDITIONS.index(name)] for name in ("band_gap", "e_above_hull"))
@@ -138,6 +139,7 @@ def sampling_weights(corpus: Corpus, non_metal_share: float, hypothetical_share:
     weights[metal] *= n_known * (1 - non_metal_share) / weights[metal].sum()
     hypothetical = torch.from_numpy(np.isin(corpus.source, HYPOTHETICAL))
     weights[hypothetical & (height <= 0.1)] *= 4
+    weights[torch.from_numpy(corpus.source == "relaxed")] *= 2
     weights[hypothetical] *= _rarity(corpus.tokens.elements, hypothetical.numpy())[hypothetical]
     weights[hypothetical] *= hypothetical_share / weights[hypothetical].sum()
     weights[~hypothetical] *= (1 - hypothetical_share) / weights[~hypothetical].sum()
@@ -145,7 +147,7 @@ def sampling_weights(corpus: Corpus, non_metal_share: float, hypothetical_share:
 
 
 def _rarity(elements: NDArray[np.int64], hypothetical: NDArray[np.bool_]) -> Tensor:
-    """(N,) geometric mean over the orbits of its elements' share in reported over that in hypothetical ones."""
+    """(N,) how much likelier a crystal's elements are among the reported (geometric mean of its orbits)."""
     counts = np.array(
         [np.bincount(elements[part].ravel(), minlength=N_ELEMENTS) for part in (~hypothetical, hypothetical)]
     )

@@ -51,7 +51,7 @@ def position_tables() -> tuple[Tensor, Tensor, Tensor]:
     return features, multiplicity, exists & (n_free == 0)
 
 
-def _element_features() -> Tensor:
+def element_features() -> Tensor:
     """(104, f) standardised element properties, zero for the mask."""
     values = element_table().values.copy()
     values[1:] = (values[1:] - values[1:].mean(axis=0)) / (values[1:].std(axis=0) + 1e-9)
@@ -91,7 +91,7 @@ class GeneTransformer(ModelMixin, ConfigMixin):
         self.register_buffer("position_features", features, persistent=False)
         self.register_buffer("multiplicity", multiplicity, persistent=False)
         self.register_buffer("fixed", fixed, persistent=False)
-        self.register_buffer("element_features", _element_features(), persistent=False)
+        self.register_buffer("element_features", element_features(), persistent=False)
         self.group = nn.Embedding(N_GROUPS, width)
         self.element = nn.Embedding(N_ELEMENTS, width)
         self.letter = nn.Embedding(N_LETTERS, width)

@@ -50,7 +50,7 @@ class GeneDiffusionPipeline(DiffusionPipeline):
         *,
         seed: int | Sequence[int],
         prompt: Prompt | None = None,
-        guidance: float | Mapping[str, float] = 1.0,
+        guidance: float | Mapping[str, float] = 2.0,
         temperature: float = 1.0,
     ) -> list[Gene]:
         """One gene for each dictionary of conditions (any subset of the model's, in their units).
@@ -142,7 +142,7 @@ class GeneDiffusion:
     name = "gene-diffusion"
 
     def __init__(
-        self, pipeline: GeneDiffusionPipeline, *, guidance: float = 1.0, temperature: float = 1.0
+        self, pipeline: GeneDiffusionPipeline, *, guidance: float = 2.0, temperature: float = 1.0
     ) -> None:
         self.pipeline = pipeline
         self.guidance = guidance
@@ -150,7 +150,7 @@ class GeneDiffusion:
 
     @classmethod
     def load(
-        cls, name: str | Path = "gene-diffusion", *, guidance: float = 1.0, temperature: float = 1.0
+        cls, name: str | Path = "gene-diffusion", *, guidance: float = 2.0, temperature: float = 1.0
     ) -> GeneDiffusion:
         """The released model, or one in a folder that ``invdesign train`` wrote.
 
@@ -173,7 +173,8 @@ class GeneDiffusion:
     def propose(self, target: Target, n: int, seed: int | Sequence[int]) -> list[Candidate]:
         """Exactly ``n`` candidates with a gene that the target allows, and no geometry.
 
-        Genes whose charges do not balance (one in seven) are drawn again, a few times.
+        Genes whose charges do not balance (one in eight), or that are there already, are drawn again, a few
+        times.
 
         Raises:
             InputError: no gene satisfies the target.
@@ -182,8 +183,8 @@ class GeneDiffusion:
         prompt = prompt_of(target)
         conditions = [self._conditions(target, prompt, rng) for _ in range(n)]
         genes = self._draw(conditions, prompt, rng)
-        for _ in range(_REDRAWS if target.formula is None else 0):
-            again = [i for i, gene in enumerate(genes) if not charge_balance(gene.composition).passed]
+        for _ in range(_REDRAWS):
+            again = _unwanted(genes, any_charge=target.formula is not None)
             if not again:
                 break
             for i, gene in zip(again, self._draw([conditions[i] for i in again], prompt, rng), strict=True):
@@ -219,6 +220,17 @@ class GeneDiffusion:
             nearest = float(np.clip(max(window.low, spread[0]), window.low, window.high))
             asked[name] = float(rng.choice(inside)) if len(inside) else nearest
         return asked
+
+
+def _unwanted(genes: list[Gene], *, any_charge: bool) -> list[int]:
+    """Places of genes that occurred before, or whose charges do not balance."""
+    seen: set[str] = set()
+    found = []
+    for i, gene in enumerate(genes):
+        if gene.hash in seen or not (any_charge or charge_balance(gene.composition).passed):
+            found.append(i)
+        seen.add(gene.hash)
+    return found
 
 
 def prompt_of(target: Target) -> Prompt:

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 RECIPES = {
     "gene-diffusion": "invdesign.generators.gene_training:GeneDiffusionConfig:build",
+    "crystal-vae": "invdesign.generators.vae_training:CrystalVAEConfig:build",
+    "geometry-diffusion": "invdesign.generators.geometry_training:GeometryDiffusionConfig:build",
     "geometries": "invdesign.generators.geometry_library:GeometryLibraryConfig:build",
+    "relaxed-genes": "invdesign.campaign.relaxed_genes:RelaxedGenesConfig:build",
     "known-materials": "invdesign.validators.novelty_build:KnownMaterialsConfig:build",
     "mp-hull": "invdesign.validators.hull_build:HullConfig:build",
     "calibration": "invdesign.validators.calibration_build:CalibrationConfig:build",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from invdesign.data.compositions import read_compositions, reduced_amounts
+from invdesign.data.compositions import composition_key, read_compositions, reduced_amounts
 from invdesign.data.splits import grouped_split
 from invdesign.predictors.features import composition_matrix, counts_of, padded
 from invdesign.predictors.training import PARTS, Settings, Table
@@ -80,6 +80,7 @@ def assemble(
     *,
     taught: Sequence[Mapping[str, float]],
     seed: int,
+    judged: str = "",
 ) -> Table:
     """A table of crystals, and of compositions known by a label alone.
 
@@ -92,6 +93,7 @@ def assemble(
         source: name of the data set of each, (n,).
         taught: for each head, label by formula.
         seed: of the split.
+        judged: name of a data set whose compositions are all held out, half for calibration, half for test.
     """
     keys = sorted(set().union(*taught))
     extra_labels = np.array([[known.get(key, np.nan) for known in taught] for key in keys])
@@ -100,6 +102,8 @@ def assemble(
     part = np.empty(len(all_formulas), dtype="<U16")
     for name, rows in zip(PARTS, grouped_split(all_formulas, list(PARTS.values()), seed), strict=True):
         part[rows] = name
+    if judged:
+        part = _hold_out(judged, source, all_formulas, part, seed)
     extra = np.arange(len(all_formulas)) >= len(formulas)
     keep = ~extra | (part == "train")
     amounts = [reduced_amounts(key) for key, kept in zip(keys, keep[extra], strict=True) if kept]
@@ -113,3 +117,16 @@ def assemble(
         extra[keep],
         composition_rows.shape[1],
     )
+
+
+def _hold_out(
+    judged: str, source: np.ndarray, formulas: Sequence[str], part: np.ndarray, seed: int
+) -> np.ndarray:
+    """Parts with every composition of a data set, wherever it occurs, in calibration or test."""
+    keys = np.array([composition_key(formula) for formula in formulas])
+    rows = np.flatnonzero(np.isin(keys, keys[: len(source)][source == judged]))
+    halves = grouped_split([formulas[row] for row in rows.tolist()], [0.5, 0.5], seed + 1)
+    part = part.copy()
+    for name, half in zip(("calibration", "test"), halves, strict=True):
+        part[rows[half]] = name
+    return part

@@ -30,7 +30,8 @@ class Settings(BaseModel):
     """How an ensemble is trained; the ``network`` section of a recipe.
 
     ``bag`` is the share of training rows each member sees; an epoch draws ``extra_share`` extra rows for
-    every one of these, and each weighs ``extra_weight``.
+    every one of these, and each weighs ``extra_weight``. Rows of a source named in ``repeat`` are drawn so
+    many times an epoch.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -47,6 +48,7 @@ class Settings(BaseModel):
     bag: float = 0.9
     extra_share: float = 1.0
     extra_weight: float = 0.5
+    repeat: dict[str, int] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +157,8 @@ def _optimise(
     network, y = ensemble.network, torch.from_numpy(table.labels.astype(np.float32))
     main, extra = table.rows("train"), np.flatnonzero((table.part == "train") & table.extra)
     weight = torch.from_numpy(np.where(table.extra, settings.extra_weight, 1.0).astype(np.float32))
+    times = np.array([settings.repeat.get(source, 1) for source in table.source[main].tolist()])
+    main = np.repeat(main, times)
     bags = np.stack(
         [rng.choice(main, int(settings.bag * len(main)), replace=False) for _ in range(settings.members)]
     )

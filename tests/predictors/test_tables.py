@@ -90,3 +90,26 @@ def test_labels_of_two_tables_meet_on_one_row() -> None:
     )
     assert table.labels.shape[1] == 2
     assert pytest.approx(table.labels[0, 0]) == 1.0
+
+
+def test_compositions_of_the_judged_set_are_held_out_wherever_they_occur() -> None:
+    genes = [Gene.parse(f"225 {metal}@a {anion}@b") for metal in METALS for anion in ANIONS]
+    n = len(genes)
+    formulas = [gene.formula for gene in genes] * 2
+    source = np.array(["known"] * n + ["judged"] * n)
+    source[n : n + 60] = "known"
+    taught = dict.fromkeys([composition_key(formula) for formula in formulas], 1.0)
+    table = assemble(
+        np.concatenate([gene_matrix(genes)] * 2),
+        np.ones((2 * n, 1)),
+        formulas,
+        source,
+        taught=[taught],
+        seed=0,
+        judged="judged",
+    )
+    held_out = {f for f, name in zip(formulas, source, strict=True) if name == "judged"}
+    parts = {part for f, part in zip(formulas, table.part[: 2 * n], strict=True) if f in held_out}
+    assert parts == {"calibration", "test"}
+    assert len(table.part) - 2 * n <= len(set(formulas) - held_out)
+    assert (table.part[: 2 * n] == "train").any()

@@ -10,7 +10,7 @@ from invdesign.configs import build, read_yaml
 from invdesign.targets import Target, parse_target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from concurrent.futures import Executor
     from pathlib import Path
 
@@ -66,56 +66,49 @@ def generate(
     target: str | Iterable[str] | Target = (),
     n: int = 20,
     *,
-    seed: int = 0,
     generator: str = "gene-diffusion",
-    structures: Path | None = None,
+    options: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    structures: bool = True,
+    out: Path | None = None,
+    workers: int | None = None,
     progress: Callable[[float, str], None] = lambda _share, _message: None,
     **conditions: Any,  # noqa: ANN401 - each condition has its own type
 ) -> list[Candidate]:
-    """Sample crystals from a generator: its raw output, judged by nothing.
+    """Propose crystals: a generator's raw output, judged by nothing.
 
     Args:
-        target: clauses of the target language, or a Target.
+        target: clauses of the target language, or a Target; elements, formula, space group and atoms are
+            always kept.
         n: how many.
+        generator: ``gene-diffusion``, ``crystal-vae``, ``ion-exchange``, ``prototypes``, or a folder.
+        options: of the generator: ``guidance`` (a number, or numbers by condition), ``temperature``.
         seed: the same seed gives the same.
-        generator: released name or folder.
-        structures: folder for one CIF each, a first geometry, not relaxed; None: genes alone.
+        structures: give each a first geometry, not relaxed; False: genes alone.
+        out: folder for a table, an extxyz, a CIF each and ``run.json``.
+        workers: processes; default one per core.
         progress: is told the share that is done and a word on it.
         conditions: keywords of :func:`invdesign.targets.parse_target`.
 
     Returns:
-        Exactly ``n`` candidates, with ``structure`` where a folder was given.
+        Exactly ``n`` candidates with ``gene``, and ``structure`` if asked for.
 
     Raises:
-        InputError: the target or the generator cannot be used.
+        InputError: the target, the generator, an option or the folder cannot be used.
     """
-    parts = Parts(generator=generator)
-    asked = parse_target(_clauses(target), **conditions)
-    candidates: list[Candidate] = parts.get("generator").propose(asked, n, seed)
-    if structures is not None:
-        structures.mkdir(parents=True, exist_ok=True)
-    for number, candidate in enumerate(candidates):
-        candidate.id = f"g{number:06d}"
-        if structures is not None:
-            _realise(candidate, parts, (seed, number), structures)
-            progress((number + 1) / n, f"{number + 1} of {n} geometries")
-    return candidates
+    from invdesign.generating import generate as run
 
-
-def _realise(candidate: Candidate, parts: Parts, seed: tuple[int, int], folder: Path) -> None:
-    from invdesign.crystal.files import write_cif
-    from invdesign.crystal.symmetry import realise
-
-    if not candidate.gene.realisable:
-        candidate.provenance["geometry"] = "none: two atoms on one point"
-        return
-    ((candidate.geometry, candidate.provenance["geometry"]),) = parts.get("geometry").propose(
-        candidate.gene, 1, seed
+    return run(
+        parse_target(_clauses(target), **conditions),
+        n,
+        generator=generator,
+        options=options,
+        seed=seed,
+        structures=structures,
+        out=out,
+        workers=workers,
+        progress=progress,
     )
-    candidate.structure = realise(candidate.gene, candidate.geometry)
-    name = f"{candidate.id}_{candidate.gene.formula.replace('(', '').replace(')', '')}.cif"
-    candidate.provenance["cif"] = name
-    write_cif(candidate.structure, folder / name, symmetrised=False)
 
 
 def _clauses(target: str | Iterable[str] | Target) -> list[str]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from invdesign.configs import build, read_yaml
+from invdesign.errors import InputError
 from invdesign.targets import Target
 
 _HOW = {"out", "workers"}  # where and with how many hands: never what comes out
@@ -43,7 +44,9 @@ class CampaignConfig(BaseModel):
         0.1, ge=0, le=1, description="least probability that all properties lie in their windows"
     )
     include_known: bool = Field(default=False, description="relax and list known materials too, marked")
-    generator: str = "gene-diffusion"
+    generator: str | tuple[str, ...] = Field(
+        "gene-diffusion", description="name or folder; several share the relaxations by their yield"
+    )
     geometry: str = Field("geometries", description="library that geometries are inherited from")
     known: str = Field("known-materials", description="index that novelty is judged against")
     ranker: str = "gene-rank"
@@ -52,6 +55,16 @@ class CampaignConfig(BaseModel):
     hull: str = "mp-hull"
     predictors: dict[str, str] = Field({"band_gap": "band-gap"}, description="model by property")
     workers: int | None = Field(None, ge=1, description="processes that relax; default: one per core")
+
+    @field_validator("generator")
+    @classmethod
+    def _told_apart(cls, given: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if isinstance(given, str):
+            return given
+        if not given or len(set(given)) < len(given):
+            msg = f"generator: {', '.join(given) or 'none'} given; name one or more, each once."
+            raise InputError(msg)
+        return given[0] if len(given) == 1 else given
 
     @classmethod
     def from_yaml(cls, path: Path | str, **changes: Any) -> CampaignConfig:  # noqa: ANN401 - field values

@@ -7,11 +7,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from invdesign.campaign.allotment import Record, allot, rounds
 from invdesign.campaign.executor import default_workers, process_pool, run_tasks
 from invdesign.campaign.funnel import GENE_PHASE, LiveFunnel
 from invdesign.campaign.stages import (
-    Batch,
     Parts,
+    batches,
     first_of_genes,
     judge_batch,
     last_pick,
@@ -20,11 +21,12 @@ from invdesign.campaign.stages import (
 )
 from invdesign.campaign.store import Store
 from invdesign.campaign.structures import Chunk, structure_chunk
+from invdesign.candidate import Verdict
 from invdesign.errors import InputError
-from invdesign.report.tally import STRUCTURE_GATES, Funnel
+from invdesign.report.tally import STRUCTURE_GATES, Funnel, Yield, yields
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
     from concurrent.futures import Executor
     from pathlib import Path
 
@@ -45,6 +47,7 @@ class CampaignResult:
         funnel: counts and cost by stage.
         message: one sentence on the outcome; where the shortlist is short, why and what would lengthen it.
         wall: seconds that the work took, all sessions together.
+        yields: what each generator gave and cost.
     """
 
     config: CampaignConfig
@@ -52,6 +55,7 @@ class CampaignResult:
     funnel: Funnel
     message: str
     wall: float
+    yields: list[Yield]
 
     @property
     def out(self) -> Path:
@@ -146,6 +150,8 @@ def _check(config: CampaignConfig, parts: Parts) -> None:
     for kind in ("known", "ranker", "geometry"):
         parts.get(kind)
     parts.check_scale()
+    for name in parts.generators:
+        parts.generator_called(name).propose(target, 1, config.seed)  # tells what it can never meet
     for prop in parts.predictors or {}:
         parts.predictor(prop)
     measured = {"e_above_hull", "formation_energy_per_atom", *(parts.predictors or {})}
@@ -197,14 +203,11 @@ def _generate(
     """Generate the batches that are not stored; judge and store them in order, so that firsts are firsts."""
     live.phase("generator", config.n_genes)
     seen = first_of_genes(store.read())
-    numbers = range(-(-len(store) // config.gene_batch), -(-config.n_genes // config.gene_batch))
-    batches = [Batch(config, parts, number) for number in numbers]
-    for candidates, generating in run_tasks(
-        propose_batch, batches, workers=1, executor=executor, ordered=True
-    ):
+    todo = [batch for batch in batches(config, parts) if batch.first >= len(store)]
+    for candidates, generating in run_tasks(propose_batch, todo, workers=1, executor=executor, ordered=True):
         judging = judge_batch(config, parts, candidates, seen)
         clock = generating + judging
-        store.put(candidates, clock)
+        store.put(candidates, clock, generator=candidates[0].provenance["generator"])
         seen |= first_of_genes(candidates)
         live.count(candidates, GENE_PHASE, clock)
     live.line(GENE_PHASE)
@@ -213,14 +216,42 @@ def _generate(
 def _structure_phase(
     config: CampaignConfig, parts: Parts, store: Store, live: LiveFunnel, executor: Executor | None
 ) -> None:
-    chosen = sorted(store.read("place>=0"), key=lambda candidate: candidate.provenance["place"])
-    chunks = [chosen[i : i + config.relax_chunk] for i in range(0, len(chosen), config.relax_chunk)]
-    todo = [Chunk(config, parts, chunk) for chunk in chunks if "geometry" not in chunk[0].verdicts]
-    live.phase("geometry", len(chosen))
-    for candidates, clock in run_tasks(structure_chunk, todo, workers=1, executor=executor):
-        store.put(candidates, clock)
-        live.count(candidates, STRUCTURE_GATES, clock)
+    """Relax in rounds: a round is shared by what the rounds before it yielded, whoever ran them and when."""
+    known = {candidate.id: candidate for candidate in store.read("place>=0")}
+    pools = {name: _pool(known, name) for name in parts.generators}
+    taken = dict.fromkeys(pools, 0)
+    live.phase("geometry", min(config.n_relax, len(known)))
+    for size in rounds(config.n_relax, len(pools)):
+        shares = allot(size, [_record(pool, taken[name], known) for name, pool in pools.items()])
+        chunks = []
+        for (name, pool), share in zip(pools.items(), shares, strict=True):
+            chosen = [known[id_] for id_ in pool[taken[name] : taken[name] + share]]
+            taken[name] += share
+            chunks += [chosen[i : i + config.relax_chunk] for i in range(0, share, config.relax_chunk)]
+        todo = [Chunk(config, parts, chunk) for chunk in chunks if "geometry" not in chunk[0].verdicts]
+        for candidates, clock in run_tasks(structure_chunk, todo, workers=1, executor=executor):
+            store.put(candidates, clock, generator=candidates[0].provenance["generator"])
+            live.count(candidates, STRUCTURE_GATES, clock)
+            known |= {candidate.id: candidate for candidate in candidates}
     live.line(STRUCTURE_GATES)
+    if left := [known[id_] for name, pool in pools.items() for id_ in pool[taken[name] :]]:
+        for candidate in left:
+            ranked = candidate.verdicts["quick rank"]
+            reason = "the relaxations went to likelier hits and to generators that yield more"
+            candidate.record(Verdict("quick rank", False, reason, ranked.figure, ranked.threshold))  # noqa: FBT003
+        store.put(left)
+
+
+def _pool(known: Mapping[str, Candidate], generator: str) -> list[str]:
+    """A generator's candidates for relaxation by id, best first."""
+    own = [candidate for candidate in known.values() if candidate.provenance["generator"] == generator]
+    return [candidate.id for candidate in sorted(own, key=lambda c: c.provenance["place"])]
+
+
+def _record(pool: Sequence[str], taken: int, known: Mapping[str, Candidate]) -> Record:
+    verdicts = [known[id_].verdicts.get("hull") for id_ in pool[:taken]]
+    passed = sum(verdict is not None and verdict.passed for verdict in verdicts)
+    return Record(taken, passed, len(pool) - taken)
 
 
 def _conclude(config: CampaignConfig, store: Store, *, worked: bool) -> CampaignResult:
@@ -232,8 +263,9 @@ def _conclude(config: CampaignConfig, store: Store, *, worked: bool) -> Campaign
     shortlisted = sorted(
         (c for c in candidates if "rank" in c.provenance), key=lambda candidate: candidate.provenance["rank"]
     )
+    message = _message(config, funnel, len(shortlisted))
     result = CampaignResult(
-        config, shortlisted, funnel, _message(config, funnel, len(shortlisted)), store.elapsed
+        config, shortlisted, funnel, message, store.elapsed, yields(candidates, store.core)
     )
     write_outputs(config.out, shortlisted, funnel, config.target)
     if worked or not (config.out / "run.json").exists():
@@ -278,6 +310,7 @@ def _write_run_json(result: CampaignResult) -> None:
             "target": result.config.target.words(),
             "charge_balance": CHARGE_OPTIONS,
             "funnel": result.funnel.as_json(),
+            "generators": [own.as_json() for own in result.yields],
             "shortlisted": len(result.shortlist),
             "message": result.message,
             "wall_s": round(result.wall, 1),

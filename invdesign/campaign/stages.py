@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from invdesign.campaign.funnel import Clock
 from invdesign.candidate import Candidate, Estimate, Verdict
@@ -24,10 +25,11 @@ if TYPE_CHECKING:
 
     from invdesign.campaign.config import CampaignConfig
     from invdesign.crystal.gene import Gene
+    from invdesign.generators.loading import Generator
     from invdesign.targets import Target
 
 _LOADERS = {
-    "generator": "invdesign.generators.gene_diffusion:GeneDiffusion.load",
+    "generator": "invdesign.generators.loading:load_generator",
     "geometry": "invdesign.generators.geometry_source:GeometrySource.load",
     "known": "invdesign.validators.novelty:KnownMaterials.load",
     "ranker": "invdesign.predictors.gene_rank:GeneRanker.load",
@@ -53,7 +55,7 @@ class Parts:
     Names are loaded once per process; objects must be picklable where relaxations run in other processes.
     """
 
-    generator: Any = "gene-diffusion"
+    generator: Any = "gene-diffusion"  # or a tuple of several
     geometry: Any = "geometries"
     known: Any = "known-materials"
     ranker: Any = "gene-rank"
@@ -74,6 +76,21 @@ class Parts:
         if kind == "calibration" and part is None:
             part = self.get("potential").name
         return _load(kind, part) if isinstance(part, str) else part
+
+    @property
+    def generators(self) -> dict[str, Any]:
+        """The generators, still names or objects, by what they are called: the name, or an object's own."""
+        given = self.generator if isinstance(self.generator, list | tuple) else [self.generator]
+        called = {part if isinstance(part, str) else part.name: part for part in given}
+        if len(called) < len(given):
+            msg = "generator: two are called the same; give each another name."
+            raise InputError(msg)
+        return called
+
+    def generator_called(self, name: str) -> Generator:
+        """One of the generators."""
+        part = self.generators[name]
+        return cast("Generator", _load("generator", part) if isinstance(part, str) else part)
 
     def check_scale(self) -> None:
         """See that the calibration was made for the potential.
@@ -111,6 +128,9 @@ class Parts:
         """What stands in for a name: objects by their own name or type, for the campaign's identity."""
         parts = {**vars(self), **{f"predictor {k}": v for k, v in (self.predictors or {}).items()}}
         del parts["predictors"]
+        if len(self.generators) > 1:
+            parts |= {f"generator {name}": part for name, part in self.generators.items()}
+            del parts["generator"]
         return {
             kind: str(getattr(part, "name", type(part).__qualname__))
             for kind, part in parts.items()
@@ -150,19 +170,37 @@ class Batch:
     config: CampaignConfig
     parts: Parts
     number: int
+    generator: str
+    first: int
+    n: int
+
+
+def batches(config: CampaignConfig, parts: Parts) -> list[Batch]:
+    """The batches of a campaign in order: generators take turns, each with an equal share of the genes."""
+    names = list(parts.generators)
+    shares = [config.n_genes // len(names) + (i < config.n_genes % len(names)) for i in range(len(names))]
+    turns = [
+        (name, min(config.gene_batch, share - start))
+        for start in range(0, max(shares), config.gene_batch)
+        for name, share in zip(names, shares, strict=True)
+        if start < share
+    ]
+    firsts = accumulate((n for _, n in turns), initial=0)
+    return [
+        Batch(config, parts, number, name, first, n)
+        for number, ((name, n), first) in enumerate(zip(turns, firsts, strict=False))
+    ]
 
 
 def propose_batch(batch: Batch) -> tuple[list[Candidate], Clock]:
     """Generate one batch of genes; the generator's seed is (campaign seed, batch number)."""
     config, clock = batch.config, Clock()
-    first = batch.number * config.gene_batch
-    n = min(config.gene_batch, config.n_genes - first)
     with one_thread(), clock.stage("generator"):
-        generator = batch.parts.get("generator")
-        candidates = generator.propose(config.target, n, (config.seed, batch.number))
+        generator = batch.parts.generator_called(batch.generator)
+        candidates = generator.propose(config.target, batch.n, (config.seed, batch.number))
     for i, candidate in enumerate(candidates):
-        candidate.id = f"c{first + i:06d}"
-        candidate.provenance = {"generator": generator.name, **candidate.provenance, "batch": batch.number}
+        candidate.id = f"c{batch.first + i:06d}"
+        candidate.provenance |= {"generator": batch.generator, "batch": batch.number}
     return candidates, clock
 
 
@@ -238,39 +276,51 @@ def _novelty(gene: Gene, known: Any, *, include_known: bool) -> Verdict:  # noqa
 def quick_rank(config: CampaignConfig, candidates: Sequence[Candidate]) -> Clock:
     """Record who of the gene phase's survivors is worth relaxing, and in which order.
 
-    The chosen carry their place in ``provenance["place"]``.
+    Each generator's candidates are ranked among themselves; the chosen carry their place in
+    ``provenance["place"]``.
     """
     clock = Clock()
+    alive: dict[str, list[Candidate]] = {}
+    for candidate in candidates:
+        if candidate.alive:
+            alive.setdefault(candidate.provenance["generator"], []).append(candidate)
     with clock.stage("quick rank"):
-        alive = [candidate for candidate in candidates if candidate.alive]
-        scores = [hit_probability(candidate.properties, config.target) for candidate in alive]
-        chosen = select(
-            [candidate.gene for candidate in alive],
-            scores,
-            config.n_relax,
-            per_formula=3,
-            per_skeleton=max(3, config.n_relax // 10),
-        )
-        places = {index: place for place, index in enumerate(chosen)}
-        worst = min((scores[index] for index in chosen), default=0.0)
-        for i, (candidate, score) in enumerate(zip(alive, scores, strict=True)):
-            if i in places:
-                candidate.provenance["place"] = places[i]
-                reason = f"{score:.1%} likely a hit, number {places[i] + 1} of {len(alive)}"
-            elif score >= worst:
-                reason = f"enough others of its formula or prototype ({score:.1%} likely a hit)"
-            else:
-                reason = f"others are likelier hits ({score:.1%} against {worst:.1%} at least)"
-            candidate.record(Verdict("quick rank", i in places, reason, score, worst))
+        for own in alive.values():
+            _rank(config, own)
     return clock
 
 
+def _rank(config: CampaignConfig, alive: Sequence[Candidate]) -> None:
+    scores = [hit_probability(candidate.properties, config.target) for candidate in alive]
+    chosen = select(
+        [candidate.gene for candidate in alive],
+        scores,
+        config.n_relax,
+        per_formula=3,
+        per_skeleton=max(3, config.n_relax // 10),
+    )
+    places = {index: place for place, index in enumerate(chosen)}
+    worst = min((scores[index] for index in chosen), default=0.0)
+    for i, (candidate, score) in enumerate(zip(alive, scores, strict=True)):
+        if i in places:
+            candidate.provenance["place"] = places[i]
+            reason = f"{score:.1%} likely a hit, number {places[i] + 1} of {len(alive)}"
+        elif score >= worst:
+            reason = f"enough others of its formula or prototype ({score:.1%} likely a hit)"
+        else:
+            reason = f"others are likelier hits ({score:.1%} against {worst:.1%} at least)"
+        candidate.record(Verdict("quick rank", i in places, reason, score, worst))
+
+
 def worth_relaxing(config: CampaignConfig, parts: Parts) -> list[Candidate]:
-    """What a campaign would relax, without its store: the gene phase in one go, the chosen in order of id."""
+    """What a campaign would relax, without its store: the gene phase in one go, the chosen in order of id.
+
+    Of several generators, each one's best ``n_relax``: as if the others yielded nothing.
+    """
     candidates: list[Candidate] = []
     seen: dict[str, str] = {}
-    for number in range(-(-config.n_genes // config.gene_batch)):
-        proposed, _ = propose_batch(Batch(config, parts, number))
+    for batch in batches(config, parts):
+        proposed, _ = propose_batch(batch)
         judge_batch(config, parts, proposed, seen)
         seen |= first_of_genes(proposed)
         candidates += proposed

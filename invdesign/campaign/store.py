@@ -68,6 +68,11 @@ class Store:
         return {stage: list(cost) for stage, cost in self._meta.get("seconds", {}).items()}
 
     @property
+    def core(self) -> dict[str, float]:
+        """Core seconds by generator of all the work on its candidates alone."""
+        return dict(self._meta.get("core", {}))
+
+    @property
     def elapsed(self) -> float:
         """Wall seconds of all sessions' work that was stored."""
         return float(self._meta.get("elapsed", 0.0))
@@ -77,25 +82,34 @@ class Store:
         return len(self._rows)
 
     def put(
-        self, candidates: Sequence[Candidate], clock: Clock | None = None, *, complete: bool = False
+        self,
+        candidates: Sequence[Candidate],
+        clock: Clock | None = None,
+        *,
+        generator: str | None = None,
+        complete: bool = False,
     ) -> None:
         """Write one unit of work in one transaction: new candidates, or new knowledge of stored ones.
 
         Args:
             candidates: the rows to write or replace.
             clock: what the work cost; added to the stored seconds.
+            generator: whose candidates they all are; it is charged too.
             complete: mark the campaign as ended.
         """
         now = time.monotonic()
         meta = {
             **self._meta,
             "seconds": self.seconds,
+            "core": self.core,
             "elapsed": self.elapsed + now - self._since,
             "complete": complete,
         }
         for stage, (wall, core) in clock.seconds.items() if clock else ():
             before = meta["seconds"].get(stage, [0.0, 0.0])
             meta["seconds"][stage] = [before[0] + wall, before[1] + core]
+            if generator is not None:
+                meta["core"][generator] = meta["core"].get(generator, 0.0) + core
         written = {}
         with self._db:
             for candidate in candidates:

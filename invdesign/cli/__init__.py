@@ -1,6 +1,6 @@
 """The command line: each command parses its arguments, calls one function, and prints."""
 
-from invdesign.cli import design, hand_off, hull, judge
+from invdesign.cli import design, generate, hand_off, hull, judge, latent, predict
 from invdesign.cli.app import app, main
 
-__all__ = ["app", "design", "hand_off", "hull", "judge", "main"]
+__all__ = ["app", "design", "generate", "hand_off", "hull", "judge", "latent", "main", "predict"]

@@ -23,7 +23,7 @@ USERS_OWN = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS,
 USERS_OWN |= {errno.ENOENT, errno.EEXIST}
 
 
-RESUMING = ("design", "evaluate", "train")
+RESUMING = ("design", "evaluate", "generate", "predict-structure", "train")
 
 
 def _resumes(ctx: Any) -> str:  # noqa: ANN401 - click's context
@@ -54,6 +54,27 @@ class Sentences(TyperGroup):
 Potential = Annotated[
     str, typer.Option(help="chgnet, a matgl folder, a hub name (NAME@REVISION), or ase:MODULE:CALLABLE.")
 ]
+
+Clauses = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="TARGET…",
+        help='What is wanted: "band_gap=1.5±0.25", "band_gap=1.2..1.8", "band_gap>3", "e_above_hull<0.05".',
+        show_default=False,
+    ),
+]
+Elements = Annotated[str | None, typer.Option(help="Must be there: O or Li,Fe,O.", rich_help_panel="Target")]
+Only = Annotated[str | None, typer.Option(help="Nothing else may be there.", rich_help_panel="Target")]
+Exclude = Annotated[str | None, typer.Option(help="Must not be there: Pb,Cd.", rich_help_panel="Target")]
+Formula = Annotated[str | None, typer.Option(help="Exactly: Li2FeSiO4.", rich_help_panel="Target")]
+Anonymous = Annotated[str | None, typer.Option(help="Formula type: ABC3.", rich_help_panel="Target")]
+SpaceGroup = Annotated[
+    str | None, typer.Option(help="Numbers, symbols, ranges: 225,Pnma,195..206.", rich_help_panel="Target")
+]
+NAtoms = Annotated[
+    str | None, typer.Option(help="Atoms in the primitive cell: 5..20.", rich_help_panel="Target")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 app = typer.Typer(
     name="invdesign",

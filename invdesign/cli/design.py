@@ -1,4 +1,4 @@
-"""Commands that propose crystals: ``design`` and ``generate``."""
+"""The command ``design``."""
 
 from __future__ import annotations
 
@@ -7,31 +7,27 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from invdesign.cli.app import app, print_json, shown_progress
+from invdesign.cli.app import (
+    Anonymous,
+    Clauses,
+    Elements,
+    Exclude,
+    Formula,
+    Json,
+    NAtoms,
+    Only,
+    SpaceGroup,
+    app,
+    print_json,
+)
 
 if TYPE_CHECKING:
-    from invdesign.campaign import CampaignResult
+    from collections.abc import Sequence
 
-Clauses = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="TARGET…",
-        help='What is wanted: "band_gap=1.5±0.25", "band_gap=1.2..1.8", "band_gap>3", "e_above_hull<0.05".',
-        show_default=False,
-    ),
-]
-Elements = Annotated[str | None, typer.Option(help="Must be there: O or Li,Fe,O.", rich_help_panel="Target")]
-Only = Annotated[str | None, typer.Option(help="Nothing else may be there.", rich_help_panel="Target")]
-Exclude = Annotated[str | None, typer.Option(help="Must not be there: Pb,Cd.", rich_help_panel="Target")]
-Formula = Annotated[str | None, typer.Option(help="Exactly: Li2FeSiO4.", rich_help_panel="Target")]
-Anonymous = Annotated[str | None, typer.Option(help="Formula type: ABC3.", rich_help_panel="Target")]
-SpaceGroup = Annotated[
-    str | None, typer.Option(help="Numbers, symbols, ranges: 225,Pnma,195..206.", rich_help_panel="Target")
-]
-NAtoms = Annotated[
-    str | None, typer.Option(help="Atoms in the primitive cell: 5..20.", rich_help_panel="Target")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+    from rich.table import Table
+
+    from invdesign.campaign import CampaignResult
+    from invdesign.report.tally import Yield
 
 
 @app.command("design")
@@ -69,7 +65,12 @@ def design_command(
         typer.Option("--include-known", help="List known materials too, marked.", rich_help_panel="Target"),
     ] = False,
     generator: Annotated[
-        str | None, typer.Option(help="Generator: name or folder.", rich_help_panel="Parts")
+        list[str] | None,
+        typer.Option(
+            help="gene-diffusion, crystal-vae, ion-exchange, prototypes or a folder; may be repeated: "
+            "several share the relaxations by their yield.",
+            rich_help_panel="Parts",
+        ),
     ] = None,
     potential: Annotated[
         str | None, typer.Option(help="chgnet, a matgl folder, or a hub name.", rich_help_panel="Parts")
@@ -114,7 +115,7 @@ def design_command(
         "seed": seed,
         "workers": workers,
         "include_known": include_known or None,
-        "generator": generator,
+        "generator": generator or None,
         "potential": potential,
         "calibration": calibration,
         "hull": hull,
@@ -135,6 +136,7 @@ def _as_json(result: CampaignResult) -> dict[str, Any]:
         "message": result.message,
         "shortlist": [row_of(candidate) for candidate in result.shortlist],
         "funnel": result.funnel.as_json(),
+        "generators": [own.as_json() for own in result.yields],
     }
 
 
@@ -166,72 +168,27 @@ def _show(result: CampaignResult) -> None:
     console = Console()
     if result.shortlist:
         console.print(table)
+    if len(result.yields) > 1:
+        console.print()
+        console.print(_yields(result.yields))
     console.print(f"\n{result.message}", highlight=False)
     console.print(f"{result.out}: shortlist.csv, cifs/, candidates.db, funnel.png, run.json", highlight=False)
+
+
+def _yields(yields: Sequence[Yield]) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("generator")
+    for heading in ("genes", "relaxed", "under the limit", "shortlisted", "core s"):
+        table.add_column(heading, justify="right")
+    for own in yields:
+        counts = (own.genes, own.relaxed, own.survivors, own.shortlisted)
+        table.add_row(own.generator, *map(str, counts), f"{own.core:.0f}")
+    return table
 
 
 def _heading(name: str) -> str:
     from invdesign.properties import PROPERTIES
 
     return f"{PROPERTIES[name].words}, {PROPERTIES[name].unit}"
-
-
-@app.command("generate")
-def generate_command(
-    target: Clauses = None,
-    elements: Elements = None,
-    only: Only = None,
-    exclude: Exclude = None,
-    formula: Formula = None,
-    anonymous: Anonymous = None,
-    space_group: SpaceGroup = None,
-    n_atoms: NAtoms = None,
-    n: Annotated[int, typer.Option("-n", "--n", help="How many.", min=1)] = 20,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same.", min=0)] = 0,
-    generator: Annotated[str, typer.Option(help="Generator: name or folder.")] = "gene-diffusion",
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for one CIF each, not relaxed; without it genes alone.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Sample crystals from a generator, unjudged: its raw output, off-target and unbalanced ones included.
-
-    **Examples**
-
-    invdesign generate "band_gap>3" --elements O --n 100 --json
-
-    invdesign generate --anonymous ABC3 --space-group 221 --n 50 --out raw
-    """
-    from invdesign.api import generate
-
-    with shown_progress(show=out is not None) as progress:
-        candidates = generate(
-            target or [],
-            n,
-            seed=seed,
-            generator=generator,
-            structures=out,
-            progress=progress,
-            elements=elements,
-            only=only,
-            exclude=exclude,
-            formula=formula,
-            anonymous=anonymous,
-            space_group=space_group,
-            n_atoms=n_atoms,
-        )
-    if as_json:
-        print_json(
-            [
-                {
-                    "gene": str(candidate.gene),
-                    "formula": candidate.gene.formula,
-                    "n_atoms": candidate.gene.n_atoms,
-                    **candidate.provenance,
-                }
-                for candidate in candidates
-            ]
-        )
-        return
-    for candidate in candidates:
-        typer.echo(f"{candidate.gene.formula:20s} {candidate.gene}")

@@ -16,3 +16,9 @@ class Geometry:
 
     lattice: tuple[float, float, float, float, float, float]
     free: tuple[tuple[float, ...], ...]
+
+    def scaled(self, factor: float) -> Geometry:
+        """The same shape at ``factor`` times the volume."""
+        a, b, c, *angles = self.lattice
+        edge = factor ** (1 / 3)
+        return Geometry((a * edge, b * edge, c * edge, angles[0], angles[1], angles[2]), self.free)

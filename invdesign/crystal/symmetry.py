@@ -12,6 +12,8 @@ from invdesign.crystal.geometry import Geometry
 from invdesign.crystal.wyckoff import space_group_table
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from moyopy import Cell
     from pymatgen.core import Lattice, Structure
 
@@ -74,7 +76,6 @@ def _gene_at(structure: Structure, symprec: float) -> tuple[Gene, Geometry]:
     except ValueError as error:
         msg = f"{structure.formula}: no symmetry found ({error})."
         raise SymmetryError(msg) from error
-    table = space_group_table(found.number)
     standard = found.std_cell
     to_standard = np.linalg.inv(found.std_linear)
     representatives = sorted(set(found.orbits))
@@ -83,23 +84,60 @@ def _gene_at(structure: Structure, symprec: float) -> tuple[Gene, Geometry]:
 
     elements = [Element.from_Z(cell.numbers[i]).symbol for i in representatives]
     letters = [found.wyckoffs[i] for i in representatives]
-    raw = Gene(found.number, tuple(zip(elements, letters, strict=True)))
+    gene, geometry = _canonical(found.number, elements, letters, refined, np.array(standard.basis))
+    if gene.n_atoms != len(found.prim_std_cell.numbers):
+        msg = f"{structure.formula}: {gene} does not hold {len(found.prim_std_cell.numbers)} atoms."
+        raise SymmetryError(msg)
+    return gene, geometry
+
+
+def substituted(gene: Gene, geometry: Geometry, elements: Mapping[str, str]) -> tuple[Gene, Geometry]:
+    """A crystal with its elements replaced, in the canonical setting of the new gene.
+
+    Args:
+        gene: of the crystal.
+        geometry: in the gene's order of orbits.
+        elements: the new element by the old one; no two may become one.
+    """
+    from pymatgen.core import Lattice
+
+    table = space_group_table(gene.space_group)
+    letters = [letter for _, letter in gene.orbits]
+    points = np.array(
+        [
+            table.positions[letter].coordinates(np.array(free))[0]
+            for letter, free in zip(letters, geometry.free, strict=True)
+        ]
+    )
+    replaced = [elements[element] for element, _ in gene.orbits]
+    return _canonical(
+        gene.space_group, replaced, letters, points, Lattice.from_parameters(*geometry.lattice).matrix
+    )
+
+
+def _canonical(
+    number: int, elements: list[str], letters: list[str], points: Array, basis: Array
+) -> tuple[Gene, Geometry]:
+    """Canonical gene and geometry of a standard cell: a point (n, 3) of each orbit, basis in rows.
+
+    Raises:
+        SymmetryError: a point is off its position.
+    """
+    table = space_group_table(number)
+    raw = Gene(number, tuple(zip(elements, letters, strict=True)))
     gene, affine, mapping = raw.canonical_with_map()
-    points = refined @ affine[:3, :3].T + affine[:3, 3]
-    images = np.einsum("gij,nj->ngi", table.rotations, points) + table.translations
+    moved = points @ affine[:3, :3].T + affine[:3, 3]
+    images = np.einsum("gij,nj->ngi", table.rotations, moved) + table.translations
     orbits = []
     for element, letter, orbit in zip(elements, letters, images, strict=True):
         free, residual = table.positions[mapping[letter]].solve(orbit)
         if residual > _ON_SITE:
-            place = f"position {mapping[letter]} of group {gene.space_group}"
-            msg = f"{structure.formula}: {element} is off {place} by {residual:.3f} of the cell."
+            place = f"position {mapping[letter]} of group {number}"
+            msg = f"{gene.formula}: {element} is off {place} by {residual:.3f} of the cell."
             raise SymmetryError(msg)
         orbits.append((mapping[letter], element, tuple(float(f) for f in free)))
     orbits.sort()
-    lattice = np.linalg.inv(affine[:3, :3]).T @ np.array(standard.basis)
-    if gene.n_atoms != len(found.prim_std_cell.numbers):
-        msg = f"{structure.formula}: {gene} does not hold {len(found.prim_std_cell.numbers)} atoms."
-        raise SymmetryError(msg)
+    lattice = np.linalg.inv(affine[:3, :3]).T @ basis
     return gene, Geometry(_parameters(lattice), tuple(free for _, _, free in orbits))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -98,6 +98,49 @@ class Funnel:
             }
             for s in self
         ]
+
+
+@dataclass(frozen=True, slots=True)
+class Yield:
+    """What a generator gave and cost.
+
+    Attributes:
+        generator: its name.
+        genes: candidates that it proposed.
+        relaxed: how many of them the campaign spent relaxations on.
+        survivors: how many of these came under the limit of the hull.
+        shortlisted: how many are on the shortlist.
+        core: core seconds for its candidates alone.
+    """
+
+    generator: str
+    genes: int
+    relaxed: int
+    survivors: int
+    shortlisted: int
+    core: float
+
+    def as_json(self) -> dict[str, object]:
+        """For ``run.json``."""
+        return {**asdict(self), "core": round(self.core, 2)}
+
+
+def yields(candidates: Iterable[Candidate], core: Mapping[str, float]) -> list[Yield]:
+    """The yield of each generator, in order of first appearance."""
+    own: dict[str, list[Candidate]] = {}
+    for candidate in candidates:
+        own.setdefault(candidate.provenance["generator"], []).append(candidate)
+    return [
+        Yield(
+            name,
+            len(group),
+            sum("geometry" in c.verdicts for c in group),
+            sum("hull" in c.verdicts and c.verdicts["hull"].passed for c in group),
+            sum("rank" in c.provenance for c in group),
+            core.get(name, 0.0),
+        )
+        for name, group in own.items()
+    ]
 
 
 def kind_of_reason(reason: str) -> str:

@@ -6,7 +6,7 @@ import hashlib
 import os
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,23 +31,28 @@ def number(*words: object) -> float:
     return int.from_bytes(digest[:6], "big") / 2**48
 
 
+@dataclass
 class FakeGenerator:
-    name = "fake"
+    name: str = "fake"
+    anions: tuple[str, ...] = ANIONS
 
     def propose(self, target, n, seed):
         rng = np.random.default_rng(seed)
         return [Candidate(id="", gene=self._gene(rng), provenance={}) for _ in range(n)]
 
-    @staticmethod
-    def _gene(rng) -> Gene:
+    def _gene(self, rng) -> Gene:
         space_group, letters = PROTOTYPES[rng.integers(len(PROTOTYPES))]
         cations = rng.choice(CATIONS, size=len(letters) - 1, replace=False)
-        elements = (*map(str, cations), str(rng.choice(ANIONS)))
+        elements = (*map(str, cations), str(rng.choice(self.anions)))
         return Gene(space_group, tuple(zip(elements, letters, strict=True))).canonical()
 
 
 class FakeGeometry:
-    def propose(self, gene, n, seed):
+    def propose_many(self, genes, n, seeds):
+        return [self._propose(gene, n) for gene, _ in zip(genes, seeds, strict=True)]
+
+    @staticmethod
+    def _propose(gene, n):
         cells = {225: 4, 221: 1, 216: 4}[gene.space_group]
         edge = (volume_estimate(gene.composition) * cells) ** (1 / 3)
         free = tuple(() for _ in gene.orbits)
@@ -140,6 +145,13 @@ class FakeHull:
         return FakePlace(above, {"NaCl": 1.0})
 
 
+class HullAboveIodides(FakeHull):
+    def e_above_hull(self, composition, energy):
+        if "I" in composition:
+            return FakePlace(0.5, {"NaCl": 1.0})
+        return super().e_above_hull(composition, energy)
+
+
 class FakeGap:
     def predict(self, structures):
         return [Estimate(0.5 + 2 * number(s.composition.reduced_formula, "gap"), 0.3) for s in structures]
@@ -156,6 +168,12 @@ def fake_parts(delay: float = 0.0) -> Parts:
         hull=FakeHull(),
         predictors={"band_gap": FakeGap()},
     )
+
+
+def several_parts(delay: float = 0.0) -> Parts:
+    """Two generators of which one's crystals all decompose."""
+    generators = (FakeGenerator("any", ANIONS[:5]), FakeGenerator("iodides", ("I",)))
+    return replace(fake_parts(delay), generator=generators, hull=HullAboveIodides())
 
 
 def fake_config(out: Path | str, **changes: object) -> CampaignConfig:
@@ -176,10 +194,10 @@ if __name__ == "__main__":  # the campaign that the tests kill
     sys.path.insert(0, str(Path(__file__).parent))
     import campaign_fakes
 
-    workers = int(sys.argv[2])
+    workers, parts = int(sys.argv[2]), getattr(campaign_fakes, sys.argv[3])
     result = design(
         campaign_fakes.fake_config(sys.argv[1], workers=workers),
-        parts=campaign_fakes.fake_parts(0.02),
+        parts=parts(0.02),
         progress=False,
     )
     sys.stdout.write(str(len(result.shortlist)))

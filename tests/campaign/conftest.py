@@ -12,7 +12,20 @@ def unbroken(tmp_path_factory):
     """Folder and result of a campaign of fakes that nothing disturbed."""
     import campaign_fakes
 
+    return undisturbed(tmp_path_factory.mktemp("unbroken"), campaign_fakes.fake_parts())
+
+
+@pytest.fixture(scope="session")
+def unbroken_several(tmp_path_factory):
+    """The same with two generators."""
+    import campaign_fakes
+
+    return undisturbed(tmp_path_factory.mktemp("several"), campaign_fakes.several_parts())
+
+
+def undisturbed(out, parts):
+    import campaign_fakes
+
     from invdesign.campaign import design
 
-    out = tmp_path_factory.mktemp("unbroken")
-    return out, design(campaign_fakes.fake_config(out), parts=campaign_fakes.fake_parts(), progress=False)
+    return out, design(campaign_fakes.fake_config(out), parts=parts, progress=False)

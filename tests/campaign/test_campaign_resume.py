@@ -43,15 +43,20 @@ def test_the_unbroken_run_finds_something(unbroken):
     assert (out / "funnel.png").stat().st_size > 10_000
 
 
-@pytest.mark.parametrize(("workers", "kills"), [(1, [3, 2, 2]), (2, [9])])
-def test_killed_again_and_again(unbroken, tmp_path, workers, kills):
+@pytest.mark.parametrize(
+    ("undisturbed", "workers", "kills"),
+    [("unbroken", 1, [3, 2, 2]), ("unbroken", 2, [9]), ("unbroken_several", 2, [11])],
+)
+def test_killed_again_and_again(request, tmp_path, undisturbed, workers, kills):
+    whole, _ = request.getfixturevalue(undisturbed)
+    parts = {"unbroken": "fake_parts", "unbroken_several": "several_parts"}[undisturbed]
     out = tmp_path / "killed"
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
         "OMP_NUM_THREADS": "1",
     }
-    command = [sys.executable, str(SCRIPT), str(out), str(workers)]
+    command = [sys.executable, str(SCRIPT), str(out), str(workers), parts]
     for units in kills:
         process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
         wait_for_units(out / "candidates.db", process, units)
@@ -59,8 +64,8 @@ def test_killed_again_and_again(unbroken, tmp_path, workers, kills):
         assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert ended.stdout == "6"
-    assert told(out) == told(unbroken[0])
-    assert (out / "shortlist.csv").read_bytes() == (unbroken[0] / "shortlist.csv").read_bytes()
+    assert told(out) == told(whole)
+    assert (out / "shortlist.csv").read_bytes() == (whole / "shortlist.csv").read_bytes()
 
 
 def wait_for_units(database: Path, process: subprocess.Popen, units: int) -> None:

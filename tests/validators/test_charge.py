@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from pymatgen.core import Composition
 
+from invdesign.data.oxidation import charge_options, oxidation_tables
 from invdesign.errors import InputError
-from invdesign.validators.charge import CHARGE_OPTIONS, _options, _tables, charge_balance
+from invdesign.validators.charge import CHARGE_OPTIONS, charge_balance
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,7 +78,7 @@ def test_multiples_and_kinds_of_input_agree() -> None:
 
 def compositions() -> Iterator[dict[str, int]]:
     rng = np.random.default_rng(7)
-    elements = list(_tables().states)
+    elements = list(oxidation_tables().states)
     common = ["O", "S", "F", "Cl", "N", "Se", "Fe", "Cu", "Mn", "Na", "Ca", "Ti", "P", "Eu"]
     for _ in range(500):
         pool = elements if rng.random() < 0.5 else common
@@ -90,7 +91,7 @@ def compositions() -> Iterator[dict[str, int]]:
 
 def products(amounts: dict[str, int]) -> int:
     divisor = math.gcd(*amounts.values())
-    tables = _tables()
+    tables = oxidation_tables()
     return math.prod(
         len(tables.states[e]) ** (n // divisor if e in tables.mixed else 1) for e, n in amounts.items()
     )
@@ -126,6 +127,6 @@ def test_verdicts_equal_smact(mixed: bool, alloys: bool) -> None:
 def test_assignments_are_neutral_and_add_up() -> None:
     for element in ("Fe", "Mo", "Eu"):
         for sign in (1, -1):
-            for charge, (_, states) in _options(element, 5, sign, mixed=True).items():
+            for charge, (_, states) in charge_options(element, 5, sign, mixed=True).items():
                 assert sum(atoms for _, atoms in states) == 5
                 assert sum(state * atoms for state, atoms in states) == sign * charge

@@ -1,0 +1,112 @@
+"""The command ``generate``: proposals of a generator, unjudged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from invdesign.cli.app import (
+    Anonymous,
+    Clauses,
+    Elements,
+    Exclude,
+    Formula,
+    Json,
+    NAtoms,
+    Only,
+    SpaceGroup,
+    app,
+    print_json,
+    shown_progress,
+)
+from invdesign.errors import InputError
+
+
+@app.command("generate")
+def generate_command(
+    target: Clauses = None,
+    elements: Elements = None,
+    only: Only = None,
+    exclude: Exclude = None,
+    formula: Formula = None,
+    anonymous: Anonymous = None,
+    space_group: SpaceGroup = None,
+    n_atoms: NAtoms = None,
+    n: Annotated[int, typer.Option("-n", "--n", help="How many.", min=1)] = 20,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same.", min=0)] = 0,
+    generator: Annotated[
+        str, typer.Option(help="gene-diffusion, crystal-vae, ion-exchange, prototypes, or a folder.")
+    ] = "gene-diffusion",
+    guidance: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="How strongly conditions are followed: 2, or for one of them band_gap=2; may be repeated."
+        ),
+    ] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="Of the draws: lower is likelier, higher more varied.", min=0.01)
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for a table, one extxyz, a CIF each, not relaxed; without it genes alone."),
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes; default: one per core.", min=1)] = None,
+    as_json: Json = False,
+) -> None:
+    """Propose crystals for a target, unjudged: neither relaxed nor balanced nor new for sure.
+
+    What is asked of elements, formula, space group and atoms is always kept; property windows guide the
+    learned generators and are no promise. Leaves proposals.csv, proposals.extxyz, cifs/ and run.json in the
+    output folder, which `invdesign evaluate` reads. The same command resumes.
+
+    **Examples**
+
+    invdesign generate "band_gap>3" --elements O -n 1000 --out oxides
+
+    invdesign generate --anonymous ABC3 --space-group 221 --generator ion-exchange -n 50 --out perovskites
+
+    invdesign generate "band_gap=1.5±0.25" --guidance band_gap=2 --temperature 0.9 --json
+    """
+    from invdesign.api import generate
+    from invdesign.generating import row_of
+
+    options = {"guidance": guidance and _guidance(guidance), "temperature": temperature}
+    with shown_progress(show=out is not None) as progress:
+        candidates = generate(
+            target or [],
+            n,
+            seed=seed,
+            generator=generator,
+            options={name: value for name, value in options.items() if value is not None},
+            structures=out is not None,
+            out=out,
+            workers=workers,
+            progress=progress,
+            elements=elements,
+            only=only,
+            exclude=exclude,
+            formula=formula,
+            anonymous=anonymous,
+            space_group=space_group,
+            n_atoms=n_atoms,
+        )
+    if as_json:
+        print_json([{**row_of(candidate), **candidate.provenance} for candidate in candidates])
+    elif out is None:
+        for candidate in candidates:
+            typer.echo(f"{candidate.gene.formula:20s} {candidate.gene}")
+    else:
+        typer.echo(f"{out}: {n} proposals in proposals.csv, proposals.extxyz and cifs/", err=True)
+
+
+def _guidance(given: list[str]) -> float | dict[str, float]:
+    """``2`` as a number, ``band_gap=2`` by condition."""
+    try:
+        if len(given) == 1 and "=" not in given[0]:
+            return float(given[0])
+        return {name: float(value) for name, value in (text.split("=") for text in given)}
+    except ValueError as error:
+        msg = f"guidance: {' '.join(given)!r} is neither a number nor such as band_gap=2; give one of them."
+        raise InputError(msg) from error

@@ -1,0 +1,82 @@
+"""What a generator is, and how one is found: by its name, or in a folder that a training wrote."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from invdesign.artifacts import find
+from invdesign.configs import suggest
+from invdesign.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from invdesign.candidate import Candidate
+    from invdesign.targets import Target
+
+LOADERS = {
+    "gene-diffusion": "invdesign.generators.gene_diffusion:GeneDiffusion",
+    "crystal-vae": "invdesign.generators.vae:CrystalVAE",
+    "ion-exchange": "invdesign.generators.ion_exchange:IonExchange",
+    "prototypes": "invdesign.generators.prototypes:Prototypes",
+}
+"""Class by name; its ``load`` takes a folder, and the options that a user may set."""
+
+_NAME_OF_CLASS = {"GeneDiffusionPipeline": "gene-diffusion", "CrystalVAEPipeline": "crystal-vae"}
+_INDEX = "model_index.json"
+
+
+class Generator(Protocol):
+    """Anything that proposes crystals for a target."""
+
+    name: str
+
+    def propose(self, target: Target, n: int, seed: int | Sequence[int]) -> list[Candidate]:
+        """Exactly ``n`` candidates, the same for the same seed.
+
+        Each has a canonical gene that ``target.allows``, and a geometry where the generator makes its own
+        (in the order of the gene's orbits; None leaves it to the geometry source). Its provenance says
+        what the generator was conditioned on (``conditions``) and what else it knows (``parent``, …).
+
+        Raises:
+            InputError: the generator can propose nothing that the target allows.
+        """
+        ...
+
+
+def load_generator(name: str | Path, **options: Any) -> Generator:  # noqa: ANN401 - each has its own type
+    """A generator by name, or from a folder that ``invdesign train`` wrote.
+
+    Args:
+        name: one of :data:`LOADERS`, or a folder.
+        options: what the generator lets one set, such as ``guidance`` and ``temperature``.
+
+    Raises:
+        InputError: there is no such generator, it lacks a file, or it knows no such option.
+    """
+    kind = str(name) if str(name) in LOADERS else _kind_of(Path(name))
+    module, attribute = LOADERS[kind].split(":")
+    load = getattr(import_module(module), attribute).load
+    known = set(inspect.signature(load).parameters) - {"name"}
+    if unknown := sorted(options.keys() - known):
+        msg = f"{unknown[0]}: the generator {kind} has no such option; leave it out."
+        raise InputError(msg)
+    return cast("Generator", load(**options) if str(name) == kind else load(name, **options))
+
+
+def _kind_of(folder: Path) -> str:
+    """The name of the generator whose weights a folder holds."""
+    if not folder.is_dir():
+        hint = suggest(str(folder), tuple(LOADERS))
+        msg = f"generator: there is no {str(folder)!r}; {hint}, or give a folder."
+        raise InputError(msg)
+    index = find("models", folder, needs=(_INDEX,)) / _INDEX
+    try:
+        return _NAME_OF_CLASS[json.loads(index.read_text(encoding="utf-8"))["_class_name"]]
+    except (ValueError, KeyError, TypeError) as error:
+        msg = f"generator: {str(index)!r} names no generator known here; give a folder of `invdesign train`."
+        raise InputError(msg) from error

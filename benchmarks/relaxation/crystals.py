@@ -68,6 +68,6 @@ def generated(n: int, seed: int) -> list[Trial]:
     chosen = sorted(worth_relaxing(config, parts), key=lambda candidate: candidate.provenance["place"])
     return [
         Trial(place, structure)
-        for place, candidate in enumerate(chosen)
-        for structure, _ in starting_structures(candidate, config, parts)
+        for place, trials in enumerate(starting_structures(chosen, config, parts))
+        for structure, _ in trials
     ]

@@ -154,7 +154,7 @@ def _cases(config: AbandonmentConfig, seed: int, progress: Progressed) -> Iterat
 def _relaxed(chunk: Chunk) -> list[Case]:
     config, parts = chunk.config, chunk.parts
     with one_thread():
-        trials = [[s for s, _ in starting_structures(c, config, parts)] for c in chunk.candidates]
+        trials = [[s for s, _ in own] for own in starting_structures(chunk.candidates, config, parts)]
         ends = iter(
             relax(
                 [structure for own in trials for structure in own],

@@ -39,7 +39,7 @@ def structure_chunk(chunk: Chunk) -> tuple[list[Candidate], Clock]:
 def _give_structures(config: CampaignConfig, parts: Parts, candidates: list[Candidate]) -> Clock:
     clock = Clock()
     with clock.stage("geometry"):
-        trials = [starting_structures(candidate, config, parts) for candidate in candidates]
+        trials = starting_structures(candidates, config, parts)
     with clock.stage("relaxation"):
         _relax(candidates, trials, config, parts)
     alive = [candidate for candidate in candidates if candidate.alive]
@@ -53,26 +53,39 @@ def _give_structures(config: CampaignConfig, parts: Parts, candidates: list[Cand
 
 
 def starting_structures(
-    candidate: Candidate, config: CampaignConfig, parts: Parts
-) -> list[tuple[Structure, str]]:
-    """Plausible starting structures of a candidate, each with where it came from; none rejects it."""
+    candidates: Sequence[Candidate], config: CampaignConfig, parts: Parts
+) -> list[list[tuple[Structure, str]]]:
+    """Plausible starting structures of each candidate, each with where it came from; none rejects it."""
     from invdesign.crystal.symmetry import realise
     from invdesign.validators.plausibility import geometry_check
 
-    gene = candidate.gene
-    proposals = parts.get("geometry").propose(gene, config.trials, (config.seed, int(candidate.id[1:])))
-    trials, verdict = [], Verdict("geometry", passed=False, reason="no geometry was found for this gene")
-    for geometry, origin in proposals:
-        structure = realise(gene, geometry)
-        verdict = geometry_check(structure)
-        if verdict.passed:
-            trials.append((structure, origin))
-    if trials:
-        verdict = Verdict(
-            "geometry", passed=True, reason=f"{len(trials)} of {len(proposals)} geometries plausible"
-        )
-    candidate.record(verdict)
-    return trials
+    proposals = parts.get("geometry").propose_many(
+        [candidate.gene for candidate in candidates],
+        config.trials,
+        [(config.seed, int(candidate.id[1:])) for candidate in candidates],
+    )
+    started = []
+    for candidate, proposed in zip(candidates, proposals, strict=True):
+        # a generator that makes geometries of its own knows best
+        own = [(candidate.geometry, _own(candidate))] if candidate.geometry is not None else []
+        tried = [*own, *proposed][: max(len(proposed), len(own))]
+        trials, verdict = [], Verdict("geometry", passed=False, reason="no geometry was found for this gene")
+        for geometry, origin in tried:
+            structure = realise(candidate.gene, geometry)
+            verdict = geometry_check(structure)
+            if verdict.passed:
+                trials.append((structure, origin))
+        if trials:
+            reason = f"{len(trials)} of {len(tried)} geometries plausible"
+            verdict = Verdict("geometry", passed=True, reason=reason)
+        candidate.record(verdict)
+        started.append(trials)
+    return started
+
+
+def _own(candidate: Candidate) -> str:
+    provenance = candidate.provenance
+    return f"after {provenance['parent']}" if "parent" in provenance else f"{provenance['generator']}'s own"
 
 
 def _relax(

@@ -1,21 +1,26 @@
-"""First geometries for a gene: inherited from known crystals of the same skeleton, else sampled."""
+"""First geometries for a gene: inherited from known crystals of the same skeleton, or by diffusion."""
 
 from __future__ import annotations
 
 from functools import cache
 from itertools import permutations
+from math import gcd
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from invdesign.artifacts import find
-from invdesign.crystal.elements import ATOMIC_NUMBER, element_table, volume_estimate
+from invdesign.crystal.elements import ATOMIC_NUMBER, SYMBOLS, element_table, volume_estimate
 from invdesign.crystal.geometry import Geometry
-from invdesign.crystal.symmetry import realise
 from invdesign.data.tokens import LETTERS, TokenSet
+from invdesign.generators.geometry_diffusion import GeometryDiffusionPipeline
+from invdesign.generators.geometry_lattice import cells, strains
+from invdesign.generators.geometry_sites import Sites, geometries, site_tables
+from invdesign.target_text import amounts_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -24,9 +29,10 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-# Two atoms closer than this share of the sum of their covalent radii are not tried.
-_CLOSEST = 0.75
-_ATTEMPTS = 40
+# Shares of the sum of two atoms' covalent radii: closer is not sampled, further apart is no better.
+_CLOSEST, _APART = 0.75, 0.85
+_ATTEMPTS = 40  # at a random geometry
+_DRAWS = 4  # by diffusion for each one proposed
 # Beyond this many orbits on one letter, they are matched in order of electronegativity.
 _PERMUTED = 4
 _SIMILARITY = (
@@ -49,14 +55,16 @@ def element_distance() -> Array:
 
 
 class GeometrySource:
-    """Proposes geometries from a library of known crystals.
+    """Proposes geometries: inherited from a library of known crystals, or drawn by diffusion.
 
     Args:
         library: genes and geometries of known crystals.
+        diffusion: draws what is not inherited; None: it is sampled at random, atoms kept apart.
     """
 
-    def __init__(self, library: TokenSet) -> None:
+    def __init__(self, library: TokenSet, diffusion: GeometryDiffusionPipeline | None = None) -> None:
         self.library = library
+        self.diffusion = diffusion
         keys = [
             f"{group}:{''.join(LETTERS[w] for w in letters if w)}"
             for group, letters in zip(library.space_group, library.letters, strict=True)
@@ -66,29 +74,94 @@ class GeometrySource:
             self.by_skeleton.setdefault(key, []).append(i)
 
     @classmethod
-    def load(cls, name: str | Path = "geometries") -> GeometrySource:
-        """The released library, or a folder with a ``geometries.npz``.
+    def load(
+        cls, name: str | Path = "geometries", diffusion: str | Path = "geometry-diffusion"
+    ) -> GeometrySource:
+        """The released library and model, or folders that ``invdesign train`` wrote.
 
         Raises:
             InputError: no such folder or file.
         """
-        return cls(TokenSet.load(find("models", name, needs=("geometries.npz",)) / "geometries.npz"))
+        library = TokenSet.load(find("models", name, needs=("geometries.npz",)) / "geometries.npz")
+        return cls(library, GeometryDiffusionPipeline.load(diffusion))
+
+    def without(self, formulas: Iterable[str]) -> GeometrySource:
+        """The same, with no crystal of these reduced formulas to inherit from."""
+        left_out = {_ratio(amounts_of(formula, "formula")) for formula in formulas}
+        count = site_tables().count[self.library.space_group[:, None], self.library.letters].numpy()
+        kept = []
+        for elements, sites in zip(self.library.elements.tolist(), count.tolist(), strict=True):
+            amounts: dict[str, int] = {}
+            for z, n in zip(elements, sites, strict=True):
+                if z:
+                    amounts[SYMBOLS[z]] = amounts.get(SYMBOLS[z], 0) + n
+            kept.append(_ratio(amounts) not in left_out)
+        return GeometrySource(self.library.select(np.array(kept)), self.diffusion)
 
     def propose(self, gene: Gene, n: int, seed: int | Sequence[int]) -> list[tuple[Geometry, str]]:
-        """Up to ``n`` geometries, best first, each with where it came from.
+        """``propose_many`` for one gene."""
+        return self.propose_many([gene], n, [seed])[0]
 
-        Inherited ones come from the known crystals with the same space group and letters whose elements
-        are most alike, cell rescaled to the estimated volume; the rest are sampled. A gene with no
-        freedom but the cell's size has one geometry.
+    def propose_many(
+        self, genes: Sequence[Gene], n: int, seeds: Sequence[int | Sequence[int]]
+    ) -> list[list[tuple[Geometry, str]]]:
+        """Up to ``n`` geometries of each gene, best first, each with where it came from.
+
+        The first half inherited from the known crystals of the same space group and letters whose elements
+        are most alike, as far as there are any; the rest by diffusion. Fewer for genes with little freedom,
+        one where nothing but the size of the cell is free.
+
+        Args:
+            genes: realisable ones.
+            n: most geometries of one gene.
+            seeds: one a gene; same genes and seeds, same geometries.
         """
-        rng = np.random.default_rng(np.random.SeedSequence(seed))
-        if gene.n_free == 0 and gene.space_group >= 195:
-            n = 1
-        inherited = self._inherited(gene, n)
-        sampled = [(self._sampled(gene, rng), "sampled") for _ in range(n - len(inherited))]
-        return inherited + sampled
+        counts = [min(n, trials_worthwhile(gene)) for gene in genes]
+        inherited = [self.inherited(gene, -(-n // 2)) for gene, n in zip(genes, counts, strict=True)]
+        missing = [count - len(own) for count, own in zip(counts, inherited, strict=True)]
+        rest = self.drawn if self.diffusion else self.sampled
+        return [a + b for a, b in zip(inherited, rest(genes, missing, seeds), strict=True)]
 
-    def _inherited(self, gene: Gene, n: int) -> list[tuple[Geometry, str]]:
+    def drawn(
+        self,
+        genes: Sequence[Gene],
+        counts: Sequence[int],
+        seeds: Sequence[int | Sequence[int]],
+        draws: int = _DRAWS,
+    ) -> list[list[tuple[Geometry, str]]]:
+        """Some geometries of each gene by diffusion: of several draws those with no atoms too close."""
+        owners = np.repeat(np.arange(len(genes)), [count * draws for count in counts]).tolist()
+        if not owners or self.diffusion is None:
+            return [[] for _ in genes]
+        numbers = [number for count in counts for number in range(count * draws)]
+        geometries, contacts = self.diffusion.draw(
+            [genes[i] for i in owners],
+            [_seeded(seeds[i], number) for i, number in zip(owners, numbers, strict=True)],
+        )
+        found: list[list[tuple[Geometry, str]]] = []
+        begin = 0
+        for count in counts:
+            own = np.arange(begin, begin + count * draws)
+            begin += len(own)
+            best = own[np.argsort(-np.minimum(contacts[own], _APART), kind="stable")[:count]]
+            found.append([(geometries[i], "diffusion") for i in best])
+        return found
+
+    def sampled(
+        self, genes: Sequence[Gene], counts: Sequence[int], seeds: Sequence[int | Sequence[int]]
+    ) -> list[list[tuple[Geometry, str]]]:
+        """Some geometries of each gene at random, atoms kept apart."""
+        found: list[list[tuple[Geometry, str]]] = []
+        for gene, count, seed in zip(genes, counts, seeds, strict=True):
+            rng = np.random.default_rng(np.random.SeedSequence(seed))
+            found.append([(self._sampled(gene, rng), "sampled") for _ in range(count)])
+        return found
+
+    def inherited(self, gene: Gene, n: int) -> list[tuple[Geometry, str]]:
+        """Up to ``n`` from the known crystals of the same skeleton, those with the likest elements first.
+
+        The cell is rescaled by the expected volumes.
+        """
         rows = np.array(self.by_skeleton.get(gene.skeleton, []), dtype=int)
         if not len(rows):
             return []
@@ -100,11 +173,8 @@ class GeometrySource:
             volume = volume_estimate(gene.composition) / volume_estimate(
                 self.library.gene(parent).composition
             )
-            a, b, c, *angles = known.lattice
-            scale = volume ** (1 / 3)
-            lattice = (a * scale, b * scale, c * scale, angles[0], angles[1], angles[2])
-            free = tuple(known.free[int(j)] for j in order[k])
-            chosen.append((Geometry(lattice, free), f"inherited from {self.library.ids[parent]}"))
+            own = Geometry(known.lattice, tuple(known.free[int(j)] for j in order[k])).scaled(volume)
+            chosen.append((own, f"inherited from {self.library.ids[parent]}"))
         return chosen
 
     def _match(self, gene: Gene, rows: NDArray[np.int64]) -> tuple[Array, NDArray[np.int64]]:
@@ -133,53 +203,33 @@ class GeometrySource:
 
     def _sampled(self, gene: Gene, rng: np.random.Generator) -> Geometry:
         """Cell shape of a random crystal of the group, estimated volume, atoms kept apart."""
-        multiplicity = gene.n_atoms
+        sites = Sites.of_genes([gene] * _ATTEMPTS)
         same_group = np.flatnonzero(self.library.space_group == gene.space_group)
-        shape = self.library.lattice[int(rng.choice(same_group))] if len(same_group) else _default_shape(gene)
-        best: tuple[float, Geometry] | None = None
-        for _ in range(_ATTEMPTS):
-            volume = volume_estimate(gene.composition) * rng.uniform(1.0, 1.2)
-            free = tuple(tuple(rng.random(size)) for size in _free_sizes(gene))
-            unit = Geometry(tuple(float(x) for x in shape), free)  # type: ignore[arg-type]
-            crystal = realise(gene, unit)
-            scale = (volume / crystal.volume) ** (1 / 3)
-            lattice = (*(float(x) * scale for x in shape[:3]), *(float(x) for x in shape[3:]))
-            geometry = Geometry(lattice, free)
-            crystal.scale_lattice(volume)
-            closest = _closest(crystal.lattice.matrix, crystal.frac_coords, np.array(crystal.atomic_numbers))
-            if best is None or closest > best[0]:
-                best = (closest, geometry)
-            if closest > _CLOSEST or multiplicity == 1:
-                break
-        assert best is not None  # noqa: S101 - _ATTEMPTS is positive
-        return best[1]
+        strain = torch.zeros(_ATTEMPTS, 6, dtype=torch.float64)
+        if len(same_group):
+            lattice = torch.tensor(self.library.lattice[rng.choice(same_group, 1)], dtype=torch.float64)
+            strain += strains(lattice, sites.group[:1], sites.volume[:1].double())
+        strain[:, 0] = torch.tensor(np.log(rng.uniform(1.0, 1.2, _ATTEMPTS)) / 3)
+        free = torch.tensor(rng.random(sites.free.shape)) * sites.free
+        cell = cells(strain, sites.group, sites.volume.double())
+        contacts = sites.contacts(free.float(), cell.float())
+        apart = (contacts > _CLOSEST).nonzero()[:, 0]
+        best = int(apart[0] if len(apart) else contacts.argmax())
+        return geometries(sites, free, cell)[best]
 
 
-def _free_sizes(gene: Gene) -> list[int]:
-    from invdesign.crystal.wyckoff import wyckoff_table
-
-    table = wyckoff_table(gene.space_group)
-    return [len(table[letter].free) for _, letter in gene.orbits]
-
-
-def _default_shape(gene: Gene) -> Array:
-    """A cell of the group's crystal system for groups that the library lacks."""
-    if gene.space_group >= 195:
-        return np.array([5.0, 5.0, 5.0, 90.0, 90.0, 90.0])
-    if gene.space_group >= 143:
-        return np.array([5.0, 5.0, 8.0, 90.0, 90.0, 120.0])
-    if gene.space_group >= 75:
-        return np.array([5.0, 5.0, 7.0, 90.0, 90.0, 90.0])
-    beta = 90.0 if gene.space_group >= 16 or gene.space_group <= 2 else 105.0
-    return np.array([5.0, 6.0, 7.0, 90.0, beta, 90.0])
+def trials_worthwhile(gene: Gene) -> int:
+    """Most geometries of a gene that are worth a relaxation."""
+    if gene.n_free == 0 and gene.space_group >= 195:
+        return 1
+    return 2 + gene.n_free
 
 
-def _closest(lattice: Array, fractional: Array, numbers: NDArray[np.int64]) -> float:
-    """Shortest distance between two atoms, in sums of their covalent radii."""
-    radius = element_table()["covalent_radius"][numbers]
-    cells = np.array(np.meshgrid(*[(-1, 0, 1)] * 3)).reshape(3, -1).T  # (27, 3)
-    gap = fractional[:, None] - fractional[None]
-    gap -= np.round(gap)
-    distance = np.linalg.norm((gap[:, :, None] + cells) @ lattice, axis=-1)  # (n, n, 27)
-    distance[distance < 1e-6] = np.inf
-    return float((distance.min(axis=2) / (radius[:, None] + radius[None])).min())
+def _ratio(amounts: Mapping[str, int]) -> frozenset[tuple[str, int]]:
+    """What compositions of one reduced formula share."""
+    unit = gcd(*amounts.values())
+    return frozenset((element, n // unit) for element, n in amounts.items())
+
+
+def _seeded(seed: int | Sequence[int], number: int) -> tuple[int, ...]:
+    return (*((seed,) if isinstance(seed, int) else seed), number)

@@ -2,12 +2,16 @@
 
 import numpy as np
 import pytest
+import torch
 
 from invdesign.crystal.elements import volume_estimate
 from invdesign.crystal.gene import Gene
 from invdesign.crystal.geometry import Geometry
 from invdesign.crystal.symmetry import gene_of, realise
 from invdesign.data.tokens import TokenSet, tokens_of
+from invdesign.generators.geometry_diffusion import GeometryDiffusionPipeline
+from invdesign.generators.geometry_network import GeometryNetwork
+from invdesign.generators.geometry_sites import Sites
 from invdesign.generators.geometry_source import GeometrySource
 
 RUTILE = Gene.parse("136 Ti@a O@f")
@@ -26,9 +30,9 @@ def source() -> GeometrySource:
 
 
 def test_the_chemically_nearest_parent_comes_first(source: GeometrySource) -> None:
-    proposals = source.propose(Gene.parse("136 Sn@a O@f"), 2, 0)
+    proposals = source.inherited(Gene.parse("136 Sn@a O@f"), 2)
     assert [origin for _, origin in proposals] == ["inherited from rutile", "inherited from MgF2"]
-    fluoride = source.propose(Gene.parse("136 Zn@a F@f"), 1, 0)
+    fluoride = source.inherited(Gene.parse("136 Zn@a F@f"), 1)
     assert fluoride[0][1] == "inherited from MgF2"
 
 
@@ -60,6 +64,45 @@ def test_same_seed_same_geometries(source: GeometrySource) -> None:
 
 def test_a_cubic_gene_without_freedom_has_one_geometry(source: GeometrySource) -> None:
     assert len(source.propose(Gene.parse("225 Na@a Cl@b"), 4, 0)) == 1
+
+
+def test_many_genes_at_once_are_each_its_own(source: GeometrySource) -> None:
+    genes = [Gene.parse("62 Na@c Cl@c O@d"), Gene.parse("136 Sn@a O@f"), Gene.parse("225 Na@a Cl@b")]
+    proposals = source.propose_many(genes, 3, [1, 2, 3])
+    assert [len(own) for own in proposals] == [3, 3, 1]
+    assert proposals == [source.propose(gene, 3, seed) for gene, seed in zip(genes, (1, 2, 3), strict=True)]
+
+
+def test_diffusion_gives_what_is_not_inherited(source: GeometrySource) -> None:
+    torch.manual_seed(0)
+    network = GeometryNetwork(width=16, depth=1, channels=4, radial=5, directed=4).eval()
+    drawing = GeometrySource(source.library, GeometryDiffusionPipeline.of(network))
+    genes = [Gene.parse("62 Na@c Cl@c O@d"), Gene.parse("136 Sn@a O@f")]
+    proposals = drawing.propose_many(genes, 3, [1, 2])
+    assert [[origin.split()[0] for _, origin in own] for own in proposals] == [
+        ["diffusion", "diffusion", "diffusion"],
+        ["inherited", "inherited", "diffusion"],
+    ]
+    for gene, own in zip(genes, proposals, strict=True):
+        assert all(realise(gene, geometry).composition == gene.composition for geometry, _ in own)
+    assert proposals == drawing.propose_many(genes, 3, [1, 2])
+
+
+def test_without_a_formula_its_crystals_are_no_parents(source: GeometrySource) -> None:
+    left = source.without(["TiO2", "NaN"])
+    assert left.library.ids.tolist() == ["MgF2", "spinel"]
+    assert left.inherited(Gene.parse("136 Ti@a O@f"), 3)[0][1] == "inherited from MgF2"
+
+
+def test_coincident_atoms_are_not_apart() -> None:
+    sites = Sites.of_genes([Gene.parse("1 Na@a Cl@a")])
+    free, cell = torch.full((1, 2, 3), 0.3), 4.0 * torch.eye(3)[None]
+    assert sites.contacts(free, cell).item() == pytest.approx(0.0, abs=1e-6)
+    free[0, 1] = 0.8
+    na, cl = 1.66, 1.02  # Å, Cordero
+    assert sites.contacts(free, cell).item() == pytest.approx(
+        min(12**0.5 / (na + cl), 4 / (2 * na)), abs=1e-3
+    )
 
 
 def test_library_round_trip(source: GeometrySource, tmp_path) -> None:

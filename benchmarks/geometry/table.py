@@ -1,0 +1,98 @@
+"""The tables of docs/geometry.md from the JSONs: `python benchmarks/geometry/table.py`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+NAMES = ("inherited", "diffusion", "chosen", "sampled", "default")
+LIMIT = 0.1  # eV/atom above the hull
+
+Trial = dict[str, Any]
+
+
+def line(name: str, number: str, rows: list[list[Trial]]) -> str:
+    """One row: what the trials of each gene came to."""
+    heights = [[t["height"] for t in own if t["height"] is not None] for own in rows]
+    trials = [t for own in rows for t in own]
+    hits = sum(any(h < LIMIT for h in own) for own in heights)
+    moved = [t["rmsd"] for t in trials if t["rmsd"] is not None]
+    steps = sum(t["steps"] for t in trials)
+    lowest = [min(own) if own else np.inf for own in heights]
+    cells = (
+        name,
+        number,
+        f"{hits} of {len(rows)} ({hits / len(rows):.2f})",
+        f"{np.median(lowest):.3f}",
+        f"{len(trials) / len(rows):.1f}",
+        f"{sum(t['height'] is not None for t in trials) / len(trials):.2f}",
+        f"{steps / len(trials):.1f}",
+        f"{np.mean(moved):.3f}",
+        f"{1000 * hits / steps:.1f}",
+    )
+    return "| " + " | ".join(cells) + " |"
+
+
+def tried(rows: list[dict[str, Any]]) -> int:
+    """Most trials of one gene."""
+    return max(len(row["trials"]) for row in rows)
+
+
+def relaxations(which: str) -> list[str]:
+    """The table of one set of genes: each source alone, then inherited ones before draws."""
+    found = {
+        name: json.loads((HERE / f"{which}-{name}.json").read_text())
+        for name in NAMES
+        if (HERE / f"{which}-{name}.json").is_file()
+    }
+    shared = min(map(len, found.values()))
+    found = {name: rows[:shared] for name, rows in found.items()}
+    lines = [
+        f"`{which}`, {shared} genes:",
+        "",
+        "| geometries | trials | genes < 0.1 eV/atom | median | each | converged | steps | RMSD | per 1000 |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    lines += [
+        line(name, str(n), [row["trials"][:n] for row in rows])
+        for name, rows in found.items()
+        for n in (1, 2, 4)
+        if n <= tried(rows)
+    ]
+    for drawn in [name for name in ("diffusion", "chosen") if name in found]:
+        for first, n in ((1, 2), (2, 4)):
+            rows = []
+            for known, new in zip(found["inherited"], found[drawn], strict=True):
+                own = known["trials"][:first]
+                rows.append(own + new["trials"][: n - len(own)])
+            if n - first <= tried(found[drawn]):
+                lines.append(line(f"{first} inherited, then {drawn}", str(n), rows))
+    return lines
+
+
+def matches() -> list[str]:
+    """The table of matching.json."""
+    results = json.loads((HERE / "matching.json").read_text())
+    lines = [
+        "| geometries | match at 1 | RMSD | match at 20 | RMSD | has one | plausible | per core second |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, row in results.items():
+        one, top = row["at 1"], row["at 20"]
+        lines.append(
+            f"| {name} | {one['match']:.2f} | {one['rmsd']:.3f} | {top['match']:.2f} | {top['rmsd']:.3f} | "
+            f"{row['has one']:.2f} | {row['plausible']:.2f} | {row['geometries per core second']:.0f} |"
+        )
+    return lines
+
+
+if __name__ == "__main__":
+    blocks = [relaxations(w) for w in ("novel", "held-out") if (HERE / f"{w}-inherited.json").is_file()]
+    if (HERE / "matching.json").is_file():
+        blocks.append(matches())
+    sys.stdout.write("\n\n".join("\n".join(block) for block in blocks) + "\n")

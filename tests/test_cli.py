@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 import invdesign
 from invdesign.cli import app
 
-COMMANDS = ("design", "generate", "relax", "hull", "evaluate", "screen", "dft", "train")
+COMMANDS = ("design", "generate", "relax", "hull", "evaluate", "predict-structure", "screen", "dft", "train")
 SALT = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.6), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
 
 
@@ -64,7 +64,7 @@ def test_version():
     ("arguments", "told"),
     [
         (["bandgap=1.5±0.25"], "did you mean band_gap?"),
-        (["bulk_modulus_gpa>100"], "nothing estimates bulk_modulus_gpa yet"),
+        (["shear_modulus_gpa>100"], "nothing estimates shear_modulus_gpa yet"),
         (["band_gap=2..1"], "impossible"),
         (["band_gap=-2..-1"], "never below 0"),
         (["band_gap=1.5"], "give a tolerance"),
@@ -94,6 +94,24 @@ def test_design_reads_the_target_of_a_campaign_file(tmp_path):
     file.write_text("target: band_gap=1.5±0.25 formula=Na3Cl\nn_genes: 8\n", encoding="utf-8")
     told = refused("design", "e_above_hull<0.05", "--config", str(file), "--out", str(tmp_path / "run"))
     assert "Na3Cl cannot be balanced" in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["hello"], "formula: 'hello'"),
+        (["Ca10P6O26"], "21 atoms"),
+        (["NaCl", "--n-atoms", "3"], "no multiple of the 2 atoms"),
+        (["NaCl", "--space-group", "231"], "none of the 230"),
+        (["NaCl", "--generator", "no-such"], "no-such"),
+        (["--file", "no-such.txt"], "no-such.txt"),
+        ([], "none was given"),
+    ],
+)
+def test_predict_structure_refuses_what_it_cannot(arguments, told, tmp_path):
+    out = tmp_path / "prediction"
+    assert told in refused("predict-structure", *arguments, "--out", str(out))
+    assert not out.exists()
 
 
 @pytest.mark.parametrize("part", ["--hull", "--potential", "--generator"])

@@ -1,4 +1,4 @@
-"""Finished chunks of an evaluation on disk, so that a killed one goes on where it was."""
+"""Finished work on disk as lines of JSON, so that a killed run goes on where it was."""
 
 from __future__ import annotations
 
@@ -18,8 +18,62 @@ FILE = "chunks.jsonl"
 Seconds = dict[str, tuple[float, float]]  # wall and core seconds by stage
 
 
+class Journal:
+    """Lines of JSON, each on disk before the next begins; the first says what run they belong to.
+
+    Attributes:
+        entries: what an earlier run of the same identity left.
+    """
+
+    def __init__(self, path: Path, what: str, identity: dict[str, Any]) -> None:
+        """Open a journal, or begin one.
+
+        Args:
+            path: the file; its folder is made if not there.
+            what: the kind of run, for the file and for the error.
+            identity: what decides the run's results; a journal of another run is refused.
+
+        Raises:
+            InputError: another run's folder, or it cannot be written to.
+        """
+        folder, head = path.parent, json.dumps({what: identity})
+        self._path = path
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+            lines = [line for line in lines if line.endswith("\n")]  # a kill leaves the last half written
+            if lines and lines[0].rstrip("\n") != head:
+                msg = f"out: {str(folder)!r} holds another {what}; give another folder."
+                raise InputError(msg)
+            lines = lines or [head + "\n"]
+            path.write_text("".join(lines), encoding="utf-8")
+        except OSError as error:
+            msg = f"out: {str(folder)!r} cannot be written to ({error.strerror}); give a folder."
+            raise InputError(msg) from error
+        self.entries: list[dict[str, Any]] = [json.loads(line) for line in lines[1:]]
+
+    def append(self, entry: Mapping[str, Any]) -> None:
+        """Add an entry.
+
+        Raises:
+            InputError: no room.
+        """
+        try:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(entry) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            msg = f"out: {self._path} cannot be written ({error.strerror}); make room and try again."
+            raise InputError(msg) from error
+
+
 class ChunkStore:
-    """Finished chunks as lines of JSON, each on disk before the next begins."""
+    """Finished chunks of an evaluation.
+
+    Attributes:
+        done: outcomes and cost by the chunk's number.
+    """
 
     def __init__(self, folder: Path, protocol: dict[str, Any]) -> None:
         """Open a folder's chunks, or begin.
@@ -31,29 +85,9 @@ class ChunkStore:
         Raises:
             InputError: another evaluation's folder, or it cannot be written to.
         """
+        self._journal = Journal(folder / FILE, "evaluation", protocol)
         self.done: dict[int, tuple[list[Outcome], Seconds]] = {}
-        self._path = folder / FILE
-        head = json.dumps({"evaluation": protocol})
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            lines = (
-                self._path.read_text(encoding="utf-8").splitlines(keepends=True)
-                if self._path.exists()
-                else []
-            )
-            lines = [
-                line for line in lines if line.endswith("\n")
-            ]  # a kill leaves the last line half written
-            if lines and lines[0].rstrip("\n") != head:
-                msg = f"out: {str(folder)!r} holds another evaluation; give another folder."
-                raise InputError(msg)
-            lines = lines or [head + "\n"]
-            self._path.write_text("".join(lines), encoding="utf-8")
-        except OSError as error:
-            msg = f"out: {str(folder)!r} cannot be written to ({error.strerror}); give a folder."
-            raise InputError(msg) from error
-        for line in lines[1:]:
-            chunk = json.loads(line)
+        for chunk in self._journal.entries:
             outcomes = [Outcome(**fields) for fields in chunk["outcomes"]]
             self.done[chunk["chunk"]] = (outcomes, {s: (w, c) for s, (w, c) in chunk["seconds"].items()})
 
@@ -61,12 +95,5 @@ class ChunkStore:
         self, number: int, outcomes: Sequence[Outcome], seconds: Mapping[str, tuple[float, float]]
     ) -> None:
         """Add a chunk."""
-        line = {"chunk": number, "seconds": seconds, "outcomes": [asdict(outcome) for outcome in outcomes]}
-        try:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            msg = f"out: {self._path} cannot be written ({error.strerror}); make room and try again."
-            raise InputError(msg) from error
+        rows = [asdict(outcome) for outcome in outcomes]
+        self._journal.append({"chunk": number, "seconds": seconds, "outcomes": rows})

@@ -190,18 +190,31 @@ def _judge(task: Task) -> tuple[int, list[Outcome], dict[str, tuple[float, float
     ]
     with clock.stage("validity"):
         for outcome, structure in readable:
-            _check_validity(outcome, structure)
+            with _own_fault(outcome, "validity"):
+                _check_validity(outcome, structure)
     with clock.stage("relaxation"):
         relaxed = _relax([structure for _, structure in readable], task)
     with clock.stage("hull"):
         for (outcome, structure), result in zip(readable, relaxed, strict=True):
-            _place(outcome, structure, result, task)
+            with _own_fault(outcome, "hull"):
+                _place(outcome, structure, result, task)
     with clock.stage("novelty"):
         for outcome, structure in readable:
-            _check_novelty(outcome, structure, task)
+            with _own_fault(outcome, "novelty"):
+                _check_novelty(outcome, structure, task)
     with clock.stage("properties"):
         _predict([outcome for outcome in outcomes if outcome.e_above_hull is not None], task)
     return task.number, outcomes, clock.seconds
+
+
+@contextmanager
+def _own_fault(outcome: Outcome, stage: str) -> Iterator[None]:
+    """What a strange structure makes a stage raise is that structure's fault, and ends nothing else."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - strangers' structures, and seven libraries that read them
+        told = " ".join(str(error).split())[:200]
+        outcome.fault = f"{outcome.label}: {stage} could not be judged ({type(error).__name__}: {told})."
 
 
 def _check_validity(outcome: Outcome, structure: Structure) -> None:
@@ -210,10 +223,10 @@ def _check_validity(outcome: Outcome, structure: Structure) -> None:
 
     outcome.formula = structure.composition.reduced_formula
     outcome.n_atoms = len(structure)
+    outcome.crystal = pack(structure)
     charge, geometry = charge_balance(structure.composition), geometry_check(structure)
     outcome.charge_balanced, outcome.charge_reason = charge.passed, charge.reason
     outcome.plausible, outcome.geometry_reason = geometry.passed, geometry.reason
-    outcome.crystal = pack(structure)
 
 
 def _relax(structures: list[Structure], task: Task) -> list[Relaxed]:
@@ -252,6 +265,7 @@ def _place(outcome: Outcome, structure: Structure, result: Relaxed, task: Task) 
 def _check_novelty(outcome: Outcome, structure: Structure, task: Task) -> None:
     """Known or not; what has no gene counts as known, so that it cannot pass for novel."""
     from invdesign.crystal.symmetry import SymmetryError, gene_of
+    from invdesign.validators.alloys import alloy_of
 
     known = task.parts.get("known")
     outcome.composition_known = bool(known.known_composition(structure.composition))
@@ -264,6 +278,7 @@ def _check_novelty(outcome: Outcome, structure: Structure, task: Task) -> None:
     outcome.gene = str(gene)
     outcome.gene_known = bool(known.known_gene(gene.hash))
     outcome.framework_known = known.framework_known(gene)
+    outcome.alloy = alloy_of(unpack(outcome.crystal), known)
     if task.target is not None:
         outcome.allowed = task.target.allows(gene).passed
 
@@ -271,8 +286,7 @@ def _check_novelty(outcome: Outcome, structure: Structure, task: Task) -> None:
 def _predict(outcomes: list[Outcome], task: Task) -> None:
     structures = [unpack(outcome.crystal) for outcome in outcomes]
     for name in (task.parts.predictors or {}) if structures else ():
-        estimates = task.parts.predictor(name).predict(structures)
-        for outcome, e in zip(outcomes, estimates, strict=True):
+        for outcome, e in zip(outcomes, task.parts.predictor(name).predict(structures), strict=True):
             outcome.properties[name] = (float(e.mean), float(e.sigma), float(e.p_zero), bool(e.in_domain))
 
 

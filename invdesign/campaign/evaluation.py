@@ -10,10 +10,13 @@ from math import sqrt
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from invdesign import __version__
+from invdesign.errors import InputError
+from invdesign.provenance import git_revision, package_versions
 from invdesign.report import replaced
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from rich.console import Console
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 
 LIMITS = (0.0, 0.05, 0.1)  # eV/atom above the hull
 METASTABLE = 0.1
+SUN = f"S.U.N. at {METASTABLE:g} (novel composition)"
+HIT = "hit"
 Z95 = 1.959964
 
 
@@ -114,6 +119,10 @@ class Evaluation:
         rates["metastable S.U.N. and valid"] = distinct(
             lambda o: o.valid and o.stable(METASTABLE) and not o.composition_known
         )
+        rates["ordering of a known alloy"] = share(lambda o: bool(o.alloy))
+        rates["metastable S.U.N., no such ordering"] = distinct(
+            lambda o: o.stable(METASTABLE) and not o.composition_known and not o.alloy
+        )
         return rates | self._target_rates(share, distinct)
 
     def _target_rates(self, share: Callable[..., Rate], distinct: Callable[..., Rate]) -> dict[str, Rate]:
@@ -134,11 +143,12 @@ class Evaluation:
         }
         rates["as asked (elements, formula, size)"] = share(lambda o: o.allowed)
         rates["on target"] = share(on_target)
-        rates["hit"] = distinct(
-            lambda o: (
-                on_target(o) and o.valid and o.stable(target.e_above_hull_max) and not o.composition_known
-            )
-        )
+
+        def good(outcome: Outcome) -> bool:
+            return on_target(outcome) and outcome.valid and outcome.stable(target.e_above_hull_max)
+
+        rates[f"on target, valid and stable at {target.e_above_hull_max:g}"] = share(good)
+        rates[HIT] = distinct(lambda o: good(o) and not o.composition_known)
         return rates
 
     @property
@@ -158,14 +168,18 @@ class Evaluation:
         }
 
     @property
-    def yields(self) -> dict[str, float | None]:
-        """Metastable S.U.N. (novel composition) per relaxation, and per core hour of evaluation."""
-        count = self.rates[f"S.U.N. at {METASTABLE:g} (novel composition)"].count
+    def yields(self) -> dict[str, dict[str, float | None]]:
+        """Metastable S.U.N. (novel composition) and hits, per relaxation and per core hour of evaluation."""
         relaxed = sum(not o.fault for o in self.outcomes)
         hours = sum(core for _, core in self.cost.values()) / 3600
+        counted = {"metastable S.U.N.": SUN, HIT: HIT} if self.target else {"metastable S.U.N.": SUN}
+        counts = {name: self.rates[rate].count for name, rate in counted.items()}
         return {
-            "metastable_sun_per_relaxation": round(count / relaxed, 4) if relaxed else None,
-            "metastable_sun_per_core_hour": round(count / hours, 2) if hours else None,
+            name: {
+                "per_relaxation": round(count / relaxed, 4) if relaxed else None,
+                "per_core_hour": round(count / hours, 2) if hours else None,
+            }
+            for name, count in counts.items()
         }
 
     @property
@@ -203,6 +217,11 @@ class Evaluation:
                 for stage, (wall, core) in self.cost.items()
             },
             "hardware": self.hardware,
+            "versions": {
+                "invdesign": __version__,
+                "git_revision": git_revision(),
+                **package_versions(),
+            },
             "caveats": self.caveats,
         }
 
@@ -216,8 +235,12 @@ class Evaluation:
             writer.writeheader()
             writer.writerows(rows)
 
-    def table(self) -> Table:
-        """The rates as a rich table."""
+    def table(self, beside: Mapping[str, Mapping[str, Any]] | None = None) -> Table:
+        """The rates as a rich table.
+
+        Args:
+            beside: what :meth:`as_json` gave for other sets, by name: one more column each.
+        """
         from rich.table import Table
 
         shown = self.protocol
@@ -228,18 +251,38 @@ class Evaluation:
         )
         table = Table(title=title, title_justify="left", box=None, pad_edge=False)
         table.add_column("share of the structures sampled", style="cyan")
-        for name in ("count", "rate", "95 % interval"):
+        for name in ("count", "rate", "95 % interval", *(beside or {})):
             table.add_column(name, justify="right")
         for name, rate in self.rates.items():
             low, high = rate.interval
-            table.add_row(name, f"{rate.count}", f"{rate.value:.3f}", f"{low:.3f} to {high:.3f}")
+            others = [other["rates"].get(name) for other in (beside or {}).values()]
+            table.add_row(
+                name,
+                f"{rate.count}",
+                f"{rate.value:.3f}",
+                f"{low:.3f} to {high:.3f}",
+                *("" if other is None else f"{other['rate']:.3f}" for other in others),
+            )
         return table
 
-    def show(self, console: Console) -> None:
-        """Print the table and what must be known beside it."""
-        console.print(self.table())
+    def show(self, console: Console, beside: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+        """Print the table, what it cost, and what must be known beside it."""
+        console.print(self.table(beside))
+        told = [f"{name.replace('_', ' ')} {value:g}" for name, value in self.medians.items() if value]
+        console.print(f"medians: {', '.join(told)}", highlight=False)
+        for name, figures in self.yields.items():
+            console.print(
+                f"{name}: {figures['per_relaxation']} a relaxation, {figures['per_core_hour']} a core hour",
+                highlight=False,
+            )
+        cost = ", ".join(f"{stage} {core:.1f}" for stage, (_, core) in self.cost.items())
+        console.print(f"core seconds: {cost}", highlight=False)
         for caveat in self.caveats:
             console.print(f"- {caveat}", highlight=False)
+        for name, other in (beside or {}).items():
+            keys = ("potential", "calibration", "hull", "reference", "relax", "fmax", "max_steps")
+            if strange := [key for key in keys if other["protocol"].get(key) != self.protocol[key]]:
+                console.print(f"- {name} was measured with another {', '.join(strange)}.", highlight=False)
 
 
 def _stable(outcome: Outcome, *, limit: float, novelty: str | None = None) -> bool:
@@ -262,3 +305,21 @@ def _row(outcome: Outcome) -> dict[str, Any]:
     row = {name: getattr(outcome, name) for name in outcome.__slots__ if name not in skipped}
     row["valid"] = outcome.valid
     return row | {name: _value(outcome, name) for name in outcome.properties}
+
+
+def read_evaluations(files: Sequence[Path]) -> dict[str, dict[str, Any]]:
+    """Stored evaluations by the name of their folder or, if called otherwise, of the file.
+
+    Raises:
+        InputError: a file that is no ``evaluation.json``.
+    """
+    found = {}
+    for file in files:
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+            content["rates"], content["protocol"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            msg = f"beside: {str(file)!r} is no evaluation ({error}); give the evaluation.json of another."
+            raise InputError(msg) from error
+        found[file.resolve().parent.name if file.stem == "evaluation" else file.stem] = content
+    return found

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
 import hashlib
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from invdesign.crystal.cif import read_cif
-from invdesign.crystal.files import ID_COLUMNS, read_structures
+from invdesign.crystal.files import Unreadable, read_entries
 from invdesign.errors import InputError
 
 if TYPE_CHECKING:
@@ -33,9 +29,9 @@ class Sample:
 class Outcome:
     """What was found out about one sample; energies in eV/atom, lengths in Å.
 
-    ``gene``, ``gene_known`` and ``framework_known`` are those of the relaxed structure where relaxation
-    converged, else of the sampled one; so is ``crystal`` (cell, atomic numbers, fractional coordinates),
-    empty where unreadable.
+    ``gene``, ``gene_known``, ``framework_known`` and ``alloy`` (the known crystals whose mixture this
+    orders) are those of the relaxed structure where relaxation converged, else of the sampled one; so is
+    ``crystal`` (cell, atomic numbers, fractional coordinates), empty where unreadable.
     ``group`` and ``final_group`` number distinct crystals, as sampled and in the end; -1 where unreadable.
     """
 
@@ -52,6 +48,7 @@ class Outcome:
     gene: str = ""
     gene_known: bool = False
     framework_known: bool = False
+    alloy: str = ""
     converged: bool = False
     n_steps: int = 0
     relaxation: str = ""
@@ -79,8 +76,8 @@ class Outcome:
 def read_samples(source: Path | str | Sequence[Path | str | Structure]) -> list[Sample]:
     """Structures of files, folders and tables, or given ones; unreadable ones are kept by name.
 
-    In a table every row is read for itself, in a folder every file; another file that breaks off counts
-    what it holds before, and one failure.
+    Every block, frame, row and file of a folder is read for itself; a file that breaks off counts what it
+    holds before, and one failure.
 
     Raises:
         InputError: nothing there, or nothing that can be read.
@@ -105,49 +102,14 @@ def _of_structure(label: str, structure: Structure) -> Sample:
 
 
 def _of_path(path: Path) -> Iterator[Sample]:
-    if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.is_file())
-        kinds = (".cif", ".vasp", ".xyz", ".extxyz", ".csv", ".db", ".gz")
-        known = [
-            file
-            for file in files
-            if file.suffix.lower() in kinds or file.name.startswith(("POSCAR", "CONTCAR"))
-        ]
-        if not known:
-            msg = f"{path}: the folder holds no structure files; give CIF, POSCAR, extxyz, CSV or .db files."
-            raise InputError(msg)
-        for file in known:
-            yield from _of_path(file)
-    elif path.is_file() and path.name.lower().removesuffix(".gz").endswith(".csv"):
-        yield from _of_table(path)
-    else:
-        try:
-            for label, structure in read_structures(path):
-                yield Sample(label, structure)
-        except InputError as error:
-            yield Sample(path.name, None, str(error))
-
-
-def _of_table(path: Path) -> Iterator[Sample]:
-    csv.field_size_limit(sys.maxsize)
-    opener = gzip.open if path.suffix == ".gz" else open
     try:
-        with opener(path, "rt", encoding="utf-8", newline="") as file:
-            table = csv.DictReader(file)
-            if "cif" not in (names := table.fieldnames or []):
-                msg = f"{path}: no cif column among {', '.join(names) or 'no columns'}; give one named cif."
-                raise InputError(msg)
-            key = next((name for name in (*ID_COLUMNS, "index") if name in names), None)
-            for number, row in enumerate(table, start=1):
-                label = row[key] if key else f"row-{number}"
-                try:
-                    _, structure = next(read_cif(row["cif"] or "", f"{path}: row {number} ({label})"))
-                    yield Sample(label, structure)
-                except InputError as error:
-                    yield Sample(label, None, str(error))
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        msg = f"{path}: cannot be read to its end ({error}); give the whole file."
-        raise InputError(msg) from error
+        for entry in read_entries(path):
+            if isinstance(entry, Unreadable):
+                yield Sample(entry.label, None, entry.reason)
+            else:
+                yield Sample(entry.label, entry.structure)
+    except InputError as error:
+        yield Sample(path.name, None, str(error))
 
 
 def fingerprint(samples: Sequence[Sample]) -> str:

@@ -90,6 +90,10 @@ def evaluate_command(
     hull: Annotated[str, typer.Option(help="Reference hull: name, folder or CSV.")] = "mp-hull",
     reference: Annotated[str, typer.Option(help="Known materials: name or folder.")] = "known-materials",
     relax: Annotated[bool, typer.Option(help="Relax first, or take the structures as they are.")] = True,
+    beside: Annotated[
+        list[Path] | None,
+        typer.Option(help="Another set's evaluation.json, shown as a column beside; may be repeated."),
+    ] = None,
     limit: Annotated[int | None, typer.Option(help="Judge so many alone, drawn at random.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of that draw.", min=0)] = 0,
     workers: Workers = None,
@@ -102,10 +106,14 @@ def evaluate_command(
     invdesign evaluate samples.csv.gz --out evaluation
 
     invdesign evaluate cifs/ --target "band_gap>3" --limit 200 --json
+
+    invdesign evaluate mine.extxyz --beside evaluation/evaluation.json
     """
     from invdesign.campaign.evaluate import evaluate
+    from invdesign.campaign.evaluation import read_evaluations
     from invdesign.targets import parse_target
 
+    others = read_evaluations(beside or [])
     evaluation = evaluate(
         files,
         target=parse_target(target) if target else None,
@@ -124,7 +132,7 @@ def evaluate_command(
         return
     from rich.console import Console
 
-    evaluation.show(Console())
+    evaluation.show(Console(), others)
 
 
 @app.command("screen")

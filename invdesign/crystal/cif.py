@@ -63,13 +63,30 @@ def read_cif(text: str, where: str) -> Iterator[tuple[str, Structure]]:
     Raises:
         InputError: no data block with atoms, a block that cannot be read, a disordered or empty crystal.
     """
+    for name, block in cif_blocks(text, where):
+        yield name, read_block(block, where)
+
+
+def cif_blocks(text: str, where: str) -> list[tuple[str, str]]:
+    """Names and texts of a CIF's data blocks with atoms.
+
+    Raises:
+        InputError: there is none.
+    """
     blocks = [block for block in _BLOCK.split(text)[1:] if "_atom_site" in block]
     if not blocks:
         msg = f"{where}: no CIF data block with atoms was found; give a complete CIF."
         raise InputError(msg)
-    for block in blocks:
-        name = block.split(maxsplit=1)[0]
-        yield name, _fast(block) or checked(_slow(block, where), where)
+    return [(block.split(maxsplit=1)[0], block) for block in blocks]
+
+
+def read_block(block: str, where: str) -> Structure:
+    """The crystal of one data block.
+
+    Raises:
+        InputError: it cannot be read, is disordered or empty.
+    """
+    return _fast(block) or checked(_slow(block, where), where)
 
 
 def _fast(block: str) -> Structure | None:

@@ -4,25 +4,36 @@ from __future__ import annotations
 
 import csv
 import gzip
+import re
 import sqlite3
 import sys
+import zlib
 from dataclasses import dataclass, field
+from functools import partial
+from io import StringIO
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
-from invdesign.crystal.cif import UNREADABLE, checked, read_cif, write_cif
+from invdesign.crystal.cif import UNREADABLE, checked, cif_blocks, read_block, read_cif, write_cif
 from invdesign.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from ase import Atoms
     from pymatgen.core import Structure
 
-__all__ = ["Record", "read_records", "read_structures", "write_cif"]
+__all__ = ["Record", "Unreadable", "read_entries", "read_records", "read_structures", "write_cif"]
 
-ID_COLUMNS = ("material_id", "id", "label", "name")
+ID_COLUMNS = ("material_id", "id", "label", "name", "candidate", "index")
 """Columns of a table that name its rows, the first that is there."""
+FILE_COLUMN = "cif_file"
+"""Column of our own tables with the path of each row's CIF, from the table's folder."""
+PROPOSALS = "proposals.extxyz"
+"""All that ``invdesign generate`` left in a folder, whose other files hold the same crystals again."""
+
+_HEAVY = re.compile(r"^(\s*)[DT](?=\s)", re.MULTILINE)  # deuterium and tritium, which ASE does not know
 
 
 @dataclass(slots=True)
@@ -34,12 +45,21 @@ class Record:
     columns: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """One entry of a file that holds no ordered crystal, and why, as a sentence."""
+
+    label: str
+    reason: str
+
+
 def read_structures(path: str | Path) -> Iterator[tuple[str, Structure]]:
     """Crystals of a file or of a folder's files, as (label, structure), in order.
 
     Args:
         path: CIF (several blocks allowed), POSCAR or CONTCAR (also ``*.vasp``), extended XYZ, CSV with a
-            ``cif`` column, each also gzipped, ASE database (``*.db``), or a folder of these.
+            column of CIFs or of their files (``cif_file``), each also gzipped, ASE database (``*.db``), or
+            a folder of these.
 
     Raises:
         InputError: nothing there, an unknown kind of file, or one that does not hold ordered crystals.
@@ -50,14 +70,31 @@ def read_structures(path: str | Path) -> Iterator[tuple[str, Structure]]:
 
 def read_records(path: str | Path) -> Iterator[Record]:
     """As :func:`read_structures`, with the table's other columns or the frame's or row's key-value pairs."""
+    for entry in read_entries(path):
+        if isinstance(entry, Unreadable):
+            raise InputError(entry.reason)
+        yield entry
+
+
+def read_entries(path: str | Path) -> Iterator[Record | Unreadable]:
+    """Every entry for itself: CIF block, frame, row of a table, file of a folder.
+
+    Raises:
+        InputError: nothing there, an unknown kind of file, or one that breaks off.
+    """
     path = Path(path)
     if path.is_dir():
+        whole = path / PROPOSALS
         files = [file for file in sorted(path.iterdir()) if file.is_file() and _reader(file)]
+        files = [whole] if whole in files else files
         if not files:
             msg = f"{path}: the folder holds no structure files; {_KINDS}"
             raise InputError(msg)
         for file in files:
-            yield from read_records(file)
+            try:
+                yield from read_entries(file)
+            except InputError as error:
+                yield Unreadable(file.name, str(error))
         return
     if not path.is_file():
         msg = f"{path}: no such file or folder; give the path of structures."
@@ -68,7 +105,7 @@ def read_records(path: str | Path) -> Iterator[Record]:
         raise InputError(msg)
     try:
         yield from reader(path)
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         msg = f"{path}: cannot be read to its end ({error}); give the whole file."
         raise InputError(msg) from error
 
@@ -76,7 +113,7 @@ def read_records(path: str | Path) -> Iterator[Record]:
 _KINDS = "give CIF, POSCAR, extxyz, CSV with a cif column or an ASE .db file, or a folder of these."
 
 
-def _reader(path: Path) -> Callable[[Path], Iterator[Record]] | None:
+def _reader(path: Path) -> Callable[[Path], Iterator[Record | Unreadable]] | None:
     name = path.name.lower().removesuffix(".gz")
     suffix = Path(name).suffix
     if suffix in {".vasp", ".poscar"} or name.startswith(("poscar", "contcar")):
@@ -88,19 +125,33 @@ def _stem(path: Path) -> str:
     return path.name.removesuffix(".gz").rsplit(".", 1)[0]
 
 
-def _text(path: Path) -> str:
+def _opened(path: Path) -> TextIO:
     opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8") as handle:
-        return str(handle.read())
+    return opener(path, "rt", encoding="utf-8-sig", newline="")
 
 
-def _cif(path: Path) -> Iterator[Record]:
-    blocks = list(read_cif(_text(path), str(path)))
-    for name, structure in blocks:
-        yield Record(_stem(path) if len(blocks) == 1 else f"{_stem(path)}:{name}", structure)
+def _text(path: Path) -> str:
+    with _opened(path) as handle:
+        return handle.read()
 
 
-def _poscar(path: Path) -> Iterator[Record]:
+def _entry(
+    label: str, read: Callable[[], Structure], columns: dict[str, Any] | None = None
+) -> Record | Unreadable:
+    try:
+        return Record(label, read(), columns or {})
+    except InputError as error:
+        return Unreadable(label, str(error))
+
+
+def _cif(path: Path) -> Iterator[Record | Unreadable]:
+    blocks = cif_blocks(_text(path), str(path))
+    for name, block in blocks:
+        label = _stem(path) if len(blocks) == 1 else f"{_stem(path)}:{name}"
+        yield _entry(label, partial(read_block, block, str(path)))
+
+
+def _poscar(path: Path) -> Iterator[Record | Unreadable]:
     from pymatgen.io.vasp import Poscar
 
     try:
@@ -111,29 +162,34 @@ def _poscar(path: Path) -> Iterator[Record]:
     if not poscar.true_names:
         msg = f"{path}: the POSCAR does not name its elements; write their symbols on its sixth line."
         raise InputError(msg)
-    yield Record(_stem(path), checked(poscar.structure, str(path)))
+    yield _entry(_stem(path), partial(checked, poscar.structure, str(path)))
 
 
-def _xyz(path: Path) -> Iterator[Record]:
+def _xyz(path: Path) -> Iterator[Record | Unreadable]:
+    """Frame by frame; one whose number of atoms is no number ends the file, as none can be found after it."""
     import ase.io
     from ase.io.extxyz import XYZError
 
-    frames = ase.io.iread(path, index=":", format="extxyz")
+    lines = iter(_text(path).splitlines(keepends=True))
     number = 0
-    try:
-        for number, atoms in enumerate(frames, start=1):
-            yield _from_atoms(atoms, f"{_stem(path)}:{number}", f"{path}: frame {number}", dict(atoms.info))
-    except (XYZError, *UNREADABLE) as error:
-        if isinstance(error, InputError):
-            raise
-        msg = f"{path}: frame {number + 1} is not extended XYZ ({error}); give a complete file."
-        raise InputError(msg) from error
+    for number, first in enumerate((line for line in lines if line.strip()), start=1):
+        label, where = f"{_stem(path)}:{number}", f"{path}: frame {number}"
+        try:
+            frame = [first, *islice(lines, 1 + int(first))]
+            atoms = ase.io.read(StringIO(_HEAVY.sub(r"\1H", "".join(frame))), format="extxyz")
+        except (XYZError, *UNREADABLE) as error:
+            yield Unreadable(label, f"{where} is not extended XYZ ({error}); give a complete file.")
+            if not first.strip().isdigit():
+                return
+            continue
+        label = str(next((atoms.info[key] for key in ID_COLUMNS if key in atoms.info), label))
+        yield _entry(label, partial(_structure_of, atoms, where), dict(atoms.info))
     if number == 0:
         msg = f"{path}: the file has no frames; give extended XYZ with a Lattice."
         raise InputError(msg)
 
 
-def _database(path: Path) -> Iterator[Record]:
+def _database(path: Path) -> Iterator[Record | Unreadable]:
     import ase.db
 
     try:
@@ -147,10 +203,10 @@ def _database(path: Path) -> Iterator[Record]:
     for row in rows:
         columns = dict(row.key_value_pairs)
         label = str(next((columns[key] for key in ID_COLUMNS if key in columns), f"{_stem(path)}:{row.id}"))
-        yield _from_atoms(row.toatoms(), label, f"{path}: row {row.id}", columns)
+        yield _entry(label, partial(_structure_of, row.toatoms(), f"{path}: row {row.id}"), columns)
 
 
-def _from_atoms(atoms: Atoms, label: str, where: str, columns: dict[str, Any]) -> Record:
+def _structure_of(atoms: Atoms, where: str) -> Structure:
     from pymatgen.core import Structure
 
     if atoms.cell.rank < 3:
@@ -159,25 +215,44 @@ def _from_atoms(atoms: Atoms, label: str, where: str, columns: dict[str, Any]) -
     structure = Structure(
         atoms.cell.array, atoms.get_chemical_symbols(), atoms.positions, coords_are_cartesian=True
     )
-    return Record(label, checked(structure, where), columns)
+    return checked(structure, where)
 
 
-def _csv(path: Path) -> Iterator[Record]:
+def _csv(path: Path) -> Iterator[Record | Unreadable]:
     csv.field_size_limit(sys.maxsize)  # a large crystal's CIF exceeds the 128 kB default
-    opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8", newline="") as handle:
+    with _opened(path) as handle:
         table = csv.DictReader(handle)
         names = table.fieldnames or []
-        if "cif" not in names:
+        key = next((name for name in ID_COLUMNS if name in names), None)
+        column, number = None, 0
+        for number, row in enumerate(table, start=1):
+            column = column or _cif_column(names, row)
+            if column is None:
+                break
+            label = row[key] if key else f"{_stem(path)}-{number}"
+            text = row.pop(column) or ""
+            yield _entry(label, partial(_of_cell, text, column, path, f"{path}: row {number} ({label})"), row)
+        if column is None and (number or not {"cif", FILE_COLUMN} & set(names)):
             msg = f"{path}: no cif column among {', '.join(names) or 'no columns'}; give one named cif."
             raise InputError(msg)
-        key = next((name for name in ID_COLUMNS if name in names), None)
-        number = 0
-        for number, row in enumerate(table, start=1):
-            label = row[key] if key else f"{_stem(path)}-{number}"
-            where = f"{path}: row {number} ({label})"
-            structure = next(read_cif(row.pop("cif") or "", where))[1]
-            yield Record(label, structure, row)
         if number == 0:
             msg = f"{path}: the table has no rows; give one crystal a row."
             raise InputError(msg)
+
+
+def _cif_column(names: Sequence[str], row: Mapping[str, str | None]) -> str | None:
+    """The column named cif, else the one that holds CIFs, else the one with the names of their files."""
+    named = [name for name in names if name.lower() == "cif"]
+    holding = [name for name in names if "_cell_length_a" in (row[name] or "")]
+    return next(iter([*named, *holding, *({FILE_COLUMN} & set(names))]), None)
+
+
+def _of_cell(text: str, column: str, table: Path, where: str) -> Structure:
+    """The crystal of one cell of a table, or of the file that it names."""
+    if column == FILE_COLUMN:
+        file = table.parent / text
+        if not (text and file.is_file()):
+            msg = f"{where}: the file {text!r} is not beside the table; give it."
+            raise InputError(msg)
+        text = _text(file)
+    return next(read_cif(text, where))[1]

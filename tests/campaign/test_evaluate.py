@@ -15,7 +15,7 @@ from rich.console import Console
 
 import invdesign.campaign.evaluate as evaluate_module
 from invdesign.campaign.evaluate import evaluate
-from invdesign.campaign.evaluation import Rate
+from invdesign.campaign.evaluation import Rate, read_evaluations
 from invdesign.campaign.samples import read_samples
 from invdesign.candidate import Estimate
 from invdesign.crystal.symmetry import gene_of
@@ -320,3 +320,84 @@ def test_wilson_interval_holds_the_share(n: int, data: st.DataObject) -> None:
 def test_wilson_interval_against_a_published_figure() -> None:
     # Newcombe 1998, table I: 81 of 263, 95 %: 0.2553 to 0.3662
     assert Rate(81, 263).interval == pytest.approx((0.2553, 0.3662), abs=1e-4)
+
+
+def test_every_frame_and_row_is_read_for_itself(tmp_path: Path) -> None:
+    salt = 'Lattice="4 0 0 0 4 0 0 0 4" pbc="T T T"'
+    frames = [
+        "2\n" + salt + "\nCs 0 0 0\nCl 2 2 2\n",
+        "1\n\nH 0 0 0\n",
+        "2\n" + salt + "\nLi 0 0 0\nD 2 2 2\n",
+    ]
+    (tmp_path / "a.extxyz").write_text("".join([*frames, "2\n" + salt + "\nCs 0 0\nCl 2 2 2\n", frames[0]]))
+    samples = read_samples(tmp_path / "a.extxyz")
+    assert [sample.structure is not None for sample in samples] == [True, False, True, False, True]
+    assert "no unit cell" in samples[1].fault
+    assert samples[2].structure.composition.reduced_formula == "LiH"
+    assert "frame 4" in samples[3].fault
+    other = tmp_path / "other.csv"
+    with other.open("w", newline="") as file:
+        csv.writer(file).writerows([["name", "gap", "Structure"], ["x", 1, cif(MGO)], ["x", 2, ""]])
+    samples = read_samples(other)
+    assert [(s.label, s.structure is not None) for s in samples] == [("x", True), ("x", False)]
+    (tmp_path / "cifs").mkdir()
+    (tmp_path / "cifs" / "a.cif").write_text(cif(MGO))
+    (tmp_path / "list.csv").write_text("candidate,cif_file\nc1,cifs/a.cif\nc2,cifs/none.cif\n")
+    samples = read_samples(tmp_path / "list.csv")
+    assert [(s.label, s.structure is not None) for s in samples] == [("c1", True), ("c2", False)]
+    assert "none.cif" in samples[1].fault
+
+
+def test_what_one_structure_makes_a_stage_raise_ends_nothing_else() -> None:
+    class Touchy(Known):
+        def known_composition(self, composition: object) -> int:
+            if composition.reduced_formula == "CaO":  # type: ignore[attr-defined]
+                msg = "no such thing"
+                raise RuntimeError(msg)
+            return super().known_composition(composition)
+
+    evaluation = judge([MGO, CAO, NACL], reference=Touchy())
+    assert [bool(outcome.fault) for outcome in evaluation.outcomes] == [False, True, False]
+    assert "novelty could not be judged (RuntimeError: no such thing)" in evaluation.outcomes[1].fault
+    found = counts(evaluation)
+    assert found["readable"] == 2
+    assert found["stable at 0.1"] == 2
+
+
+def test_orderings_of_alloys_are_flagged() -> None:
+    class Ends(Known):
+        def known_gene(self, gene_hash: str) -> tuple[str, ...]:
+            alike = [gene_of(rock_salt(5.0, cation, "O"))[0].hash for cation in ("Mg", "Zn")]
+            return (f"mp-{alike.index(gene_hash)}",) if gene_hash in alike else ()
+
+    ordered = Structure(
+        Lattice.tetragonal(3.0, 4.3),
+        ["Mg", "Zn", "O", "O"],
+        [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0, 0, 0.5]],
+    )
+
+    class Wide(Flat):
+        elements = Flat.elements | {"Zn"}
+
+    evaluation = judge([ordered, MGO], reference=Ends(), potential=Wide())
+    assert [bool(outcome.alloy) for outcome in evaluation.outcomes] == [True, False]
+    assert counts(evaluation)["ordering of a known alloy"] == 1
+
+
+def test_yields_and_other_sets_beside(tmp_path: Path) -> None:
+    target = parse_target(["band_gap>3", "e_above_hull<0.1"])
+    given = {"target": target, "predictors": {"band_gap": Gaps()}}
+    evaluation = judge([MGO, CAO, NACL, SODIUM_NITRIDE], out=tmp_path / "theirs", **given)
+    assert counts(evaluation)["on target, valid and stable at 0.1"] == 2
+    assert evaluation.yields["hit"]["per_relaxation"] == 0.5
+    assert evaluation.yields["metastable S.U.N."]["per_relaxation"] == 0.5
+    stored = json.loads((tmp_path / "theirs" / "evaluation.json").read_text())
+    assert stored["versions"]["invdesign"]
+    beside = read_evaluations([tmp_path / "theirs" / "evaluation.json"])
+    shown = io.StringIO()
+    judge([MGO], max_steps=3).show(Console(file=shown, width=150), beside)
+    assert "theirs" in shown.getvalue()
+    assert "measured with another max_steps" in shown.getvalue()
+    (tmp_path / "none.json").write_text("[]")
+    with pytest.raises(InputError, match="no evaluation"):
+        read_evaluations([tmp_path / "none.json"])

@@ -1,0 +1,134 @@
+"""How good each generator's structures are, by the protocol of ``invdesign evaluate``; a JSON per method.
+
+python benchmarks/generation/generation.py gene-diffusion diffcsp      # some methods
+python benchmarks/generation/generation.py all --n 1000 --seeds 0 1 2   # all of them
+python benchmarks/generation/generation.py all --potential ../shared/potentials/M3GNet-MP-2021.2.8-matgl4
+python benchmarks/generation/generation.py prompts                # prompts honoured, genes unique
+python benchmarks/generation/generation.py table                  # README.md from the JSONs
+
+Samples and evaluations stay in --cache: what is done is not done again, what was killed goes on. Figures
+are per seed and pooled; a pooled rate adds up counts, so that duplicates count within a seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import prompts
+import table
+from methods import GAPS, METHODS, SAMPLES, SAMPLING, Method, sample
+
+from invdesign.campaign.evaluate import evaluate
+from invdesign.campaign.evaluation import Evaluation, Rate
+from invdesign.report import replaced
+from invdesign.targets import parse_target
+
+HERE = Path(__file__).resolve().parent
+SHARED = HERE.parents[2] / "shared"
+ANY_GAP = "band_gap=0..20"  # has the gap predicted, for the base rates
+
+
+def measure(method: Method, seed: int, given: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+    """The judge's name and the figures of one method and seed."""
+    if method.generator:
+        folder = sample(method, given.n, seed, given.cache, given.workers)
+        source, about = folder / SAMPLES, json.loads((folder / SAMPLING).read_text(encoding="utf-8"))
+    else:
+        source, about = given.shared / "peers" / "diffcsp_mp20.csv.gz", {}
+        folder = given.cache / method.name / f"n{given.n}-seed{seed}"
+    evaluation = evaluate(
+        source,
+        target=parse_target(method.target or ANY_GAP),
+        potential=given.potential,
+        calibration=given.calibration,
+        limit=None if method.generator else given.n,
+        seed=seed,
+        workers=given.workers,
+        out=folder / Path(given.potential).name,
+    )
+    figures = evaluation.as_json() if method.target else _for(evaluation, None).as_json()
+    if not method.target:
+        for gap, text in GAPS.items():
+            asked = _for(evaluation, text)
+            figures["rates"] |= {
+                f"gap {gap}: {name}": asked.rates[name].as_json() for name in _of_target(asked)
+            }
+    return evaluation.protocol["potential"], {"sampling": about, "evaluation": figures}
+
+
+def _for(evaluation: Evaluation, target: str | None) -> Evaluation:
+    """The same structures, counted for another target."""
+    asked = parse_target(target) if target else None
+    protocol = evaluation.protocol | {"target": target}
+    return Evaluation(evaluation.outcomes, protocol, evaluation.cost, evaluation.hardware, asked)
+
+
+def _of_target(asked: Evaluation) -> list[str]:
+    """The rates that a target adds."""
+    return [name for name in asked.rates if name not in _for(asked, None).rates]
+
+
+def pooled(seeds: dict[str, Any]) -> dict[str, Any]:
+    """Rates of all seeds together, and the least and largest of one seed."""
+    every = [entry["evaluation"]["rates"] for entry in seeds.values()]
+    rates = {}
+    for name in every[0]:
+        single = [rates[name]["rate"] for rates in every]
+        total = Rate(sum(r[name]["count"] for r in every), sum(r[name]["of"] for r in every))
+        rates[name] = total.as_json() | {"of_seeds": [min(single), max(single)]}
+    return {"seeds": len(every), "rates": rates}
+
+
+def store(method: Method, seed: int, judge: str, figures: dict[str, Any], given: argparse.Namespace) -> None:
+    """Put one seed's figures into the method's file; figures of another ``n`` are dropped."""
+    path, n = given.out / f"{method.name}.json", given.n
+    old = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    judges = old.get("judges", {}) if old.get("n") == n else {}
+    seeds = judges.get(judge, {}).get("by_seed", {}) | {str(seed): figures}
+    seeds = {key: seeds[key] for key in sorted(seeds, key=int)}
+    judges[judge] = {"pooled": pooled(seeds), "by_seed": seeds}
+    report = {"method": method.name, "what": method.what, "n": n, "judges": judges}
+    with replaced(path) as draft:
+        draft.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    """Measure what was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("parts", nargs="+", choices=[*METHODS, "all", "prompts", "table"])
+    parser.add_argument("--n", type=int, default=1000, help="structures a seed")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--potential", default="chgnet", help="judge")
+    parser.add_argument("--calibration", help="the judge's; default: its own")
+    parser.add_argument(
+        "--generators", nargs="+", default=["gene-diffusion"], help="whose prompts are checked"
+    )
+    parser.add_argument("--shared", type=Path, default=SHARED)
+    parser.add_argument("--cache", type=Path, default=Path(".cache/benchmarks/generation"))
+    parser.add_argument("--out", type=Path, default=HERE, help="folder of the JSONs and README.md")
+    parser.add_argument("--workers", type=int)
+    given = parser.parse_args()
+    warnings.simplefilter("ignore")
+    given.out.mkdir(parents=True, exist_ok=True)
+    names = [*METHODS, "prompts"] if "all" in given.parts else given.parts
+    for name in names:
+        if name == "prompts":
+            prompts.check(given.generators, given.n, given.seeds[0], given.out)
+        if name not in METHODS:
+            continue
+        # a file has no seeds, but for which of its structures are drawn
+        for seed in given.seeds if METHODS[name].generator or given.n < 1000 else given.seeds[:1]:
+            start = time.perf_counter()
+            judge, figures = measure(METHODS[name], seed, given)
+            store(METHODS[name], seed, judge, figures, given)
+            print(f"{name}, seed {seed}, judged by {judge}: {time.perf_counter() - start:.0f} s", flush=True)
+    (given.out / "README.md").write_text(table.readme(given.out), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

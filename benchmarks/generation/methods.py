@@ -1,0 +1,186 @@
+"""What is compared: how each method's structures come about, and at what speed."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import time
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from invdesign.campaign.config import CampaignConfig
+from invdesign.campaign.executor import default_workers, run_tasks
+from invdesign.campaign.stages import Parts, one_thread, worth_relaxing
+from invdesign.crystal.symmetry import realise
+from invdesign.generators.loading import load_generator
+from invdesign.provenance import artifact_hashes, git_revision, hardware, package_versions
+from invdesign.report import replaced
+from invdesign.targets import Target, parse_target
+from invdesign.validators.novelty import KnownMaterials
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from invdesign.candidate import Candidate, Verdict
+    from invdesign.crystal.gene import Gene
+    from invdesign.generators.loading import Generator
+
+CHUNK = 250  # samples drawn together: the unit of work
+GENES_PER_RELAXATION = 16  # as a campaign by default: 4096 genes for 256 relaxations
+GAPS = {"1.5": "band_gap=1.5±0.25", "3.0": "band_gap=3.0±0.25", "5.0": "band_gap=5.0±0.5"}
+GUIDING = ("gene-diffusion", "crystal-vae", "geometries", "geometry-diffusion", "gene-rank")
+SAMPLES, SAMPLING = "samples.csv", "sampling.json"
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to make structures.
+
+    Attributes:
+        name: of its file of figures.
+        what: in words, for the table.
+        generator: of ``load_generator``; empty for structures from a file.
+        target: what is asked of it.
+        ranked: gates and gene-rank choose one of ``GENES_PER_RELAXATION`` genes, as in a campaign, among
+            those of new composition.
+    """
+
+    name: str
+    what: str
+    generator: str = ""
+    target: str = ""
+    ranked: bool = False
+
+
+METHODS = {
+    method.name: method
+    for method in (
+        Method("gene-diffusion", "raw samples, nothing asked for", "gene-diffusion"),
+        Method(
+            "gene-diffusion-ranked",
+            f"the best of {GENES_PER_RELAXATION} genes a relaxation",
+            "gene-diffusion",
+            ranked=True,
+        ),
+        Method("crystal-vae", "raw samples, nothing asked for", "crystal-vae"),
+        Method("ion-exchange", "baseline", "ion-exchange"),
+        Method("prototypes", "baseline", "prototypes"),
+        *(
+            Method(f"gap-{gap}", f"gene-diffusion asked for {text}", "gene-diffusion", text)
+            for gap, text in GAPS.items()
+        ),
+        Method("diffcsp", "DiffCSP trained on MP-20, published samples"),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Task:
+    """Samples to be drawn: travels to a worker."""
+
+    method: Method
+    n: int
+    seed: tuple[int, int]
+    candidates: list[Candidate] | None = None
+
+
+def sample(method: Method, n: int, seed: int, cache: Path, workers: int | None) -> Path:
+    """Draw ``n`` structures, unless that has been done with these models; folder of the samples."""
+    models = {path: digest for path, digest in artifact_hashes().items() if path.split("/")[1] in GUIDING}
+    mark = hashlib.sha256(json.dumps([models, asdict(method)]).encode()).hexdigest()[:8]
+    folder = cache / method.name / f"n{n}-seed{seed}-{mark}"
+    if (folder / SAMPLING).exists():
+        return folder
+    folder.mkdir(parents=True, exist_ok=True)
+    start = time.perf_counter()
+    chosen = _chosen(method, n, seed) if method.ranked else None
+    tasks = [
+        Task(method, min(CHUNK, n - i), (seed, i), chosen and chosen[i : i + CHUNK])
+        for i in range(0, n, CHUNK)
+    ]
+    hands = min(workers or default_workers(), len(tasks))
+    rows, seconds = [], {"genes": 0.0, "geometries": 0.0}
+    for drawn, cost in run_tasks(draw, tasks, workers=hands, ordered=True):
+        rows += drawn
+        seconds = {stage: seconds[stage] + cost[stage] for stage in seconds}
+    with replaced(folder / SAMPLES) as draft, draft.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, ["id", "gene", "origin", "cif"])
+        writer.writeheader()
+        writer.writerows({"id": f"{method.name}-{seed}-{i}", **row} for i, row in enumerate(rows))
+    about = {
+        "n": len(rows),
+        "genes_drawn": n * (GENES_PER_RELAXATION if method.ranked else 1),
+        "wall_seconds": round(time.perf_counter() - start, 2),
+        "seconds_of_workers": {stage: round(value, 2) for stage, value in seconds.items()},
+        "workers": hands,
+        "genes_with_geometry_per_second": round(n * hands / sum(seconds.values()), 1),
+        "hardware": hardware(),
+        "git_revision": git_revision(),
+        "packages": package_versions(),
+        "models": models,
+    }
+    with replaced(folder / SAMPLING) as draft:
+        draft.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    return folder
+
+
+class NewCompositions:
+    """Known materials for which a known composition is known enough: S.U.N. is counted so."""
+
+    def __init__(self) -> None:
+        self.known = KnownMaterials.load()
+
+    def novelty(self, gene: Gene) -> Verdict:
+        """As ``KnownMaterials.novelty``; the figure is 0 or 2."""
+        verdict = self.known.novelty(gene)
+        return replace(verdict, figure=2.0 if verdict.figure == 2 else 0.0)
+
+
+def _chosen(method: Method, n: int, seed: int) -> list[Candidate]:
+    config = CampaignConfig(
+        target=target_of(method),
+        generator=method.generator,
+        n_genes=n * GENES_PER_RELAXATION,
+        n_relax=n,
+        seed=seed,
+    )
+    return worth_relaxing(config, replace(Parts.named(config), known=NewCompositions()))
+
+
+def target_of(method: Method) -> Target:
+    """What a method is asked for."""
+    return parse_target(method.target)
+
+
+@lru_cache(maxsize=1)
+def _generator(name: str) -> Generator:
+    return load_generator(name)
+
+
+def draw(task: Task) -> tuple[list[dict[str, str]], dict[str, float]]:
+    """Genes and one geometry of each, as rows; and the seconds of both, without loading."""
+    generator, source = _generator(task.method.generator), Parts().get("geometry")
+    with one_thread():
+        start = time.perf_counter()
+        candidates = task.candidates
+        if candidates is None:
+            candidates = generator.propose(target_of(task.method), task.n, task.seed)
+        between = time.perf_counter()
+        bare = [i for i, c in enumerate(candidates) if c.geometry is None and c.gene.realisable]
+        seeds = [(*task.seed, i) for i in bare]
+        found = source.propose_many([candidates[i].gene for i in bare], 1, seeds)
+        for i, options in zip(bare, found, strict=True):
+            candidates[i].geometry, candidates[i].provenance["geometry"] = options[0]
+        end = time.perf_counter()
+    return [_row(c) for c in candidates], {"genes": between - start, "geometries": end - between}
+
+
+def _row(candidate: Candidate) -> dict[str, str]:
+    """One sample; without a CIF where two atoms would be on one point: a failure that counts."""
+    from pymatgen.io.cif import CifWriter
+
+    origin = candidate.provenance.get("geometry") or candidate.provenance.get("parent") or "its own"
+    cif = "" if candidate.geometry is None else str(CifWriter(realise(candidate.gene, candidate.geometry)))
+    return {"gene": str(candidate.gene), "origin": str(origin), "cif": cif}

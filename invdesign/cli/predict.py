@@ -1,0 +1,107 @@
+"""The command ``predict-structure``: from formulas to their likely crystals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from invdesign.cli.app import Potential, app, print_json, shown_progress
+from invdesign.errors import InputError
+
+
+@app.command("predict-structure")
+def predict_structure_command(
+    formulas: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="FORMULAS…", help="Such as Li2FeSiO4 NiAl.", show_default=False),
+    ] = None,
+    file: Annotated[Path | None, typer.Option(help="Text file of formulas.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("prediction"),
+    n_candidates: Annotated[int, typer.Option(help="Starting structures relaxed per formula.", min=1)] = 96,
+    polymorphs: Annotated[int, typer.Option(help="Most crystals kept per formula.", min=1)] = 10,
+    n_atoms: Annotated[
+        str | None, typer.Option(help="Atoms in the primitive cell of the starts: 5..20.")
+    ] = None,
+    space_group: Annotated[
+        str | None, typer.Option(help="Of the starts: numbers, symbols, ranges: 225,Pnma,195..206.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same.", min=0)] = 0,
+    potential: Potential = "chgnet",
+    calibration: Annotated[
+        str | None, typer.Option(help="The potential's calibration: name or folder; default: its own.")
+    ] = None,
+    hull: Annotated[str, typer.Option(help="Reference hull: name, folder or CSV.")] = "mp-hull",
+    generator: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="structure-types, or a generator's name or folder; may be repeated.",
+            show_default="structure-types and gene-diffusion",
+        ),
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes; default: one per core.", min=1)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Predict the crystals that a formula forms, from known structure types and generated genes, by energy.
+
+    Leaves polymorphs.csv, cifs/ and run.json in the output folder. Stop it at any moment: the same command
+    resumes.
+
+    **Examples**
+
+    invdesign predict-structure Li2FeSiO4 --out prediction
+
+    invdesign predict-structure NiAl Nb3Sn --n-candidates 200 --polymorphs 5
+
+    invdesign predict-structure TiO2 --space-group 136,141 --n-atoms 6 --json
+    """
+    from invdesign.predicting import GENERATORS, predict_structures
+
+    given = list(formulas or [])
+    if file is not None:
+        try:
+            given += file.read_text(encoding="utf-8").split()
+        except (OSError, UnicodeDecodeError) as error:
+            msg = f"file: {str(file)!r} cannot be read as text; give formulas, one a line."
+            raise InputError(msg) from error
+    with shown_progress() as progress:
+        found = predict_structures(
+            given,
+            out,
+            n_candidates=n_candidates,
+            polymorphs=polymorphs,
+            n_atoms=n_atoms,
+            space_group=space_group,
+            seed=seed,
+            potential=potential,
+            calibration=calibration,
+            hull=hull,
+            generators=generator or GENERATORS,
+            workers=workers,
+            progress=progress,
+        )
+    if as_json:
+        print_json([polymorph.row() for polymorph in found])
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("formula", "", "group", "meV/atom", "E above hull", "kept", "novelty", "from"):
+        table.add_column(heading, justify="left" if heading in {"formula", "novelty", "from"} else "right")
+    for polymorph in found:
+        kept = {True: "yes", False: "no", None: ""}[polymorph.symmetry_kept]
+        table.add_row(
+            polymorph.formula,
+            str(polymorph.rank),
+            str(polymorph.space_group),
+            f"{1000 * polymorph.relative:.0f}",
+            f"{polymorph.e_above_hull:.3f} ± {polymorph.sigma:.3f}",
+            kept,
+            polymorph.novelty,
+            polymorph.origin,
+        )
+    console = Console()
+    console.print(table)
+    console.print(f"\n{out}: polymorphs.csv, cifs/, run.json", highlight=False)

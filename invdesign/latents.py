@@ -1,0 +1,257 @@
+"""Files of crystals in the latent space of ``crystal-vae``: interpolated, mapped, reconstructed."""
+
+from __future__ import annotations
+
+import csv
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from invdesign.crystal.files import read_records, write_cif
+from invdesign.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from pymatgen.core import Structure
+
+    from invdesign.crystal.files import Record
+    from invdesign.crystal.gene import Gene
+    from invdesign.crystal.geometry import Geometry
+    from invdesign.generators.vae import CrystalVAE
+
+    Progress = Callable[[float, str], None]
+    Crystal = tuple[Record, Gene, Geometry]
+
+
+def interpolate(
+    a: Path, b: Path, n: int, out: Path, *, generator: str = "crystal-vae"
+) -> list[dict[str, Any]]:
+    """Write ``n`` crystals on the line from the first crystal of a file to that of another, ends included.
+
+    Args:
+        a: file of structures.
+        b: another.
+        n: how many, at least 2.
+        out: folder for one CIF each and ``interpolation.csv``.
+        generator: released name or folder of the VAE.
+
+    Returns:
+        The table's rows: step, share of ``b``, formula, space group, gene, Å³ per atom, what the property
+        heads expect, CIF.
+
+    Raises:
+        InputError: a file cannot be read, or a crystal cannot be encoded.
+    """
+    vae = _load(generator)
+    start, end = (next(iter(read_records(path))).structure for path in (a, b))
+    found = vae.interpolate(start, end, n)
+    first, last = vae.encode([start, end])
+    shares = np.linspace(0.0, 1.0, n)
+    expected = vae.properties(np.outer(1 - shares, first) + np.outer(shares, last))
+    out.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for i, (share, candidate) in enumerate(zip(shares, found, strict=True)):
+        gene, structure = candidate.gene, _structure(candidate.structure)
+        name = f"{i:02d}_{gene.formula.replace('(', '').replace(')', '')}.cif"
+        write_cif(structure, out / name, symmetrised=False)
+        row = {
+            "step": i,
+            "share": round(float(share), 4),
+            "formula": gene.formula,
+            "space_group": gene.space_group,
+            "gene": str(gene),
+            "volume_per_atom": round(structure.volume / len(structure), 3),
+        }
+        heads = {f"{key}_expected": round(float(values[i]), 3) for key, values in expected.items()}
+        rows.append({**row, **heads, "cif": name})
+    _write(rows, out / "interpolation.csv")
+    return rows
+
+
+def reconstruct(
+    files: Sequence[Path],
+    *,
+    limit: int | None = None,
+    seed: int = 0,
+    generator: str = "crystal-vae",
+    progress: Progress = lambda _share, _message: None,
+) -> list[dict[str, Any]]:
+    """Encode crystals, decode them, and say which come back.
+
+    Args:
+        files: of structures.
+        limit: so many alone, drawn at random.
+        seed: of that draw.
+        generator: released name or folder of the VAE.
+        progress: is told the share that is done and a word on it.
+
+    Returns:
+        A row each: label, formula, gene; whether the same gene and the same structure came back
+        (``StructureMatcher`` at 0.3 / 0.5 / 10°), or the reason why it could not be encoded.
+
+    Raises:
+        InputError: a file cannot be read, or nothing can be encoded.
+    """
+    vae = _load(generator)
+    progress(0.0, "reading and encoding")
+    crystals, refused = _encodable(files, limit, seed)
+    decoded = vae.decode(_encode(vae, crystals))
+    rows: list[dict[str, Any]] = []
+    for i, ((record, gene, _), candidate) in enumerate(zip(crystals, decoded, strict=True)):
+        matches = same_structure(record.structure, _structure(candidate.structure))
+        genes = {"gene": str(gene), "gene_decoded": str(candidate.gene), "gene_back": candidate.gene == gene}
+        rows.append(
+            {"label": record.label, "formula": gene.formula, **genes, "structure_back": matches, "reason": ""}
+        )
+        progress((i + 1) / len(decoded), f"{i + 1} of {len(decoded)} compared")
+    return rows + refused
+
+
+def map_data(
+    data: Path,
+    out: Path,
+    *,
+    colour: str | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    generator: str = "crystal-vae",
+    progress: Progress = lambda _share, _message: None,
+) -> dict[str, Any]:
+    """Draw a data set's crystals on the two main axes of their latents.
+
+    Args:
+        data: file or folder of structures; columns that are numbers are properties.
+        out: the PNG; the coordinates go into a CSV of the same name.
+        colour: property to colour by; default: the first that the data and the VAE's heads share, else the
+            band gap that the heads expect.
+        limit: so many crystals alone, drawn at random.
+        seed: of that draw.
+        generator: released name or folder of the VAE.
+        progress: is told the share that is done and a word on it.
+
+    Returns:
+        Paths of ``png`` and ``csv``, ``n`` crystals drawn and ``n_left_out``, ``colour``, and the ``share``
+        of the latents' variance on each axis.
+
+    Raises:
+        InputError: the data cannot be read, there is no such property, or fewer than three can be encoded.
+    """
+    from invdesign.data.dataset import numbers
+    from invdesign.report.latent_map import draw_map
+
+    vae = _load(generator)
+    progress(0.0, "reading and encoding")
+    crystals, refused = _encodable([data], limit, seed)
+    if len(crystals) < 3:
+        msg = f"data: {data} has {len(crystals)} crystals that can be encoded; give 3 or more."
+        raise InputError(msg)
+    latents = _encode(vae, crystals)
+    points, shares = principal_axes(latents)
+    known = [numbers(record.columns) for record, _, _ in crystals]
+    expected = vae.properties(latents)
+    columns = sorted({name for row in known for name in row})
+    if colour is not None and colour not in columns:
+        msg = f"colour: the data have no numbers called {colour!r}; they have {', '.join(columns) or 'none'}."
+        raise InputError(msg)
+    shown = colour or next((name for name in expected if name in columns), None)
+    values = expected["band_gap"] if shown is None else [row.get(shown, np.nan) for row in known]
+    title = shown or "band_gap expected"
+    rows = [
+        {"label": record.label, "formula": gene.formula, "space_group": gene.space_group}
+        | {"x": round(float(x), 5), "y": round(float(y), 5), title: float(value)}
+        for (record, gene, _), (x, y), value in zip(crystals, points, values, strict=True)
+    ]
+    table = out.with_suffix(".csv")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    _write(rows, table)
+    draw_map(points, np.asarray(values, dtype=float), out, colour=title, shares=shares)
+    result: dict[str, Any] = {"png": str(out), "csv": str(table), "n": len(rows), "n_left_out": len(refused)}
+    return result | {"colour": title, "share": [round(share, 4) for share in shares]}
+
+
+def principal_axes(latents: NDArray[np.float32]) -> tuple[NDArray[np.float64], tuple[float, float]]:
+    """Coordinates (n, 2) on the two axes of largest variance, and their shares of it.
+
+    The larger side of each axis is the positive one, so that a map does not flip.
+    """
+    centred = latents.astype(np.float64) - latents.mean(axis=0)
+    left, sizes, _ = np.linalg.svd(centred, full_matrices=False)
+    points = left[:, :2] * sizes[:2]
+    points *= np.where(np.abs(points.max(axis=0)) < np.abs(points.min(axis=0)), -1.0, 1.0)
+    shares = sizes[:2] ** 2 / max(float((sizes**2).sum()), np.finfo(float).tiny)
+    return points, (float(shares[0]), float(shares[1]))
+
+
+def same_structure(a: Structure, b: Structure) -> bool:
+    """Whether two crystals match at the literature's tolerances (0.3, 0.5, 10°)."""
+    from pymatgen.analysis.structure_matcher import StructureMatcher
+
+    if a.composition.reduced_formula != b.composition.reduced_formula:
+        return False
+    return bool(StructureMatcher(ltol=0.3, stol=0.5, angle_tol=10).fit(a, b))
+
+
+def _load(generator: str) -> CrystalVAE:
+    from invdesign.generators.vae import CrystalVAE
+
+    return CrystalVAE.load(generator)
+
+
+def _encodable(
+    files: Sequence[Path], limit: int | None, seed: int
+) -> tuple[list[Crystal], list[dict[str, Any]]]:
+    """The crystals that have a gene of the generator's size, and a row with the reason for each of the rest.
+
+    Raises:
+        InputError: a file cannot be read, or none of its crystals is left.
+    """
+    from invdesign.generators.vae import crystal_of
+
+    records = [record for path in files for record in read_records(path)]
+    if limit is not None and limit < len(records):
+        chosen = np.random.default_rng(seed).choice(len(records), limit, replace=False)
+        records = [records[i] for i in sorted(chosen)]
+    crystals, refused = [], []
+    for record in records:
+        try:
+            crystals.append((record, *crystal_of(record.structure)))
+        except InputError as error:
+            refused.append(
+                {
+                    "label": record.label,
+                    "formula": record.structure.composition.reduced_formula,
+                    "gene": "",
+                    "gene_decoded": "",
+                    "gene_back": False,
+                    "structure_back": False,
+                    "reason": str(error),
+                }
+            )
+    if not crystals:
+        raise InputError(refused[0]["reason"])
+    return crystals, refused
+
+
+def _encode(vae: CrystalVAE, crystals: list[Crystal]) -> NDArray[np.float32]:
+    from invdesign.data.tokens import tokens_of
+
+    return vae.encode_tokens(
+        tokens_of([(record.label, i, gene, geometry) for i, (record, gene, geometry) in enumerate(crystals)])
+    )
+
+
+def _structure(structure: Structure | None) -> Structure:
+    assert structure is not None  # noqa: S101 - decode realises every crystal
+    return structure
+
+
+def _write(rows: list[dict[str, Any]], path: Path) -> None:
+    part = path.with_name(path.name + ".part")
+    with part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    part.replace(path)

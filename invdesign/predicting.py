@@ -1,0 +1,337 @@
+"""Crystal structure prediction: from a formula to its likely crystals, ranked by energy."""
+
+from __future__ import annotations
+
+import csv
+import time
+from dataclasses import dataclass
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+from invdesign.campaign.chunks import Journal
+from invdesign.campaign.relaxations import CHUNK, relax_structures
+from invdesign.campaign.samples import Sample, fingerprint, pack, unpack
+from invdesign.campaign.stages import Parts, one_thread
+from invdesign.campaign.trials import Plan, Sources, Trial, plan_trials
+from invdesign.crystal.cif import write_cif
+from invdesign.errors import InputError
+from invdesign.provenance import write_run_json
+from invdesign.report import replaced
+from invdesign.report.table import NOVELTY
+from invdesign.targets import parse_target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from pymatgen.core import Structure
+
+    from invdesign.targets import Target
+
+    Progress = Callable[[float, str], None]
+
+TABLE = "polymorphs.csv"
+CIFS = "cifs"
+JOURNAL = "relaxed.jsonl"
+GENERATORS = ("structure-types", "gene-diffusion")
+FMAX = 0.05  # eV/Å: polymorphs differ by less than designed crystals do
+MAX_STEPS = 200
+PLANNING = 0.1  # share of the progress bar
+
+
+@dataclass(frozen=True)
+class Polymorph:
+    """A distinct relaxed crystal of a formula.
+
+    Attributes:
+        formula: reduced.
+        rank: 1 for the lowest in energy of its formula.
+        space_group: of the relaxed structure, within 0.1 Å.
+        relative: energy above the formula's best, meV/atom.
+        energy: the potential's, eV/atom.
+        e_above_hull: eV/atom, on the reference hull.
+        sigma: its standard deviation, eV/atom.
+        novelty: ``known``, ``composition known`` or ``new``.
+        known: ids of known crystals with this gene, or what else is known of the composition.
+        found: how many of the trials ended in it.
+        symmetry_kept: whether the lowest of these, set free, kept the symmetry that it was relaxed in.
+        origin: where that one's start came from.
+        gene: of the relaxed structure.
+        structure: relaxed.
+    """
+
+    formula: str
+    rank: int
+    space_group: int
+    relative: float
+    energy: float
+    e_above_hull: float
+    sigma: float
+    novelty: str
+    known: str
+    found: int
+    symmetry_kept: bool | None
+    origin: str
+    gene: str
+    structure: Structure
+
+    @property
+    def cif_file(self) -> str:
+        """Name of its CIF in the results' folder."""
+        plain = self.formula.replace("(", "").replace(")", "")
+        return f"{CIFS}/{plain}_{self.rank:02d}_{self.space_group}.cif"
+
+    def row(self) -> dict[str, Any]:
+        """A row of the table."""
+        return {
+            "formula": self.formula,
+            "rank": self.rank,
+            "space_group": self.space_group,
+            "n_atoms": len(self.structure),
+            "mev_above_best": round(1000 * self.relative, 1),
+            "energy_ev_per_atom": round(self.energy, 5),
+            "e_above_hull": round(self.e_above_hull, 4),
+            "e_above_hull_sigma": round(self.sigma, 4),
+            "novelty": self.novelty,
+            "known": self.known,
+            "symmetry_kept": "" if self.symmetry_kept is None else self.symmetry_kept,
+            "found": self.found,
+            "origin": self.origin,
+            "gene": self.gene,
+            "volume": round(self.structure.volume, 3),
+            "cif_file": self.cif_file,
+        }
+
+
+def predict_structures(
+    formulas: Sequence[str],
+    out: Path,
+    *,
+    n_candidates: int = 96,
+    polymorphs: int = 10,
+    n_atoms: str | int | None = None,
+    space_group: str | None = None,
+    seed: int = 0,
+    potential: str = "chgnet",
+    calibration: str | None = None,
+    hull: str = "mp-hull",
+    generators: Sequence[str] = GENERATORS,
+    workers: int | None = None,
+    progress: Progress = lambda _share, _message: None,
+) -> list[Polymorph]:
+    """Predict the crystals of some formulas; write a table, a CIF each, and ``run.json``.
+
+    Genes of the formula come from generators, geometries from the geometry source where a generator
+    gives none; they are relaxed, first within their symmetry, then free.
+
+    Args:
+        formulas: such as ``Li2FeSiO4``; a formula unit of at most 20 atoms.
+        out: folder of the results; the same call goes on where it was killed.
+        n_candidates: starting structures relaxed per formula.
+        polymorphs: most crystals kept per formula.
+        n_atoms: ``5..20``, or exactly so many, in the primitive cell of the starts.
+        space_group: numbers, symbols or ranges for the starts.
+        seed: the same seed gives the same crystals.
+        potential: relaxes and ranks.
+        calibration: brings its energies to the hull's scale; default: the potential's own.
+        hull: energies above it.
+        generators: propose genes; ``structure-types`` (known crystals with these elements), or what
+            ``load_generator`` takes.
+        workers: processes; default one per core.
+        progress: is told the share that is done and a word on it.
+
+    Returns:
+        Polymorphs, by formula in the order given, lowest energy first.
+
+    Raises:
+        InputError: not a formula, no generator can make it, an element that potential, calibration or
+            hull do not know, or ``out`` holds another prediction.
+    """
+    if n_candidates < 1 or polymorphs < 1:
+        msg = f"n_candidates={n_candidates}, polymorphs={polymorphs}: give 1 or more of both."
+        raise InputError(msg)
+    parts = Parts(potential=potential, calibration=calibration, hull=hull)
+    parts.check_scale()
+    targets = _targets(formulas, parts.elements, n_atoms=n_atoms, space_group=space_group)
+    settings = {
+        "potential": parts.get("potential").name,
+        "calibration": calibration or parts.get("potential").name,
+        "hull": hull,
+        "generators": list(generators),
+        "n_candidates": n_candidates,
+        "polymorphs": polymorphs,
+        "n_atoms": n_atoms,
+        "space_group": space_group,
+        "fmax": FMAX,
+        "max_steps": MAX_STEPS,
+        "seed": seed,
+    }
+    start = time.perf_counter()
+    plans = _plans(targets, n_candidates, seed, _sources(generators), progress)
+    trials = [trial for plan in plans.values() for trial in plan.trials]
+    relaxed = _relaxed(
+        [trial.structure for trial in trials],
+        potential,
+        Journal(out / JOURNAL, "prediction", settings | {"starts": _fingerprint(trials)}),
+        workers,
+        progress,
+    )
+    found, told, first = [], {}, 0
+    for formula, plan in plans.items():
+        own = relaxed[first : first + len(plan.trials)]
+        first += len(plan.trials)
+        crystals = _polymorphs(formula, plan, own, parts)
+        found += crystals[:polymorphs]
+        told[formula] = {
+            "offered": plan.offered,
+            "relaxed": len(own),
+            "converged": sum(entry["converged"] for entry in own),
+            "polymorphs": len(crystals),
+        }
+    _write(found, out)
+    seconds = round(time.perf_counter() - start, 1)
+    write_run_json(out, {"predict_structure": settings, "formulas": told, "wall_seconds": seconds})
+    return found
+
+
+def _targets(
+    formulas: Sequence[str], elements: frozenset[str], *, n_atoms: str | int | None, space_group: str | None
+) -> dict[str, Target]:
+    """A target by reduced formula, each once."""
+    targets = {}
+    for text in formulas:
+        target = parse_target(formula=text, n_atoms=n_atoms, space_group=space_group)
+        if strange := sorted(target.required - elements):
+            msg = (
+                f"formula: {text}: the potential, its calibration or the hull do not know "
+                f"{', '.join(strange)}; give a formula without, or another potential."
+            )
+            raise InputError(msg)
+        targets[str(target.formula)] = target
+    if not targets:
+        msg = "formula: none was given; give one such as Li2FeSiO4."
+        raise InputError(msg)
+    return targets
+
+
+def _sources(generators: Sequence[str]) -> Sources:
+    from invdesign.generators.loading import load_generator
+    from invdesign.generators.structure_types import StructureTypes
+
+    chosen = [
+        StructureTypes.load() if name == StructureTypes.name else load_generator(name) for name in generators
+    ]
+    return Sources(chosen, Parts().get("geometry"))
+
+
+def _plans(
+    targets: dict[str, Target], n: int, seed: int, sources: Sources, progress: Progress
+) -> dict[str, Plan]:
+    plans = {}
+    for number, (formula, target) in enumerate(targets.items()):
+        progress(PLANNING * number / len(targets), f"starting structures of {formula}")
+        with one_thread():
+            plans[formula] = plan_trials(target, n, seed, sources)
+    return plans
+
+
+def _fingerprint(trials: Sequence[Trial]) -> str:
+    return fingerprint([Sample(str(trial.gene), trial.structure) for trial in trials])
+
+
+def _relaxed(
+    structures: list[Structure],
+    potential: str,
+    journal: Journal,
+    workers: int | None,
+    progress: Progress,
+) -> list[dict[str, Any]]:
+    """How each relaxation ended, as plain JSON; whole chunks of an earlier run are taken over."""
+    done = {entry["number"]: entry for entry in journal.entries}
+    pieces = [range(i, min(i + CHUNK, len(structures))) for i in range(0, len(structures), CHUNK)]
+    todo = [i for piece in pieces if not all(i in done for i in piece) for i in piece]
+    results = relax_structures(
+        [structures[i] for i in todo],
+        potential,
+        workers=workers,
+        fmax=FMAX,
+        max_steps=MAX_STEPS,
+        keep_symmetry=True,
+    )
+    for place, result in results if todo else ():
+        entry = {
+            "number": todo[place],
+            "energy": result.energy / len(result.structure) if isfinite(result.energy) else None,
+            "converged": bool(result.converged),
+            "symmetry_kept": result.symmetry_kept,
+            "n_steps": int(result.n_steps),
+            "reason": result.reason,
+            "crystal": pack(result.structure),
+        }
+        journal.append(entry)
+        done[todo[place]] = entry
+        share = len(done) / len(structures)
+        progress(PLANNING + (1 - PLANNING) * share, f"{len(done)} of {len(structures)} starts relaxed")
+    return [done[i] for i in range(len(structures))]
+
+
+def _polymorphs(formula: str, plan: Plan, relaxed: Sequence[dict[str, Any]], parts: Parts) -> list[Polymorph]:
+    """Distinct plausible crystals that converged, lowest energy first."""
+    from invdesign.crystal.identity import unique_groups
+    from invdesign.crystal.symmetry import SymmetryError, gene_of
+    from invdesign.validators.plausibility import geometry_check
+
+    sound = []
+    for trial, entry in zip(plan.trials, relaxed, strict=True):
+        if not entry["converged"]:
+            continue
+        structure = unpack(entry["crystal"])
+        try:
+            gene = gene_of(structure)[0]
+        except SymmetryError:
+            continue
+        if geometry_check(structure).passed:
+            sound.append((entry["energy"], trial, entry, structure, gene))
+    sound.sort(key=lambda crystal: crystal[0])
+    groups = unique_groups([crystal[3] for crystal in sound])
+    known, calibration, on_hull = (parts.get(kind) for kind in ("known", "calibration", "hull"))
+    found: list[Polymorph] = []
+    for group, (energy, trial, entry, structure, gene) in zip(groups, sound, strict=True):
+        if group < len(found):  # its lowest is there already
+            continue
+        novelty = known.novelty(gene)
+        composition = structure.composition
+        formation = calibration.formation_energy(
+            composition, energy * len(structure), hypothetical=novelty.figure != 0
+        )
+        place = on_hull.e_above_hull(composition, formation)
+        found.append(
+            Polymorph(
+                formula=formula,
+                rank=len(found) + 1,
+                space_group=gene.space_group,
+                relative=energy - sound[0][0],
+                energy=energy,
+                e_above_hull=float(place.e_above_hull),
+                sigma=float(calibration.sigma(composition, place.e_above_hull)),
+                novelty=NOVELTY[int(novelty.figure or 0)],
+                known=novelty.reason,
+                found=groups.count(group),
+                symmetry_kept=entry["symmetry_kept"],
+                origin=trial.origin,
+                gene=str(gene),
+                structure=structure,
+            )
+        )
+    return found
+
+
+def _write(found: Sequence[Polymorph], out: Path) -> None:
+    (out / CIFS).mkdir(parents=True, exist_ok=True)
+    for polymorph in found:
+        write_cif(polymorph.structure, out / polymorph.cif_file, symmetrised=True)
+    rows = [polymorph.row() for polymorph in found]
+    with replaced(out / TABLE) as draft, draft.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]) if rows else ["formula", "rank"])
+        writer.writeheader()
+        writer.writerows(rows)

@@ -1,0 +1,139 @@
+"""Files in the latent space, from Python and from the command line, with an untrained network."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pymatgen.core import Lattice, Structure
+from typer.testing import CliRunner
+
+from invdesign.cli import app
+from invdesign.generators.vae import CrystalVAEPipeline
+from invdesign.generators.vae_network import CrystalVAENetwork
+from invdesign.latents import principal_axes, same_structure
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("latent")
+    torch.manual_seed(0)
+    network = CrystalVAENetwork(
+        ("band_gap", "e_above_hull"), (0.0, 0.0), (1.0, 1.0), width=32, heads=2, encoder_depth=1,
+        decoder_depth=1, geometry_depth=1, latent_tokens=2, latent_size=16, n_landmarks=8,
+    ).eval()  # fmt: skip
+    CrystalVAEPipeline(network=network).save_pretrained(folder / "model")
+    rows = []
+    for i, cation in enumerate(("Li", "Na", "K", "Rb")):
+        salt = Structure.from_spacegroup(
+            "Fm-3m", Lattice.cubic(5 + i / 4), [cation, "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]
+        )
+        salt.to(filename=str(folder / f"{cation}.cif"))
+        rows.append({"id": cation, "band_gap": 5 - i / 4, "cif": (folder / f"{cation}.cif").read_text()})
+    with (folder / "salts.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    rng = np.random.default_rng(0)
+    Structure(Lattice.cubic(12), ["Si"] * 24, rng.random((24, 3))).to(filename=str(folder / "large.cif"))
+    (folder / "words.cif").write_text("no crystal at all\n")
+    return folder
+
+
+def run(files: Path, *arguments: str):
+    return CliRunner().invoke(
+        app, ["latent", *arguments, "--generator", str(files / "model")], catch_exceptions=False
+    )
+
+
+def refused(files: Path, *arguments: str) -> str:
+    result = run(files, *arguments)
+    assert result.exit_code == 2, result.output
+    lines = [line for line in result.stderr.strip().splitlines() if line.strip() and "%" not in line]
+    assert len(lines) == 1, result.stderr
+    return lines[0]
+
+
+def test_interpolation_leaves_cifs_and_a_table(files: Path, tmp_path: Path):
+    out = tmp_path / "between"
+    ends = [str(files / "Li.cif"), str(files / "Rb.cif")]
+    rows = json.loads(run(files, "interpolate", *ends, "--n", "4", "--out", str(out), "--json").stdout)
+    assert [row["share"] for row in rows] == [0.0, 0.3333, 0.6667, 1.0]
+    for row in rows:
+        assert Structure.from_file(out / row["cif"]).composition.reduced_formula == row["formula"]
+    assert len(list(csv.DictReader((out / "interpolation.csv").open(newline="")))) == 4
+    again = json.loads(run(files, "interpolate", *ends, "--n", "4", "--out", str(out), "--json").stdout)
+    assert again == rows
+
+
+def test_map_is_a_picture_and_a_table(files: Path, tmp_path: Path):
+    out = tmp_path / "folder" / "map.png"
+    result = json.loads(run(files, "map", str(files / "salts.csv"), "--out", str(out), "--json").stdout)
+    assert out.read_bytes().startswith(b"\x89PNG")
+    rows = list(csv.DictReader(out.with_suffix(".csv").open(newline="")))
+    assert [float(row["band_gap"]) for row in rows] == [5.0, 4.75, 4.5, 4.25]
+    assert result["colour"] == "band_gap"
+    assert result["n"] == len(rows) == 4
+    assert 0 < sum(result["share"]) <= 1.0001
+
+
+def test_map_without_properties_is_coloured_by_what_the_heads_expect(files: Path, tmp_path: Path):
+    folder = tmp_path / "cifs"
+    folder.mkdir()
+    for name in ("Li", "Na", "K", "large"):
+        (folder / f"{name}.cif").write_text((files / f"{name}.cif").read_text())
+    result = json.loads(run(files, "map", str(folder), "--out", str(tmp_path / "m.png"), "--json").stdout)
+    assert result["colour"] == "band_gap expected"
+    assert (result["n"], result["n_left_out"]) == (3, 1)
+
+
+def test_reconstruction_says_what_comes_back(files: Path):
+    result = run(files, "reconstruct", str(files / "Li.cif"), str(files / "large.cif"), "--json")
+    good, bad = json.loads(result.stdout)
+    assert good["gene"] == "225 Cl@a Li@b"
+    assert isinstance(good["structure_back"], bool)
+    assert not bad["structure_back"]
+    assert "24 atoms" in bad["reason"]
+    assert "left out" in run(files, "reconstruct", str(files / "Li.cif"), str(files / "large.cif")).stdout
+    drawn = run(files, "reconstruct", str(files / "salts.csv"), "--limit", "2", "--seed", "3", "--json")
+    assert len(json.loads(drawn.stdout)) == 2
+
+
+def test_bad_files_are_one_sentence(files: Path):
+    assert "no such file" in refused(files, "interpolate", str(files / "Li.cif"), "nothing.cif")
+    assert "24 atoms" in refused(files, "interpolate", str(files / "Li.cif"), str(files / "large.cif"))
+    assert "words.cif" in refused(files, "reconstruct", str(files / "words.cif"))
+    assert "24 atoms" in refused(files, "reconstruct", str(files / "large.cif"))
+    assert "3 or more" in refused(files, "map", str(files / "Li.cif"))
+    assert "colour" in refused(files, "map", str(files / "salts.csv"), "--colour", "hardness")
+    lost = CliRunner().invoke(app, ["latent", "map", str(files / "salts.csv"), "--generator", "nowhere"])
+    assert lost.exit_code == 2
+
+
+def test_help_has_an_example():
+    for command in ("interpolate", "map", "reconstruct"):
+        shown = CliRunner().invoke(app, ["latent", command, "--help"]).output
+        assert "Example" in shown
+        assert f"invdesign latent {command}" in shown
+
+
+def test_axes_keep_distances_and_do_not_flip():
+    rng = np.random.default_rng(0)
+    plane = rng.standard_normal((40, 2)) @ np.linalg.qr(rng.standard_normal((16, 2)))[0].T
+    points, shares = principal_axes(plane.astype(np.float32))
+    assert sum(shares) == pytest.approx(1.0, abs=1e-5)
+    there = np.linalg.norm(plane[:, None] - plane[None], axis=-1)
+    assert np.allclose(np.linalg.norm(points[:, None] - points[None], axis=-1), there, atol=1e-4)
+    assert np.allclose(principal_axes(-plane.astype(np.float32))[0].max(axis=0) > 0, [True, True])
+
+
+def test_the_matcher_has_the_literatures_tolerances():
+    salt = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.6), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    strained = salt.copy()
+    strained.apply_strain([0.05, -0.05, 0.05])
+    assert same_structure(salt, strained)
+    potash = salt.copy()
+    potash.replace_species({"Na": "K"})
+    assert not same_structure(salt, potash)

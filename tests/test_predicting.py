@@ -1,0 +1,166 @@
+import csv
+import json
+
+import numpy as np
+import pytest
+from pymatgen.core import Lattice, Structure
+
+from invdesign import predicting
+from invdesign.campaign.relaxations import CHUNK
+from invdesign.campaign.trials import Sources, plan_trials
+from invdesign.candidate import Candidate
+from invdesign.crystal.gene import Gene
+from invdesign.crystal.geometry import Geometry
+from invdesign.errors import InputError
+from invdesign.predicting import predict_structures
+from invdesign.targets import parse_target
+from invdesign.validators.relaxation import Relaxed
+
+ROCK_SALT, CSCL, ZINC_BLENDE = "225 Cl@b Na@a", "221 Cl@b Na@a", "216 Cl@c Na@a"
+CELLS = {225: 5.64, 221: 3.4, 216: 6.0}
+ENERGY = {225: -3.40, 221: -3.35, 216: -3.30}  # eV/atom
+
+
+class FakeTypes:
+    name = "fake-types"
+
+    def propose(self, target, n, seed):
+        genes = [ROCK_SALT, CSCL, "225 Br@b Na@a", ZINC_BLENDE]
+        return [
+            Candidate("", gene.canonical(), {"parent": f"mp-{i}"}, geometry=cubic(CELLS[gene.space_group]))
+            for i, gene in enumerate(map(Gene.parse, genes))
+        ]
+
+
+class FakeGenes:
+    name = "fake-genes"
+
+    def propose(self, target, n, seed):
+        rng = np.random.default_rng(seed)
+        return [
+            Candidate("", Gene.parse(str(rng.choice([ROCK_SALT, CSCL], p=[0.2, 0.8]))), {}) for _ in range(n)
+        ]
+
+
+class Refusing:
+    name = "refusing"
+
+    def propose(self, target, n, seed):
+        msg = "generator: refusing knows nothing of it."
+        raise InputError(msg)
+
+
+class FakeGeometry:
+    def propose_many(self, genes, n, seeds):
+        return [[(cubic(CELLS[gene.space_group] * 1.05), "drawn")] for gene in genes]
+
+
+def cubic(a):
+    return Geometry((a, a, a, 90.0, 90.0, 90.0), ((), ()))
+
+
+def sources(*generators):
+    return Sources(generators or (FakeTypes(), FakeGenes()), FakeGeometry())
+
+
+def fake_relax(structures, potential, *, workers, fmax, max_steps, keep_symmetry):
+    for place, structure in enumerate(structures):
+        relaxed = structure.copy()
+        group = relaxed.get_space_group_info()[1]
+        relaxed.scale_lattice(CELLS[group] ** 3 / {225: 4, 221: 1, 216: 4}[group])
+        energy = ENERGY[group] * len(relaxed) + 1e-4 * place
+        yield place, Relaxed(relaxed, energy, 0.01, 7, converged=group != 216, reason="x", symmetry_kept=True)
+
+
+@pytest.fixture
+def faked(monkeypatch):
+    monkeypatch.setattr(predicting, "_sources", lambda _names: sources())
+    monkeypatch.setattr(predicting, "relax_structures", fake_relax)
+
+
+def test_trials_are_allowed_different_and_take_turns():
+    plan = plan_trials(parse_target(formula="NaCl"), 10, 0, sources())
+    assert {trial.gene.formula for trial in plan.trials} == {"NaCl"}
+    assert len(plan.trials) == 5  # three types, and two genes at another volume
+    assert [trial.origin for trial in plan.trials[:2]] == ["fake-types, after mp-0", "fake-genes, drawn"]
+    assert [trial.gene.space_group for trial in plan.trials[::2]] == [225, 221, 216]  # as given
+    assert plan.trials[1].gene.space_group == 221  # the gene that was drawn more often
+    assert plan.offered == {"fake-types": "3 different genes", "fake-genes": "2 different genes"}
+    assert len(plan_trials(parse_target(formula="NaCl"), 2, 0, sources()).trials) == 2
+
+
+def test_one_generator_that_can_is_enough():
+    plan = plan_trials(parse_target(formula="NaCl"), 4, 0, sources(Refusing(), FakeTypes()))
+    assert len(plan.trials) == 3
+    assert "knows nothing" in plan.offered["refusing"]
+    with pytest.raises(InputError, match="knows nothing"):
+        plan_trials(parse_target(formula="NaCl"), 4, 0, sources(Refusing()))
+
+
+def test_polymorphs_are_distinct_and_ranked(faked, tmp_path):
+    found = predict_structures(["NaCl", "Na2Cl2"], tmp_path)
+    assert [(p.rank, p.space_group, p.found) for p in found] == [(1, 225, 2), (2, 221, 2)]
+    assert found[0].relative == 0
+    assert found[1].relative == pytest.approx(0.05, abs=1e-3)
+    assert "mp-22862" in found[0].known
+    assert found[1].e_above_hull > found[0].e_above_hull
+    assert found[0].sigma > 0
+    with (tmp_path / "polymorphs.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["formula"] for row in rows] == ["NaCl", "NaCl"]
+    best = Structure.from_file(tmp_path / rows[0]["cif_file"])
+    assert best.get_space_group_info()[1] == 225
+    told = json.loads((tmp_path / "run.json").read_text())
+    counts = told["formulas"]["NaCl"]
+    assert (counts["relaxed"], counts["converged"], counts["polymorphs"]) == (5, 4, 2)
+
+
+def test_a_killed_prediction_goes_on(faked, tmp_path, monkeypatch):
+    many = [Structure(Lattice.cubic(3 + i / 50), ["Na", "Cl"], [[0, 0, 0], [0.5] * 3]) for i in range(40)]
+    plan = predicting.Plan(
+        [predicting.Trial(Gene.parse(CSCL), structure, "x") for structure in many], {"x": "40"}
+    )
+    monkeypatch.setattr(predicting, "plan_trials", lambda *_: plan)
+    relaxed = []
+
+    class Killed(Exception):  # noqa: N818
+        pass
+
+    def dying(structures, potential, **options):
+        for entry in fake_relax(structures, potential, **options):
+            if len(relaxed) == CHUNK + 3:
+                raise Killed
+            relaxed.append(entry)
+            yield entry
+
+    monkeypatch.setattr(predicting, "relax_structures", dying)
+    with pytest.raises(Killed):
+        predict_structures(["NaCl"], tmp_path)
+    again = []
+
+    def counting(structures, potential, **options):
+        again.extend(structures)
+        return fake_relax(structures, potential, **options)
+
+    monkeypatch.setattr(predicting, "relax_structures", counting)
+    (polymorph,) = predict_structures(["NaCl"], tmp_path)
+    assert len(again) == len(many) - CHUNK
+    assert polymorph.found == len(many)
+    with pytest.raises(InputError, match="another prediction"):
+        predict_structures(["NaCl"], tmp_path, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("formulas", "told"),
+    [
+        (["hello"], "formula: 'hello'"),
+        (["Na0.5Cl"], "whole amounts"),
+        (["Ca10P6O26"], "no multiple of the 21 atoms"),
+        (["LrO"], "do not know Lr"),
+        ([], "none was given"),
+    ],
+)
+def test_formulas_that_cannot_be_predicted(formulas, told, tmp_path):
+    with pytest.raises(InputError, match=told):
+        predict_structures(formulas, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymatgen.core import Lattice, Structure
 
-from invdesign.crystal.elements import ATOMIC_NUMBER
+from invdesign.crystal.elements import ATOMIC_NUMBER, volume_estimate
 from invdesign.crystal.gene import Gene
 from invdesign.crystal.geometry import Geometry
 from invdesign.crystal.symmetry import gene_of, realise
@@ -72,7 +72,10 @@ def many() -> list[tuple[Gene, Geometry]]:
     for gene in map(Gene.parse, texts):
         table = wyckoff_table(gene.space_group)
         free = tuple(tuple(rng.random(len(table[letter].free))) for _, letter in gene.orbits)
-        crystals.append((gene, Geometry(lattices[gene.space_group], free)))
+        geometry = Geometry(lattices[gene.space_group], free)
+        crystals.append(
+            (gene, geometry.scaled(volume_estimate(gene.composition) / realise(gene, geometry).volume))
+        )
     return crystals
 
 

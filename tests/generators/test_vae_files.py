@@ -137,3 +137,15 @@ def test_the_matcher_has_the_literatures_tolerances():
     potash = salt.copy()
     potash.replace_species({"Na": "K"})
     assert not same_structure(salt, potash)
+
+
+def test_the_released_model_brings_simple_crystals_back():
+    from invdesign.generators.vae import CrystalVAE
+
+    salt = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.6), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    gallium = Structure.from_spacegroup("F-43m", Lattice.cubic(5.65), ["Ga", "As"], [[0, 0, 0], [0.25] * 3])
+    vae = CrystalVAE.load()
+    latents = vae.encode([salt, gallium])
+    for there, back in zip((salt, gallium), vae.decode(latents), strict=True):
+        assert same_structure(there, back.structure)
+    assert vae.properties(latents)["band_gap"][0] > vae.properties(latents)["band_gap"][1]

@@ -107,7 +107,7 @@ def predict_structures(
     formulas: Sequence[str],
     out: Path,
     *,
-    n_candidates: int = 96,
+    n_candidates: int = 64,
     polymorphs: int = 10,
     n_atoms: str | int | None = None,
     space_group: str | None = None,

@@ -34,7 +34,12 @@ ONE_THING = {"target_text": "words", "targets": "words", "candidate": "words"}
 TIER = {part: number for number, parts in enumerate(TIERS) for part in parts}
 
 # imported name → distribution, where they differ
-DISTRIBUTION = {"yaml": "pyyaml", "tensorboardX": "tensorboardx", "huggingface_hub": "diffusers", "torch_geometric": "matgl"}
+DISTRIBUTION = {
+    "yaml": "pyyaml",
+    "tensorboardX": "tensorboardx",
+    "huggingface_hub": "diffusers",
+    "torch_geometric": "matgl",
+}
 
 
 def part_of(module: str) -> str:

@@ -60,7 +60,7 @@ METHODS = {
         Method("gene-diffusion", "raw samples, nothing asked for", "gene-diffusion"),
         Method(
             "gene-diffusion-ranked",
-            f"the best of {GENES_PER_RELAXATION} genes a relaxation",
+            f"the best of {GENES_PER_RELAXATION} genes a relaxation, among new compositions",
             "gene-diffusion",
             ranked=True,
         ),

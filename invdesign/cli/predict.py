@@ -19,7 +19,7 @@ def predict_structure_command(
     ] = None,
     file: Annotated[Path | None, typer.Option(help="Text file of formulas.")] = None,
     out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("prediction"),
-    n_candidates: Annotated[int, typer.Option(help="Starting structures relaxed per formula.", min=1)] = 96,
+    n_candidates: Annotated[int, typer.Option(help="Starting structures relaxed per formula.", min=1)] = 64,
     polymorphs: Annotated[int, typer.Option(help="Most crystals kept per formula.", min=1)] = 10,
     n_atoms: Annotated[
         str | None, typer.Option(help="Atoms in the primitive cell of the starts: 5..20.")

@@ -57,11 +57,14 @@ def gene_of(structure: Structure, symprec: float = 0.1) -> tuple[Gene, Geometry]
 def loose_gene(structure: Structure) -> Gene | None:
     """The gene that a structure has within ``LOOSE``, if it has one.
 
-    A relaxation stops short of the minimum, and leaves a crystal a little off its symmetry.
+    A relaxation stops short of the minimum, and leaves a crystal a little off its symmetry. spglib makes it
+    ideal first: moyo 0.21, asked for so loose a symmetry, can run without end.
     """
+    from pymatgen.symmetry.analyzer import SpacegroupAnalyzer, SymmetryUndeterminedError
+
     try:
-        return gene_of(structure, LOOSE)[0]
-    except SymmetryError:
+        return gene_of(SpacegroupAnalyzer(structure, symprec=LOOSE).get_refined_structure())[0]
+    except (SymmetryUndeterminedError, SymmetryError):
         return None
 
 

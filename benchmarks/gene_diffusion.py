@@ -1,7 +1,8 @@
 """What gene-diffusion samples, before any relaxation; writes gene_diffusion.json.
 
 python benchmarks/gene_diffusion.py ../shared/data
-The judge of gaps and stability is gene-rank, which never guides it.
+gene-rank tells gaps and stability: it does not guide, but learned from relaxed-genes as the generator did.
+`benchmarks/generation` has the judge that neither has seen.
 """
 
 from __future__ import annotations

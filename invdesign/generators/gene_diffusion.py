@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf, isfinite
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from invdesign.targets import Target
 
 
-_REDRAWS = 3
+_GUIDANCE = 2.0
 
 
 class GeneDiffusionPipeline(DiffusionPipeline):
@@ -50,7 +51,7 @@ class GeneDiffusionPipeline(DiffusionPipeline):
         *,
         seed: int | Sequence[int],
         prompt: Prompt | None = None,
-        guidance: float | Mapping[str, float] = 2.0,
+        guidance: float | Mapping[str, float] = _GUIDANCE,
         temperature: float = 1.0,
     ) -> list[Gene]:
         """One gene for each dictionary of conditions (any subset of the model's, in their units).
@@ -59,7 +60,7 @@ class GeneDiffusionPipeline(DiffusionPipeline):
             conditions: of each gene.
             seed: the same one gives the same genes.
             prompt: what every gene must satisfy.
-            guidance: weight of all conditions, or of each by name (1 for those not named); see ``mixture``.
+            guidance: weight of all conditions, or of each by name (2 for those not named); see ``mixture``.
             temperature: of every draw.
 
         Raises:
@@ -95,7 +96,7 @@ def mixture(
     leaves a condition out, and for all of them gives the unconditional model.
     """
     weight_of = {
-        name: guidance.get(name, 1.0) if isinstance(guidance, Mapping) else guidance for name in names
+        name: guidance.get(name, _GUIDANCE) if isinstance(guidance, Mapping) else guidance for name in names
     }
     values, present = torch.zeros(2, len(conditions), len(names))
     for i, asked in enumerate(conditions):
@@ -135,27 +136,49 @@ class GeneDiffusion:
 
     Args:
         pipeline: the trained model.
-        guidance: classifier-free guidance weight.
+        guidance: classifier-free guidance weight, of all conditions or by name; see ``mixture``.
         temperature: of every draw.
+        redraws: how often genes that repeat one or do not balance are drawn again; 0: the model as it is.
+
+    Raises:
+        InputError: guidance or temperature is no weight.
     """
 
     name = "gene-diffusion"
 
     def __init__(
-        self, pipeline: GeneDiffusionPipeline, *, guidance: float = 2.0, temperature: float = 1.0
+        self,
+        pipeline: GeneDiffusionPipeline,
+        *,
+        guidance: float | Mapping[str, float] = _GUIDANCE,
+        temperature: float = 1.0,
+        redraws: int = 3,
     ) -> None:
+        weights = guidance.values() if isinstance(guidance, Mapping) else (guidance,)
+        if not all(map(isfinite, weights)):
+            msg = f"guidance: {guidance} is no weight; give a number such as 2."
+            raise InputError(msg)
+        if not 0 < temperature < inf:
+            msg = f"temperature: {temperature:g} cannot be drawn at; give a number above 0, such as 0.9."
+            raise InputError(msg)
         self.pipeline = pipeline
         self.guidance = guidance
         self.temperature = temperature
+        self.redraws = redraws
 
     @classmethod
     def load(
-        cls, name: str | Path = "gene-diffusion", *, guidance: float = 2.0, temperature: float = 1.0
+        cls,
+        name: str | Path = "gene-diffusion",
+        *,
+        guidance: float | Mapping[str, float] = _GUIDANCE,
+        temperature: float = 1.0,
+        redraws: int = 3,
     ) -> GeneDiffusion:
         """The released model, or one in a folder that ``invdesign train`` wrote.
 
         Raises:
-            InputError: no such folder, or a file of it is missing or cannot be read.
+            InputError: no such folder, a file of it is missing or cannot be read, or an option is wrong.
         """
         weights = "transformer/diffusion_pytorch_model.safetensors"
         folder = find("models", name, needs=("model_index.json", "transformer/config.json", weights))
@@ -168,13 +191,13 @@ class GeneDiffusion:
             msg = f"models folder {str(folder)!r} cannot be read ({why}); restore it or retrain it."
             raise InputError(msg) from error
         pipeline = GeneDiffusionPipeline(transformer=network.eval())
-        return cls(pipeline, guidance=guidance, temperature=temperature)
+        return cls(pipeline, guidance=guidance, temperature=temperature, redraws=redraws)
 
     def propose(self, target: Target, n: int, seed: int | Sequence[int]) -> list[Candidate]:
         """Exactly ``n`` candidates with a gene that the target allows, and no geometry.
 
-        Genes whose charges do not balance (one in eight), or that are there already, are drawn again, a few
-        times.
+        Genes whose charges do not balance (one in eight), or that are there already, are drawn again, up to
+        ``redraws`` times.
 
         Raises:
             InputError: no gene satisfies the target.
@@ -183,7 +206,7 @@ class GeneDiffusion:
         prompt = prompt_of(target)
         conditions = [self._conditions(target, prompt, rng) for _ in range(n)]
         genes = self._draw(conditions, prompt, rng)
-        for _ in range(_REDRAWS):
+        for _ in range(self.redraws):
             again = _unwanted(genes, any_charge=target.formula is not None)
             if not again:
                 break

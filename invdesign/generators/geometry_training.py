@@ -143,7 +143,7 @@ def build(config: GeometryDiffusionConfig, *, progress: Progress) -> Path:
     network.cell_mean[:], network.cell_std[:] = data.spread(train)
     sizes = torch.tensor(corpus.tokens.n_atoms + (corpus.tokens.elements > 0).sum(1))
     loss = partial(data.loss, cell_share=config.cell_share)
-    trainer = Trainer(config, network, loss, train, held_out, sizes=sizes)
+    trainer = Trainer(config, network, loss, train, held_out, sizes=sizes, half=False)
     trainer.run(progress)
     trained = cast("GeometryNetwork", trainer.averaged.to("cpu", torch.float16))
     pipeline = GeometryDiffusionPipeline.of(trained)

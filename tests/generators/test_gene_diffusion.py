@@ -17,6 +17,7 @@ from invdesign.generators.gene_diffusion import GeneDiffusion, GeneDiffusionPipe
 from invdesign.generators.gene_inference import GeneInference
 from invdesign.generators.gene_transformer import GeneTransformer, position_tables
 from invdesign.targets import parse_target
+from invdesign.validators.charge import charge_balance
 
 C = len(CONDITIONS)
 
@@ -206,3 +207,31 @@ def test_position_tables_agree_with_rock_salt() -> None:
     assert multiplicity[225, 1:4].tolist() == [1, 1, 2]
     assert fixed[225, 1]
     assert not fixed[225, 5]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"guidance": float("nan")}, "guidance"),
+        ({"guidance": {"band_gap": float("inf")}}, "guidance"),
+        ({"temperature": 0.0}, "temperature"),
+    ],
+)
+def test_weights_that_are_none_are_refused(
+    pipeline: GeneDiffusionPipeline, options: dict[str, float], told: str
+) -> None:
+    with pytest.raises(InputError, match=told):
+        GeneDiffusion(pipeline, **options)
+
+
+def test_repeated_and_unbalanced_genes_are_drawn_again(pipeline: GeneDiffusionPipeline) -> None:
+    target = parse_target(["elements=Na", "only=Na,Cl", "n_atoms=2..4"])
+
+    def kinds(redraws: int) -> tuple[int, int]:
+        genes = [c.gene for c in GeneDiffusion(pipeline, redraws=redraws).propose(target, 48, 3)]
+        return len({gene.hash for gene in genes}), sum(
+            charge_balance(gene.composition).passed for gene in genes
+        )
+
+    assert kinds(0) < kinds(3)
+    assert kinds(0)[1] < kinds(3)[1]

@@ -136,3 +136,13 @@ def test_labellings_are_equivalent_genes(corpus: Corpus) -> None:
     letters, count = labellings(corpus)
     assert count.tolist() == [2] * N
     assert {tuple(row) for row in letters[0, :2].tolist()} == {(1, 2), (2, 1)}
+
+
+def test_other_data_start_anew(tmp_path: Path, corpus: Corpus) -> None:
+    config = _config(tmp_path).model_copy(update={"epochs": 1})
+    trainer_of(config, corpus).run(lambda *_: None)
+    corpus.conditions[:, 0] += 1.0  # the recipe's text is the same
+    said: list[str] = []
+    trainer_of(config, corpus).run(lambda _, message: said.append(message))
+    assert "starting anew" in said[0]
+    assert len(said) == 2

@@ -85,13 +85,19 @@ def pooled(seeds: dict[str, Any]) -> dict[str, Any]:
 
 
 def store(method: Method, seed: int, judge: str, figures: dict[str, Any], given: argparse.Namespace) -> None:
-    """Put one seed's figures into the method's file; figures of another ``n`` are dropped."""
+    """Put one seed's figures into the method's file; figures of another ``n`` or other models are dropped."""
     path, n = given.out / f"{method.name}.json", given.n
     old = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     judges = old.get("judges", {}) if old.get("n") == n else {}
-    seeds = judges.get(judge, {}).get("by_seed", {}) | {str(seed): figures}
-    seeds = {key: seeds[key] for key in sorted(seeds, key=int)}
-    judges[judge] = {"pooled": pooled(seeds), "by_seed": seeds}
+    by_seed = {name: entry["by_seed"] for name, entry in judges.items()}
+    by_seed[judge] = by_seed.get(judge, {}) | {str(seed): figures}
+    models = figures["sampling"].get("models")
+    judges = {}
+    for name, seeds in by_seed.items():
+        same = [key for key in sorted(seeds, key=int) if seeds[key]["sampling"].get("models") == models]
+        if same:
+            kept = {key: seeds[key] for key in same}
+            judges[name] = {"pooled": pooled(kept), "by_seed": kept}
     report = {"method": method.name, "what": method.what, "n": n, "judges": judges}
     with replaced(path) as draft:
         draft.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Whether what is asked for is always there, and how many of 10 000 genes are different."""
+"""Whether what is asked for is there, in genes and in structures; how many of 10 000 genes are different."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
+from methods import give_geometries
+
+from invdesign.crystal.symmetry import SymmetryError, gene_of, realise
 from invdesign.errors import InputError
 from invdesign.generators.loading import load_generator
 from invdesign.provenance import git_revision, hardware, package_versions
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from invdesign.candidate import Candidate
+    from invdesign.crystal.gene import Gene
     from invdesign.generators.loading import Generator
 
 PROMPTS = (
@@ -34,11 +39,17 @@ PROMPTS = (
     "elements=O space_group=221 n_atoms=5 band_gap=3.0±0.25",
 )
 MANY = 10_000
+REALISED = 200  # of the genes of a prompt
 FILE = "prompts.json"
 
 
 def check(generators: Sequence[str], n: int, seed: int, out: Path) -> None:
-    """Write ``prompts.json``: by generator, the share honoured of ``n`` genes per prompt, and uniqueness."""
+    """Write ``prompts.json``: by generator and prompt what is as asked of ``n`` genes; and uniqueness.
+
+    ``honoured``: the share of genes, 1 by construction where the generator respects its target.
+    ``structures``: of the first ``REALISED``, each with one geometry and not relaxed, the share whose gene,
+    found again from the atoms alone, is as asked, and the share of which it has the space group drawn.
+    """
     path = out / FILE
     report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     for name in generators:
@@ -46,10 +57,12 @@ def check(generators: Sequence[str], n: int, seed: int, out: Path) -> None:
         start = time.perf_counter()
         genes = [c.gene for c in generator.propose(Target(), max(n, min(MANY, 10 * n)), seed)]
         seconds = time.perf_counter() - start
+        found = {prompt: _honoured(generator, prompt, n, seed) for prompt in PROMPTS}
         report[name] = {
             "n": n,
             "seed": seed,
-            "honoured": {prompt: _honoured(generator, prompt, n, seed) for prompt in PROMPTS},
+            "honoured": {prompt: genes for prompt, (genes, _) in found.items()},
+            "structures": {prompt: structures for prompt, (_, structures) in found.items() if structures},
             "unique": {"count": len({gene.hash for gene in genes}), "of": len(genes)},
             "genes_per_second": round(len(genes) / seconds, 1),
             "hardware": hardware(),
@@ -57,13 +70,40 @@ def check(generators: Sequence[str], n: int, seed: int, out: Path) -> None:
             "packages": package_versions(),
         }
         path.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        print(f"{name}: {report[name]['honoured']}, unique {report[name]['unique']}", flush=True)
+        print(f"{name}: {found}, unique {report[name]['unique']}", flush=True)
 
 
-def _honoured(generator: Generator, prompt: str, n: int, seed: int) -> float | str:
+def _honoured(
+    generator: Generator, prompt: str, n: int, seed: int
+) -> tuple[float | str, dict[str, float] | None]:
+    """Share of genes as asked, or why there are none; and what their structures are."""
     target = parse_target(prompt)
     try:
         candidates = generator.propose(target, n, seed)
     except InputError as error:
-        return str(error)
-    return sum(target.allows(c.gene).passed for c in candidates) / n
+        return str(error), None
+    genes = sum(target.allows(c.gene).passed for c in candidates) / n
+    some = candidates[:REALISED]
+    give_geometries(some, (seed,))
+    again = [_found_again(candidate) for candidate in some]
+    as_asked = sum(gene is not None and target.allows(gene).passed for gene in again)
+    same_group = sum(
+        gene is not None and gene.space_group == c.gene.space_group
+        for gene, c in zip(again, some, strict=True)
+    )
+    structures = {
+        "of": len(some),
+        "as_asked": as_asked / len(some),
+        "same_space_group": same_group / len(some),
+    }
+    return genes, structures
+
+
+def _found_again(candidate: Candidate) -> Gene | None:
+    """The gene of a candidate's atoms; None without a geometry, or where no symmetry is found."""
+    if candidate.geometry is None:
+        return None
+    try:
+        return gene_of(realise(candidate.gene, candidate.geometry))[0]
+    except SymmetryError:
+        return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import logging
 from typing import TYPE_CHECKING
 
@@ -62,6 +63,7 @@ def loose_gene(structure: Structure) -> Gene | None:
     """
     from pymatgen.symmetry.analyzer import SpacegroupAnalyzer, SymmetryUndeterminedError
 
+    os.environ.setdefault("SPGLIB_WARNING", "OFF")  # it writes to stderr where it finds no symmetry
     try:
         return gene_of(SpacegroupAnalyzer(structure, symprec=LOOSE).get_refined_structure())[0]
     except (SymmetryUndeterminedError, SymmetryError):

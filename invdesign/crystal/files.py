@@ -30,8 +30,8 @@ ID_COLUMNS = ("material_id", "id", "label", "name", "candidate", "index")
 """Columns of a table that name its rows, the first that is there."""
 FILE_COLUMN = "cif_file"
 """Column of our own tables with the path of each row's CIF, from the table's folder."""
-PROPOSALS = "proposals.extxyz"
-"""All that ``invdesign generate`` left in a folder, whose other files hold the same crystals again."""
+PROPOSALS, PROPOSALS_TABLE = "proposals.extxyz", "proposals.csv"
+"""What ``invdesign generate`` leaves in a folder: the table names the same crystals again."""
 
 _HEAVY = re.compile(r"^(\s*)[DT](?=\s)", re.MULTILINE)  # deuterium and tritium, which ASE does not know
 
@@ -84,9 +84,9 @@ def read_entries(path: str | Path) -> Iterator[Record | Unreadable]:
     """
     path = Path(path)
     if path.is_dir():
-        whole = path / PROPOSALS
         files = [file for file in sorted(path.iterdir()) if file.is_file() and _reader(file)]
-        files = [whole] if whole in files else files
+        if path / PROPOSALS in files:
+            files = [file for file in files if file.name != PROPOSALS_TABLE]
         if not files:
             msg = f"{path}: the folder holds no structure files; {_KINDS}"
             raise InputError(msg)

@@ -5,19 +5,22 @@ from __future__ import annotations
 import csv
 import time
 from dataclasses import asdict, dataclass
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
+from invdesign.artifacts import find
 from invdesign.campaign.chunks import Journal
 from invdesign.campaign.executor import default_workers, run_tasks
+from invdesign.campaign.folder import LOCK, held
 from invdesign.campaign.stages import Parts, one_thread
 from invdesign.candidate import Candidate
-from invdesign.crystal.files import PROPOSALS, write_cif
+from invdesign.crystal.files import PROPOSALS, PROPOSALS_TABLE, write_cif
 from invdesign.crystal.gene import Gene
 from invdesign.crystal.geometry import Geometry
 from invdesign.crystal.symmetry import realise
 from invdesign.errors import InputError
-from invdesign.generators.loading import load_generator
-from invdesign.provenance import write_run_json
+from invdesign.generators.loading import folder_of, load_generator
+from invdesign.provenance import RUN_FILE, folder_digest, write_run_json
 from invdesign.report import CIF_FOLDER, replaced
 
 if TYPE_CHECKING:
@@ -32,8 +35,8 @@ if TYPE_CHECKING:
     Progress = Callable[[float, str], None]
 
 BATCH = 256  # candidates a task; as in a campaign, so that the same seed gives the same genes
-TABLE = "proposals.csv"
 JOURNAL = "proposals.jsonl"
+GEOMETRY = ("geometries", "geometry-diffusion")  # what the geometry source consists of
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ def generate(
         progress: is told the share that is done and a word on it.
 
     Raises:
-        InputError: generator, target or option cannot be used, or ``out`` is another run's.
+        InputError: generator, target or option cannot be used, or ``out`` is another run's or in use.
     """
     if n < 1:
         msg = f"n: {n} proposals; give 1 or more."
@@ -101,8 +104,24 @@ def generate(
     cifs = None if out is None else out / CIF_FOLDER
     run = Run(generator, dict(options or {}), target, seed, structures or out is not None, cifs)
     _generator(run).propose(target, 1, seed)  # tells what it can never meet
+    if out is None:
+        return _proposals(run, n, None, workers, progress)
     identity = {"target": str(target), "generator": generator, "options": run.options, "seed": seed, "n": n}
-    journal = None if out is None else _journal(out, identity)
+    identity["weights"] = _weights(generator)
+    with held(out):
+        journal = _journal(out, identity)
+        candidates = _proposals(run, n, journal, workers, progress)
+        _write(candidates, out)
+        if len(journal.entries) < ceil(n / BATCH) or not (out / RUN_FILE).exists():
+            seconds = round(time.perf_counter() - start, 1)
+            write_run_json(out, {"generate": identity, "target": target.words(), "wall_seconds": seconds})
+    return candidates
+
+
+def _proposals(
+    run: Run, n: int, journal: Journal | None, workers: int | None, progress: Progress
+) -> list[Candidate]:
+    """All batches in order; those of the journal are taken over, the others added to it."""
     batches = {entry["batch"]: _unpacked(entry["proposals"]) for entry in journal.entries} if journal else {}
     tasks = [
         Task(run, number, min(BATCH, n - first))
@@ -116,12 +135,13 @@ def generate(
             journal.append({"batch": task.number, "proposals": [_packed(proposal) for proposal in proposals]})
         done = sum(map(len, batches.values()))
         progress(done / n, f"{done} of {n} proposals")
-    candidates = [candidate for _, own in sorted(batches.items()) for candidate in own]
-    if out is not None:
-        _write(candidates, out)
-        seconds = round(time.perf_counter() - start, 1)
-        write_run_json(out, {"generate": identity, "target": target.words(), "wall_seconds": seconds})
-    return candidates
+    return [candidate for _, own in sorted(batches.items()) for candidate in own]
+
+
+def _weights(generator: str) -> dict[str, str]:
+    """Digests of what the proposals come from: a retrained model is another one."""
+    folders = {"generator": folder_of(generator), **{name: find("models", name) for name in GEOMETRY}}
+    return {name: folder_digest(folder) for name, folder in folders.items()}
 
 
 def row_of(candidate: Candidate) -> dict[str, str | int]:
@@ -190,8 +210,8 @@ def _structure(candidate: Candidate) -> Structure:
 
 
 def _journal(out: Path, identity: dict[str, Any]) -> Journal:
-    strange = [] if (out / JOURNAL).exists() else sorted(path.name for path in out.glob("*"))
-    if strange:
+    strange = sorted(path.name for path in out.iterdir() if path.name != LOCK)
+    if strange and JOURNAL not in strange:
         msg = f"out: {str(out)!r} holds other files ({strange[0]}); give a new or empty folder."
         raise InputError(msg)
     return Journal(out / JOURNAL, "generation", identity)
@@ -219,7 +239,7 @@ def _write(candidates: Sequence[Candidate], out: Path) -> None:
     import ase.io
 
     rows = [{**row_of(c), "cif_file": f"{CIF_FOLDER}/{cif_name(c)}"} for c in candidates]
-    with replaced(out / TABLE) as draft, draft.open("w", newline="", encoding="utf-8") as file:
+    with replaced(out / PROPOSALS_TABLE) as draft, draft.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)

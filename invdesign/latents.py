@@ -137,11 +137,15 @@ def map_data(
         of the latents' variance on each axis.
 
     Raises:
-        InputError: the data cannot be read, there is no such property, or fewer than three can be encoded.
+        InputError: the data cannot be read, there is no such property, fewer than three can be encoded, or
+            ``out`` is no PNG.
     """
     from invdesign.data.dataset import numbers
     from invdesign.report.latent_map import draw_map
 
+    if out.suffix.lower() != ".png":
+        msg = f"out: {str(out)!r} is no name of a PNG; give one such as map.png."
+        raise InputError(msg)
     vae = _load(generator)
     progress(0.0, "reading and encoding")
     crystals, refused = _encodable([data], limit, seed)

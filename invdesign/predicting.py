@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import time
 from dataclasses import dataclass
+from itertools import islice
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from invdesign.campaign.chunks import Journal
+from invdesign.campaign.folder import held
 from invdesign.campaign.relaxations import CHUNK, relax_structures
 from invdesign.campaign.samples import Sample, fingerprint, pack, unpack
 from invdesign.campaign.stages import Parts, one_thread
@@ -103,6 +105,19 @@ class Polymorph:
         }
 
 
+@dataclass(frozen=True)
+class Prediction:
+    """What was found of the formulas.
+
+    Attributes:
+        polymorphs: by formula in the order given, lowest energy first.
+        without: a sentence on why there is none, by formula that has none.
+    """
+
+    polymorphs: list[Polymorph]
+    without: dict[str, str]
+
+
 def predict_structures(
     formulas: Sequence[str],
     out: Path,
@@ -118,7 +133,7 @@ def predict_structures(
     generators: Sequence[str] = GENERATORS,
     workers: int | None = None,
     progress: Progress = lambda _share, _message: None,
-) -> list[Polymorph]:
+) -> Prediction:
     """Predict the crystals of some formulas; write a table, a CIF each, and ``run.json``.
 
     Genes of the formula come from generators, geometries from the geometry source where a generator
@@ -128,7 +143,7 @@ def predict_structures(
         formulas: such as ``Li2FeSiO4``; a formula unit of at most 20 atoms.
         out: folder of the results; the same call goes on where it was killed.
         n_candidates: starting structures relaxed per formula.
-        polymorphs: most crystals kept per formula.
+        polymorphs: most crystals shown per formula; another number relaxes nothing again.
         n_atoms: ``5..20``, or exactly so many, in the primitive cell of the starts.
         space_group: numbers, symbols or ranges for the starts.
         seed: the same seed gives the same crystals.
@@ -140,58 +155,38 @@ def predict_structures(
         workers: processes; default one per core.
         progress: is told the share that is done and a word on it.
 
-    Returns:
-        Polymorphs, by formula in the order given, lowest energy first.
-
     Raises:
         InputError: not a formula, no generator can make it, an element that potential, calibration or
-            hull do not know, or ``out`` holds another prediction.
+            hull do not know, or ``out`` holds another prediction or is in use.
     """
+    start = time.perf_counter()
     if n_candidates < 1 or polymorphs < 1:
         msg = f"n_candidates={n_candidates}, polymorphs={polymorphs}: give 1 or more of both."
         raise InputError(msg)
     parts = Parts(potential=potential, calibration=calibration, hull=hull)
     parts.check_scale()
     targets = _targets(formulas, parts.elements, n_atoms=n_atoms, space_group=space_group)
-    settings = {
-        "potential": parts.get("potential").name,
-        "calibration": calibration or parts.get("potential").name,
-        "hull": hull,
-        "generators": list(generators),
-        "n_candidates": n_candidates,
-        "polymorphs": polymorphs,
-        "n_atoms": n_atoms,
-        "space_group": space_group,
-        "fmax": FMAX,
-        "max_steps": MAX_STEPS,
-        "seed": seed,
-    }
-    start = time.perf_counter()
+    settings = _scale(parts) | {"generators": list(generators), "n_candidates": n_candidates, "seed": seed}
+    settings |= {"n_atoms": n_atoms, "space_group": space_group, "fmax": FMAX, "max_steps": MAX_STEPS}
     plans = _plans(targets, n_candidates, seed, _sources(generators), progress)
     trials = [trial for plan in plans.values() for trial in plan.trials]
-    relaxed = _relaxed(
-        [trial.structure for trial in trials],
-        potential,
-        Journal(out / JOURNAL, "prediction", settings | {"starts": _fingerprint(trials)}),
-        workers,
-        progress,
-    )
-    found, told, first = [], {}, 0
-    for formula, plan in plans.items():
-        own = relaxed[first : first + len(plan.trials)]
-        first += len(plan.trials)
-        crystals = _polymorphs(formula, plan, own, parts)
-        found += crystals[:polymorphs]
-        told[formula] = {
-            "offered": plan.offered,
-            "relaxed": len(own),
-            "converged": sum(entry["converged"] for entry in own),
-            "polymorphs": len(crystals),
-        }
-    _write(found, out)
-    seconds = round(time.perf_counter() - start, 1)
-    write_run_json(out, {"predict_structure": settings, "formulas": told, "wall_seconds": seconds})
-    return found
+    with held(out):
+        journal = Journal(out / JOURNAL, "prediction", settings | {"starts": _fingerprint(trials)})
+        relaxed = _relaxed([trial.structure for trial in trials], potential, journal, workers, progress)
+        crystals, told = _judged(plans, relaxed, parts)
+        _write(crystals, polymorphs, out)
+        seconds = round(time.perf_counter() - start, 1)
+        settings["polymorphs"] = polymorphs
+        write_run_json(out, {"predict_structure": settings, "formulas": told, "wall_seconds": seconds})
+    shown = [polymorph for own in crystals.values() for polymorph in own[:polymorphs]]
+    return Prediction(shown, {formula: own["without"] for formula, own in told.items() if "without" in own})
+
+
+def _scale(parts: Parts) -> dict[str, str]:
+    """What decides the energies, by name."""
+    potential = parts.get("potential")
+    names = {"potential": potential.name, "calibration": parts.calibration or potential.name}
+    return names | {"weights": potential.digest, "hull": parts.hull}
 
 
 def _targets(
@@ -275,6 +270,38 @@ def _relaxed(
     return [done[i] for i in range(len(structures))]
 
 
+def _judged(
+    plans: dict[str, Plan], relaxed: Sequence[dict[str, Any]], parts: Parts
+) -> tuple[dict[str, list[Polymorph]], dict[str, dict[str, Any]]]:
+    """All polymorphs by formula, and the counts that led to them."""
+    crystals, told = {}, {}
+    entries = iter(relaxed)
+    for formula, plan in plans.items():
+        own = list(islice(entries, len(plan.trials)))
+        crystals[formula] = _polymorphs(formula, plan, own, parts)
+        told[formula] = {
+            "offered": plan.offered,
+            "relaxed": len(own),
+            "converged": sum(entry["converged"] for entry in own),
+            "polymorphs": len(crystals[formula]),
+        }
+        if not crystals[formula]:
+            told[formula]["without"] = _why_none(formula, own)
+    return crystals, told
+
+
+def _why_none(formula: str, relaxed: Sequence[dict[str, Any]]) -> str:
+    converged = sum(entry["converged"] for entry in relaxed)
+    if not relaxed:
+        why = "no start that was offered is plausible; allow other atoms or space groups, or add a generator."
+    elif not converged:
+        first = relaxed[0]["reason"]
+        why = f"none of {len(relaxed)} starts converged (the first: {first}); raise n_candidates."
+    else:
+        why = f"none of the {converged} crystals that converged is plausible; raise n_candidates."
+    return f"{formula}: {why}"
+
+
 def _polymorphs(formula: str, plan: Plan, relaxed: Sequence[dict[str, Any]], parts: Parts) -> list[Polymorph]:
     """Distinct plausible crystals that converged, lowest energy first."""
     from invdesign.crystal.identity import unique_groups
@@ -326,12 +353,18 @@ def _polymorphs(formula: str, plan: Plan, relaxed: Sequence[dict[str, Any]], par
     return found
 
 
-def _write(found: Sequence[Polymorph], out: Path) -> None:
+def _write(crystals: dict[str, list[Polymorph]], most: int, out: Path) -> None:
+    """The table and the CIFs of the best ``most``, none of the others."""
     (out / CIFS).mkdir(parents=True, exist_ok=True)
-    for polymorph in found:
-        write_cif(polymorph.structure, out / polymorph.cif_file, symmetrised=True)
-    rows = [polymorph.row() for polymorph in found]
-    with replaced(out / TABLE) as draft, draft.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]) if rows else ["formula", "rank"])
+    rows = []
+    for polymorph in (polymorph for own in crystals.values() for polymorph in own):
+        file = out / polymorph.cif_file
+        if polymorph.rank > most:
+            file.unlink(missing_ok=True)  # an earlier call may have shown more
+            continue
+        write_cif(polymorph.structure, file, symmetrised=True)
+        rows.append(polymorph.row())
+    with replaced(out / TABLE) as draft, draft.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]) if rows else ["formula", "rank"])
         writer.writeheader()
         writer.writerows(rows)

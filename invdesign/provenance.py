@@ -102,13 +102,26 @@ def package_versions() -> dict[str, str]:
 @lru_cache(maxsize=1)
 def artifact_hashes() -> dict[str, str]:
     """SHA-256 of every released weight and table file, by ``models/band-gap/model.safetensors``."""
-    hashes = {}
-    for kind in ("models", "validators"):
-        top = root(kind)
-        for path in sorted(top.glob("*/**/*")):
-            if path.is_file() and path.suffix not in {".md", ".yaml", ".png"}:
-                hashes[f"{kind}/{path.relative_to(top).as_posix()}"] = sha256(path)
-    return hashes
+    return {
+        f"{kind}/{folder.name}/{file}": digest
+        for kind in ("models", "validators")
+        for folder in sorted(root(kind).glob("*/"))
+        for file, digest in folder_hashes(folder).items()
+    }
+
+
+def folder_hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of every weight and table file of an artifact's folder, by path within it."""
+    return {
+        path.relative_to(folder).as_posix(): sha256(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.suffix not in {".md", ".yaml", ".png"}
+    }
+
+
+def folder_digest(folder: Path) -> str:
+    """One hash of all of a folder's weights and tables."""
+    return hashlib.sha256(json.dumps(folder_hashes(folder)).encode()).hexdigest()
 
 
 def sha256(path: Path) -> str:

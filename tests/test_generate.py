@@ -1,10 +1,13 @@
 import csv
 import json
+import shutil
 
 import pytest
 from typer.testing import CliRunner
 
+from invdesign import generating
 from invdesign.api import generate
+from invdesign.campaign.folder import held
 from invdesign.campaign.samples import read_samples
 from invdesign.cli import app
 from invdesign.crystal.files import read_structures
@@ -70,6 +73,48 @@ def test_another_run_and_other_files_are_refused(written, tmp_path):
         generate(n=3, generator="ion-exchange", out=tmp_path)
 
 
+def test_a_finished_run_is_only_read_and_a_retrained_model_is_another(written, tmp_path, monkeypatch):
+    shutil.copytree(written[0], tmp_path / "out")
+    arguments = {
+        "n": 300,
+        "generator": "ion-exchange",
+        "out": tmp_path / "out",
+        "workers": 1,
+        "elements": "O",
+    }
+    record = (tmp_path / "out" / "run.json").read_bytes()
+    generate(**arguments)
+    assert (tmp_path / "out" / "run.json").read_bytes() == record
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "model.safetensors").write_bytes(b"old")
+    monkeypatch.setattr(generating, "folder_of", lambda _name: model)
+    with pytest.raises(InputError, match=r"another generation \(weights\)"):
+        generate(**arguments)
+    before = generating._weights("mine")
+    (model / "README.md").write_text("a card is no weight")
+    assert generating._weights("mine") == before
+    (model / "model.safetensors").write_bytes(b"new")
+    assert generating._weights("mine") != before
+
+
+def test_two_runs_in_one_folder_are_refused(tmp_path):
+    with held(tmp_path):
+        result = CliRunner().invoke(
+            app, ["generate", "--generator", "ion-exchange", "-n", "1", "--out", str(tmp_path)]
+        )
+    assert result.exit_code == 2
+    assert "another run is at work" in result.stderr
+
+
+def test_what_is_added_to_the_folder_is_read_too(written, tmp_path):
+    out, candidates = written
+    shutil.copytree(out, tmp_path / "out")
+    shutil.copy(min((out / "cifs").iterdir()), tmp_path / "out" / "mine.cif")
+    labels = [sample.label for sample in read_samples(tmp_path / "out")]
+    assert sorted(labels) == sorted(["mine", *(candidate.id for candidate in candidates)])
+
+
 def test_what_cannot_be_claims_no_folder(tmp_path):
     out = tmp_path / "out"
     with pytest.raises(InputError, match="finds no known crystal"):
@@ -91,6 +136,13 @@ def test_guidance_that_cannot_be_read(guidance):
     result = CliRunner().invoke(app, ["generate", *options])
     assert result.exit_code == 2
     assert "neither a number" in result.output
+
+
+@pytest.mark.parametrize("guidance", ["nan", "inf", "band_gap=nan"])
+def test_guidance_is_finite(guidance):
+    result = CliRunner().invoke(app, ["generate", "band_gap>3", "--guidance", guidance])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("guidance:")
 
 
 def test_json_says_what_was_asked():

@@ -4,11 +4,14 @@ import json
 import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
+from typer.testing import CliRunner
 
 from invdesign import predicting
+from invdesign.campaign.folder import held
 from invdesign.campaign.relaxations import CHUNK
 from invdesign.campaign.trials import Sources, plan_trials
 from invdesign.candidate import Candidate
+from invdesign.cli import app
 from invdesign.crystal.gene import Gene
 from invdesign.crystal.geometry import Geometry
 from invdesign.errors import InputError
@@ -98,7 +101,7 @@ def test_one_generator_that_can_is_enough():
 
 
 def test_polymorphs_are_distinct_and_ranked(faked, tmp_path):
-    found = predict_structures(["NaCl", "Na2Cl2"], tmp_path)
+    found = predict_structures(["NaCl", "Na2Cl2"], tmp_path).polymorphs
     assert [(p.rank, p.space_group, p.found) for p in found] == [(1, 225, 2), (2, 221, 2)]
     assert found[0].relative == 0
     assert found[1].relative == pytest.approx(0.05, abs=1e-3)
@@ -143,11 +146,63 @@ def test_a_killed_prediction_goes_on(faked, tmp_path, monkeypatch):
         return fake_relax(structures, potential, **options)
 
     monkeypatch.setattr(predicting, "relax_structures", counting)
-    (polymorph,) = predict_structures(["NaCl"], tmp_path)
+    (polymorph,) = predict_structures(["NaCl"], tmp_path).polymorphs
     assert len(again) == len(many) - CHUNK
     assert polymorph.found == len(many)
     with pytest.raises(InputError, match="another prediction"):
         predict_structures(["NaCl"], tmp_path, seed=1)
+
+
+def test_another_number_shown_relaxes_nothing_again(faked, tmp_path, monkeypatch):
+    predict_structures(["NaCl"], tmp_path, polymorphs=1)
+    given = []
+    monkeypatch.setattr(predicting, "relax_structures", lambda structures, *_, **__: given.extend(structures))
+    for most in (10, 1):
+        found = predict_structures(["NaCl"], tmp_path, polymorphs=most).polymorphs
+        assert [p.rank for p in found] == [1, 2][:most]
+        assert {f"cifs/{file.name}" for file in (tmp_path / "cifs").iterdir()} == {p.cif_file for p in found}
+    assert given == []
+
+
+def nothing_converges(structures, potential, **_options):
+    for place, structure in enumerate(structures):
+        yield place, Relaxed(structure, -3.0, 1.0, 7, converged=False, reason="too slow", symmetry_kept=None)
+
+
+def collapsed(structures, potential, **_options):
+    for place, structure in enumerate(structures):
+        small = structure.copy()
+        small.scale_lattice(1.0)
+        yield place, Relaxed(small, -3.0, 0.01, 7, converged=True, reason="", symmetry_kept=True)
+
+
+@pytest.mark.parametrize(
+    ("relax", "told"), [(nothing_converges, "NaCl: none of 5 starts converged"), (collapsed, "is plausible")]
+)
+def test_no_polymorph_is_told_and_ends_with_1(relax, told, faked, tmp_path, monkeypatch):
+    monkeypatch.setattr(predicting, "relax_structures", relax)
+    result = CliRunner().invoke(
+        app, ["predict-structure", "NaCl", "--out", str(tmp_path)], catch_exceptions=False
+    )
+    assert result.exit_code == 1
+    assert told in result.stderr
+    counts = json.loads((tmp_path / "run.json").read_text())["formulas"]["NaCl"]
+    assert counts["without"] in result.stderr
+
+
+def test_one_formula_with_a_polymorph_is_a_result(faked, tmp_path, monkeypatch):
+    plans = {"NaCl": plan_trials(parse_target(formula="NaCl"), 5, 0, sources()), "KCl": predicting.Plan()}
+    monkeypatch.setattr(predicting, "plan_trials", lambda target, *_: plans[str(target.formula)])
+    result = CliRunner().invoke(
+        app, ["predict-structure", "NaCl", "KCl", "--out", str(tmp_path)], catch_exceptions=False
+    )
+    assert result.exit_code == 0
+    assert "KCl: no start" in result.stderr
+
+
+def test_a_folder_in_use_is_refused(faked, tmp_path):
+    with held(tmp_path), pytest.raises(InputError, match="another run is at work"):
+        predict_structures(["NaCl"], tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -34,38 +34,36 @@ class Journal:
             identity: what decides the run's results; a journal of another run is refused.
 
         Raises:
-            InputError: another run's folder, or it cannot be written to.
+            InputError: another run's folder.
         """
-        folder, head = path.parent, json.dumps({what: identity})
         self._path = path
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-            lines = [line for line in lines if line.endswith("\n")]  # a kill leaves the last half written
-            if lines and lines[0].rstrip("\n") != head:
-                msg = f"out: {str(folder)!r} holds another {what}; give another folder."
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a+b") as file:
+            file.seek(0)
+            text = file.read()
+            whole = text.rfind(b"\n") + 1
+            head, *entries = map(json.loads, text[:whole].splitlines() or [b"{}"])
+            if head and (different := _different(head.get(what, {}), identity)):
+                msg = f"out: {str(path.parent)!r} holds another {what} ({different}); give another folder."
                 raise InputError(msg)
-            lines = lines or [head + "\n"]
-            path.write_text("".join(lines), encoding="utf-8")
-        except OSError as error:
-            msg = f"out: {str(folder)!r} cannot be written to ({error.strerror}); give a folder."
-            raise InputError(msg) from error
-        self.entries: list[dict[str, Any]] = [json.loads(line) for line in lines[1:]]
+            if whole < len(text):  # a kill or a full disk left the last line half written
+                file.truncate(whole)
+        if not head:
+            self.append({what: identity})
+        self.entries: list[dict[str, Any]] = entries
 
     def append(self, entry: Mapping[str, Any]) -> None:
-        """Add an entry.
+        """Add an entry."""
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
 
-        Raises:
-            InputError: no room.
-        """
-        try:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(entry) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            msg = f"out: {self._path} cannot be written ({error.strerror}); make room and try again."
-            raise InputError(msg) from error
+
+def _different(theirs: dict[str, Any], mine: dict[str, Any]) -> str:
+    """What tells two runs apart, by name; empty: nothing."""
+    mine = json.loads(json.dumps(mine))  # tuples as lists
+    return ", ".join(key for key in (theirs | mine) if theirs.get(key) != mine.get(key))
 
 
 class ChunkStore:
@@ -83,7 +81,7 @@ class ChunkStore:
             protocol: what the evaluation is; a folder of another one is refused.
 
         Raises:
-            InputError: another evaluation's folder, or it cannot be written to.
+            InputError: another evaluation's folder.
         """
         self._journal = Journal(folder / FILE, "evaluation", protocol)
         self.done: dict[int, tuple[list[Outcome], Seconds]] = {}

@@ -5,13 +5,14 @@ The denominator is every structure sampled: unreadable ones, failures and duplic
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from invdesign.campaign.chunks import ChunkStore
 from invdesign.campaign.evaluation import Evaluation
 from invdesign.campaign.executor import default_workers, run_tasks
+from invdesign.campaign.folder import held
 from invdesign.campaign.funnel import Clock
 from invdesign.campaign.samples import Outcome, Sample, fingerprint, pack, read_samples, unpack
 from invdesign.campaign.stages import Parts
@@ -81,7 +82,8 @@ def evaluate(
         progress: show a bar on stderr.
 
     Raises:
-        InputError: nothing readable, a part is missing or does not fit, or ``out`` holds another evaluation.
+        InputError: nothing readable, a part is missing or does not fit, or ``out`` holds another evaluation
+            or is in use.
     """
     if limit is not None and limit < 1:
         msg = f"limit: {limit} structures make no sample; give 1 or more."
@@ -101,29 +103,30 @@ def evaluate(
         for number, start in enumerate(range(0, len(samples), CHUNK))
     ]
     protocol = _protocol(parts, samples, relax=relax, fmax=fmax, max_steps=max_steps, target=target)
-    store = ChunkStore(out, protocol) if out else None
-    done = dict(store.done) if store else {}
-    todo = [task for task in tasks if task.number not in done]
-    hands = min(workers or default_workers(), max(1, len(todo)))
-    with _bar(len(samples), len(samples) - sum(len(task.samples) for task in todo), show=progress) as bar:
-        for number, outcomes, seconds in run_tasks(_judge, todo, workers=hands):
-            done[number] = (outcomes, seconds)
-            if store:
-                store.append(number, outcomes, seconds)
-            bar(len(outcomes))
-    outcomes = [outcome for task in tasks for outcome in done[task.number][0]]
-    with clock.stage("identity"):
-        _group(samples, outcomes)
-    cost = _added(clock.seconds, *(seconds for _, seconds in done.values()))
-    evaluation = Evaluation(
-        outcomes,
-        {**protocol, "seed": seed if limit else None},
-        cost,
-        {**hardware(), "workers": hands},
-        target,
-    )
-    if out:
-        evaluation.write(out)
+    with held(out) if out else nullcontext():
+        store = ChunkStore(out, protocol) if out else None
+        done = dict(store.done) if store else {}
+        todo = [task for task in tasks if task.number not in done]
+        hands = min(workers or default_workers(), max(1, len(todo)))
+        with _bar(len(samples), len(samples) - sum(len(task.samples) for task in todo), show=progress) as bar:
+            for number, outcomes, seconds in run_tasks(_judge, todo, workers=hands):
+                done[number] = (outcomes, seconds)
+                if store:
+                    store.append(number, outcomes, seconds)
+                bar(len(outcomes))
+        outcomes = [outcome for task in tasks for outcome in done[task.number][0]]
+        with clock.stage("identity"):
+            _group(samples, outcomes)
+        cost = _added(clock.seconds, *(seconds for _, seconds in done.values()))
+        evaluation = Evaluation(
+            outcomes,
+            {**protocol, "seed": seed if limit else None},
+            cost,
+            {**hardware(), "workers": hands},
+            target,
+        )
+        if out:
+            evaluation.write(out)
     return evaluation
 
 

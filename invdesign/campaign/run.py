@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from invdesign.campaign.allotment import Record, allot, rounds
 from invdesign.campaign.executor import default_workers, process_pool, run_tasks
+from invdesign.campaign.folder import LOCK, held
 from invdesign.campaign.funnel import GENE_PHASE, LiveFunnel
 from invdesign.campaign.stages import (
     Parts,
@@ -26,7 +27,7 @@ from invdesign.errors import InputError
 from invdesign.report.tally import STRUCTURE_GATES, Funnel, Yield, yields
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from concurrent.futures import Executor
     from pathlib import Path
 
@@ -93,7 +94,7 @@ def design(
             campaign's or in use, the disk is full, a worker died.
     """
     parts = parts or Parts.named(config)
-    with _folder(config.out):
+    with held(config.out):
         if not (config.out / DATABASE).exists():
             _check(config, parts)  # a campaign that cannot run claims no folder
         store = _store(config, parts)
@@ -122,9 +123,7 @@ def _store(config: CampaignConfig, parts: Parts) -> Store:
 
 def _strange_files(folder: Path) -> list[str]:
     """What a folder without a database holds that no campaign of ours left there before its first unit."""
-    return sorted(
-        path.name for path in folder.iterdir() if path.name != ".lock" and DATABASE not in path.name
-    )
+    return sorted(path.name for path in folder.iterdir() if path.name != LOCK and DATABASE not in path.name)
 
 
 def _brief(value: Any) -> str:  # noqa: ANN401 - any JSON
@@ -316,37 +315,3 @@ def _write_run_json(result: CampaignResult) -> None:
             "wall_s": round(result.wall, 1),
         },
     )
-
-
-@contextmanager
-def _folder(out: Path) -> Iterator[None]:
-    """Hold the output folder alone, and tell a full disk in one sentence.
-
-    Raises:
-        InputError: it cannot be made or written, another run is at work in it, or the disk is full.
-    """
-    import errno
-    from sqlite3 import OperationalError
-
-    from filelock import FileLock, Timeout
-
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        # the system drops this lock with its process, so a killed run leaves none
-        with FileLock(out / ".lock", blocking=False):
-            yield
-    except Timeout as error:
-        msg = f"out: another run is at work in {str(out)!r}; wait for it or give another folder."
-        raise InputError(msg) from error
-    except (FileExistsError, NotADirectoryError, PermissionError) as error:
-        msg = f"out: {str(out)!r} cannot be written to ({error.strerror}); give a folder."
-        raise InputError(msg) from error
-    except (OSError, OperationalError) as error:
-        full = getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT} or "full" in str(error)
-        if not full:
-            raise
-        msg = (
-            f"out: the disk of {str(out)!r} is full; make room and give the same command again: "
-            "what is stored is kept."
-        )
-        raise InputError(msg) from error

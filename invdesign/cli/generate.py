@@ -42,7 +42,8 @@ def generate_command(
     guidance: Annotated[
         list[str] | None,
         typer.Option(
-            help="How strongly conditions are followed: 2, or for one of them band_gap=2; may be repeated."
+            help="How strongly conditions are followed: 2, or for one of them band_gap=3 (the others keep "
+            "the default, 2); may be repeated."
         ),
     ] = None,
     temperature: Annotated[

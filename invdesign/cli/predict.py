@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from invdesign.cli.app import Potential, app, print_json, shown_progress
 from invdesign.errors import InputError
+
+if TYPE_CHECKING:
+    from invdesign.predicting import Polymorph
 
 
 @app.command("predict-structure")
@@ -20,7 +23,7 @@ def predict_structure_command(
     file: Annotated[Path | None, typer.Option(help="Text file of formulas.")] = None,
     out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("prediction"),
     n_candidates: Annotated[int, typer.Option(help="Starting structures relaxed per formula.", min=1)] = 64,
-    polymorphs: Annotated[int, typer.Option(help="Most crystals kept per formula.", min=1)] = 10,
+    polymorphs: Annotated[int, typer.Option(help="Most crystals shown per formula.", min=1)] = 10,
     n_atoms: Annotated[
         str | None, typer.Option(help="Atoms in the primitive cell of the starts: 5..20.")
     ] = None,
@@ -46,7 +49,7 @@ def predict_structure_command(
     """Predict the crystals that a formula forms, from known structure types and generated genes, by energy.
 
     Leaves polymorphs.csv, cifs/ and run.json in the output folder. Stop it at any moment: the same command
-    resumes.
+    resumes. Ends with 1 if no formula has a polymorph.
 
     **Examples**
 
@@ -66,7 +69,7 @@ def predict_structure_command(
             msg = f"file: {str(file)!r} cannot be read as text; give formulas, one a line."
             raise InputError(msg) from error
     with shown_progress() as progress:
-        found = predict_structures(
+        prediction = predict_structures(
             given,
             out,
             n_candidates=n_candidates,
@@ -82,8 +85,16 @@ def predict_structure_command(
             progress=progress,
         )
     if as_json:
-        print_json([polymorph.row() for polymorph in found])
-        return
+        print_json([polymorph.row() for polymorph in prediction.polymorphs])
+    else:
+        _show(prediction.polymorphs, out)
+    for sentence in prediction.without.values():
+        typer.secho(sentence, err=True, fg="red")
+    if not prediction.polymorphs:
+        raise typer.Exit(1)
+
+
+def _show(found: list[Polymorph], out: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -103,5 +114,6 @@ def predict_structure_command(
             polymorph.origin,
         )
     console = Console()
-    console.print(table)
+    if found:
+        console.print(table)
     console.print(f"\n{out}: polymorphs.csv, cifs/, run.json", highlight=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import inf, isfinite
+from math import inf
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -155,8 +155,8 @@ class GeneDiffusion:
         redraws: int = 3,
     ) -> None:
         weights = guidance.values() if isinstance(guidance, Mapping) else (guidance,)
-        if not all(map(isfinite, weights)):
-            msg = f"guidance: {guidance} is no weight; give a number such as 2."
+        if not all(-1 <= weight <= 100 for weight in weights):
+            msg = f"guidance: {guidance} is no weight; give -1 (a condition left out) to 100, such as 2."
             raise InputError(msg)
         if not 0 < temperature < inf:
             msg = f"temperature: {temperature:g} cannot be drawn at; give a number above 0, such as 0.9."

@@ -13,7 +13,7 @@ from invdesign.configs import suggest
 from invdesign.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from invdesign.candidate import Candidate
     from invdesign.targets import Target
@@ -59,13 +59,23 @@ def load_generator(name: str | Path, **options: Any) -> Generator:  # noqa: ANN4
         InputError: there is no such generator, it lacks a file, or it knows no such option.
     """
     kind = str(name) if str(name) in LOADERS else _kind_of(Path(name))
-    module, attribute = LOADERS[kind].split(":")
-    load = getattr(import_module(module), attribute).load
+    load = _loader(kind)
     known = set(inspect.signature(load).parameters) - {"name"}
     if unknown := sorted(options.keys() - known):
         msg = f"{unknown[0]}: the generator {kind} has no such option; leave it out."
         raise InputError(msg)
-    return cast("Generator", load(**options) if str(name) == kind else load(name, **options))
+    return load(**options) if str(name) == kind else load(name, **options)
+
+
+def folder_of(name: str | Path) -> Path:
+    """Folder of what a generator is loaded from; the baselines live off the library of known crystals."""
+    own = inspect.signature(_loader(str(name))).parameters["name"].default if str(name) in LOADERS else name
+    return find("models", own)
+
+
+def _loader(kind: str) -> Callable[..., Generator]:
+    module, attribute = LOADERS[kind].split(":")
+    return cast("Callable[..., Generator]", getattr(import_module(module), attribute).load)
 
 
 def _kind_of(folder: Path) -> str:

@@ -16,6 +16,7 @@ from rich.console import Console
 import invdesign.campaign.evaluate as evaluate_module
 from invdesign.campaign.evaluate import evaluate
 from invdesign.campaign.evaluation import Rate, read_evaluations
+from invdesign.campaign.folder import held
 from invdesign.campaign.samples import read_samples
 from invdesign.candidate import Estimate
 from invdesign.crystal.symmetry import gene_of
@@ -249,6 +250,8 @@ def test_killed_evaluation_goes_on_where_it_was(tmp_path: Path, monkeypatch: pyt
     assert (out / "structures.csv").read_text() == (tmp_path / "whole" / "structures.csv").read_text()
     with pytest.raises(InputError, match="another evaluation"):
         judge(structures[:5], out=out)
+    with held(out), pytest.raises(InputError, match="another run is at work"):
+        judge(structures, out=out)
 
 
 def test_without_relaxation_energies_are_those_of_the_given_structures() -> None:

@@ -108,6 +108,9 @@ def test_bad_files_are_one_sentence(files: Path):
     assert "24 atoms" in refused(files, "reconstruct", str(files / "large.cif"))
     assert "3 or more" in refused(files, "map", str(files / "Li.cif"))
     assert "colour" in refused(files, "map", str(files / "salts.csv"), "--colour", "hardness")
+    assert "no name of a PNG" in refused(
+        files, "map", str(files / "salts.csv"), "--out", str(files / "m.csv")
+    )
     lost = CliRunner().invoke(app, ["latent", "map", str(files / "salts.csv"), "--generator", "nowhere"])
     assert lost.exit_code == 2
 

@@ -1,0 +1,48 @@
+"""The output folder: one run at a time, and what goes wrong with it told in one sentence."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from invdesign.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+LOCK = ".lock"
+
+
+@contextmanager
+def held(out: Path) -> Iterator[None]:
+    """Hold a folder alone, made if not there, and tell a full disk in one sentence.
+
+    Raises:
+        InputError: it cannot be made or written, another run is at work in it, or the disk is full.
+    """
+    import errno
+    from sqlite3 import OperationalError
+
+    from filelock import FileLock, Timeout
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        # the system drops this lock with its process, so a killed run leaves none
+        with FileLock(out / LOCK, blocking=False):
+            yield
+    except Timeout as error:
+        msg = f"out: another run is at work in {str(out)!r}; wait for it or give another folder."
+        raise InputError(msg) from error
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        msg = f"out: {str(out)!r} cannot be written to ({error.strerror}); give a folder."
+        raise InputError(msg) from error
+    except (OSError, OperationalError) as error:
+        full = getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT} or "full" in str(error)
+        if not full:
+            raise
+        msg = (
+            f"out: the disk of {str(out)!r} is full; make room and give the same command again: "
+            "what is stored is kept."
+        )
+        raise InputError(msg) from error

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from invdesign.artifacts import find
 from invdesign.campaign.chunks import Journal
 from invdesign.campaign.executor import default_workers, run_tasks
-from invdesign.campaign.folder import LOCK, held
+from invdesign.campaign.folder import held
 from invdesign.campaign.stages import Parts, one_thread
 from invdesign.candidate import Candidate
 from invdesign.crystal.files import PROPOSALS, PROPOSALS_TABLE, write_cif
@@ -108,8 +108,8 @@ def generate(
         return _proposals(run, n, None, workers, progress)
     identity = {"target": str(target), "generator": generator, "options": run.options, "seed": seed, "n": n}
     identity["weights"] = _weights(generator)
-    with held(out):
-        journal = _journal(out, identity)
+    with held(out, JOURNAL):
+        journal = Journal(out / JOURNAL, "generation", identity)
         candidates = _proposals(run, n, journal, workers, progress)
         _write(candidates, out)
         if len(journal.entries) < ceil(n / BATCH) or not (out / RUN_FILE).exists():
@@ -207,14 +207,6 @@ def _give_structures(candidates: Sequence[Candidate], seed: int) -> None:
 def _structure(candidate: Candidate) -> Structure:
     assert candidate.geometry is not None  # noqa: S101 - given above
     return candidate.structure or realise(candidate.gene, candidate.geometry)
-
-
-def _journal(out: Path, identity: dict[str, Any]) -> Journal:
-    strange = sorted(path.name for path in out.iterdir() if path.name != LOCK)
-    if strange and JOURNAL not in strange:
-        msg = f"out: {str(out)!r} holds other files ({strange[0]}); give a new or empty folder."
-        raise InputError(msg)
-    return Journal(out / JOURNAL, "generation", identity)
 
 
 def _packed(candidate: Candidate) -> dict[str, Any]:

@@ -43,8 +43,11 @@ def interpolate(
         heads expect, CIF.
 
     Raises:
-        InputError: a file cannot be read, or a crystal cannot be encoded.
+        InputError: a file cannot be read, a crystal cannot be encoded, or ``out`` holds files.
     """
+    if out.is_dir() and (strange := sorted(path.name for path in out.iterdir())):
+        msg = f"out: {str(out)!r} holds other files ({strange[0]}); give a new or empty folder."
+        raise InputError(msg)
     vae = _load(generator)
     start, end = (next(iter(read_records(path))).structure for path in (a, b))
     found = vae.interpolate(start, end, n)

@@ -170,7 +170,7 @@ def predict_structures(
     settings |= {"n_atoms": n_atoms, "space_group": space_group, "fmax": FMAX, "max_steps": MAX_STEPS}
     plans = _plans(targets, n_candidates, seed, _sources(generators), progress)
     trials = [trial for plan in plans.values() for trial in plan.trials]
-    with held(out):
+    with held(out, JOURNAL):
         journal = Journal(out / JOURNAL, "prediction", settings | {"starts": _fingerprint(trials)})
         relaxed = _relaxed([trial.structure for trial in trials], potential, journal, workers, progress)
         crystals, told = _judged(plans, relaxed, parts)

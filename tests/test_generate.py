@@ -99,7 +99,7 @@ def test_a_finished_run_is_only_read_and_a_retrained_model_is_another(written, t
 
 
 def test_two_runs_in_one_folder_are_refused(tmp_path):
-    with held(tmp_path):
+    with held(tmp_path, "proposals.jsonl"):
         result = CliRunner().invoke(
             app, ["generate", "--generator", "ion-exchange", "-n", "1", "--out", str(tmp_path)]
         )
@@ -138,7 +138,7 @@ def test_guidance_that_cannot_be_read(guidance):
     assert "neither a number" in result.output
 
 
-@pytest.mark.parametrize("guidance", ["nan", "inf", "band_gap=nan"])
+@pytest.mark.parametrize("guidance", ["nan", "inf", "band_gap=nan", "-1"])
 def test_guidance_is_finite(guidance):
     result = CliRunner().invoke(app, ["generate", "band_gap>3", "--guidance", guidance])
     assert result.exit_code == 2

@@ -201,7 +201,7 @@ def test_one_formula_with_a_polymorph_is_a_result(faked, tmp_path, monkeypatch):
 
 
 def test_a_folder_in_use_is_refused(faked, tmp_path):
-    with held(tmp_path), pytest.raises(InputError, match="another run is at work"):
+    with held(tmp_path, "proposals.jsonl"), pytest.raises(InputError, match="another run is at work"):
         predict_structures(["NaCl"], tmp_path)
 
 

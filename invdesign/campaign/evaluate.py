@@ -9,7 +9,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from invdesign.campaign.chunks import ChunkStore
+from invdesign.campaign.chunks import FILE, ChunkStore
 from invdesign.campaign.evaluation import Evaluation
 from invdesign.campaign.executor import default_workers, run_tasks
 from invdesign.campaign.folder import held
@@ -103,7 +103,7 @@ def evaluate(
         for number, start in enumerate(range(0, len(samples), CHUNK))
     ]
     protocol = _protocol(parts, samples, relax=relax, fmax=fmax, max_steps=max_steps, target=target)
-    with held(out) if out else nullcontext():
+    with held(out, FILE) if out else nullcontext():
         store = ChunkStore(out, protocol) if out else None
         done = dict(store.done) if store else {}
         todo = [task for task in tasks if task.number not in done]

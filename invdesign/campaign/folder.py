@@ -15,11 +15,16 @@ LOCK = ".lock"
 
 
 @contextmanager
-def held(out: Path) -> Iterator[None]:
+def held(out: Path, own: str) -> Iterator[None]:
     """Hold a folder alone, made if not there, and tell a full disk in one sentence.
 
+    Args:
+        out: the folder.
+        own: what its files' names begin with by which a run of this kind knows its folder again.
+
     Raises:
-        InputError: it cannot be made or written, another run is at work in it, or the disk is full.
+        InputError: it holds other files, it cannot be made or written, another run is at work in it, or the
+            disk is full.
     """
     import errno
     from sqlite3 import OperationalError
@@ -27,6 +32,11 @@ def held(out: Path) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     try:
+        names = [path.name for path in out.iterdir()] if out.is_dir() else []
+        strange = sorted(name for name in names if name != LOCK)
+        if strange and not any(name.startswith(own) for name in strange):
+            msg = f"out: {str(out)!r} holds other files ({strange[0]}); give a new or empty folder."
+            raise InputError(msg)
         out.mkdir(parents=True, exist_ok=True)
         # the system drops this lock with its process, so a killed run leaves none
         with FileLock(out / LOCK, blocking=False):

@@ -15,7 +15,7 @@ from invdesign.crystal.gene import Gene
 from invdesign.provenance import RUN_FILE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from invdesign.campaign.relaxed_genes import RelaxedGenesConfig
 
@@ -91,7 +91,7 @@ def _campaigns(config: RelaxedGenesConfig) -> str:
 
 
 def _counts(columns: Sequence[Rows]) -> str:
-    kinds = {
+    kinds: dict[str, Callable[[dict[str, Any]], Any]] = {
         "chosen to be relaxed": lambda _: True,
         "no plausible geometry": lambda r: r["rejected_by"] == "geometry",
         "not converged": lambda r: r["rejected_by"] == "relaxation",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from invdesign.campaign.allotment import Record, allot, rounds
 from invdesign.campaign.executor import default_workers, process_pool, run_tasks
-from invdesign.campaign.folder import LOCK, held
+from invdesign.campaign.folder import held
 from invdesign.campaign.funnel import GENE_PHASE, LiveFunnel
 from invdesign.campaign.stages import (
     Parts,
@@ -94,7 +94,7 @@ def design(
             campaign's or in use, the disk is full, a worker died.
     """
     parts = parts or Parts.named(config)
-    with held(config.out):
+    with held(config.out, DATABASE):
         if not (config.out / DATABASE).exists():
             _check(config, parts)  # a campaign that cannot run claims no folder
         store = _store(config, parts)
@@ -107,9 +107,6 @@ def design(
 def _store(config: CampaignConfig, parts: Parts) -> Store:
     """The folder's store, which must be this campaign's."""
     mine = {**config.identity(), "objects": parts.signature()}
-    if not (config.out / DATABASE).exists() and (strange := _strange_files(config.out)):
-        msg = f"out: {str(config.out)!r} holds other files ({strange[0]}); give a new or empty folder."
-        raise InputError(msg)
     store = Store(config.out / DATABASE, mine)
     theirs = store.identity
     if different := sorted(key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key)):
@@ -119,11 +116,6 @@ def _store(config: CampaignConfig, parts: Parts) -> Store:
         msg = f"out: {str(config.out)!r} holds another campaign ({told}); give another folder."
         raise InputError(msg)
     return store
-
-
-def _strange_files(folder: Path) -> list[str]:
-    """What a folder without a database holds that no campaign of ours left there before its first unit."""
-    return sorted(path.name for path in folder.iterdir() if path.name != LOCK and DATABASE not in path.name)
 
 
 def _brief(value: Any) -> str:  # noqa: ANN401 - any JSON

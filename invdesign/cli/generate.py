@@ -104,10 +104,15 @@ def generate_command(
 
 def _guidance(given: list[str]) -> float | dict[str, float]:
     """``2`` as a number, ``band_gap=2`` by condition."""
+    named = {name: weight for name, _, weight in (text.rpartition("=") for text in given)}
     try:
-        if len(given) == 1 and "=" not in given[0]:
-            return float(given[0])
-        return {name: float(value) for name, value in (text.split("=") for text in given)}
-    except ValueError as error:
+        weights = {name: float(weight) for name, weight in named.items()}
+    except ValueError:
+        weights = {}
+    if not weights or ("" in weights and len(given) > 1):
         msg = f"guidance: {' '.join(given)!r} is neither a number nor such as band_gap=2; give one of them."
-        raise InputError(msg) from error
+        raise InputError(msg)
+    if min(weights.values()) < 0:
+        msg = f"guidance: {' '.join(given)} would steer away from the target; give 0 or more, such as 2."
+        raise InputError(msg)
+    return weights.get("", weights)

@@ -250,7 +250,7 @@ def test_killed_evaluation_goes_on_where_it_was(tmp_path: Path, monkeypatch: pyt
     assert (out / "structures.csv").read_text() == (tmp_path / "whole" / "structures.csv").read_text()
     with pytest.raises(InputError, match="another evaluation"):
         judge(structures[:5], out=out)
-    with held(out), pytest.raises(InputError, match="another run is at work"):
+    with held(out, "chunks.jsonl"), pytest.raises(InputError, match="another run is at work"):
         judge(structures, out=out)
 
 

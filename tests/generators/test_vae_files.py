@@ -64,8 +64,12 @@ def test_interpolation_leaves_cifs_and_a_table(files: Path, tmp_path: Path):
     for row in rows:
         assert Structure.from_file(out / row["cif"]).composition.reduced_formula == row["formula"]
     assert len(list(csv.DictReader((out / "interpolation.csv").open(newline="")))) == 4
-    again = json.loads(run(files, "interpolate", *ends, "--n", "4", "--out", str(out), "--json").stdout)
+    second = str(tmp_path / "again")
+    again = json.loads(run(files, "interpolate", *ends, "--n", "4", "--out", second, "--json").stdout)
     assert again == rows
+    refused = run(files, "interpolate", *ends, "--out", str(out))
+    assert refused.exit_code == 2
+    assert "holds other files" in refused.stderr
 
 
 def test_map_is_a_picture_and_a_table(files: Path, tmp_path: Path):

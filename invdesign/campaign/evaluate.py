@@ -106,14 +106,7 @@ def evaluate(
     with held(out, FILE) if out else nullcontext():
         store = ChunkStore(out, protocol) if out else None
         done = dict(store.done) if store else {}
-        todo = [task for task in tasks if task.number not in done]
-        hands = min(workers or default_workers(), max(1, len(todo)))
-        with _bar(len(samples), len(samples) - sum(len(task.samples) for task in todo), show=progress) as bar:
-            for number, outcomes, seconds in run_tasks(_judge, todo, workers=hands):
-                done[number] = (outcomes, seconds)
-                if store:
-                    store.append(number, outcomes, seconds)
-                bar(len(outcomes))
+        hands = _judge_all(tasks, done, store, workers, show=progress)
         outcomes = [outcome for task in tasks for outcome in done[task.number][0]]
         with clock.stage("identity"):
             _group(samples, outcomes)
@@ -128,6 +121,27 @@ def evaluate(
         if out:
             evaluation.write(out)
     return evaluation
+
+
+def _judge_all(
+    tasks: list[Task],
+    done: dict[int, tuple[list[Outcome], dict[str, float]]],
+    store: ChunkStore | None,
+    workers: int | None,
+    *,
+    show: bool,
+) -> int:
+    """Judge what is not done yet, adding it to ``done`` and to the store; the number of processes."""
+    todo = [task for task in tasks if task.number not in done]
+    hands = min(workers or default_workers(), max(1, len(todo)))
+    total = sum(len(task.samples) for task in tasks)
+    with _bar(total, total - sum(len(task.samples) for task in todo), show=show) as bar:
+        for number, outcomes, seconds in run_tasks(_judge, todo, workers=hands):
+            done[number] = (outcomes, seconds)
+            if store:
+                store.append(number, outcomes, seconds)
+            bar(len(outcomes))
+    return hands
 
 
 def _models(target: Target | None, given: Mapping[str, Any] | None) -> dict[str, Any]:

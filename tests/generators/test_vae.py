@@ -160,10 +160,14 @@ def test_no_path_of_allowed_choices_is_a_dead_end(data: st.DataObject) -> None:
     rng = np.random.default_rng(0)
     draft = start(prompt, data.draw(st.sampled_from(np.flatnonzero(possible_groups(prompt)).tolist())), rng)
     while True:
-        letter = data.draw(st.sampled_from(np.flatnonzero(draft.letters()).tolist()))
+        letters = np.flatnonzero(draft.letters()).tolist()
+        assert letters
+        letter = data.draw(st.sampled_from(letters))
         if letter == 0:
             break
-        draft.take(letter, data.draw(st.sampled_from(np.flatnonzero(draft.elements(letter)).tolist())), rng)
+        elements = np.flatnonzero(draft.elements(letter)).tolist()
+        assert elements
+        draft.take(letter, data.draw(st.sampled_from(elements)), rng)
 
 
 def test_what_no_group_has_places_for_is_one_sentence(vae: CrystalVAE) -> None:

@@ -125,7 +125,7 @@ def evaluate(
 
 def _judge_all(
     tasks: list[Task],
-    done: dict[int, tuple[list[Outcome], dict[str, float]]],
+    done: dict[int, tuple[list[Outcome], dict[str, tuple[float, float]]]],
     store: ChunkStore | None,
     workers: int | None,
     *,

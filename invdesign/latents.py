@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from invdesign.crystal.files import read_records, write_cif
+from invdesign.crystal.files import Unreadable, read_entries, read_records, write_cif
 from invdesign.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 def interpolate(
     a: Path, b: Path, n: int, out: Path, *, generator: str = "crystal-vae"
 ) -> list[dict[str, Any]]:
-    """Write ``n`` crystals on the line from the first crystal of a file to that of another, ends included.
+    """Write ``n`` crystals on the line from one crystal to another, ends included.
 
     Args:
-        a: file of structures.
+        a: file of one crystal.
         b: another.
         n: how many, at least 2.
         out: folder for one CIF each and ``interpolation.csv``.
@@ -43,13 +43,14 @@ def interpolate(
         heads expect, CIF.
 
     Raises:
-        InputError: a file cannot be read, a crystal cannot be encoded, or ``out`` holds files.
+        InputError: a file cannot be read or holds several crystals, one cannot be encoded, or ``out`` holds
+            files.
     """
     if out.is_dir() and (strange := sorted(path.name for path in out.iterdir())):
         msg = f"out: {str(out)!r} holds other files ({strange[0]}); give a new or empty folder."
         raise InputError(msg)
     vae = _load(generator)
-    start, end = (next(iter(read_records(path))).structure for path in (a, b))
+    start, end = (_only(path) for path in (a, b))
     found = vae.interpolate(start, end, n)
     first, last = vae.encode([start, end])
     shares = np.linspace(0.0, 1.0, n)
@@ -213,33 +214,41 @@ def _encodable(
     """The crystals that have a gene of the generator's size, and a row with the reason for each of the rest.
 
     Raises:
-        InputError: a file cannot be read, or none of its crystals is left.
+        InputError: no such file, or none of its entries is left.
     """
     from invdesign.generators.vae import crystal_of
 
-    records = [record for path in files for record in read_records(path)]
-    if limit is not None and limit < len(records):
-        chosen = np.random.default_rng(seed).choice(len(records), limit, replace=False)
-        records = [records[i] for i in sorted(chosen)]
+    entries = [entry for path in files for entry in read_entries(path)]
+    if limit is not None and limit < len(entries):
+        chosen = np.random.default_rng(seed).choice(len(entries), limit, replace=False)
+        entries = [entries[i] for i in sorted(chosen)]
     crystals, refused = [], []
-    for record in records:
+    for entry in entries:
+        if isinstance(entry, Unreadable):
+            refused.append(_left_out(entry.label, "", entry.reason))
+            continue
         try:
-            crystals.append((record, *crystal_of(record.structure)))
+            crystals.append((entry, *crystal_of(entry.structure)))
         except InputError as error:
-            refused.append(
-                {
-                    "label": record.label,
-                    "formula": record.structure.composition.reduced_formula,
-                    "gene": "",
-                    "gene_decoded": "",
-                    "gene_back": False,
-                    "structure_back": False,
-                    "reason": str(error),
-                }
-            )
+            formula = entry.structure.composition.reduced_formula
+            refused.append(_left_out(entry.label, formula, str(error)))
     if not crystals:
         raise InputError(refused[0]["reason"])
     return crystals, refused
+
+
+def _left_out(label: str, formula: str, reason: str) -> dict[str, Any]:
+    row = {"label": label, "formula": formula, "gene": "", "gene_decoded": ""}
+    return row | {"gene_back": False, "structure_back": False, "reason": reason}
+
+
+def _only(path: Path) -> Structure:
+    """The crystal of a file that holds one."""
+    records = list(read_records(path))
+    if len(records) > 1:
+        msg = f"{path}: it holds {len(records)} crystals; give a file of one."
+        raise InputError(msg)
+    return records[0].structure
 
 
 def _encode(vae: CrystalVAE, crystals: list[Crystal]) -> NDArray[np.float32]:

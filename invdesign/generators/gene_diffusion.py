@@ -205,6 +205,9 @@ class GeneDiffusion:
         rng = np.random.default_rng(np.random.SeedSequence(seed))
         prompt = prompt_of(target)
         conditions = [self._conditions(target, prompt, rng) for _ in range(n)]
+        if idle := sorted(_named(self.guidance) - conditions[0].keys()):
+            msg = f"guidance: the target does not ask for {idle[0]}; ask for a window on it, or leave it out."
+            raise InputError(msg)
         genes = self._draw(conditions, prompt, rng)
         for _ in range(self.redraws):
             again = _unwanted(genes, any_charge=target.formula is not None)

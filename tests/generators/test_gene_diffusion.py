@@ -235,3 +235,10 @@ def test_repeated_and_unbalanced_genes_are_drawn_again(pipeline: GeneDiffusionPi
 
     assert kinds(0) < kinds(3)
     assert kinds(0)[1] < kinds(3)[1]
+
+
+def test_guidance_of_what_is_not_asked_for_is_refused(pipeline: GeneDiffusionPipeline) -> None:
+    generator = GeneDiffusion(pipeline, guidance={"band_gap": 3.0})
+    assert generator.propose(parse_target("band_gap>3"), 1, 0)
+    with pytest.raises(InputError, match="does not ask for band_gap"):
+        generator.propose(parse_target("elements=O"), 1, 0)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -156,3 +157,15 @@ def test_the_released_model_brings_simple_crystals_back():
     for there, back in zip((salt, gallium), vae.decode(latents), strict=True):
         assert same_structure(there, back.structure)
     assert vae.properties(latents)["band_gap"][0] > vae.properties(latents)["band_gap"][1]
+
+
+def test_what_cannot_be_read_is_left_out_and_named(files: Path, tmp_path: Path):
+    (tmp_path / "broken.cif").write_text("nothing")
+    shutil.copy(files / "Li.cif", tmp_path)
+    rows = json.loads(run(files, "reconstruct", str(tmp_path), "--json").stdout)
+    assert {row["label"]: bool(row["reason"]) for row in rows} == {"Li": False, "broken.cif": True}
+
+
+def test_interpolation_is_between_files_of_one_crystal(files: Path, tmp_path: Path):
+    ends = [str(files / "Li.cif"), str(files / "salts.csv")]
+    assert "give a file of one" in refused(files, "interpolate", *ends, "--out", str(tmp_path / "out"))

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from diffusers import DiffusionPipeline
 
-from invdesign.artifacts import find
 from invdesign.candidate import Candidate
 from invdesign.crystal.elements import ATOMIC_NUMBER, SYMBOLS
 from invdesign.crystal.gene import Gene
@@ -19,6 +18,7 @@ from invdesign.errors import InputError
 from invdesign.generators.feasibility import Prompt, rules_of
 from invdesign.generators.gene_sampling import GeneSampler, Mixture
 from invdesign.generators.gene_transformer import GeneTransformer
+from invdesign.generators.released import load_network
 from invdesign.target_text import amounts_of
 from invdesign.targets import MAX_ATOMS
 from invdesign.validators.charge import charge_balance
@@ -180,17 +180,7 @@ class GeneDiffusion:
         Raises:
             InputError: no such folder, a file of it is missing or cannot be read, or an option is wrong.
         """
-        weights = "transformer/diffusion_pytorch_model.safetensors"
-        folder = find("models", name, needs=("model_index.json", "transformer/config.json", weights))
-        try:
-            network = GeneTransformer.from_pretrained(
-                folder / "transformer", dtype=torch.float32, low_cpu_mem_usage=False, use_safetensors=True
-            )
-        except Exception as error:
-            why = _first_line(error)
-            msg = f"models folder {str(folder)!r} cannot be read ({why}); restore it or retrain it."
-            raise InputError(msg) from error
-        pipeline = GeneDiffusionPipeline(transformer=network.eval())
+        pipeline = GeneDiffusionPipeline(transformer=load_network(GeneTransformer, name, "transformer"))
         return cls(pipeline, guidance=guidance, temperature=temperature, redraws=redraws)
 
     def propose(self, target: Target, n: int, seed: int | Sequence[int]) -> list[Candidate]:
@@ -275,7 +265,3 @@ def prompt_of(target: Target) -> Prompt:
 
 def _numbers(symbols: frozenset[str]) -> frozenset[int]:
     return frozenset(ATOMIC_NUMBER[symbol] for symbol in symbols)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0][:200] or type(error).__name__

@@ -8,11 +8,10 @@ import numpy as np
 import torch
 from diffusers import DiffusionPipeline, FlowMatchEulerDiscreteScheduler
 
-from invdesign.artifacts import find
-from invdesign.errors import InputError
 from invdesign.generators.geometry_lattice import cells
 from invdesign.generators.geometry_network import GeometryNetwork
 from invdesign.generators.geometry_sites import Sites, geometries
+from invdesign.generators.released import load_network
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 
 STEPS = 5
 _BATCH = 64  # crystals of like size together: larger ones pad more
-_WEIGHTS = "network/diffusion_pytorch_model.safetensors"
 
 
 class GeometryDiffusionPipeline(DiffusionPipeline):
@@ -59,16 +57,7 @@ class GeometryDiffusionPipeline(DiffusionPipeline):
         Raises:
             InputError: no such folder, or a file of it is missing or cannot be read.
         """
-        folder = find("models", name, needs=("model_index.json", "network/config.json", _WEIGHTS))
-        try:
-            network = GeometryNetwork.from_pretrained(
-                folder / "network", dtype=torch.float32, low_cpu_mem_usage=False, use_safetensors=True
-            )
-        except Exception as error:
-            why = str(error).strip().split("\n")[0][:200] or type(error).__name__
-            msg = f"models folder {str(folder)!r} cannot be read ({why}); restore it or retrain it."
-            raise InputError(msg) from error
-        return cls.of(network.eval())
+        return cls.of(load_network(GeometryNetwork, name, "network"))
 
     def __call__(
         self, genes: Sequence[Gene], seeds: Sequence[int | Sequence[int]], *, steps: int = STEPS

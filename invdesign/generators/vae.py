@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from diffusers import DiffusionPipeline
 
-from invdesign.artifacts import find
 from invdesign.candidate import Candidate
 from invdesign.crystal.symmetry import SymmetryError, gene_of, realise
 from invdesign.data.tokens import tokens_of
 from invdesign.errors import InputError
 from invdesign.generators.feasibility import Prompt
 from invdesign.generators.gene_diffusion import prompt_of
+from invdesign.generators.released import load_network
 from invdesign.generators.vae_arrays import crystals_of
 from invdesign.generators.vae_decoding import CLOSEST, Choice, decode_genes, decode_geometries
 from invdesign.generators.vae_network import CrystalVAENetwork
@@ -110,17 +110,8 @@ class CrystalVAE:
         Raises:
             InputError: no such folder, or a file of it is missing or cannot be read.
         """
-        weights = "network/diffusion_pytorch_model.safetensors"
-        folder = find("models", name, needs=("model_index.json", "network/config.json", weights))
-        try:
-            network = CrystalVAENetwork.from_pretrained(
-                folder / "network", dtype=torch.float32, low_cpu_mem_usage=False, use_safetensors=True
-            )
-        except Exception as error:
-            why = str(error).strip().split("\n")[0][:200] or type(error).__name__
-            msg = f"models folder {str(folder)!r} cannot be read ({why}); restore it or retrain it."
-            raise InputError(msg) from error
-        return cls(CrystalVAEPipeline(network=network.eval()), temperature=temperature)
+        pipeline = CrystalVAEPipeline(network=load_network(CrystalVAENetwork, name, "network"))
+        return cls(pipeline, temperature=temperature)
 
     def encode(self, structures: Sequence[Structure]) -> Latents:
         """Latents (n, d) of crystals in any cell.

@@ -1,0 +1,42 @@
+"""Networks of released models, from their folders."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+import torch
+
+from invdesign.artifacts import find
+from invdesign.errors import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from diffusers import ModelMixin
+
+    Network = TypeVar("Network", bound=ModelMixin)
+
+
+def load_network(kind: type[Network], name: str | Path, part: str) -> Network:
+    """The network of a released model, or of a folder that ``invdesign train`` wrote, in eval mode.
+
+    Args:
+        kind: its class.
+        name: of the model, or a folder.
+        part: subfolder of the pipeline that holds it.
+
+    Raises:
+        InputError: no such folder, or a file of it is missing or cannot be read.
+    """
+    weights = f"{part}/diffusion_pytorch_model.safetensors"
+    folder = find("models", name, needs=("model_index.json", f"{part}/config.json", weights))
+    try:
+        network: Network = kind.from_pretrained(
+            folder / part, dtype=torch.float32, low_cpu_mem_usage=False, use_safetensors=True
+        )
+    except Exception as error:
+        why = str(error).strip().split("\n")[0][:200] or type(error).__name__
+        msg = f"models folder {str(folder)!r} cannot be read ({why}); restore it or retrain it."
+        raise InputError(msg) from error
+    network.eval()
+    return network

@@ -49,8 +49,9 @@ round"; `docs/ranking-genes.md`).
 | `recipe.yaml` | `invdesign train` on it rebuilds this folder, given the generator and ranker of then |
 
 `invdesign.data.relaxed.read_relaxed()` reads both. Columns of the table: place in the quick rank, genes as
-proposed and as relaxed, E above hull and its sigma (eV/atom), where the geometry came from, steps (of all
-geometries), novelty (1: composition known, 2: not; 0: known), and the gate that rejected it.
+proposed and as relaxed, E above hull and its sigma (eV/atom), band gap (eV, 0: metal; what `{config.gaps}` of
+then makes of the relaxed gene, no DFT), where the geometry came from, steps (of all geometries), novelty (1:
+composition known, 2: not; 0: known), and the gate that rejected it.
 
 {_campaigns(config)}
 
@@ -58,7 +59,7 @@ geometries), novelty (1: composition known, 2: not; 0: known), and the gate that
 | --- |{" --- |" * len(columns)}
 {_counts(list(columns.values()))}
 
-Quick rank chose whom to relax by the first `gene-rank`; where most survivors were relaxed it had little to
+Quick rank chose whom to relax by the `gene-rank` of then (500 to 502 by the first one); where most survivors were relaxed it had little to
 choose. "Kept" passed every gate and is the lowest of the crystals that match it in all campaigns; only those
 may teach a generator.
 
@@ -101,6 +102,7 @@ def _counts(columns: Sequence[Rows]) -> str:
         "… at most 0": lambda r: r["relaxed_gene"] and r["e_above_hull"] <= 0.0,
         "kept": lambda r: not r["rejected_by"],
         "… composition in no reference": lambda r: not r["rejected_by"] and r["novelty"] == 2,
+        "… with a gap": lambda r: not r["rejected_by"] and r["band_gap"] > 0,
         "… in another gene than proposed": lambda r: (
             not r["rejected_by"] and r["relaxed_gene"] != r["proposed_gene"]
         ),

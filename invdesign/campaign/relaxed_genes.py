@@ -50,6 +50,7 @@ class RelaxedGenesConfig(BaseModel):
     potential: str
     calibration: str
     hull: str = "mp-hull"
+    gaps: str = Field("gene-rank", description="what estimates gaps; not the model that judges generators")
     campaigns: tuple[Harvest, ...] = Field(min_length=1)
     cache: Path = Path(".cache/invdesign")
     out: Path
@@ -80,6 +81,7 @@ def build(config: RelaxedGenesConfig, *, progress: Progress) -> Path:
     _drop_twins([c for own in campaigns.values() for c in own if c.alive])
     config.out.mkdir(parents=True, exist_ok=True)
     rows = [outcome(seed, candidate) for seed, own in campaigns.items() for candidate in own]
+    _add_gaps(rows, config.gaps)
     _write_table(config.out / OUTCOMES, rows)
     candidates = [candidate for own in campaigns.values() for candidate in own]
     crystals = [
@@ -147,11 +149,23 @@ def outcome(seed: int, candidate: Candidate) -> dict[str, Any]:
         "formula": candidate.gene.formula,
         "e_above_hull": round(height.mean, 4) if is_relaxed else "",
         "sigma": round(height.sigma, 4) if is_relaxed else "",
+        "band_gap": "",
         "geometry": told.get("geometry", ""),
         "steps": told.get("total_steps", ""),
         "novelty": int(candidate.verdicts["novelty"].figure or 0),
         "rejected_by": next((v.gate for v in candidate.verdicts.values() if not v.passed), ""),
     }
+
+
+def _add_gaps(rows: Sequence[dict[str, Any]], ranker: str) -> None:
+    """The band gap of each relaxed gene, as far as the gene tells."""
+    from invdesign.crystal.gene import Gene
+    from invdesign.predictors.gene_rank import GeneRanker
+
+    relaxed_rows = [row for row in rows if row["relaxed_gene"]]
+    estimates = GeneRanker.load(ranker).predict([Gene.parse(row["relaxed_gene"]) for row in relaxed_rows])
+    for row, estimate in zip(relaxed_rows, estimates, strict=True):
+        row["band_gap"] = round(estimate["band_gap"].value, 3)
 
 
 def _write_table(path: Path, rows: Sequence[dict[str, Any]]) -> None:

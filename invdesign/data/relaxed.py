@@ -32,6 +32,7 @@ COLUMNS = (
     "formula",
     "e_above_hull",
     "sigma",
+    "band_gap",
     "geometry",
     "steps",
     "novelty",
@@ -48,6 +49,7 @@ class RelaxedGenes:
         tokens: (N,) genes and geometries as relaxed; ``row`` is that of ``OUTCOMES``.
         proposed: (N,) genes as proposed; relaxation may have found another symmetry.
         e_above_hull: (N,) eV/atom.
+        band_gap: (N,) eV, estimated from the gene (0: metal); no DFT.
         campaign: (N,) seed of the campaign.
         novelty: (N,) 2: composition in no reference, 1: gene in none, 0: known.
         kept: (N,) bool, passed every gate: at most 0.1 eV/atom above the hull, no known gene, and the lowest
@@ -57,6 +59,7 @@ class RelaxedGenes:
     tokens: TokenSet
     proposed: tuple[Gene, ...]
     e_above_hull: NDArray[np.float64]
+    band_gap: NDArray[np.float64]
     campaign: NDArray[np.int64]
     novelty: NDArray[np.int64]
     kept: NDArray[np.bool_]
@@ -72,6 +75,7 @@ class RelaxedGenes:
             self.tokens.select(rows),
             tuple(self.proposed[row] for row in rows),
             self.e_above_hull[rows],
+            self.band_gap[rows],
             self.campaign[rows],
             self.novelty[rows],
             self.kept[rows],
@@ -94,6 +98,7 @@ def read_relaxed(name: str | Path = "relaxed-genes") -> RelaxedGenes:
             tokens,
             tuple(Gene.parse(row["proposed_gene"]) for row in rows),
             np.array([float(row["e_above_hull"]) for row in rows]),
+            np.array([float(row["band_gap"]) for row in rows]),
             np.array([int(row["campaign"]) for row in rows]),
             np.array([int(row["novelty"]) for row in rows]),
             np.array([not row["rejected_by"] for row in rows]),

@@ -111,6 +111,7 @@ def _verified(folder: Path) -> tuple[TokenSet, NDArray[np.float64], NDArray[np.s
     found = stable.select(stable.novelty == 2)
     known = np.full((len(found.tokens), len(CONDITIONS)), np.nan)
     known[:, CONDITIONS.index("e_above_hull")] = found.e_above_hull
+    known[:, CONDITIONS.index("band_gap")] = found.band_gap
     names = np.array([found.tokens.gene(i).formula for i in range(len(found.tokens))])
     return found.tokens, known, names
 

@@ -34,6 +34,7 @@ def test_every_outcome_has_its_row(config):
     found = read_relaxed(build(config, progress=lambda *_: None))
     assert 0 < found.kept.sum() < len(found.tokens) < 48  # some fail, some lie too high
     assert found.e_above_hull[found.kept].max() <= 0.1
+    assert (found.band_gap >= 0).all()
     kept = found.stable()
     hashes = [kept.tokens.gene(i).hash for i in range(len(kept.tokens))]
     assert len(set(hashes)) == len(hashes)

@@ -26,8 +26,8 @@ def folder(tmp_path):
         for _ in range(3)
     ]
     rows[0] |= {"id": "7:c0", "rejected_by": "geometry"}
-    rows[1] |= {"id": "7:c1", "e_above_hull": 0.3, "rejected_by": "hull", "formula": "NaN"}
-    rows[2] |= {"id": "7:c2", "e_above_hull": 0.01, "proposed_gene": "1 Zn@a S@a"}
+    rows[1] |= {"id": "7:c1", "e_above_hull": 0.3, "band_gap": 4.0, "rejected_by": "hull", "formula": "NaN"}
+    rows[2] |= {"id": "7:c2", "e_above_hull": 0.01, "band_gap": 2.1, "proposed_gene": "1 Zn@a S@a"}
     with gzip.open(tmp_path / OUTCOMES, "wt", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
@@ -39,6 +39,7 @@ def folder(tmp_path):
 def test_only_what_relaxed_is_read(folder):
     found = read_relaxed(folder)
     assert found.e_above_hull.tolist() == [0.3, 0.01]
+    assert found.band_gap.tolist() == [4.0, 2.1]
     assert found.proposed == (SALT, Gene.parse("1 Zn@a S@a"))
     assert [found.tokens.gene(i) for i in range(2)] == [SALT, SULFIDE]
     assert found.kept.tolist() == [False, True]
@@ -62,6 +63,7 @@ def test_the_released_crystals():
     assert found.kept.sum() > 2000
     assert found.e_above_hull[found.kept].max() <= 0.1
     assert found.tokens.n_atoms.max() <= 20
+    assert 0.2 < (found.band_gap > 0).mean() < 0.9
     formulas = [gene.elements for gene in found.proposed]
     assert all(
         set(found.tokens.gene(i).elements) == set(formulas[i]) for i in range(0, len(found.tokens), 97)

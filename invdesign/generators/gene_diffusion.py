@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import inf
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,7 +32,10 @@ if TYPE_CHECKING:
     from invdesign.targets import Target
 
 
-_GUIDANCE = 2.0
+# what makes a crystal stable and new is asked for firmly; a window on top of it lightly, or both suffer
+_FIRM, _LIGHT = 2.0, 0.5
+_WEIGHTS = {"e_above_hull": _FIRM, "reported": _FIRM}
+_DEFAULT: Mapping[str, float] = MappingProxyType({})
 
 
 class GeneDiffusionPipeline(DiffusionPipeline):
@@ -51,7 +55,7 @@ class GeneDiffusionPipeline(DiffusionPipeline):
         *,
         seed: int | Sequence[int],
         prompt: Prompt | None = None,
-        guidance: float | Mapping[str, float] = _GUIDANCE,
+        guidance: float | Mapping[str, float] = _DEFAULT,
         temperature: float = 1.0,
     ) -> list[Gene]:
         """One gene for each dictionary of conditions (any subset of the model's, in their units).
@@ -60,7 +64,8 @@ class GeneDiffusionPipeline(DiffusionPipeline):
             conditions: of each gene.
             seed: the same one gives the same genes.
             prompt: what every gene must satisfy.
-            guidance: weight of all conditions, or of each by name (2 for those not named); see ``mixture``.
+            guidance: weight of all conditions, or of each by name (those not named: 2 for E above hull and
+                ``reported``, 0.5 for others); see ``mixture``.
             temperature: of every draw.
 
         Raises:
@@ -95,9 +100,10 @@ def mixture(
     the gene (Liu et al. 2022, composable diffusion). So 0 is the conditional model itself, one pass; -1
     leaves a condition out, and for all of them gives the unconditional model.
     """
-    weight_of = {
-        name: guidance.get(name, _GUIDANCE) if isinstance(guidance, Mapping) else guidance for name in names
-    }
+    if isinstance(guidance, Mapping):
+        weight_of = {name: guidance.get(name, _WEIGHTS.get(name, _LIGHT)) for name in names}
+    else:
+        weight_of = dict.fromkeys(names, guidance)
     values, present = torch.zeros(2, len(conditions), len(names))
     for i, asked in enumerate(conditions):
         for name, value in asked.items():
@@ -136,7 +142,7 @@ class GeneDiffusion:
 
     Args:
         pipeline: the trained model.
-        guidance: classifier-free guidance weight, of all conditions or by name; see ``mixture``.
+        guidance: classifier-free guidance weight, of all conditions or by name; see the pipeline.
         temperature: of every draw.
         redraws: how often genes that repeat one or do not balance are drawn again; 0: the model as it is.
 
@@ -150,7 +156,7 @@ class GeneDiffusion:
         self,
         pipeline: GeneDiffusionPipeline,
         *,
-        guidance: float | Mapping[str, float] = _GUIDANCE,
+        guidance: float | Mapping[str, float] = _DEFAULT,
         temperature: float = 1.0,
         redraws: int = 3,
     ) -> None:
@@ -171,7 +177,7 @@ class GeneDiffusion:
         cls,
         name: str | Path = "gene-diffusion",
         *,
-        guidance: float | Mapping[str, float] = _GUIDANCE,
+        guidance: float | Mapping[str, float] = _DEFAULT,
         temperature: float = 1.0,
         redraws: int = 3,
     ) -> GeneDiffusion:

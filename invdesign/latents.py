@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,6 @@ from invdesign.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
     from pymatgen.core import Structure
@@ -203,9 +203,15 @@ def same_structure(a: Structure, b: Structure) -> bool:
 
 
 def _load(generator: str) -> CrystalVAE:
+    from invdesign.generators.loading import LOADERS, load_generator
     from invdesign.generators.vae import CrystalVAE
 
-    return CrystalVAE.load(generator)
+    if generator == CrystalVAE.name or (generator not in LOADERS and Path(generator).is_dir()):
+        vae = load_generator(generator)
+        if isinstance(vae, CrystalVAE):
+            return vae
+    msg = f"generator: {generator!r} has no latent space; give crystal-vae or a folder of its training."
+    raise InputError(msg)
 
 
 def _encodable(

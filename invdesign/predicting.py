@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from invdesign.campaign.chunks import Journal
 from invdesign.campaign.folder import held
+from invdesign.campaign.named import check_elements, check_generators, check_names
 from invdesign.campaign.relaxations import CHUNK, relax_structures
 from invdesign.campaign.samples import Sample, fingerprint, pack, unpack
 from invdesign.campaign.stages import Parts, one_thread
@@ -20,6 +21,7 @@ from invdesign.errors import InputError
 from invdesign.provenance import write_run_json
 from invdesign.report import replaced
 from invdesign.report.table import NOVELTY
+from invdesign.target_text import amounts_of, reduced_as_written, spelled
 from invdesign.targets import parse_target
 
 if TYPE_CHECKING:
@@ -46,12 +48,12 @@ class Polymorph:
     """A distinct relaxed crystal of a formula.
 
     Attributes:
-        formula: reduced.
+        formula: reduced, its elements in the order that was given.
         rank: 1 for the lowest in energy of its formula.
         space_group: of the relaxed structure, within 0.1 Å.
         relative: energy above the formula's best, meV/atom.
         energy: the potential's, eV/atom.
-        e_above_hull: eV/atom, on the reference hull.
+        e_above_hull: eV/atom, on the reference hull, placed as a hypothetical crystal even where it is known.
         sigma: its standard deviation, eV/atom.
         novelty: ``known``, ``composition known`` or ``new``.
         known: ids of known crystals with this gene, or what else is known of the composition.
@@ -80,7 +82,7 @@ class Polymorph:
     @property
     def cif_file(self) -> str:
         """Name of its CIF in the results' folder."""
-        plain = self.formula.replace("(", "").replace(")", "")
+        plain = spelled(amounts_of(self.formula, "formula"))
         return f"{CIFS}/{plain}_{self.rank:02d}_{self.space_group}.cif"
 
     def row(self) -> dict[str, Any]:
@@ -140,7 +142,7 @@ def predict_structures(
     gives none; they are relaxed, first within their symmetry, then free.
 
     Args:
-        formulas: such as ``Li2FeSiO4``; a formula unit of at most 20 atoms.
+        formulas: such as ``Li2FeSiO4``; a formula unit of at most 20 atoms. The reduced one is taken.
         out: folder of the results; the same call goes on where it was killed.
         n_candidates: starting structures relaxed per formula.
         polymorphs: most crystals shown per formula; another number relaxes nothing again.
@@ -163,14 +165,23 @@ def predict_structures(
     if n_candidates < 1 or polymorphs < 1:
         msg = f"n_candidates={n_candidates}, polymorphs={polymorphs}: give 1 or more of both."
         raise InputError(msg)
+    targets = _targets(formulas, n_atoms=n_atoms, space_group=space_group)
+    check_generators(generators)
+    check_names(hull=hull, calibration=calibration)
     parts = Parts(potential=potential, calibration=calibration, hull=hull)
-    parts.check_scale()
-    targets = _targets(formulas, parts.elements, n_atoms=n_atoms, space_group=space_group)
-    settings = _scale(parts) | {"generators": list(generators), "n_candidates": n_candidates, "seed": seed}
-    settings |= {"n_atoms": n_atoms, "space_group": space_group, "fmax": FMAX, "max_steps": MAX_STEPS}
-    plans = _plans(targets, n_candidates, seed, _sources(generators), progress)
-    trials = [trial for plan in plans.values() for trial in plan.trials]
+    check_elements(targets, parts, "hull")
     with held(out, JOURNAL):
+        parts.check_scale()
+        for kind in ("potential", "calibration"):
+            check_elements(targets, parts, kind)
+        settings = _scale(parts) | {
+            "generators": list(generators),
+            "n_candidates": n_candidates,
+            "seed": seed,
+        }
+        settings |= {"n_atoms": n_atoms, "space_group": space_group, "fmax": FMAX, "max_steps": MAX_STEPS}
+        plans = _plans(targets, n_candidates, seed, _sources(generators), progress)
+        trials = [trial for plan in plans.values() for trial in plan.trials]
         journal = Journal(out / JOURNAL, "prediction", settings | {"starts": _fingerprint(trials)})
         relaxed = _relaxed([trial.structure for trial in trials], potential, journal, workers, progress)
         crystals, told = _judged(plans, relaxed, parts)
@@ -189,20 +200,32 @@ def _scale(parts: Parts) -> dict[str, str]:
     return names | {"weights": potential.digest, "hull": parts.hull}
 
 
+def reductions(formulas: Sequence[str], *, n_atoms: str | int | None = None) -> list[str]:
+    """A sentence on every formula that is not reduced: what it is taken for, in cells of what size.
+
+    Raises:
+        InputError: not a formula, or no cell of it has so many atoms.
+    """
+    told = []
+    for text in formulas:
+        taken = reduced_as_written(text)
+        fewest, most = parse_target(formula=text, n_atoms=n_atoms).n_atoms
+        unit = sum(amounts_of(taken, "formula").values())
+        if taken != "".join(text.split()):
+            units = f"{-(-fewest // unit)} to {most // unit} formula units in the primitive cell"
+            told.append(f"{text} is taken as {taken}: starts have {units}; --n-atoms narrows it.")
+    return told
+
+
 def _targets(
-    formulas: Sequence[str], elements: frozenset[str], *, n_atoms: str | int | None, space_group: str | None
+    formulas: Sequence[str], *, n_atoms: str | int | None, space_group: str | None
 ) -> dict[str, Target]:
-    """A target by reduced formula, each once."""
-    targets = {}
+    """A target by formula as written, reduced; each composition once."""
+    targets: dict[str, Target] = {}
     for text in formulas:
         target = parse_target(formula=text, n_atoms=n_atoms, space_group=space_group)
-        if strange := sorted(target.required - elements):
-            msg = (
-                f"formula: {text}: the potential, its calibration or the hull do not know "
-                f"{', '.join(strange)}; give a formula without, or another potential."
-            )
-            raise InputError(msg)
-        targets[str(target.formula)] = target
+        if target not in targets.values():
+            targets[reduced_as_written(text)] = target
     if not targets:
         msg = "formula: none was given; give one such as Li2FeSiO4."
         raise InputError(msg)
@@ -328,9 +351,8 @@ def _polymorphs(formula: str, plan: Plan, relaxed: Sequence[dict[str, Any]], par
             continue
         novelty = known.novelty(gene)
         composition = structure.composition
-        formation = calibration.formation_energy(
-            composition, energy * len(structure), hypothetical=novelty.figure != 0
-        )
+        # all as hypothetical: with the offset on some alone, two rows would not compare
+        formation = calibration.formation_energy(composition, energy * len(structure))
         place = on_hull.e_above_hull(composition, formation)
         found.append(
             Polymorph(

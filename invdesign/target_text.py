@@ -68,6 +68,23 @@ def amounts_of(formula: str, field: str) -> dict[str, int]:
     return {name: count // divisor for name, count in amounts.items()}
 
 
+def reduced_as_written(formula: str) -> str:
+    """The reduced formula with its elements in the order given; the text itself where it is reduced.
+
+    ``NiAl`` and ``Ca(OH)2`` stay, ``Ti2O4`` is ``TiO2``.
+
+    Raises:
+        InputError: not a formula.
+    """
+    amounts = amounts_of(formula, "formula")
+    return "".join(formula.split()) if _chemical_amounts(formula) == amounts else spelled(amounts)
+
+
+def spelled(amounts: Mapping[str, int]) -> str:
+    """Amounts as a formula without brackets, in their order."""
+    return "".join(f"{symbol}{count if count > 1 else ''}" for symbol, count in amounts.items())
+
+
 def _chemical_amounts(formula: str) -> dict[str, int]:
     from pymatgen.core import Composition
 
@@ -76,9 +93,11 @@ def _chemical_amounts(formula: str) -> dict[str, int]:
     except (ValueError, KeyError) as error:
         msg = f"formula: {formula!r} is not a chemical formula; write one such as Li2FeSiO4."
         raise InputError(msg) from error
-    found = {str(element): amount for element, amount in composition.items()}
-    whole = all(amount == int(amount) for amount in found.values())
-    if not found or not whole or not ATOMIC_NUMBER.keys() >= found.keys():
+    found = {element.symbol: amount for element, amount in composition.items()}
+    if strange := [symbol for symbol in found if symbol not in ATOMIC_NUMBER]:
+        msg = f"formula: {formula!r}: {strange[0]} is none of the elements H to Lr; write one of these alone."
+        raise InputError(msg)
+    if not found or any(amount != int(amount) for amount in found.values()):
         msg = f"formula: {formula!r} is not of elements in whole amounts; write one such as Li2FeSiO4."
         raise InputError(msg)
     return {symbol: int(amount) for symbol, amount in found.items()}
@@ -155,6 +174,12 @@ def _add_window(fields: dict[str, Any], name: str, window: Window) -> None:
     if window.low >= entry.high or (isfinite(window.high) and window.high > entry.high):
         msg = f"target: {clause}: no {entry.words} is above {entry.high:g} {entry.unit}; lower it."
         raise InputError(msg)
+    if window.low == window.high:
+        msg = (
+            f"target: a window on {name} needs a width, {window.low:g} to {window.high:g} has none; give a "
+            f"tolerance above 0, such as {name}={window.low:g}±{0.1 * abs(window.low) or 0.1:g}, or a range."
+        )
+        raise InputError(msg)
     if name == STABILITY:
         if window.low > 0:
             msg = f"target: {name} has an upper limit alone; write {name}<0.1."
@@ -163,7 +188,7 @@ def _add_window(fields: dict[str, Any], name: str, window: Window) -> None:
         return
     windows = fields.setdefault("windows", {})
     before = windows.get(name, window)
-    if before.low > window.high or window.low > before.high:
+    if before.low >= window.high or window.low >= before.high:
         msg = f"target: {name} cannot be within both {before} and {window}; give one window."
         raise InputError(msg)
     windows[name] = before & window

@@ -106,7 +106,8 @@ def test_polymorphs_are_distinct_and_ranked(faked, tmp_path):
     assert found[0].relative == 0
     assert found[1].relative == pytest.approx(0.05, abs=1e-3)
     assert "mp-22862" in found[0].known
-    assert found[1].e_above_hull > found[0].e_above_hull
+    # one scale: the known crystal is placed like the unknown one beside it
+    assert found[1].e_above_hull - found[0].e_above_hull == pytest.approx(found[1].relative)
     assert found[0].sigma > 0
     with (tmp_path / "polymorphs.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -200,6 +201,57 @@ def test_one_formula_with_a_polymorph_is_a_result(faked, tmp_path, monkeypatch):
     assert "KCl: no start" in result.stderr
 
 
+def test_a_formula_is_shown_as_it_was_written(faked, tmp_path):
+    command = ["predict-structure", "Cl2Na2", "--n-atoms", "2..8", "--out", str(tmp_path)]
+    result = CliRunner().invoke(app, command, catch_exceptions=False)
+    assert result.exit_code == 0
+    told = "Cl2Na2 is taken as ClNa: starts have 1 to 4 formula units in the primitive cell"
+    assert result.stderr.startswith(told)
+    assert "ClNa" in result.stdout
+    assert {file.name for file in (tmp_path / "cifs").iterdir()} == {"ClNa_01_225.cif", "ClNa_02_221.cif"}
+    again = CliRunner().invoke(app, ["predict-structure", "NaCl", "--out", str(tmp_path / "b")])
+    assert "is taken as" not in again.stderr
+
+
+def test_the_table_in_a_pipe_is_whole(faked, tmp_path):
+    result = CliRunner().invoke(app, ["predict-structure", "NaCl", "--out", str(tmp_path)])
+    polymorphs = predict_structures(["NaCl"], tmp_path).polymorphs
+    for polymorph in polymorphs:
+        figures = f"{polymorph.e_above_hull:.3f} ± {polymorph.sigma:.3f}"
+        assert any(figures in line and polymorph.origin in line for line in result.stdout.splitlines())
+
+
+def test_wrong_input_is_told_before_anything_is_loaded(tmp_path, monkeypatch):
+    loaded = []
+    monkeypatch.setattr("invdesign.campaign.stages._load", lambda kind, _name: loaded.append(kind))
+    (tmp_path / "file").write_text("")
+    for formulas, options, told in (
+        (["hello"], {}, "not a chemical formula"),
+        (["Og2O"], {}, "Og is none of the elements"),
+        (
+            ["NaCl"],
+            {"generators": ["foo"]},
+            "no 'foo'; known: structure-types, gene-diffusion, .*or give a folder",
+        ),
+        (["NaCl"], {"generators": [str(tmp_path)]}, "generator|models"),
+        (["NaCl"], {"n_candidates": 0}, "give 1 or more"),
+        (["NaCl"], {"hull": "foo"}, "hull: there is no 'foo'; give mp-hull"),
+        (["NaCl"], {"calibration": "foo"}, "calibration: there is no 'foo'"),
+        (["NaCl"], {"space_group": "231"}, "none of the 230"),
+    ):
+        with pytest.raises(InputError, match=told):
+            predict_structures(formulas, tmp_path / "out", **options)
+    assert loaded == []
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_the_potential_is_loaded(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(predicting.Parts, "check_scale", lambda _self: pytest.fail("loaded"))
+    with pytest.raises(InputError, match="cannot be written to"):
+        predict_structures(["NaCl"], tmp_path / "file")
+
+
 def test_a_folder_in_use_is_refused(faked, tmp_path):
     with held(tmp_path, "proposals.jsonl"), pytest.raises(InputError, match="another run is at work"):
         predict_structures(["NaCl"], tmp_path)
@@ -211,7 +263,7 @@ def test_a_folder_in_use_is_refused(faked, tmp_path):
         (["hello"], "formula: 'hello'"),
         (["Na0.5Cl"], "whole amounts"),
         (["Ca10P6O26"], "no multiple of the 21 atoms"),
-        (["LrO"], "do not know Lr"),
+        (["LrO"], r"formula: LrO: the hull mp-hull does not know Lr; give one without\.$"),
         ([], "none was given"),
     ],
 )

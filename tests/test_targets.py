@@ -10,6 +10,7 @@ from invdesign.configs import build
 from invdesign.crystal.elements import EXCLUDED_BY_DEFAULT, SYMBOLS
 from invdesign.crystal.gene import Gene
 from invdesign.errors import InputError
+from invdesign.target_text import reduced_as_written
 from invdesign.targets import PROPERTIES, Target, Window, parse_target
 
 SALT = Gene.parse("225 Na@a Cl@b")
@@ -119,6 +120,10 @@ WRONG = [
     ("band_gap=1.5", "give a tolerance"),
     ("band_gap=2..1", "impossible"),
     ("band_gap=2±-1", "impossible"),
+    ("band_gap=1.5±0", "such as band_gap=1.5±0.15, or a range"),
+    ("band_gap=1.5..1.5", "needs a width"),
+    ("formation_energy_per_atom=-1±0", "such as formation_energy_per_atom=-1±0.1"),
+    ("band_gap>1 band_gap<1", "cannot be within both"),
     ("band_gap=-1..0.5", "never below 0"),
     ("band_gap=-1±2", "never below 0"),
     ("band_gap<-1", "never below 0"),
@@ -141,6 +146,8 @@ WRONG = [
     ("formula=NaCl only=Na,F", "Cl of the formula"),
     ("formula=NaCl formula=KCl", "given twice"),
     ("formula=Foo", "not a chemical formula"),
+    ("formula=Og2O", "Og is none of the elements H to Lr"),
+    ("formula=Xx2O", "Xx is none of the elements H to Lr"),
     ("formula=Na0.5Cl", "whole amounts"),
     ("formula=NaCl anonymous=AB2", "not of the type"),
     ("formula=NaCl n_atoms=3", "no multiple of the 2 atoms"),
@@ -176,6 +183,7 @@ def test_wrong_targets_are_told_in_one_sentence(text, told):
         ({"windows": {"band_gap": {"low": 1, "top": 2}}}, "not a window"),
         ({"windows": {"band_gap": {"low": "much"}}}, "not a window"),
         ({"windows": {"band_gap": {"low": math.nan}}}, "holds nothing"),
+        ({"windows": {"band_gap": {"low": 1, "high": 1}}}, "needs a width"),
         ({"windows": ["band_gap"]}, "not a mapping"),
         ({"required": [False]}, "quote it"),
         ({"e_above_hull_max": -1}, "greater than or equal to 0"),
@@ -210,7 +218,7 @@ def test_yaml(tmp_path):
 @st.composite
 def targets(draw):
     figures = st.floats(0, 10, allow_subnormal=False)
-    low, high = sorted((draw(figures), draw(figures)))
+    low, high = sorted(draw(st.lists(figures, min_size=2, max_size=2, unique=True)))
     window = draw(st.sampled_from([Window(low, high), Window(low), Window(high=high)]))
     symbols = st.sampled_from(SYMBOLS[1:])
     required = draw(st.frozensets(symbols, max_size=4))
@@ -260,6 +268,22 @@ def test_any_text_parses_or_is_refused(text):
 def test_any_formula_parses_or_is_refused(text):
     target = parsed(formula=text)
     assert target is None or target.formula
+
+
+@pytest.mark.parametrize(
+    ("given", "written"),
+    [
+        ("NiAl", "NiAl"),
+        ("Ca(OH)2", "Ca(OH)2"),
+        ("Ti2O4", "TiO2"),
+        ("C60H60", "CH"),
+        ("Li2 Fe Si O4", "Li2FeSiO4"),
+        ("NaN", "NaN"),
+    ],
+)
+def test_a_formula_as_it_was_written(given, written):
+    assert reduced_as_written(given) == written
+    assert parse_target(formula=written) == parse_target(formula=given)
 
 
 def test_registry_is_in_order():

@@ -14,6 +14,7 @@ from invdesign.campaign.evaluation import Evaluation
 from invdesign.campaign.executor import default_workers, run_tasks
 from invdesign.campaign.folder import held
 from invdesign.campaign.funnel import Clock
+from invdesign.campaign.named import check_names
 from invdesign.campaign.samples import Outcome, Sample, fingerprint, pack, read_samples, unpack
 from invdesign.campaign.stages import Parts
 from invdesign.errors import InputError
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from invdesign.targets import Target
     from invdesign.validators.relaxation import Relaxed
 
+NOT_RELAXED = "not relaxed"
 CHUNK = 16  # structures relaxed together: the unit of work that a resumed run keeps
 
 
@@ -88,6 +90,7 @@ def evaluate(
     if limit is not None and limit < 1:
         msg = f"limit: {limit} structures make no sample; give 1 or more."
         raise InputError(msg)
+    check_names(hull=hull, reference=reference, calibration=calibration)
     clock = Clock()
     with clock.stage("reading"):
         samples = _drawn(read_samples(source), limit, seed)
@@ -259,10 +262,11 @@ def _place(outcome: Outcome, structure: Structure, result: Relaxed, task: Task) 
     from invdesign.crystal.identity import rmsd
 
     outcome.n_steps, outcome.relaxation = int(result.n_steps), result.reason
-    outcome.converged = bool(result.converged)
-    usable = isfinite(result.energy) if task.max_steps == 0 else result.converged
-    if not usable:
+    outcome.converged = bool(task.max_steps and result.converged)
+    if not (outcome.converged if task.max_steps else isfinite(result.energy)):
         return
+    if not task.max_steps:
+        outcome.relaxation = NOT_RELAXED
     outcome.crystal = pack(result.structure)
     if task.max_steps:
         outcome.rmsd = rmsd(structure, result.structure)

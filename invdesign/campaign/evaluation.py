@@ -14,6 +14,7 @@ from invdesign import __version__
 from invdesign.errors import InputError
 from invdesign.provenance import git_revision, package_versions
 from invdesign.report import replaced
+from invdesign.report.printed import print_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -30,6 +31,7 @@ METASTABLE = 0.1
 SUN = f"S.U.N. at {METASTABLE:g} (novel composition)"
 HIT = "hit"
 Z95 = 1.959964
+FIGURE = len("0.123")  # width of a rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,7 @@ class Evaluation:
             "novel composition": share(lambda o: not o.composition_known),
             "novel gene": share(lambda o: not o.gene_known),
             "novel framework": share(lambda o: not o.framework_known),
-            "converged": share(lambda o: o.converged),
+            **({"converged": share(lambda o: o.converged)} if self.protocol["relax"] else {}),
         }
         for limit in LIMITS:
             rates[f"stable at {limit:g}"] = share(partial(_stable, limit=limit))
@@ -153,16 +155,21 @@ class Evaluation:
 
     @property
     def medians(self) -> dict[str, float | None]:
-        """Medians over converged structures; ``rmsd`` over those that are still the crystal sampled."""
-        done = [o for o in self.outcomes if o.converged]
+        """Medians over converged structures, all that are readable where none was relaxed.
+
+        ``rmsd`` is over those that are still the crystal sampled; it and ``steps`` go with relaxation.
+        """
+        relaxed = self.protocol["relax"]
+        done = [o for o in self.outcomes if not o.fault and (o.converged or not relaxed)]
 
         def middle(values: list[Any]) -> float | None:
             return round(median(values), 4) if values else None
 
-        return {
-            "e_above_hull": middle([o.e_above_hull for o in done if o.e_above_hull is not None]),
-            "rmsd": middle([o.rmsd for o in done if o.rmsd is not None]),
-            "steps": middle([o.n_steps for o in done]),
+        heights = {"e_above_hull": middle([o.e_above_hull for o in done if o.e_above_hull is not None])}
+        if relaxed:
+            heights["rmsd"] = middle([o.rmsd for o in done if o.rmsd is not None])
+            heights["steps"] = middle([o.n_steps for o in done])
+        return heights | {
             "phases_in_system": middle([o.n_phases for o in done if o.n_phases is not None]),
             "atoms": middle([o.n_atoms for o in self.outcomes if not o.fault]),
         }
@@ -170,7 +177,7 @@ class Evaluation:
     @property
     def yields(self) -> dict[str, dict[str, float | None]]:
         """Metastable S.U.N. (novel composition) and hits, per relaxation and per core hour of evaluation."""
-        relaxed = sum(not o.fault for o in self.outcomes)
+        relaxed = sum(not o.fault for o in self.outcomes) if self.protocol["relax"] else 0
         hours = sum(core for _, core in self.cost.values()) / 3600
         counted = {"metastable S.U.N.": SUN, HIT: HIT} if self.target else {"metastable S.U.N.": SUN}
         counts = {name: self.rates[rate].count for name, rate in counted.items()}
@@ -194,7 +201,9 @@ class Evaluation:
             ),
             "Energies above an incomplete hull are lower bounds.",
         ]
-        if moved and self.protocol["relax"]:
+        if not self.protocol["relax"]:
+            told.append("Nothing was relaxed: energies are those of the structures as given.")
+        elif moved:
             told.append(f"{moved} of the structures relaxed into another crystal; the RMSD leaves them out.")
         if self.target is not None and (predictors := self.protocol["predictors"]):
             named = ", ".join(f"{name} by {model}" for name, model in predictors.items())
@@ -230,7 +239,7 @@ class Evaluation:
         with replaced(out / "evaluation.json") as path:
             path.write_text(json.dumps(self.as_json(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         with replaced(out / "structures.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
-            rows = [_row(outcome) for outcome in self.outcomes]
+            rows = [_row(outcome, relaxed=self.protocol["relax"]) for outcome in self.outcomes]
             writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)), restval="")
             writer.writeheader()
             writer.writerows(rows)
@@ -245,14 +254,17 @@ class Evaluation:
 
         shown = self.protocol
         title = (
-            f"{len(self.outcomes)} structures sampled; {shown['potential']} on {shown['hull']}, "
+            f"{len(self.outcomes)} structures sampled{'' if shown['relax'] else ', not relaxed'}; "
+            f"{shown['potential']} on {shown['hull']}, "
             f"novel against {shown['reference']} ({shown['reference_compositions']:,} compositions, "
             f"{shown['reference_crystals']:,} crystals)"
         )
         table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-        table.add_column("share of the structures sampled", style="cyan")
-        for name in ("count", "rate", "95 % interval", *(beside or {})):
-            table.add_column(name, justify="right")
+        table.add_column("share of the structures sampled", style="cyan", overflow="fold")
+        for name in ("count", "rate", "95 % interval"):
+            table.add_column(name, justify="right", no_wrap=True)
+        for name in beside or {}:
+            table.add_column(name, justify="right", overflow="fold", min_width=FIGURE)
         for name, rate in self.rates.items():
             low, high = rate.interval
             others = [other["rates"].get(name) for other in (beside or {}).values()]
@@ -267,14 +279,12 @@ class Evaluation:
 
     def show(self, console: Console, beside: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         """Print the table, what it cost, and what must be known beside it."""
-        console.print(self.table(beside))
+        print_whole(self.table(beside), console)
         told = [f"{name.replace('_', ' ')} {value:g}" for name, value in self.medians.items() if value]
         console.print(f"medians: {', '.join(told)}", highlight=False)
         for name, figures in self.yields.items():
-            console.print(
-                f"{name}: {figures['per_relaxation']} a relaxation, {figures['per_core_hour']} a core hour",
-                highlight=False,
-            )
+            each = f"{figures['per_relaxation']} a relaxation, " if self.protocol["relax"] else ""
+            console.print(f"{name}: {each}{figures['per_core_hour']} a core hour", highlight=False)
         cost = ", ".join(f"{stage} {core:.1f}" for stage, (_, core) in self.cost.items())
         console.print(f"core seconds: {cost}", highlight=False)
         for caveat in self.caveats:
@@ -300,10 +310,12 @@ def _value(outcome: Outcome, name: str) -> float | None:
     return 0.0 if p_zero > 0.5 else mean
 
 
-def _row(outcome: Outcome) -> dict[str, Any]:
+def _row(outcome: Outcome, *, relaxed: bool) -> dict[str, Any]:
     skipped = {"properties", "crystal"}
     row = {name: getattr(outcome, name) for name in outcome.__slots__ if name not in skipped}
     row["valid"] = outcome.valid
+    if not relaxed:
+        row |= {"converged": "", "n_steps": "", "rmsd": ""}
     return row | {name: _value(outcome, name) for name in outcome.properties}
 
 

@@ -16,7 +16,9 @@ latent = typer.Typer(
 )
 app.add_typer(latent, name="latent", help="Crystals as points of crystal-vae's latent space.")
 
-Generator = Annotated[str, typer.Option(help="The VAE: released name or folder.")]
+Generator = Annotated[
+    str, typer.Option(help="crystal-vae, or a folder of its training: no other generator has a latent space.")
+]
 Limit = Annotated[int | None, typer.Option(help="So many crystals alone, drawn at random.", min=1)]
 Seed = Annotated[int, typer.Option(help="Seed of that draw.", min=0)]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]

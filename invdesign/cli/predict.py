@@ -3,48 +3,52 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from invdesign.cli.app import Potential, app, print_json, shown_progress
+from invdesign.cli.app import Json, Potential, app, print_json, shown_progress
 from invdesign.errors import InputError
 
 if TYPE_CHECKING:
-    from invdesign.predicting import Polymorph
+    from invdesign.predicting import Polymorph, Prediction
+
+Formulas = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="FORMULAS…", help="Such as Li2FeSiO4 NiAl.", show_default=False),
+]
+NAtoms = Annotated[str | None, typer.Option(help="Atoms in the primitive cell of the starts: 5..20.")]
+SpaceGroup = Annotated[
+    str | None, typer.Option(help="Of the starts: numbers, symbols, ranges: 225,Pnma,195..206.")
+]
+Calibration = Annotated[
+    str | None, typer.Option(help="The potential's calibration: name or folder; default: its own.")
+]
+Generators = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="structure-types, or a generator's name or folder; may be repeated.",
+        show_default="structure-types and gene-diffusion",
+    ),
+]
 
 
 @app.command("predict-structure")
 def predict_structure_command(
-    formulas: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="FORMULAS…", help="Such as Li2FeSiO4 NiAl.", show_default=False),
-    ] = None,
+    formulas: Formulas = None,
     file: Annotated[Path | None, typer.Option(help="Text file of formulas.")] = None,
     out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("prediction"),
     n_candidates: Annotated[int, typer.Option(help="Starting structures relaxed per formula.", min=1)] = 64,
     polymorphs: Annotated[int, typer.Option(help="Most crystals shown per formula.", min=1)] = 10,
-    n_atoms: Annotated[
-        str | None, typer.Option(help="Atoms in the primitive cell of the starts: 5..20.")
-    ] = None,
-    space_group: Annotated[
-        str | None, typer.Option(help="Of the starts: numbers, symbols, ranges: 225,Pnma,195..206.")
-    ] = None,
+    n_atoms: NAtoms = None,
+    space_group: SpaceGroup = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same.", min=0)] = 0,
     potential: Potential = "chgnet",
-    calibration: Annotated[
-        str | None, typer.Option(help="The potential's calibration: name or folder; default: its own.")
-    ] = None,
+    calibration: Calibration = None,
     hull: Annotated[str, typer.Option(help="Reference hull: name, folder or CSV.")] = "mp-hull",
-    generator: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="structure-types, or a generator's name or folder; may be repeated.",
-            show_default="structure-types and gene-diffusion",
-        ),
-    ] = None,
+    generator: Generators = None,
     workers: Annotated[int | None, typer.Option(help="Processes; default: one per core.", min=1)] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Predict the crystals that a formula forms, from known structure types and generated genes, by energy.
 
@@ -59,48 +63,59 @@ def predict_structure_command(
 
     invdesign predict-structure TiO2 --space-group 136,141 --n-atoms 6 --json
     """
-    from invdesign.predicting import GENERATORS, predict_structures
+    from invdesign.predicting import GENERATORS, predict_structures, reductions
 
-    given = list(formulas or [])
-    if file is not None:
-        try:
-            given += file.read_text(encoding="utf-8").split()
-        except (OSError, UnicodeDecodeError) as error:
-            msg = f"file: {str(file)!r} cannot be read as text; give formulas, one a line."
-            raise InputError(msg) from error
+    given = [*(formulas or []), *(_formulas_of(file) if file else [])]
+    for sentence in reductions(given, n_atoms=n_atoms):
+        typer.echo(sentence, err=True)
+    options: dict[str, Any] = {
+        "n_candidates": n_candidates,
+        "polymorphs": polymorphs,
+        "seed": seed,
+        "workers": workers,
+    }
+    options |= {"n_atoms": n_atoms, "space_group": space_group, "generators": generator or GENERATORS}
+    options |= {"potential": potential, "calibration": calibration, "hull": hull}
     with shown_progress() as progress:
-        prediction = predict_structures(
-            given,
-            out,
-            n_candidates=n_candidates,
-            polymorphs=polymorphs,
-            n_atoms=n_atoms,
-            space_group=space_group,
-            seed=seed,
-            potential=potential,
-            calibration=calibration,
-            hull=hull,
-            generators=generator or GENERATORS,
-            workers=workers,
-            progress=progress,
-        )
-    if as_json:
-        print_json([polymorph.row() for polymorph in prediction.polymorphs])
-    else:
-        _show(prediction.polymorphs, out)
-    for sentence in prediction.without.values():
-        typer.secho(sentence, err=True, fg="red")
+        prediction = predict_structures(given, out, progress=progress, **options)
+    _show(prediction, out, as_json=as_json)
     if not prediction.polymorphs:
         raise typer.Exit(1)
 
 
-def _show(found: list[Polymorph], out: Path) -> None:
+def _formulas_of(file: Path) -> list[str]:
+    try:
+        return file.read_text(encoding="utf-8").split()
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"file: {str(file)!r} cannot be read as text; give formulas, one a line."
+        raise InputError(msg) from error
+
+
+def _show(prediction: Prediction, out: Path, *, as_json: bool) -> None:
+    if as_json:
+        print_json([polymorph.row() for polymorph in prediction.polymorphs])
+    else:
+        _show_table(prediction.polymorphs, out)
+    for sentence in prediction.without.values():
+        typer.secho(sentence, err=True, fg="red")
+
+
+def _show_table(found: list[Polymorph], out: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from invdesign.report.printed import print_whole
+
+    words = {"formula", "novelty", "from"}
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("formula", "", "group", "meV/atom", "E above hull", "kept", "novelty", "from"):
-        table.add_column(heading, justify="left" if heading in {"formula", "novelty", "from"} else "right")
+        table.add_column(
+            heading,
+            justify="left" if heading in words else "right",
+            no_wrap=heading not in words,
+            overflow="fold",
+            min_width=len("composition") if heading in {"novelty", "from"} else None,
+        )
     for polymorph in found:
         kept = {True: "yes", False: "no", None: ""}[polymorph.symmetry_kept]
         table.add_row(
@@ -113,7 +128,12 @@ def _show(found: list[Polymorph], out: Path) -> None:
             polymorph.novelty,
             polymorph.origin,
         )
-    console = Console()
+    console = Console(highlight=False)
     if found:
-        console.print(table)
-    console.print(f"\n{out}: polymorphs.csv, cifs/, run.json", highlight=False)
+        print_whole(table, console)
+    if any(polymorph.novelty == "known" for polymorph in found):
+        console.print(
+            "\nKnown crystals are placed as the others are, on one scale: `invdesign hull` puts them lower.",
+            soft_wrap=True,
+        )
+    console.print(f"\n{out}: polymorphs.csv, cifs/, run.json", soft_wrap=True)

@@ -31,7 +31,8 @@ ID_COLUMNS = ("material_id", "id", "label", "name", "candidate", "index")
 FILE_COLUMN = "cif_file"
 """Column of our own tables with the path of each row's CIF, from the table's folder."""
 PROPOSALS, PROPOSALS_TABLE = "proposals.extxyz", "proposals.csv"
-"""What ``invdesign generate`` leaves in a folder: the table names the same crystals again."""
+RESULTS = (PROPOSALS, "shortlist.csv", "relaxed.csv")
+"""Names all crystals of a folder that `generate`, `design` or `relax` wrote; its other files repeat them."""
 
 _HEAVY = re.compile(r"^(\s*)[DT](?=\s)", re.MULTILINE)  # deuterium and tritium, which ASE does not know
 
@@ -59,7 +60,7 @@ def read_structures(path: str | Path) -> Iterator[tuple[str, Structure]]:
     Args:
         path: CIF (several blocks allowed), POSCAR or CONTCAR (also ``*.vasp``), extended XYZ, CSV with a
             column of CIFs or of their files (``cif_file``), each also gzipped, ASE database (``*.db``), or
-            a folder of these.
+            a folder of these; of a folder that one of our commands wrote, its results alone.
 
     Raises:
         InputError: nothing there, an unknown kind of file, or one that does not hold ordered crystals.
@@ -85,8 +86,8 @@ def read_entries(path: str | Path) -> Iterator[Record | Unreadable]:
     path = Path(path)
     if path.is_dir():
         files = [file for file in sorted(path.iterdir()) if file.is_file() and _reader(file)]
-        if path / PROPOSALS in files:
-            files = [file for file in files if file.name != PROPOSALS_TABLE]
+        if results := [file for file in files if file.name in RESULTS]:
+            files = results
         if not files:
             msg = f"{path}: the folder holds no structure files; {_KINDS}"
             raise InputError(msg)

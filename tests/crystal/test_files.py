@@ -167,3 +167,10 @@ def test_symmetrised_at_the_edge_of_the_tolerance(tmp_path):
     assert again.reduced_formula == relaxed.reduced_formula
     assert StructureMatcher().fit(again, relaxed)
     assert "_symmetry_Int_Tables_number   122" in (tmp_path / "x.cif").read_text()
+
+
+@pytest.mark.parametrize("name", ["shortlist.csv", "relaxed.csv"])
+def test_a_folder_of_ours_is_read_by_its_results(tmp_path: Path, name: str) -> None:
+    write_cif(NACL, tmp_path / "one.cif", symmetrised=False)
+    (tmp_path / name).write_text("candidate,cif_file\nc1,one.cif\n")
+    assert [label for label, _ in read_structures(tmp_path)] == ["c1"]

@@ -169,3 +169,12 @@ def test_what_cannot_be_read_is_left_out_and_named(files: Path, tmp_path: Path):
 def test_interpolation_is_between_files_of_one_crystal(files: Path, tmp_path: Path):
     ends = [str(files / "Li.cif"), str(files / "salts.csv")]
     assert "give a file of one" in refused(files, "interpolate", *ends, "--out", str(tmp_path / "out"))
+
+
+@pytest.mark.parametrize("generator", ["gene-diffusion", "ion-exchange", "nowhere"])
+@pytest.mark.parametrize("command", ["map", "reconstruct"])
+def test_no_other_generator_has_a_latent_space(command: str, generator: str, files: Path):
+    given = ["latent", command, str(files / "salts.csv"), "--generator", generator]
+    told = CliRunner().invoke(app, given, catch_exceptions=False)
+    assert told.exit_code == 2
+    assert f"generator: '{generator}' has no latent space; give crystal-vae" in told.stderr

@@ -8,10 +8,10 @@ here are of those of then:
     invdesign train configs/generators/relaxed-genes.yaml
     python benchmarks/gene_ranking.py .cache/invdesign/relaxed-genes/501 [RANKER]
 
-Campaign 77, judged by CHGNet, which taught no ranker (376 of its 586 survivors, drawn at random, relaxed; the
-scores of both rankers are in the file):
+Campaign 77, judged by CHGNet, which taught no ranker (376 of its 586 survivors, drawn at random, relaxed;
+what two earlier rankers said is in the file):
 
-    python benchmarks/gene_ranking.py benchmarks/gene_ranking.csv
+    python benchmarks/gene_ranking.py benchmarks/gene_ranking.csv [RANKER]
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from invdesign.targets import parse_target
 SHARES = (1, 2, 4, 8, 16)
 TARGET = parse_target(["e_above_hull<0.1"])
 UNSELECTED = 501  # campaign that taught the ranker nothing but its intervals
-RECORDED = {"first ranker": "p_first_ranker", "gene-rank": "p_gene_rank"}  # columns of the CSV
+RECORDED = {"first ranker": "p_first_ranker", "without likeness": "p_without_likeness"}  # columns of the CSV
 RELAXATION = 0.33  # core seconds of CHGNet for each candidate of the CSV
 GATES, PER_SURVIVOR = 0.002, 1.3  # core seconds a gene; genes drawn for each survivor of the gates
 RESAMPLES = 2000
@@ -116,8 +116,8 @@ def of_campaign(folder: Path, ranker: str) -> tuple[str, dict]:
     }
 
 
-def of_record(file: Path) -> tuple[str, dict]:
-    """The judge, and the figures of the candidates of campaign 77 as two rankers scored them."""
+def of_record(file: Path, ranker: str) -> tuple[str, dict]:
+    """The judge, and the figures of campaign 77 in the order of a ranker and of two earlier ones."""
     with file.open(newline="", encoding="utf-8") as lines:
         rows = list(csv.DictReader(lines))
     genes = [Gene.parse(row["gene"]) for row in rows]
@@ -134,9 +134,10 @@ def of_record(file: Path) -> tuple[str, dict]:
         if seed != UNSELECTED
     }
     unseen = np.array([composition_key(gene.amounts) not in learned for gene in genes])
+    scores = {name: np.array([float(row[column]) for row in rows]) for name, column in RECORDED.items()}
+    scores[ranker] = np.array([hit_probability(e, TARGET) for e in GeneRanker.load(ranker).predict(genes)])
     rankings = {}
-    for name, column in RECORDED.items():
-        score = np.array([float(row[column]) for row in rows])
+    for name, score in scores.items():
         rankings[name] = figures(score, hit, height, genes, costs) | {
             "compositions not learned from": {
                 "candidates": int(unseen.sum()),
@@ -153,7 +154,7 @@ def of_record(file: Path) -> tuple[str, dict]:
 
 def main(source: Path, ranker: str) -> None:
     """Write the figures of a campaign's folder, or of the CSV, beside this file; those of others stay."""
-    judge, result = of_record(source) if source.suffix == ".csv" else of_campaign(source, ranker)
+    judge, result = of_record(source, ranker) if source.suffix == ".csv" else of_campaign(source, ranker)
     path = Path(__file__).with_suffix(".json")
     report = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     path.write_text(json.dumps(report | {judge: result}, indent=1) + "\n", encoding="utf-8")

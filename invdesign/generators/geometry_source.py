@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from functools import cache
-from itertools import permutations
 from math import gcd
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from invdesign.artifacts import find
-from invdesign.crystal.elements import ATOMIC_NUMBER, SYMBOLS, element_table, volume_estimate
+from invdesign.crystal.elements import SYMBOLS, volume_estimate
 from invdesign.crystal.geometry import Geometry
-from invdesign.data.tokens import LETTERS, TokenSet
+from invdesign.data.skeletons import KnownSkeletons, load_library
 from invdesign.generators.geometry_diffusion import GeometryDiffusionPipeline
 from invdesign.generators.geometry_lattice import cells, strains
 from invdesign.generators.geometry_sites import Sites, geometries, site_tables
@@ -23,35 +20,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
     from invdesign.crystal.gene import Gene
-
-    Array = NDArray[np.float64]
+    from invdesign.data.tokens import TokenSet
 
 # Shares of the sum of two atoms' covalent radii: closer is not sampled, further apart is no better.
 _CLOSEST, _APART = 0.75, 0.85
 _ATTEMPTS = 40  # at a random geometry
 _DRAWS = 4  # by diffusion for each one proposed
-# Beyond this many orbits on one letter, they are matched in order of electronegativity.
-_PERMUTED = 4
-_SIMILARITY = (
-    "electronegativity",
-    "covalent_radius",
-    "ionic_radius",
-    "mendeleev",
-    "max_oxidation",
-    "min_oxidation",
-)
-
-
-@cache
-def element_distance() -> Array:
-    """(104, 104) how unlike elements are: Euclidean in standardised size, electronegativity, valence."""
-    table = element_table()
-    columns = np.stack([table[name] for name in _SIMILARITY], axis=1)
-    columns = (columns - columns[1:].mean(axis=0)) / columns[1:].std(axis=0)
-    return np.linalg.norm(columns[:, None] - columns[None], axis=-1)  # type: ignore[no-any-return]
 
 
 class GeometrySource:
@@ -65,13 +40,7 @@ class GeometrySource:
     def __init__(self, library: TokenSet, diffusion: GeometryDiffusionPipeline | None = None) -> None:
         self.library = library
         self.diffusion = diffusion
-        keys = [
-            f"{group}:{''.join(LETTERS[w] for w in letters if w)}"
-            for group, letters in zip(library.space_group, library.letters, strict=True)
-        ]
-        self.by_skeleton: dict[str, list[int]] = {}
-        for i, key in enumerate(keys):
-            self.by_skeleton.setdefault(key, []).append(i)
+        self.known = KnownSkeletons(library)
 
     @classmethod
     def load(
@@ -82,8 +51,7 @@ class GeometrySource:
         Raises:
             InputError: no such folder or file.
         """
-        library = TokenSet.load(find("models", name, needs=("geometries.npz",)) / "geometries.npz")
-        return cls(library, GeometryDiffusionPipeline.load(diffusion))
+        return cls(load_library(name), GeometryDiffusionPipeline.load(diffusion))
 
     def without(self, formulas: Iterable[str]) -> GeometrySource:
         """The same, with no crystal of these reduced formulas to inherit from."""
@@ -162,44 +130,18 @@ class GeometrySource:
 
         The cell is rescaled by the expected volumes.
         """
-        rows = np.array(self.by_skeleton.get(gene.skeleton, []), dtype=int)
-        if not len(rows):
-            return []
-        distance, order = self._match(gene, rows)
+        rows, distance = self.known.unlikeness(gene)
         chosen: list[tuple[Geometry, str]] = []
         for k in np.argsort(distance, kind="stable")[:n]:
             parent = int(rows[k])
             known = self.library.geometry(parent)
+            order = self.known.order(gene, parent)
             volume = volume_estimate(gene.composition) / volume_estimate(
                 self.library.gene(parent).composition
             )
-            own = Geometry(known.lattice, tuple(known.free[int(j)] for j in order[k])).scaled(volume)
+            own = Geometry(known.lattice, tuple(known.free[j] for j in order)).scaled(volume)
             chosen.append((own, f"inherited from {self.library.ids[parent]}"))
         return chosen
-
-    def _match(self, gene: Gene, rows: NDArray[np.int64]) -> tuple[Array, NDArray[np.int64]]:
-        """Per known crystal: unlikeness per orbit, and which of its orbits each of the gene's takes over."""
-        unlike = element_distance()
-        wanted = np.array([ATOMIC_NUMBER[element] for element, _ in gene.orbits])
-        known = self.library.elements[rows][:, : len(wanted)]
-        total = np.zeros(len(rows))
-        order = np.zeros((len(rows), len(wanted)), dtype=int)
-        letters = np.array([letter for _, letter in gene.orbits])
-        electronegativity = element_table()["electronegativity"]
-        for letter in np.unique(letters):
-            block = np.flatnonzero(letters == letter)
-            if len(block) <= _PERMUTED:
-                options = np.array(list(permutations(range(len(block)))))  # (p, k)
-                cost = unlike[wanted[block][None, None], known[:, block][:, options]].sum(axis=2)  # (n, p)
-                best = options[cost.argmin(axis=1)]
-            else:
-                ours = electronegativity[wanted[block]].argsort(kind="stable").argsort(kind="stable")
-                best = electronegativity[known[:, block]].argsort(axis=1, kind="stable")[:, ours]
-            order[:, block] = block[best]
-            total += unlike[wanted[block][None], np.take_along_axis(known[:, block], best, axis=1)].sum(
-                axis=1
-            )
-        return total / len(wanted), order
 
     def _sampled(self, gene: Gene, rng: np.random.Generator) -> Geometry:
         """Cell shape of a random crystal of the group, estimated volume, atoms kept apart."""

@@ -14,19 +14,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from invdesign.artifacts import find
 from invdesign.candidate import Candidate
 from invdesign.crystal.elements import ATOMIC_NUMBER, volume_estimate
 from invdesign.crystal.symmetry import substituted
-from invdesign.data.tokens import TokenSet
+from invdesign.data.skeletons import element_distance, load_library
 from invdesign.errors import InputError
-from invdesign.generators.geometry_source import element_distance
 from invdesign.target_text import amounts_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from invdesign.data.tokens import TokenSet
     from invdesign.targets import Target
 
 MOST_OF_ONE_GENE = 4
@@ -51,7 +50,7 @@ class StructureTypes:
         Raises:
             InputError: no such folder or file.
         """
-        return cls(TokenSet.load(find("models", name, needs=("geometries.npz",)) / "geometries.npz"))
+        return cls(load_library(name))
 
     def propose(self, target: Target, n: int, seed: int | Sequence[int]) -> list[Candidate]:
         """Up to ``n`` candidates with geometries, the most alike first; there may be fewer.

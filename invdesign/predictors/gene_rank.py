@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from invdesign.data.skeletons import KnownSkeletons, load_library
 from invdesign.predictors.ensemble import Ensemble, Head
 from invdesign.predictors.features import gene_matrix
 from invdesign.predictors.tables import PredictorConfig, assemble, lowest_by_composition, read_crystals
@@ -32,7 +33,7 @@ HEADS = (
     Head("band_gap", zero=True),
     Head("formation_energy_per_atom"),  # teaches the shared layers; not reported
 )
-SUBSTITUTED = "wbm"
+REPORTED, SUBSTITUTED = "mp20", "wbm"
 OLDER_SCALE = "wbm"  # its formation energies need the shift to MP2020
 RANGE = (-0.2, 0.5)  # eV/atom; how far beyond is of no interest
 
@@ -53,9 +54,10 @@ class GeneRanker:
         5.0
     """
 
-    def __init__(self, ensemble: Ensemble, hull: Hull) -> None:
+    def __init__(self, ensemble: Ensemble, hull: Hull, known: Sequence[KnownSkeletons]) -> None:
         self.ensemble = ensemble
         self.hull = hull
+        self.known = known
 
     @classmethod
     def load(cls, name: str | Path = "gene-rank") -> GeneRanker:
@@ -64,33 +66,52 @@ class GeneRanker:
         Raises:
             InputError: the folder or a file of it is missing or damaged.
         """
-        return cls(Ensemble.load(name, kind="gene-rank"), Hull.load())
+        return cls(Ensemble.load(name, kind="gene-rank"), Hull.load(), known_crystals())
 
     def predict(self, genes: Sequence[Gene]) -> list[dict[str, Estimate]]:
-        """Estimates by property, in the order given (a thousand genes a second on one thread)."""
+        """Estimates by property, in the order given (a thousand genes a second on one thread).
+
+        Equivalent settings of a gene get one answer.
+        """
         if not genes:
             return []
-        matrix = rank_matrix(genes, UNSELECTED, self.hull)
-        heights = self.ensemble.predict(matrix)
-        # no generated crystal teaches a gap: those of hypothetical ones that DFT looked at stand for it
-        matrix[:, -N_ORIGINS:] = origin_matrix(len(genes), SUBSTITUTED)
-        gaps = self.ensemble.predict(matrix)
+        genes = [gene.canonical() for gene in genes]  # as the known crystals are
+        matrix = rank_matrix(genes, UNSELECTED, self.hull, self.known)
+        heights, gaps = self.ensemble.predict(matrix), self.ensemble.predict(asked_for_gaps(matrix))
         return [
             {"e_above_hull": height["e_above_hull"], "band_gap": gap["band_gap"]}
             for height, gap in zip(heights, gaps, strict=True)
         ]
 
 
-def rank_matrix(genes: Sequence[Gene], source: str, hull: Hull) -> np.ndarray:
-    """What the ranker sees of genes, (n, d): the genes, the hull at their compositions, where they are from.
+def rank_matrix(
+    genes: Sequence[Gene], source: str, hull: Hull, known: Sequence[KnownSkeletons]
+) -> np.ndarray:
+    """What the ranker sees of genes, (n, d): themselves, the hull there, likeness to known crystals, origin.
 
     Args:
         genes: any.
         source: one of ``ORIGINS``.
         hull: of known phases.
+        known: of ``known_crystals``.
     """
-    parts = [gene_matrix(genes), hull_matrix(genes, hull), origin_matrix(len(genes), source)]
+    parts = [
+        gene_matrix(genes),
+        hull_matrix(genes, hull),
+        likeness_matrix(genes, source, known),
+        origin_matrix(len(genes), source),
+    ]
     return np.concatenate(parts, axis=1)
+
+
+def asked_for_gaps(matrix: np.ndarray) -> np.ndarray:
+    """Rows of ``rank_matrix`` as those of crystals halfway between reported and substituted.
+
+    No generated crystal teaches a gap.
+    """
+    asked = matrix.copy()
+    asked[:, -N_ORIGINS:] = sum(origin_matrix(len(matrix), name) for name in (REPORTED, SUBSTITUTED)) / 2
+    return asked
 
 
 def origin_matrix(n: int, source: str) -> np.ndarray:
@@ -122,6 +143,27 @@ def hull_matrix(genes: Sequence[Gene], hull: Hull) -> np.ndarray:
     return rows
 
 
+def known_crystals() -> tuple[KnownSkeletons, KnownSkeletons]:
+    """The known crystals that a gene may inherit its geometry from, and those of them that were reported."""
+    library = load_library()
+    reported = ~np.char.startswith(library.ids, SUBSTITUTED)
+    return KnownSkeletons(library), KnownSkeletons(library.select(reported))
+
+
+def likeness_matrix(genes: Sequence[Gene], source: str, known: Sequence[KnownSkeletons]) -> np.ndarray:
+    """How like the genes are to ``known_crystals`` of their skeleton, (n, 5).
+
+    Whether there is one; how unlike the nearest is per orbit (NaN where there is none) and the logarithm of
+    how many there are; the same two of those that were reported. What is itself one of the known crystals
+    sees those of other compositions alone.
+    """
+    (distance, n), (reported_distance, n_reported) = (
+        crystals.nearest(genes, others=source in SOURCES).T for crystals in known
+    )
+    columns = [n > 0, distance, np.log1p(n), reported_distance, np.log1p(n_reported)]
+    return np.stack(columns, axis=1).astype(np.float32)
+
+
 def build(config: GeneRankConfig, *, progress: Progress) -> Path:
     """Train, measure and write a gene ranker."""
     from invdesign.predictors.card import gene_rank_card, write_release
@@ -139,7 +181,7 @@ def training_table(config: GeneRankConfig, progress: Progress) -> Table:
     Generated crystals carry no gap and no formation energy: those would be models' answers, not DFT's.
     """
     progress(0.0, "energies above hull")
-    hull = Hull.load()
+    hull, known = Hull.load(), known_crystals()
     heights, energies = _energies(config)
     blocks = []
     for place, name in enumerate(SOURCES):
@@ -149,7 +191,7 @@ def training_table(config: GeneRankConfig, progress: Progress) -> Table:
         blocks.append((name, crystals.genes, np.stack(columns, axis=1)))
     blocks += _generated(config)
     return assemble(
-        np.concatenate([rank_matrix(genes, name, hull) for name, genes, _ in blocks]),
+        np.concatenate([rank_matrix(genes, name, hull, known) for name, genes, _ in blocks]),
         np.concatenate([labels for _, _, labels in blocks]),
         [gene.formula for _, genes, _ in blocks for gene in genes],
         np.concatenate([np.full(len(genes), name) for name, genes, _ in blocks]),

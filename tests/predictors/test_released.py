@@ -11,7 +11,7 @@ from pymatgen.core import Lattice, Structure
 from invdesign.artifacts import find
 from invdesign.crystal.gene import Gene
 from invdesign.predictors.band_gap import BandGapPredictor
-from invdesign.predictors.gene_rank import GeneRanker
+from invdesign.predictors.gene_rank import GeneRanker, known_crystals, likeness_matrix
 from invdesign.targets import Window
 
 
@@ -88,6 +88,31 @@ def test_gaps_are_those_of_a_crystal_that_dft_looked_at(ranker: GeneRanker) -> N
     magnesia, alloy = ranker.predict([Gene.parse("225 Mg@a O@b"), Gene.parse("221 Al@a Ni@b")])
     assert magnesia["band_gap"].p_zero < 0.5
     assert alloy["band_gap"].p_zero > 0.7
+
+
+def test_equivalent_genes_get_one_answer(ranker: GeneRanker) -> None:
+    salt, swapped = ranker.predict([Gene.parse("225 Na@a Cl@b"), Gene.parse("225 Cl@a Na@b")])
+    assert salt == swapped
+
+
+def test_likeness_to_known_crystals_and_without_those_of_the_own_composition() -> None:
+    known, salt = known_crystals(), [Gene.parse("225 Cl@a Na@b")]
+    as_is, left_out = likeness_matrix(salt, "generated", known)[0], likeness_matrix(salt, "mp20", known)[0]
+    assert as_is[[0, 1, 3]].tolist() == [1, 0, 0]
+    exists, distance, n, reported_distance, n_reported = left_out
+    assert exists == 1
+    assert 0 < distance <= reported_distance
+    assert 0 < n_reported < n < as_is[2]
+    nowhere = likeness_matrix([Gene.parse("196 Rb@a Br@d")], "generated", known)[0]
+    assert np.array_equal(nowhere, [0, np.nan, 0, np.nan, 0], equal_nan=True)
+
+
+def test_company_does_not_change_an_answer(ranker: GeneRanker) -> None:
+    genes = [Gene.parse(f"225 {a}@a {x}@b") for a in ("Li", "K", "Mg") for x in ("O", "Br")]
+    together, alone = ranker.predict(genes), [ranker.predict([gene])[0] for gene in genes]
+    assert [row["band_gap"].mean for row in together] == pytest.approx(
+        [row["band_gap"].mean for row in alone], abs=1e-5
+    )
 
 
 def test_elements_that_the_hull_lacks_do_not_stop_the_ranker(ranker: GeneRanker) -> None:

@@ -54,7 +54,7 @@ class Refusing:
 
 
 class FakeGeometry:
-    def propose_many(self, genes, n, seeds):
+    def propose_many(self, genes, counts, seeds):
         return [[(cubic(CELLS[gene.space_group] * 1.05), "drawn")] for gene in genes]
 
 

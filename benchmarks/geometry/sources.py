@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from invdesign.generators.geometry_source import trials_worthwhile
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -41,7 +43,8 @@ def sampled(source: GeometrySource, genes: Sequence[Gene], n: int, seed: int) ->
 
 def default(source: GeometrySource, genes: Sequence[Gene], n: int, seed: int) -> Proposals:
     """What a campaign asks for."""
-    return source.propose_many(genes, n, _seeds(genes, seed))
+    counts = [trials_worthwhile(gene, n) for gene in genes]
+    return source.propose_many(genes, counts, _seeds(genes, seed))
 
 
 SOURCES: dict[str, Source] = {

@@ -79,12 +79,10 @@ class OneWay:
     way: str
 
     def propose_many(
-        self, genes: Sequence[Gene], n: int, seeds: Sequence[int | Sequence[int]]
+        self, genes: Sequence[Gene], counts: Sequence[int], seeds: Sequence[int | Sequence[int]]
     ) -> list[list[tuple[Geometry, str]]]:
-        """``n`` geometries of each gene."""
-        found: list[list[tuple[Geometry, str]]] = getattr(self.source, self.way)(
-            genes, [n] * len(genes), seeds
-        )
+        """So many geometries of each gene."""
+        found: list[list[tuple[Geometry, str]]] = getattr(self.source, self.way)(genes, counts, seeds)
         return found
 
 

@@ -59,9 +59,9 @@ composition known, 2: not; 0: known), and the gate that rejected it.
 | --- |{" --- |" * len(columns)}
 {_counts(list(columns.values()))}
 
-Quick rank chose whom to relax by the `gene-rank` of then (500 to 502 by the first one); where most survivors were relaxed it had little to
-choose. "Kept" passed every gate and is the lowest of the crystals that match it in all campaigns; only those
-may teach a generator.
+Quick rank chose whom to relax by the `gene-rank` of then (500 to 502 by the first one); where most survivors
+were relaxed it had little to choose. "Kept" passed every gate and is the lowest of the crystals that match it
+in all campaigns; only those may teach a generator.
 
 ## How the kept differ from the known
 {_drift([r for r in rows if not r["rejected_by"]])}

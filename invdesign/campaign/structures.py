@@ -57,11 +57,13 @@ def starting_structures(
 ) -> list[list[tuple[Structure, str]]]:
     """Plausible starting structures of each candidate, each with where it came from; none rejects it."""
     from invdesign.crystal.symmetry import realise
+    from invdesign.generators.geometry_source import trials_worthwhile
     from invdesign.validators.plausibility import geometry_check
 
+    genes = [candidate.gene for candidate in candidates]
     proposals = parts.get("geometry").propose_many(
-        [candidate.gene for candidate in candidates],
-        config.trials,
+        genes,
+        [trials_worthwhile(gene, config.trials) for gene in genes],
         [(config.seed, int(candidate.id[1:])) for candidate in candidates],
     )
     started = []

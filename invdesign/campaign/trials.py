@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from invdesign.targets import Target
 
 GENES_PER_TRIAL = 4  # genes asked of each generator for one that is tried: the rest serve the choice
-GEOMETRIES = 4  # most of one gene
+GEOMETRIES = 4  # of a gene of a few free coordinates
 
 
 @dataclass(frozen=True)
@@ -124,19 +124,21 @@ def _trials(
 ) -> list[Trial]:
     """The first geometry of every gene, then the second, and so on."""
     from invdesign.crystal.symmetry import realise
+    from invdesign.generators.geometry_source import trials_worthwhile
     from invdesign.validators.plausibility import geometry_check
 
     bare = [i for i, family in enumerate(families) if family[0].geometry is None]
     genes = [families[i][0].gene for i in bare]
     seeds = [(*seed, number) for number in range(len(genes))]
-    found = dict(zip(bare, source.propose_many(genes, GEOMETRIES, seeds) if genes else [], strict=True))
+    counts = [trials_worthwhile(gene, GEOMETRIES) for gene in genes]
+    found = dict(zip(bare, source.propose_many(genes, counts, seeds) if genes else [], strict=True))
     rows = []
     for i, family in enumerate(families):
         own: list[tuple[Geometry, str]] = [
             (candidate.geometry, _parent(candidate)) for candidate in family if candidate.geometry is not None
         ]
         row = []
-        for geometry, origin in (found.get(i) or list(dict.fromkeys(own)))[:GEOMETRIES]:
+        for geometry, origin in found.get(i) or list(dict.fromkeys(own))[:GEOMETRIES]:
             structure = realise(family[0].gene, geometry)
             if geometry_check(structure).passed:
                 row.append(Trial(family[0].gene, structure, f"{name}, {origin}"))

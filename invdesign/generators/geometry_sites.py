@@ -16,7 +16,7 @@ from invdesign.crystal.elements import ATOMIC_NUMBER, SYMBOLS, element_table, el
 from invdesign.crystal.geometry import Geometry
 from invdesign.crystal.wyckoff import GENERIC, WyckoffPosition, space_group_table
 from invdesign.data.tokens import LETTERS
-from invdesign.generators.geometry_lattice import parameters
+from invdesign.generators.geometry_lattice import cells, parameters, strains
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -248,4 +248,18 @@ def geometries(sites: Sites, free: Tensor, cell: Tensor) -> list[Geometry]:
         a, b, c, alpha, beta, gamma = (float(x) for x in lattices[i])
         own = tuple(tuple(float(x) for x in coordinates[i, j][mask[i, j]]) for j in range(size))
         found.append(Geometry((a, b, c, alpha, beta, gamma), own))
+    return found
+
+
+def contacts_of(genes: Sequence[Gene], own: Sequence[Geometry]) -> NDArray[np.float32]:
+    """(B,) ``Sites.contacts`` of genes in given geometries."""
+    sites = Sites.of_genes(genes)
+    free = torch.zeros(sites.free.shape)
+    for i, geometry in enumerate(own):
+        for j, coordinates in enumerate(geometry.free):
+            free[i, j, : len(coordinates)] = torch.tensor(coordinates)
+    lattice = torch.tensor([geometry.lattice for geometry in own], dtype=torch.float64)
+    volume = sites.volume.double()
+    cell = cells(strains(lattice, sites.group, volume), sites.group, volume)
+    found: NDArray[np.float32] = sites.contacts(free, cell.float()).numpy()
     return found

@@ -13,7 +13,7 @@ from invdesign.crystal.geometry import Geometry
 from invdesign.data.skeletons import KnownSkeletons, load_library
 from invdesign.generators.geometry_diffusion import GeometryDiffusionPipeline
 from invdesign.generators.geometry_lattice import cells, strains
-from invdesign.generators.geometry_sites import Sites, geometries, site_tables
+from invdesign.generators.geometry_sites import Sites, contacts_of, geometries, site_tables
 from invdesign.target_text import amounts_of
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _CLOSEST, _APART = 0.75, 0.85
 _ATTEMPTS = 40  # at a random geometry
 _DRAWS = 4  # by diffusion for each one proposed
+_MANY_FREE = 6  # coordinates
 
 
 class GeometrySource:
@@ -68,24 +69,23 @@ class GeometrySource:
 
     def propose(self, gene: Gene, n: int, seed: int | Sequence[int]) -> list[tuple[Geometry, str]]:
         """``propose_many`` for one gene."""
-        return self.propose_many([gene], n, [seed])[0]
+        return self.propose_many([gene], [n], [seed])[0]
 
     def propose_many(
-        self, genes: Sequence[Gene], n: int, seeds: Sequence[int | Sequence[int]]
+        self, genes: Sequence[Gene], counts: Sequence[int], seeds: Sequence[int | Sequence[int]]
     ) -> list[list[tuple[Geometry, str]]]:
-        """Up to ``n`` geometries of each gene, best first, each with where it came from.
+        """So many geometries of each gene, best first, each with where it came from.
 
         The first half inherited from the known crystals of the same space group and letters whose elements
-        are most alike, as far as there are any; the rest by diffusion. Fewer for genes with little freedom,
-        one where nothing but the size of the cell is free.
+        are most alike, as far as these leave the atoms room; the rest by diffusion.
 
         Args:
             genes: realisable ones.
-            n: most geometries of one gene.
+            counts: one a gene, see ``trials_worthwhile``.
             seeds: one a gene; same genes and seeds, same geometries.
         """
-        counts = [min(n, trials_worthwhile(gene)) for gene in genes]
-        inherited = [self.inherited(gene, -(-n // 2)) for gene, n in zip(genes, counts, strict=True)]
+        known = [self.inherited(gene, -(-n // 2)) for gene, n in zip(genes, counts, strict=True)]
+        inherited = _roomy(genes, known)
         missing = [count - len(own) for count, own in zip(counts, inherited, strict=True)]
         rest = self.drawn if self.diffusion else self.sampled
         return [a + b for a, b in zip(inherited, rest(genes, missing, seeds), strict=True)]
@@ -160,11 +160,25 @@ class GeometrySource:
         return geometries(sites, free, cell)[best]
 
 
-def trials_worthwhile(gene: Gene) -> int:
-    """Most geometries of a gene that are worth a relaxation."""
-    if gene.n_free == 0 and gene.space_group >= 195:
+def trials_worthwhile(gene: Gene, n: int) -> int:
+    """How many geometries of a gene are worth a relaxation where ``n`` of a usual one are.
+
+    One where no coordinate is free, twice ``n`` where many are (``docs/geometry.md``).
+    """
+    if gene.n_free == 0:
         return 1
-    return 2 + gene.n_free
+    return 2 * n if gene.n_free >= _MANY_FREE else n
+
+
+def _roomy(
+    genes: Sequence[Gene], proposed: Sequence[list[tuple[Geometry, str]]]
+) -> list[list[tuple[Geometry, str]]]:
+    """Those geometries in which no two atoms are too close."""
+    owners = [i for i, own in enumerate(proposed) for _ in own]
+    if not owners:
+        return list(proposed)
+    contacts = iter(contacts_of([genes[i] for i in owners], [found for own in proposed for found, _ in own]))
+    return [[one for one in own if next(contacts) > _CLOSEST] for own in proposed]
 
 
 def _ratio(amounts: Mapping[str, int]) -> frozenset[tuple[str, int]]:

@@ -48,8 +48,8 @@ class FakeGenerator:
 
 
 class FakeGeometry:
-    def propose_many(self, genes, n, seeds):
-        return [self._propose(gene, n) for gene, _ in zip(genes, seeds, strict=True)]
+    def propose_many(self, genes, counts, seeds):
+        return [self._propose(gene, n) for gene, n, _ in zip(genes, counts, seeds, strict=True)]
 
     @staticmethod
     def _propose(gene, n):

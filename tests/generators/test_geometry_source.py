@@ -12,7 +12,7 @@ from invdesign.data.tokens import TokenSet, tokens_of
 from invdesign.generators.geometry_diffusion import GeometryDiffusionPipeline
 from invdesign.generators.geometry_network import GeometryNetwork
 from invdesign.generators.geometry_sites import Sites
-from invdesign.generators.geometry_source import GeometrySource
+from invdesign.generators.geometry_source import GeometrySource, trials_worthwhile
 
 RUTILE = Gene.parse("136 Ti@a O@f")
 LIBRARY = [
@@ -62,15 +62,27 @@ def test_same_seed_same_geometries(source: GeometrySource) -> None:
     assert source.propose(gene, 2, (3, 4)) != source.propose(gene, 2, (3, 5))
 
 
-def test_a_cubic_gene_without_freedom_has_one_geometry(source: GeometrySource) -> None:
-    assert len(source.propose(Gene.parse("225 Na@a Cl@b"), 4, 0)) == 1
+@pytest.mark.parametrize(
+    ("gene", "worthwhile"),
+    [("225 Na@a Cl@b", 1), ("136 Sn@a O@f", 3), ("62 Na@c Cl@c O@d", 6)],  # 0, 1, 7 free coordinates
+)
+def test_more_freedom_deserves_more_geometries(gene: str, worthwhile: int) -> None:
+    assert trials_worthwhile(Gene.parse(gene), 3) == worthwhile
+
+
+def test_nothing_is_inherited_that_leaves_atoms_no_room(source: GeometrySource) -> None:
+    cramped = Geometry((4.59, 4.59, 2.96, 90, 90, 90), ((), (0.1,)))
+    library = tokens_of([("cramped", 0, RUTILE, cramped)])
+    ((_, origin),) = GeometrySource(library).propose(RUTILE, 1, 0)
+    assert origin == "sampled"
 
 
 def test_many_genes_at_once_are_each_its_own(source: GeometrySource) -> None:
     genes = [Gene.parse("62 Na@c Cl@c O@d"), Gene.parse("136 Sn@a O@f"), Gene.parse("225 Na@a Cl@b")]
-    proposals = source.propose_many(genes, 3, [1, 2, 3])
+    proposals = source.propose_many(genes, [3, 3, 1], [1, 2, 3])
     assert [len(own) for own in proposals] == [3, 3, 1]
-    assert proposals == [source.propose(gene, 3, seed) for gene, seed in zip(genes, (1, 2, 3), strict=True)]
+    for gene, own, seed in zip(genes, proposals, (1, 2, 3), strict=True):
+        assert own == source.propose(gene, len(own), seed)
 
 
 def test_diffusion_gives_what_is_not_inherited(source: GeometrySource) -> None:
@@ -78,14 +90,14 @@ def test_diffusion_gives_what_is_not_inherited(source: GeometrySource) -> None:
     network = GeometryNetwork(width=16, depth=1, channels=4, radial=5, directed=4).eval()
     drawing = GeometrySource(source.library, GeometryDiffusionPipeline.of(network))
     genes = [Gene.parse("62 Na@c Cl@c O@d"), Gene.parse("136 Sn@a O@f")]
-    proposals = drawing.propose_many(genes, 3, [1, 2])
+    proposals = drawing.propose_many(genes, [3, 3], [1, 2])
     assert [[origin.split()[0] for _, origin in own] for own in proposals] == [
         ["diffusion", "diffusion", "diffusion"],
         ["inherited", "inherited", "diffusion"],
     ]
     for gene, own in zip(genes, proposals, strict=True):
         assert all(realise(gene, geometry).composition == gene.composition for geometry, _ in own)
-    assert proposals == drawing.propose_many(genes, 3, [1, 2])
+    assert proposals == drawing.propose_many(genes, [3, 3], [1, 2])
 
 
 def test_without_a_formula_its_crystals_are_no_parents(source: GeometrySource) -> None:

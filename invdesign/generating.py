@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import csv
+import json
 import time
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import lru_cache
+from itertools import count
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from invdesign.artifacts import find
 from invdesign.campaign.chunks import Journal
-from invdesign.campaign.executor import default_workers, run_tasks
+from invdesign.campaign.executor import default_workers, process_pool, run_tasks
 from invdesign.campaign.folder import held
-from invdesign.campaign.stages import Parts, one_thread
+from invdesign.campaign.stages import one_thread
 from invdesign.candidate import Candidate
 from invdesign.crystal.files import PROPOSALS, PROPOSALS_TABLE, write_cif
 from invdesign.crystal.gene import Gene
 from invdesign.crystal.geometry import Geometry
 from invdesign.crystal.symmetry import realise
 from invdesign.errors import InputError
+from invdesign.generators.geometry_source import GeometrySource
 from invdesign.generators.loading import folder_of, load_generator
 from invdesign.provenance import RUN_FILE, folder_digest, write_run_json
 from invdesign.report import CIF_FOLDER, replaced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from concurrent.futures import Executor
     from pathlib import Path
 
     from pymatgen.core import Structure
@@ -35,6 +41,7 @@ if TYPE_CHECKING:
     Progress = Callable[[float, str], None]
 
 BATCH = 256  # candidates a task; as in a campaign, so that the same seed gives the same genes
+ROUNDS = 3  # of further batches in place of repeats
 JOURNAL = "proposals.jsonl"
 GEOMETRY = ("geometries", "geometry-diffusion")  # what the geometry source consists of
 
@@ -45,27 +52,48 @@ class Run:
 
     Attributes:
         generator: name or folder, with its ``options``.
+        weights: digests of what the proposals come from: a retrained model is another one.
         target: what is asked for.
+        n: how many.
         seed: of the run.
+        distinct: draw other genes in place of repeats.
         structures: give each a geometry and a structure.
         cifs: folder for a CIF of each; None: none.
     """
 
     generator: str
     options: dict[str, Any]
+    weights: dict[str, str]
     target: Target
+    n: int
     seed: int
+    distinct: bool
     structures: bool
     cifs: Path | None
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells it from other runs that write files."""
+        names = ("generator", "options", "weights", "n", "seed", "distinct")
+        return {"target": str(self.target), **{name: getattr(self, name) for name in names}}
+
 
 @dataclass(frozen=True)
-class Task:
-    """A batch of proposals: travels to a worker."""
+class Draw:
+    """A batch of genes to be drawn: travels to a worker."""
 
     run: Run
     number: int
     n: int
+
+
+@dataclass(frozen=True)
+class Build:
+    """Proposals that are to get structures: travels to a worker."""
+
+    run: Run
+    number: int
+    candidates: list[Candidate]
 
 
 def generate(
@@ -76,6 +104,7 @@ def generate(
     options: Mapping[str, Any] | None = None,
     seed: int = 0,
     structures: bool = True,
+    distinct: bool = True,
     out: Path | None = None,
     workers: int | None = None,
     progress: Progress = lambda _share, _message: None,
@@ -89,6 +118,8 @@ def generate(
         options: of the generator, such as ``guidance``.
         seed: the same seed gives the same, however many workers.
         structures: give each a geometry, not relaxed, and a structure; False: genes alone, unless ``out``.
+        distinct: draw another gene in place of one that is there already, while there are others to be
+            found; False: the generator's draws as they are.
         out: folder for ``proposals.csv``, ``proposals.extxyz``, a CIF each and ``run.json``; killed, the same
             call goes on where it was. None: no files.
         workers: processes; default one per core.
@@ -97,51 +128,184 @@ def generate(
     Raises:
         InputError: generator, target or option cannot be used, or ``out`` is another run's or in use.
     """
-    if n < 1:
-        msg = f"n: {n} proposals; give 1 or more."
-        raise InputError(msg)
+    for name, given, least in (("n", n, 1), ("seed", seed, 0), ("workers", workers, 1)):
+        if given is not None and given < least:
+            msg = f"{name}: {given} cannot be; give {least} or more."
+            raise InputError(msg)
     start = time.perf_counter()
-    cifs = None if out is None else out / CIF_FOLDER
-    run = Run(generator, dict(options or {}), target, seed, structures or out is not None, cifs)
-    _generator(run).propose(target, 1, seed)  # tells what it can never meet
+    run = Run(
+        generator,
+        dict(options or {}),
+        _weights(generator),
+        target,
+        n,
+        seed,
+        distinct,
+        structures=structures or out is not None,
+        cifs=out and out / CIF_FOLDER,
+    )
+    _generator_of(run).propose(target, 1, seed)  # tells what it can never meet
+    hands = min(workers or default_workers(), ceil(n / BATCH))
     if out is None:
-        return _proposals(run, n, None, workers, progress)
-    identity = {"target": str(target), "generator": generator, "options": run.options, "seed": seed, "n": n}
-    identity["weights"] = _weights(generator)
-    with held(out, JOURNAL):
-        journal = Journal(out / JOURNAL, "generation", identity)
-        candidates = _proposals(run, n, journal, workers, progress)
+        with _batches(None, hands) as batches:
+            return _proposals(run, batches, progress)
+    with held(out, JOURNAL), _batches(Journal(out / JOURNAL, "generation", run.identity), hands) as batches:
+        candidates = _proposals(run, batches, progress)
         _write(candidates, out)
-        if len(journal.entries) < ceil(n / BATCH) or not (out / RUN_FILE).exists():
+        if batches.added or not (out / RUN_FILE).exists():
             seconds = round(time.perf_counter() - start, 1)
-            write_run_json(out, {"generate": identity, "target": target.words(), "wall_seconds": seconds})
+            write_run_json(out, {"generate": run.identity, "target": target.words(), "wall_seconds": seconds})
     return candidates
 
 
-def _proposals(
-    run: Run, n: int, journal: Journal | None, workers: int | None, progress: Progress
-) -> list[Candidate]:
-    """All batches in order; those of the journal are taken over, the others added to it."""
-    batches = {entry["batch"]: _unpacked(entry["proposals"]) for entry in journal.entries} if journal else {}
-    tasks = [
-        Task(run, number, min(BATCH, n - first))
-        for number, first in enumerate(range(0, n, BATCH))
-        if number not in batches
-    ]
-    hands = min(workers or default_workers(), max(1, len(tasks)))
-    for task, proposals in zip(tasks, run_tasks(_propose, tasks, workers=hands, ordered=True), strict=False):
-        batches[task.number] = proposals
-        if journal:
-            journal.append({"batch": task.number, "proposals": [_packed(proposal) for proposal in proposals]})
-        done = sum(map(len, batches.values()))
-        progress(done / n, f"{done} of {n} proposals")
-    return [candidate for _, own in sorted(batches.items()) for candidate in own]
+class _Batches:
+    """Batches that a journal holds, and those that are still to be done, which it gets.
+
+    Args:
+        journal: of the run; None: nothing is kept.
+        executor: does them; None: this process.
+
+    Attributes:
+        added: how many were not in the journal.
+    """
+
+    def __init__(self, journal: Journal | None, executor: Executor | None) -> None:
+        self._journal, self._executor = journal, executor
+        entries = journal.entries if journal else []
+        self._stored = {(entry["stage"], entry["batch"]): entry["proposals"] for entry in entries}
+        self.added = 0
+
+    def of(
+        self, stage: str, work: Callable[[Any], list[Candidate]], tasks: Sequence[Draw | Build]
+    ) -> Iterator[list[Candidate]]:
+        """What becomes of each task, in order."""
+        missing = [task for task in tasks if (stage, task.number) not in self._stored]
+        fresh = run_tasks(work, missing, workers=1, executor=self._executor, ordered=True)
+        for task in tasks:
+            if (stored := self._stored.get((stage, task.number))) is not None:
+                yield [_unpacked(entry) for entry in stored]
+                continue
+            proposals = next(fresh)
+            self.added += 1
+            if self._journal:
+                packed = [_packed(proposal) for proposal in proposals]
+                self._journal.append({"stage": stage, "batch": task.number, "proposals": packed})
+            yield proposals
+
+
+@contextmanager
+def _batches(journal: Journal | None, hands: int) -> Iterator[_Batches]:
+    """Batches done by so many processes, which stay for all of them."""
+    if hands == 1:
+        yield _Batches(journal, None)
+    else:
+        with process_pool(hands) as pool:
+            yield _Batches(journal, pool)
+
+
+def _proposals(run: Run, batches: _Batches, progress: Progress) -> list[Candidate]:
+    """The genes, then a structure for each."""
+    part = 0.5 if run.structures else 1.0
+    candidates = _genes(run, batches, lambda share, message: progress(part * share, message))
+    for i, candidate in enumerate(candidates):
+        candidate.id = f"g{i:06d}"
+    if not run.structures:
+        return candidates
+    parts = [candidates[first : first + BATCH] for first in range(0, run.n, BATCH)]
+    built: list[Candidate] = []
+    for batch in batches.of("structures", _build, [Build(run, i, own) for i, own in enumerate(parts)]):
+        built += batch
+        progress(part + part * len(built) / run.n, f"{len(built)} of {run.n} structures")
+    return built
+
+
+def _genes(run: Run, batches: _Batches, progress: Progress) -> list[Candidate]:
+    """As many as asked for; those whose gene was there before give way to new ones, if some are found."""
+    numbers = count()  # go on through the rounds: a batch's number is its seed
+    drawn: list[Candidate] = []
+
+    def draw(wanted: int) -> list[Candidate]:
+        before = len(drawn)
+        sizes = [min(BATCH, wanted - first) for first in range(0, wanted, BATCH)]
+        for batch in batches.of("genes", _draw, [Draw(run, next(numbers), size) for size in sizes]):
+            drawn.extend(batch)
+            progress(min(1.0, len(drawn) / run.n), f"{len(drawn)} genes drawn for {run.n}")
+        return drawn[before:]
+
+    candidates, seen = draw(run.n), set[str]()
+    repeats = _repeats(candidates, seen)
+    for _ in range(ROUNDS if run.distinct else 0):
+        if not repeats:
+            break
+        # twice as many, for some of them repeat too; where the target admits few genes, few are tried
+        more = draw(min(2 * len(repeats), len(seen)))
+        old = {*_repeats(more, seen)}
+        new = [candidate for i, candidate in enumerate(more) if i not in old]
+        for i, candidate in zip(repeats, new, strict=False):
+            candidates[i] = candidate
+        repeats = repeats[len(new) :]
+    return candidates
+
+
+def _repeats(candidates: Sequence[Candidate], seen: set[str]) -> list[int]:
+    """Places of candidates whose gene is among those seen, which the others' are added to."""
+    places = []
+    for i, candidate in enumerate(candidates):
+        if candidate.gene.hash in seen:
+            places.append(i)
+        seen.add(candidate.gene.hash)
+    return places
 
 
 def _weights(generator: str) -> dict[str, str]:
-    """Digests of what the proposals come from: a retrained model is another one."""
     folders = {"generator": folder_of(generator), **{name: find("models", name) for name in GEOMETRY}}
     return {name: folder_digest(folder) for name, folder in folders.items()}
+
+
+def _draw(task: Draw) -> list[Candidate]:
+    with one_thread():
+        return _generator_of(task.run).propose(task.run.target, task.n, (task.run.seed, task.number))
+
+
+def _build(task: Build) -> list[Candidate]:
+    """Proposals with structures; their CIFs are on disk when it returns."""
+    run, candidates = task.run, task.candidates
+    with one_thread():
+        _give_structures(candidates, run)
+    if run.cifs is not None:
+        run.cifs.mkdir(parents=True, exist_ok=True)
+        for candidate in candidates:
+            write_cif(_structure(candidate), run.cifs / cif_name(candidate), symmetrised=False)
+    return candidates
+
+
+def _give_structures(candidates: Sequence[Candidate], run: Run) -> None:
+    """One geometry to each candidate that brings none, all at once; and a structure to each."""
+    bare = [candidate for candidate in candidates if candidate.geometry is None]
+    if bare:
+        seeds = [(run.seed, int(candidate.id[1:])) for candidate in bare]
+        source = _geometry(*(run.weights[name] for name in GEOMETRY))
+        found = source.propose_many([candidate.gene for candidate in bare], [1] * len(bare), seeds)
+        for candidate, ((geometry, origin),) in zip(bare, found, strict=True):
+            candidate.geometry, candidate.provenance["geometry"] = geometry, origin
+    for candidate in candidates:
+        candidate.provenance.setdefault("geometry", "the generator's own")
+        candidate.structure = _structure(candidate)
+
+
+def _generator_of(run: Run) -> Generator:
+    return _generator(run.generator, json.dumps(run.options, sort_keys=True), run.weights["generator"])
+
+
+@lru_cache(maxsize=1)
+def _generator(name: str, options: str, _digest: str) -> Generator:
+    """A generator, loaded once for its weights; the baselines take seconds."""
+    return load_generator(name, **json.loads(options))
+
+
+@lru_cache(maxsize=1)
+def _geometry(*_digests: str) -> GeometrySource:
+    return GeometrySource.load()
 
 
 def row_of(candidate: Candidate) -> dict[str, str | int]:
@@ -165,45 +329,6 @@ def cif_name(candidate: Candidate) -> str:
     return f"{candidate.id}_{candidate.gene.formula.replace('(', '').replace(')', '')}.cif"
 
 
-_GENERATORS: dict[str, Generator] = {}  # of this process, by name and options
-
-
-def _generator(run: Run) -> Generator:
-    key = repr((run.generator, sorted(run.options.items())))
-    if key not in _GENERATORS:
-        _GENERATORS[key] = load_generator(run.generator, **run.options)
-    return _GENERATORS[key]
-
-
-def _propose(task: Task) -> list[Candidate]:
-    """A batch with its structures; its CIFs are on disk when it returns."""
-    run = task.run
-    with one_thread():
-        candidates = _generator(run).propose(run.target, task.n, (run.seed, task.number))
-        for i, candidate in enumerate(candidates):
-            candidate.id = f"g{task.number * BATCH + i:06d}"
-        if run.structures:
-            _give_structures(candidates, run.seed)
-    if run.cifs is not None:
-        run.cifs.mkdir(parents=True, exist_ok=True)
-        for candidate in candidates:
-            write_cif(_structure(candidate), run.cifs / cif_name(candidate), symmetrised=False)
-    return candidates
-
-
-def _give_structures(candidates: Sequence[Candidate], seed: int) -> None:
-    """One geometry to each candidate that brings none, all at once; and a structure to each."""
-    bare = [candidate for candidate in candidates if candidate.geometry is None]
-    if bare:
-        seeds = [(seed, int(candidate.id[1:])) for candidate in bare]
-        found = Parts().get("geometry").propose_many([candidate.gene for candidate in bare], 1, seeds)
-        for candidate, ((geometry, origin),) in zip(bare, found, strict=True):
-            candidate.geometry, candidate.provenance["geometry"] = geometry, origin
-    for candidate in candidates:
-        candidate.provenance.setdefault("geometry", "the generator's own")
-        candidate.structure = _structure(candidate)
-
-
 def _structure(candidate: Candidate) -> Structure:
     assert candidate.geometry is not None  # noqa: S101 - given above
     return candidate.structure or realise(candidate.gene, candidate.geometry)
@@ -215,15 +340,13 @@ def _packed(candidate: Candidate) -> dict[str, Any]:
     return {"id": candidate.id, "gene": str(candidate.gene), "geometry": geometry, "provenance": provenance}
 
 
-def _unpacked(entries: Sequence[Mapping[str, Any]]) -> list[Candidate]:
-    candidates = []
-    for entry in entries:
-        gene = Gene.parse(entry["gene"])
+def _unpacked(entry: Mapping[str, Any]) -> Candidate:
+    candidate = Candidate(entry["id"], Gene.parse(entry["gene"]), entry["provenance"])
+    if entry["geometry"]:
         lattice, free = entry["geometry"]["lattice"], entry["geometry"]["free"]
-        geometry = Geometry(tuple(lattice), tuple(tuple(coordinates) for coordinates in free))
-        structure = realise(gene, geometry)
-        candidates.append(Candidate(entry["id"], gene, entry["provenance"], geometry, structure))
-    return candidates
+        candidate.geometry = Geometry(tuple(lattice), tuple(tuple(coordinates) for coordinates in free))
+        candidate.structure = realise(candidate.gene, candidate.geometry)
+    return candidate
 
 
 def _write(candidates: Sequence[Candidate], out: Path) -> None:

@@ -3,7 +3,7 @@
 python benchmarks/generation/generation.py gene-diffusion diffcsp      # some methods
 python benchmarks/generation/generation.py all --n 1000 --seeds 0 1 2   # all of them
 python benchmarks/generation/generation.py all --potential ../shared/potentials/M3GNet-MP-2021.2.8-matgl4
-python benchmarks/generation/generation.py prompts                # prompts honoured, genes unique
+python benchmarks/generation/generation.py prompts                # prompts honoured, genes unique, speed
 python benchmarks/generation/generation.py table                  # README.md from the JSONs
 
 Samples and evaluations stay in --cache: what is done is not done again, what was killed goes on. Figures
@@ -85,16 +85,16 @@ def pooled(seeds: dict[str, Any]) -> dict[str, Any]:
 
 
 def store(method: Method, seed: int, judge: str, figures: dict[str, Any], given: argparse.Namespace) -> None:
-    """Put one seed's figures into the method's file; figures of another ``n`` or other models are dropped."""
+    """Put one seed's figures into the method's file; those of another ``n``, models or way go."""
     path, n = given.out / f"{method.name}.json", given.n
     old = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     judges = old.get("judges", {}) if old.get("n") == n else {}
     by_seed = {name: entry["by_seed"] for name, entry in judges.items()}
     by_seed[judge] = by_seed.get(judge, {}) | {str(seed): figures}
-    models = figures["sampling"].get("models")
+    mark = figures["sampling"].get("mark")
     judges = {}
     for name, seeds in by_seed.items():
-        same = [key for key in sorted(seeds, key=int) if seeds[key]["sampling"].get("models") == models]
+        same = [key for key in sorted(seeds, key=int) if seeds[key]["sampling"].get("mark") == mark]
         if same:
             kept = {key: seeds[key] for key in same}
             judges[name] = {"pooled": pooled(kept), "by_seed": kept}
@@ -124,7 +124,7 @@ def main() -> None:
     names = [*METHODS, "prompts"] if "all" in given.parts else given.parts
     for name in names:
         if name == "prompts":
-            prompts.check(given.generators, given.n, given.seeds[0], given.out)
+            prompts.check(given.generators, given.n, given.seeds[0], given.out, given.workers)
         if name not in METHODS:
             continue
         # a file has no seeds, but for which of its structures are drawn

@@ -1,39 +1,35 @@
-"""What is compared: how each method's structures come about, and at what speed."""
+"""What is compared, and how each method's structures come about."""
 
 from __future__ import annotations
 
 import csv
 import hashlib
 import json
-import time
 from dataclasses import asdict, dataclass, field, replace
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from invdesign.campaign.config import CampaignConfig
 from invdesign.campaign.executor import default_workers, run_tasks
 from invdesign.campaign.stages import Parts, one_thread, worth_relaxing
 from invdesign.crystal.symmetry import realise
-from invdesign.generators.loading import load_generator
+from invdesign.generating import generate
 from invdesign.provenance import artifact_hashes, git_revision, hardware, package_versions
 from invdesign.report import replaced
 from invdesign.targets import Target, parse_target
 from invdesign.validators.novelty import KnownMaterials
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from invdesign.candidate import Candidate, Verdict
     from invdesign.crystal.gene import Gene
-    from invdesign.generators.loading import Generator
 
-CHUNK = 250  # samples drawn together: the unit of work
+CHUNK = 250  # genes given geometries together
 GENES_PER_RELAXATION = 16  # as a campaign by default: 4096 genes for 256 relaxations
 GAPS = {"1.5": "band_gap=1.5±0.25", "3.0": "band_gap=3.0±0.25", "5.0": "band_gap=5.0±0.5"}
 GUIDING = ("gene-diffusion", "crystal-vae", "geometries", "geometry-diffusion", "gene-rank")
 SAMPLES, SAMPLING = "samples.csv", "sampling.json"
-CHOOSING = "seconds_of_choosing"  # in one process: drawing, gates, and ranking of ranked genes
 
 
 @dataclass(frozen=True)
@@ -48,6 +44,7 @@ class Method:
         ranked: gates and gene-rank choose one of ``GENES_PER_RELAXATION`` genes, as in a campaign, among
             those of new composition.
         options: of the generator.
+        distinct: other genes are drawn in place of repeats, as `invdesign generate` does.
     """
 
     name: str
@@ -56,6 +53,7 @@ class Method:
     target: str = ""
     ranked: bool = False
     options: Mapping[str, float] = field(default_factory=dict)
+    distinct: bool = True
 
 
 METHODS = {
@@ -66,10 +64,11 @@ METHODS = {
             "raw samples: no condition, nothing drawn again",
             "gene-diffusion",
             options={"redraws": 0, "guidance": -1.0},
+            distinct=False,
         ),
         Method(
             "gene-diffusion",
-            "asked to be stable and new; unbalanced and repeated genes drawn again, up to 3 times",
+            "asked to be stable and new; unbalanced and repeated genes drawn again",
             "gene-diffusion",
         ),
         Method(
@@ -95,12 +94,10 @@ METHODS = {
 
 @dataclass(frozen=True)
 class Task:
-    """Samples to be drawn: travels to a worker."""
+    """Genes that are to get geometries: travels to a worker."""
 
-    method: Method
-    n: int
+    candidates: list[Candidate]
     seed: tuple[int, int]
-    candidates: list[Candidate] | None = None
 
 
 def sample(method: Method, n: int, seed: int, cache: Path, workers: int | None) -> Path:
@@ -112,29 +109,15 @@ def sample(method: Method, n: int, seed: int, cache: Path, workers: int | None) 
     if (folder / SAMPLING).exists():
         return folder
     folder.mkdir(parents=True, exist_ok=True)
-    start = time.perf_counter()
-    chosen, choosing = _chosen(method, n, seed) if method.ranked else (None, 0.0)
-    tasks = [
-        Task(method, min(CHUNK, n - i), (seed, i), chosen and chosen[i : i + CHUNK])
-        for i in range(0, n, CHUNK)
-    ]
-    hands = min(workers or default_workers(), len(tasks))
-    rows, seconds = [], {"genes": 0.0, "geometries": 0.0}
-    for drawn, cost in run_tasks(draw, tasks, workers=hands, ordered=True):
-        rows += drawn
-        seconds = {stage: seconds[stage] + cost[stage] for stage in seconds}
+    candidates = (_ranked if method.ranked else _generated)(method, n, seed, workers)
     with replaced(folder / SAMPLES) as draft, draft.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, ["id", "gene", "origin", "cif"])
         writer.writeheader()
-        writer.writerows({"id": f"{method.name}-{seed}-{i}", **row} for i, row in enumerate(rows))
+        for i, candidate in enumerate(candidates):
+            writer.writerow({"id": f"{method.name}-{seed}-{i}", **_row(candidate)})
     about = {
-        "n": len(rows),
-        "genes_drawn": n * (GENES_PER_RELAXATION if method.ranked else 1),
-        "wall_seconds": round(time.perf_counter() - start, 2),
-        **({CHOOSING: round(choosing, 2)} if method.ranked else {}),
-        "seconds_of_workers": {stage: round(value, 2) for stage, value in seconds.items()},
-        "workers": hands,
-        "genes_with_geometry_per_second": round(n / (choosing + sum(seconds.values()) / hands), 1),
+        "n": n,
+        "mark": mark,
         "hardware": hardware(),
         "git_revision": git_revision(),
         "packages": package_versions(),
@@ -143,6 +126,21 @@ def sample(method: Method, n: int, seed: int, cache: Path, workers: int | None) 
     with replaced(folder / SAMPLING) as draft:
         draft.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     return folder
+
+
+def _generated(method: Method, n: int, seed: int, workers: int | None) -> list[Candidate]:
+    """What ``invdesign generate`` gives a user."""
+    named = {"generator": method.generator, "options": method.options, "distinct": method.distinct}
+    return generate(target_of(method), n, seed=seed, workers=workers, **named)
+
+
+def _ranked(method: Method, n: int, seed: int, workers: int | None) -> Iterator[Candidate]:
+    """The genes worth a relaxation, with geometries."""
+    chosen = _chosen(method, n, seed)
+    tasks = [Task(chosen[i : i + CHUNK], (seed, i)) for i in range(0, n, CHUNK)]
+    hands = min(workers or default_workers(), len(tasks))
+    for candidates in run_tasks(_furnish, tasks, workers=hands, ordered=True):
+        yield from candidates
 
 
 class NewCompositions:
@@ -157,8 +155,8 @@ class NewCompositions:
         return replace(verdict, figure=2.0 if verdict.figure == 2 else 0.0)
 
 
-def _chosen(method: Method, n: int, seed: int) -> tuple[list[Candidate], float]:
-    """The genes worth a relaxation, and the seconds that drawing and choosing took, without loading."""
+def _chosen(method: Method, n: int, seed: int) -> list[Candidate]:
+    """The genes worth a relaxation."""
     config = CampaignConfig(
         target=target_of(method),
         generator=method.generator,
@@ -167,9 +165,7 @@ def _chosen(method: Method, n: int, seed: int) -> tuple[list[Candidate], float]:
         seed=seed,
     )
     parts = replace(Parts.named(config), known=NewCompositions())
-    parts.generator_called(method.generator), parts.get("ranker"), parts.elements  # loads
-    start = time.perf_counter()
-    return worth_relaxing(config, parts), time.perf_counter() - start
+    return worth_relaxing(config, parts)
 
 
 def target_of(method: Method) -> Target:
@@ -177,30 +173,17 @@ def target_of(method: Method) -> Target:
     return parse_target(method.target)
 
 
-@lru_cache(maxsize=1)
-def _generator(method: str) -> Generator:
-    return load_generator(METHODS[method].generator, **METHODS[method].options)
-
-
-def draw(task: Task) -> tuple[list[dict[str, str]], dict[str, float]]:
-    """Genes and one geometry of each, as rows; and the seconds of both, without loading."""
-    generator, _ = _generator(task.method.name), Parts().get("geometry")
+def _furnish(task: Task) -> list[Candidate]:
     with one_thread():
-        start = time.perf_counter()
-        candidates = task.candidates
-        if candidates is None:
-            candidates = generator.propose(target_of(task.method), task.n, task.seed)
-        between = time.perf_counter()
-        give_geometries(candidates, task.seed)
-        end = time.perf_counter()
-    return [_row(c) for c in candidates], {"genes": between - start, "geometries": end - between}
+        give_geometries(task.candidates, task.seed)
+    return task.candidates
 
 
 def give_geometries(candidates: Sequence[Candidate], seed: Sequence[int]) -> None:
     """One geometry for each candidate that has none; none where two atoms would be on one point."""
     bare = [i for i, c in enumerate(candidates) if c.geometry is None and c.gene.realisable]
     genes, seeds = [candidates[i].gene for i in bare], [(*seed, i) for i in bare]
-    found = Parts().get("geometry").propose_many(genes, 1, seeds)
+    found = Parts().get("geometry").propose_many(genes, [1] * len(genes), seeds)
     for i, options in zip(bare, found, strict=True):
         candidates[i].geometry, candidates[i].provenance["geometry"] = options[0]
 
@@ -209,6 +192,6 @@ def _row(candidate: Candidate) -> dict[str, str]:
     """One sample; without a CIF where two atoms would be on one point: a failure that counts."""
     from pymatgen.io.cif import CifWriter
 
-    origin = candidate.provenance.get("geometry") or candidate.provenance.get("parent") or "its own"
+    origin = candidate.provenance.get("parent") or candidate.provenance.get("geometry", "")
     cif = "" if candidate.geometry is None else str(CifWriter(realise(candidate.gene, candidate.geometry)))
     return {"gene": str(candidate.gene), "origin": str(origin), "cif": cif}

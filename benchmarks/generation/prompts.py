@@ -1,4 +1,4 @@
-"""Whether what is asked for is there, in genes and in structures; how many of 10 000 genes are different."""
+"""Whether what is asked for is there, in genes and structures; of `generate`: different genes, speed."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from methods import give_geometries
 
+from invdesign.campaign.executor import default_workers
 from invdesign.crystal.symmetry import SymmetryError, gene_of, realise
 from invdesign.errors import InputError
+from invdesign.generating import generate
 from invdesign.generators.loading import load_generator
 from invdesign.provenance import git_revision, hardware, package_versions
 from invdesign.targets import Target, parse_target
@@ -43,8 +45,8 @@ REALISED = 200  # of the genes of a prompt
 FILE = "prompts.json"
 
 
-def check(generators: Sequence[str], n: int, seed: int, out: Path) -> None:
-    """Write ``prompts.json``: by generator and prompt what is as asked of ``n`` genes; and uniqueness.
+def check(generators: Sequence[str], n: int, seed: int, out: Path, workers: int | None) -> None:
+    """Write ``prompts.json``: by generator and prompt what is as asked of ``n`` genes; uniqueness and speed.
 
     ``honoured``: the share of genes, 1 by construction where the generator respects its target.
     ``structures``: of the first ``REALISED``, each with one geometry and not relaxed, the share whose gene,
@@ -54,23 +56,30 @@ def check(generators: Sequence[str], n: int, seed: int, out: Path) -> None:
     report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     for name in generators:
         generator = load_generator(name)
-        start = time.perf_counter()
-        genes = [c.gene for c in generator.propose(Target(), max(n, min(MANY, 10 * n)), seed)]
-        seconds = time.perf_counter() - start
         found = {prompt: _honoured(generator, prompt, n, seed) for prompt in PROMPTS}
         report[name] = {
             "n": n,
             "seed": seed,
             "honoured": {prompt: genes for prompt, (genes, _) in found.items()},
             "structures": {prompt: structures for prompt, (_, structures) in found.items() if structures},
-            "unique": {"count": len({gene.hash for gene in genes}), "of": len(genes)},
-            "genes_per_second": round(len(genes) / seconds, 1),
+            **_many(name, min(MANY, 10 * n), seed, workers or default_workers()),
             "hardware": hardware(),
             "git_revision": git_revision(),
             "packages": package_versions(),
         }
         path.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         print(f"{name}: {found}, unique {report[name]['unique']}", flush=True)
+
+
+def _many(name: str, n: int, seed: int, workers: int) -> dict[str, Any]:
+    """Genes that are different, and the time that it takes a user, of ``n`` proposals with geometries."""
+    start = time.perf_counter()
+    candidates = generate(Target(), n, generator=name, seed=seed, workers=workers)
+    seconds = time.perf_counter() - start
+    return {
+        "unique": {"count": len({candidate.gene.hash for candidate in candidates}), "of": n},
+        "speed": {"wall_seconds": round(seconds, 1), "workers": workers},
+    }
 
 
 def _honoured(

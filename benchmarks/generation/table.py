@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from methods import CHOOSING, GAPS, METHODS
+from methods import GAPS, METHODS
 from prompts import FILE as PROMPTS
 
 if TYPE_CHECKING:
@@ -47,7 +47,8 @@ def readme(folder: Path) -> str:
         own = {name: report for name, report in reports.items() if judge in report["judges"]}
         parts += [f"## Judged by {judge}", _rates(own, judge), _gaps(own, judge), _stricter(own, judge)]
     if (folder / PROMPTS).exists():
-        parts.append(_prompts(json.loads((folder / PROMPTS).read_text(encoding="utf-8"))))
+        report = json.loads((folder / PROMPTS).read_text(encoding="utf-8"))
+        parts += [_prompts(report), _many(report)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -112,26 +113,13 @@ def _rates(reports: dict[str, Any], judge: str) -> str:
                 *(_share(rates.get(rate)) for rate in SHARES.values()),
                 *(_told(rates.get(rate)) for rate in COUNTED.values()),
                 f"{sum(rmsd) / len(rmsd):.3f}" if rmsd else "",
-                _speed(name, seeds),
             ]
         )
-    head = ["method", "samples", *SHARES, *COUNTED, "RMSD to relaxed, Å", "sampled a second"]
-    machine = next(iter(next(iter(reports.values()))["judges"][judge]["by_seed"].values()))
-    hardware = machine["evaluation"]["hardware"]
+    head = ["method", "samples", *SHARES, *COUNTED, "RMSD to relaxed, Å"]
     return (
         _table(head, rows)
-        + f"\n\nSampled a second: structures, gene and geometry, without loading models; {hardware['cpu']}, "
-        f"{hardware['cores']} cores. Empty: not known. RMSD: median of those that relaxed into the "
-        "crystal sampled."
+        + "\n\nEmpty: not known. RMSD: median of those that relaxed into the crystal sampled."
     )
-
-
-def _speed(name: str, seeds: list[dict[str, Any]]) -> str:
-    sampling = [seed["sampling"] for seed in seeds]
-    if not all(sampling) or (METHODS[name].ranked and not all(CHOOSING in one for one in sampling)):
-        return ""
-    speeds = sorted({f"{one['genes_with_geometry_per_second']:.0f}" for one in sampling}, key=int)
-    return " to ".join(dict.fromkeys((speeds[0], speeds[-1])))
 
 
 def _gaps(reports: dict[str, Any], judge: str) -> str:
@@ -183,16 +171,29 @@ def _prompts(report: dict[str, Any]) -> str:
             if found is not None:
                 shares = [str(found["of"]), f"{found['as_asked']:.3f}", f"{found['same_space_group']:.3f}"]
             rows.append([f"`{name}`", f"`{prompt}`", str(entry["n"]), told, *shares])
-    unique = "; ".join(
-        f"`{name}`: {entry['unique']['count']} of {entry['unique']['of']} genes are different, "
-        f"{entry['genes_per_second']:.0f} genes a second in one process"
-        for name, entry in report.items()
-    )
     head = ["generator", "prompt", "genes", "genes as asked", "structures", "structures as asked"]
     return (
         "## Prompts honoured\n\nGenes are as asked by construction. A structure has one geometry and is not "
         "relaxed; its gene is found again from the atoms alone (0.1 Å), and they may have settled on a "
         "higher symmetry than that of the gene drawn.\n\n"
         + _table([*head, "structures in the space group drawn"], rows)
-        + f"\n\n{unique}."
+    )
+
+
+def _many(report: dict[str, Any]) -> str:
+    """What ``generate -n 10000`` gives."""
+    rows = []
+    for name, entry in report.items():
+        if "speed" not in entry:  # its genes were not drawn by `generate`
+            continue
+        seconds, workers = entry["speed"]["wall_seconds"], entry["speed"]["workers"]
+        count, n = entry["unique"]["count"], entry["unique"]["of"]
+        figures = (n, count, f"{seconds:.0f}", workers, f"{n / seconds:.0f}", entry["hardware"]["cpu"])
+        rows.append([f"`{name}`", *map(str, figures)])
+    if not rows:
+        return ""
+    head = ["generator", "proposals", "different genes", "wall s", "processes", "a second", "processor"]
+    return (
+        "## Many at once\n\n`invdesign generate` without a target: gene and geometry, from start to end, "
+        "loading included.\n\n" + _table(head, rows)
     )

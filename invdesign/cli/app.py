@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import sys
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -74,7 +75,14 @@ SpaceGroup = Annotated[
 NAtoms = Annotated[
     str | None, typer.Option(help="Atoms in the primitive cell: 5..20.", rich_help_panel="Target")
 ]
+Seed = Annotated[
+    int | None, typer.Option(help="The same seed gives the same; default: 0.", rich_help_panel="Effort")
+]
+Workers = Annotated[
+    int | None, typer.Option(help="Processes; default: one per core.", rich_help_panel="Effort")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+GENERATORS = "gene-diffusion, crystal-vae, ion-exchange, prototypes or a folder"
 
 app = typer.Typer(
     name="invdesign",
@@ -112,9 +120,12 @@ def print_json(result: Any) -> None:  # noqa: ANN401 - anything that JSON holds
     typer.echo(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False, default=str))
 
 
+LINE_SHARE, LINE_SECONDS = 0.1, 30.0  # between lines where there is no terminal
+
+
 @contextmanager
 def shown_progress(*, show: bool = True) -> Iterator[Callable[[float, str], None]]:
-    """A function that shows the share done and a message on stderr: a bar on a terminal, else lines."""
+    """A function that shows the share done and a message on stderr: a bar on a terminal, else some lines."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -124,16 +135,21 @@ def shown_progress(*, show: bool = True) -> Iterator[Callable[[float, str], None
         TextColumn("{task.percentage:3.0f} %"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
+        TextColumn("{task.description}"),
     )
-    with Progress(
-        *columns, TextColumn("{task.description}"), console=console, transient=True, disable=not show
-    ) as bar:
+    plain = show and not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=plain or not show) as bar:
         task = bar.add_task("", total=1.0)
+        last_share, last_time = 0.0, time.monotonic()
 
         def told(share: float, message: str) -> None:
+            nonlocal last_share, last_time
             bar.update(task, completed=share, description=message)
-            if show and not console.is_terminal:
+            now = time.monotonic()
+            due = share - last_share >= LINE_SHARE or now - last_time >= LINE_SECONDS
+            if plain and (due or last_share < share >= 1):
                 console.print(f"{share:4.0%} {message}", highlight=False)
+                last_share, last_time = share, now
 
         yield told
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from invdesign.cli.app import (
+    GENERATORS,
     Anonymous,
     Clauses,
     Elements,
@@ -16,7 +17,9 @@ from invdesign.cli.app import (
     Json,
     NAtoms,
     Only,
+    Seed,
     SpaceGroup,
+    Workers,
     app,
     print_json,
 )
@@ -30,10 +33,39 @@ if TYPE_CHECKING:
     from invdesign.report.tally import Yield
 
 
+Out = Annotated[Path | None, typer.Option(help="Folder of the results; default: run.")]
+Config = Annotated[Path | None, typer.Option(help="Campaign as YAML; what is given here adds to it.")]
+Known = Annotated[
+    bool, typer.Option("--include-known", help="List known materials too, marked.", rich_help_panel="Target")
+]
+Genes = Annotated[int | None, typer.Option("-n", "--n", help="Genes to generate.", rich_help_panel="Effort")]
+Relaxed = Annotated[
+    int | None,
+    typer.Option(help="Candidates to relax, the best of the quick rank.", rich_help_panel="Effort"),
+]
+Shortlisted = Annotated[int | None, typer.Option(help="Candidates to hand on.", rich_help_panel="Effort")]
+Generators = Annotated[
+    list[str] | None,
+    typer.Option(
+        help=f"{GENERATORS}; may be repeated: several share the relaxations by their yield.",
+        rich_help_panel="Parts",
+    ),
+]
+PotentialPart = Annotated[
+    str | None, typer.Option(help="chgnet, a matgl folder, or a hub name.", rich_help_panel="Parts")
+]
+Calibration = Annotated[
+    str | None, typer.Option(help="The potential's calibration: name or folder.", rich_help_panel="Parts")
+]
+Hull = Annotated[
+    str | None, typer.Option(help="Reference hull: name, folder or CSV.", rich_help_panel="Parts")
+]
+
+
 @app.command("design")
 def design_command(
     target: Clauses = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the results; default: run.")] = None,
+    out: Out = None,
     elements: Elements = None,
     only: Only = None,
     exclude: Exclude = None,
@@ -41,47 +73,17 @@ def design_command(
     anonymous: Anonymous = None,
     space_group: SpaceGroup = None,
     n_atoms: NAtoms = None,
-    config: Annotated[
-        Path | None, typer.Option(help="Campaign as YAML; what is given here adds to it.")
-    ] = None,
-    n: Annotated[
-        int | None, typer.Option("-n", "--n", help="Genes to generate.", rich_help_panel="Effort")
-    ] = None,
-    n_relax: Annotated[
-        int | None,
-        typer.Option(help="Candidates to relax, the best of the quick rank.", rich_help_panel="Effort"),
-    ] = None,
-    n_shortlist: Annotated[
-        int | None, typer.Option(help="Candidates to hand on.", rich_help_panel="Effort")
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="The same seed gives the same.", rich_help_panel="Effort")
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option(help="Processes; default: one per core.", rich_help_panel="Effort")
-    ] = None,
-    include_known: Annotated[
-        bool,
-        typer.Option("--include-known", help="List known materials too, marked.", rich_help_panel="Target"),
-    ] = False,
-    generator: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="gene-diffusion, crystal-vae, ion-exchange, prototypes or a folder; may be repeated: "
-            "several share the relaxations by their yield.",
-            rich_help_panel="Parts",
-        ),
-    ] = None,
-    potential: Annotated[
-        str | None, typer.Option(help="chgnet, a matgl folder, or a hub name.", rich_help_panel="Parts")
-    ] = None,
-    calibration: Annotated[
-        str | None,
-        typer.Option(help="The potential's calibration: name or folder.", rich_help_panel="Parts"),
-    ] = None,
-    hull: Annotated[
-        str | None, typer.Option(help="Reference hull: name, folder or CSV.", rich_help_panel="Parts")
-    ] = None,
+    config: Config = None,
+    n: Genes = None,
+    n_relax: Relaxed = None,
+    n_shortlist: Shortlisted = None,
+    seed: Seed = None,
+    workers: Workers = None,
+    include_known: Known = False,
+    generator: Generators = None,
+    potential: PotentialPart = None,
+    calibration: Calibration = None,
+    hull: Hull = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No live funnel.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -100,25 +102,16 @@ def design_command(
     """
     from invdesign.api import design
 
+    conditions = {"elements": elements, "only": only, "exclude": exclude, "formula": formula}
+    conditions |= {"anonymous": anonymous, "space_group": space_group, "n_atoms": n_atoms}
+    effort = {"n_genes": n, "n_relax": n_relax, "n_shortlist": n_shortlist, "seed": seed, "workers": workers}
+    parts = {"generator": generator or None, "potential": potential, "calibration": calibration, "hull": hull}
     options: dict[str, Any] = {
-        "elements": elements,
-        "only": only,
-        "exclude": exclude,
-        "formula": formula,
-        "anonymous": anonymous,
-        "space_group": space_group,
-        "n_atoms": n_atoms,
+        **conditions,
+        **effort,
+        **parts,
         "out": out,
-        "n_genes": n,
-        "n_relax": n_relax,
-        "n_shortlist": n_shortlist,
-        "seed": seed,
-        "workers": workers,
         "include_known": include_known or None,
-        "generator": generator or None,
-        "potential": potential,
-        "calibration": calibration,
-        "hull": hull,
     }
     given = {name: value for name, value in options.items() if value is not None}
     result = design(target or [], config=config, progress=not quiet, **given)

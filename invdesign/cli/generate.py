@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from invdesign.cli.app import (
+    GENERATORS,
     Anonymous,
     Clauses,
     Elements,
@@ -16,12 +17,35 @@ from invdesign.cli.app import (
     Json,
     NAtoms,
     Only,
+    Seed,
     SpaceGroup,
+    Workers,
     app,
     print_json,
     shown_progress,
 )
 from invdesign.errors import InputError
+
+if TYPE_CHECKING:
+    from invdesign.candidate import Candidate
+
+
+Number = Annotated[int, typer.Option("-n", "--n", help="How many.", rich_help_panel="Effort")]
+Generator = Annotated[str, typer.Option(help=f"{GENERATORS}.")]
+Guidance = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="How strongly conditions are followed: 2, or for one of them band_gap=3 (the others keep "
+        "the default, 2); may be repeated."
+    ),
+]
+Temperature = Annotated[
+    float | None, typer.Option(help="Of the draws: lower is likelier, higher more varied.", min=0.01)
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(help="Folder for a table, one extxyz, a CIF each, not relaxed; without it genes alone."),
+]
 
 
 @app.command("generate")
@@ -34,33 +58,21 @@ def generate_command(
     anonymous: Anonymous = None,
     space_group: SpaceGroup = None,
     n_atoms: NAtoms = None,
-    n: Annotated[int, typer.Option("-n", "--n", help="How many.", min=1)] = 20,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same.", min=0)] = 0,
-    generator: Annotated[
-        str, typer.Option(help="gene-diffusion, crystal-vae, ion-exchange, prototypes, or a folder.")
-    ] = "gene-diffusion",
-    guidance: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="How strongly conditions are followed: 2, or for one of them band_gap=3 (the others keep "
-            "the default, 2); may be repeated."
-        ),
-    ] = None,
-    temperature: Annotated[
-        float | None, typer.Option(help="Of the draws: lower is likelier, higher more varied.", min=0.01)
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Folder for a table, one extxyz, a CIF each, not relaxed; without it genes alone."),
-    ] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes; default: one per core.", min=1)] = None,
+    n: Number = 20,
+    seed: Seed = None,
+    generator: Generator = "gene-diffusion",
+    guidance: Guidance = None,
+    temperature: Temperature = None,
+    out: Out = None,
+    workers: Workers = None,
     as_json: Json = False,
 ) -> None:
     """Propose crystals for a target, unjudged: neither relaxed nor balanced nor new for sure.
 
     What is asked of elements, formula, space group and atoms is always kept; property windows guide the
-    learned generators and are no promise. Leaves proposals.csv, proposals.extxyz, cifs/ and run.json in the
-    output folder, which `invdesign evaluate` reads. The same command resumes.
+    learned generators and are no promise. No gene comes twice while others are to be found. Leaves
+    proposals.csv, proposals.extxyz, cifs/ and run.json in the output folder, which `invdesign evaluate`
+    reads. The same command resumes.
 
     **Examples**
 
@@ -71,35 +83,33 @@ def generate_command(
     invdesign generate "band_gap=1.5±0.25" --guidance band_gap=2 --temperature 0.9 --json
     """
     from invdesign.api import generate
+
+    conditions: dict[str, Any] = {"elements": elements, "only": only, "exclude": exclude, "formula": formula}
+    conditions |= {"anonymous": anonymous, "space_group": space_group, "n_atoms": n_atoms}
+    options = {"guidance": guidance and _guidance(guidance), "temperature": temperature}
+    options = {name: value for name, value in options.items() if value is not None}
+    how: dict[str, Any] = {"generator": generator, "options": options, "seed": seed or 0, "workers": workers}
+    files = out is not None
+    with shown_progress(show=files) as progress:
+        candidates = generate(
+            target or [], n, structures=files, out=out, progress=progress, **how, **conditions
+        )
+    if as_json or out is None:
+        _print(candidates, as_json=as_json)
+        return
+    different = len({candidate.gene.hash for candidate in candidates})
+    repeated = f" of {different} genes" if different < n else ""
+    typer.echo(f"{out}: {n} proposals{repeated} in proposals.csv, proposals.extxyz and cifs/", err=True)
+
+
+def _print(candidates: list[Candidate], *, as_json: bool) -> None:
     from invdesign.generating import row_of
 
-    options = {"guidance": guidance and _guidance(guidance), "temperature": temperature}
-    with shown_progress(show=out is not None) as progress:
-        candidates = generate(
-            target or [],
-            n,
-            seed=seed,
-            generator=generator,
-            options={name: value for name, value in options.items() if value is not None},
-            structures=out is not None,
-            out=out,
-            workers=workers,
-            progress=progress,
-            elements=elements,
-            only=only,
-            exclude=exclude,
-            formula=formula,
-            anonymous=anonymous,
-            space_group=space_group,
-            n_atoms=n_atoms,
-        )
     if as_json:
         print_json([{**row_of(candidate), **candidate.provenance} for candidate in candidates])
-    elif out is None:
-        for candidate in candidates:
-            typer.echo(f"{candidate.gene.formula:20s} {candidate.gene}")
-    else:
-        typer.echo(f"{out}: {n} proposals in proposals.csv, proposals.extxyz and cifs/", err=True)
+        return
+    for candidate in candidates:
+        typer.echo(f"{candidate.gene.formula:20s} {candidate.gene}")
 
 
 def _guidance(given: list[str]) -> float | dict[str, float]:

@@ -15,7 +15,7 @@ from invdesign.candidate import Candidate
 from invdesign.crystal.elements import ATOMIC_NUMBER, SYMBOLS
 from invdesign.generators.known_parents import (
     MOST_KINDS,
-    Parents,
+    Baseline,
     cannot_meet,
     collected,
     open_elements,
@@ -25,18 +25,17 @@ from invdesign.generators.known_parents import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
-    from typing import Self
 
     from numpy.typing import NDArray
 
+    from invdesign.generators.known_parents import Parents
     from invdesign.targets import Target
 
     Array = NDArray[np.float64]
     Integers = NDArray[np.int64]
 
 
-class IonExchange:
+class IonExchange(Baseline):
     """Generator ``ion-exchange``.
 
     A known crystal and what replaces its ions are drawn together, in proportion to the product of the
@@ -59,16 +58,8 @@ class IonExchange:
             ]
         ).reshape(-1, MOST_KINDS)
         known = np.all(index >= 0, axis=1)
-        self._parents, self._ions = parents.select(known), index[known]
-
-    @classmethod
-    def load(cls, name: str | Path = "geometries") -> Self:
-        """With the released library of known crystals, or a folder with a ``geometries.npz``.
-
-        Raises:
-            InputError: no such folder or file.
-        """
-        return cls(Parents.load(name))
+        super().__init__(parents.select(known))
+        self._ions = index[known]
 
     def propose(self, target: Target, n: int, seed: int | Sequence[int]) -> list[Candidate]:
         """Exactly ``n`` candidates with a gene that the target allows, and a geometry.

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from invdesign.artifacts import find
 from invdesign.crystal.elements import ATOMIC_NUMBER, SYMBOLS, volume_estimate
 from invdesign.crystal.gene import Gene
 from invdesign.crystal.symmetry import substituted
 from invdesign.data.oxidation import oxidation_tables, single_states
-from invdesign.data.tokens import TokenSet
+from invdesign.data.skeletons import load_library
 from invdesign.errors import InputError
 from invdesign.target_text import amounts_of
 
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 
     from invdesign.candidate import Candidate
     from invdesign.crystal.geometry import Geometry
+    from invdesign.data.tokens import TokenSet
     from invdesign.targets import Target
 
     Integers = NDArray[np.int64]
@@ -75,15 +75,6 @@ class Parents:
         for i, kinds in enumerate(found):
             table[i, : len(kinds)] = kinds
         return cls(library, np.array(rows, dtype=np.int64), *np.moveaxis(table, 2, 0))
-
-    @classmethod
-    def load(cls, name: str | Path = "geometries") -> Self:
-        """Of the released library, or of a folder with a ``geometries.npz``.
-
-        Raises:
-            InputError: no such folder or file.
-        """
-        return cls.of(TokenSet.load(find("models", name, needs=("geometries.npz",)) / "geometries.npz"))
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -133,6 +124,26 @@ class Parents:
     def _replaced(self, i: int, elements: Sequence[int]) -> dict[str, str]:
         pairs = zip(self.elements[i], elements, strict=False)
         return {SYMBOLS[old]: SYMBOLS[new] for old, new in pairs if old}
+
+
+class Baseline:
+    """A generator that lives off known crystals.
+
+    Args:
+        parents: known crystals.
+    """
+
+    def __init__(self, parents: Parents) -> None:
+        self._parents = parents
+
+    @classmethod
+    def load(cls, name: str | Path = "geometries") -> Self:
+        """With the released library of known crystals, or a folder with a ``geometries.npz``.
+
+        Raises:
+            InputError: no such folder or file.
+        """
+        return cls(Parents.of(load_library(name)))
 
 
 def placements(target: Target) -> list[Placement]:

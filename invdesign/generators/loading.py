@@ -58,7 +58,7 @@ def load_generator(name: str | Path, **options: Any) -> Generator:  # noqa: ANN4
     Raises:
         InputError: there is no such generator, it lacks a file, or it knows no such option.
     """
-    kind = str(name) if str(name) in LOADERS else _kind_of(Path(name))
+    kind = _kind_of(name)
     load = _loader(kind)
     known = set(inspect.signature(load).parameters) - {"name"}
     if unknown := sorted(options.keys() - known):
@@ -68,9 +68,13 @@ def load_generator(name: str | Path, **options: Any) -> Generator:  # noqa: ANN4
 
 
 def folder_of(name: str | Path) -> Path:
-    """Folder of what a generator is loaded from; the baselines live off the library of known crystals."""
-    own = inspect.signature(_loader(str(name))).parameters["name"].default if str(name) in LOADERS else name
-    return find("models", own)
+    """Folder of what a generator is loaded from; the baselines live off the library of known crystals.
+
+    Raises:
+        InputError: there is no such generator.
+    """
+    default = inspect.signature(_loader(_kind_of(name))).parameters["name"].default
+    return find("models", default if str(name) in LOADERS else name)
 
 
 def _loader(kind: str) -> Callable[..., Generator]:
@@ -78,8 +82,11 @@ def _loader(kind: str) -> Callable[..., Generator]:
     return cast("Callable[..., Generator]", getattr(import_module(module), attribute).load)
 
 
-def _kind_of(folder: Path) -> str:
-    """The name of the generator whose weights a folder holds."""
+def _kind_of(name: str | Path) -> str:
+    """The name of a generator, or of the one whose weights a folder holds."""
+    if str(name) in LOADERS:
+        return str(name)
+    folder = Path(name)
     if not folder.is_dir():
         hint = suggest(str(folder), tuple(LOADERS))
         msg = f"generator: there is no {str(folder)!r}; {hint}, or give a folder."

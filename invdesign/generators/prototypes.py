@@ -16,7 +16,7 @@ from invdesign.crystal.elements import SYMBOLS
 from invdesign.data.oxidation import oxidation_tables
 from invdesign.generators.geometry_source import GeometrySource
 from invdesign.generators.known_parents import (
-    Parents,
+    Baseline,
     cannot_meet,
     collected,
     open_elements,
@@ -26,12 +26,10 @@ from invdesign.generators.known_parents import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
-    from typing import Self
 
     from numpy.typing import NDArray
 
-    from invdesign.generators.known_parents import Placement
+    from invdesign.generators.known_parents import Parents, Placement
     from invdesign.targets import Target
 
     Array = NDArray[np.float64]
@@ -42,7 +40,7 @@ _LOWEST = -4
 _STATES = np.arange(_LOWEST, _HIGHEST + 1)
 
 
-class Prototypes:
+class Prototypes(Baseline):
     """Generator ``prototypes``.
 
     A structure type (space group, letters, and which orbits have the same element) is drawn as often as
@@ -58,18 +56,9 @@ class Prototypes:
     name = "prototypes"
 
     def __init__(self, parents: Parents) -> None:
-        self._parents = parents
+        super().__init__(parents)
         self._geometry = GeometrySource(parents.library.select(parents.rows))
         self._reports = _reports()
-
-    @classmethod
-    def load(cls, name: str | Path = "geometries") -> Self:
-        """With the released library of known crystals, or a folder with a ``geometries.npz``.
-
-        Raises:
-            InputError: no such folder or file.
-        """
-        return cls(Parents.load(name))
 
     def propose(self, target: Target, n: int, seed: int | Sequence[int]) -> list[Candidate]:
         """Exactly ``n`` candidates with a gene that the target allows, and a geometry.

@@ -40,28 +40,7 @@ def render(
         config: the recipe.
     """
     older, newer = sources
-    compositions, before = building.differences(older, newer)
-    after = before - [shift.energy(composition) for composition in compositions]
-    elements_only = fit_scale(compositions, before, delta=config.delta, extra_terms=False)
-    elements_after = before - [elements_only.energy(composition) for composition in compositions]
-    crossed = _cross_validated(compositions, before, config)
-    random = np.random.default_rng(config.seed)
-    exact = newer.take(random.choice(len(newer.formulas), SAMPLE, replace=False))
-    gap = np.abs(building.heights(hull, exact.compositions, exact.hull_energies)) * 1000
-    standing_in = int((used & ~pins.stable).sum())
-    systems = len({composition.chemical_system for composition in pins.compositions})
-    return f"""# mp-hull: the reference hull
-
-The lower convex hull of Materials Project formation energies (PBE/PBE+U, MP2020 corrections):
-{len(hull)} compounds in {systems} chemical systems of {len(hull.elements)} elements (at zero by definition).
-An entry with formation energy E and height h above the hull pins the hull at E - h at its composition,
-also where its competitors are not in the data.
-
-| file | what |
-| --- | --- |
-| `hull.npz` | formulas (text), atomic numbers, amounts, hull energies (eV/atom), which compete |
-| `older-to-mp2020.json` | the map between the sources' energy scales, eV by term (`energy_scale.py`) |
-| `recipe.yaml` | `invdesign train` on it rebuilds this folder in two minutes on one core |
+    return f"""{_what(hull, pins)}
 
 ## Sources and terms
 
@@ -74,24 +53,9 @@ All from the Materials Project (Jain et al. 2013), CC BY 4.0. Some compositions 
 
 ## Measured
 
-**Scales.** MP2020 minus older hull energy over the {len(before)} shared compositions, eV/atom:
+{_scales(older, newer, shift, config)}
 
-| | mean absolute | median | 99 % |
-| --- | --- | --- | --- |
-| as they are | {_sizes(before)} |
-| after the shift | {_sizes(after)} |
-| after it, held out ({FOLDS} folds) | {_sizes(crossed)} |
-| after a shift by element alone | {_sizes(elements_after)} |
-
-The shift is a Huber fit of one coefficient per element, one per element as anion and one per +U metal with F
-or O.
-
-**Merged.** {int(pins.stable.sum())} compositions have a compound on the hull. The others are points on tie
-lines and facets: {standing_in} of them lie more than {building.REDUNDANT * 1000:.0f} meV/atom below the hull
-of the stable compounds; they stand for phases that the data lack, and take part. The rest only
-answer "is this composition known": as phases they would be spurious by the error of the shift.
-At {SAMPLE} random MP2020 pins the hull differs from the exact energy by {gap.mean():.1f} meV/atom on average,
-99 % by less than {np.quantile(gap, 0.99):.0f}.
+{_merged(hull, pins, used, newer, config)}
 
 **Leave-one-out.** {SAMPLE} random MP-20 and MPTS-52 entries with their DFT energy, the pin of their own
 composition left out, against the reported E above hull:
@@ -110,6 +74,58 @@ leaving out the composition hides.
 - 0 K, no entropy, PBE: known compounds lie up to 0.1 eV/atom above this hull and still exist.
 - A snapshot of the Materials Project from before 2022 (older source: before 2020); later entries lower it.
 """
+
+
+def _what(hull: Hull, pins: building.Pins) -> str:
+    systems = len({composition.chemical_system for composition in pins.compositions})
+    return f"""# mp-hull: the reference hull
+
+The lower convex hull of Materials Project formation energies (PBE/PBE+U, MP2020 corrections):
+{len(hull)} compounds in {systems} chemical systems of {len(hull.elements)} elements (at zero by definition).
+An entry with formation energy E and height h above the hull pins the hull at E - h at its composition,
+also where its competitors are not in the data.
+
+| file | what |
+| --- | --- |
+| `hull.npz` | formulas (text), atomic numbers, amounts, hull energies (eV/atom), which compete |
+| `older-to-mp2020.json` | the map between the sources' energy scales, eV by term (`energy_scale.py`) |
+| `recipe.yaml` | `invdesign train` on it rebuilds this folder in two minutes on one core |"""
+
+
+def _scales(
+    older: building.Pins, newer: building.Pins, shift: EnergyScale, config: building.HullConfig
+) -> str:
+    compositions, before = building.differences(older, newer)
+    after = before - [shift.energy(composition) for composition in compositions]
+    elements_only = fit_scale(compositions, before, delta=config.delta, extra_terms=False)
+    elements_after = before - [elements_only.energy(composition) for composition in compositions]
+    crossed = _cross_validated(compositions, before, config)
+    return f"""**Scales.** MP2020 minus older hull energy over the {len(before)} shared compositions, eV/atom:
+
+| | mean absolute | median | 99 % |
+| --- | --- | --- | --- |
+| as they are | {_sizes(before)} |
+| after the shift | {_sizes(after)} |
+| after it, held out ({FOLDS} folds) | {_sizes(crossed)} |
+| after a shift by element alone | {_sizes(elements_after)} |
+
+The shift is a Huber fit of one coefficient per element, one per element as anion and one per +U metal with F
+or O."""
+
+
+def _merged(
+    hull: Hull, pins: building.Pins, used: np.ndarray, newer: building.Pins, config: building.HullConfig
+) -> str:
+    random = np.random.default_rng(config.seed)
+    exact = newer.take(random.choice(len(newer.formulas), SAMPLE, replace=False))
+    gap = np.abs(building.heights(hull, exact.compositions, exact.hull_energies)) * 1000
+    standing_in, stable = int((used & ~pins.stable).sum()), int(pins.stable.sum())
+    return f"""**Merged.** {stable} compositions have a compound on the hull. The others are points on tie
+lines and facets: {standing_in} of them lie more than {building.REDUNDANT * 1000:.0f} meV/atom below the hull
+of the stable compounds; they stand for phases that the data lack, and take part. The rest only
+answer "is this composition known": as phases they would be spurious by the error of the shift.
+At {SAMPLE} random MP2020 pins the hull differs from the exact energy by {gap.mean():.1f} meV/atom on average,
+99 % by less than {np.quantile(gap, 0.99):.0f}."""
 
 
 def _cross_validated(

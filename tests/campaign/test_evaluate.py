@@ -7,17 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from pymatgen.core import Lattice, Structure
 from pymatgen.io.cif import CifWriter
 from rich.console import Console
 
 import invdesign.campaign.evaluate as evaluate_module
 from invdesign.campaign.evaluate import evaluate
-from invdesign.campaign.evaluation import Rate, read_evaluations
+from invdesign.campaign.evaluation import read_evaluations
 from invdesign.campaign.folder import held
-from invdesign.campaign.samples import read_samples
 from invdesign.candidate import Estimate
 from invdesign.crystal.symmetry import gene_of
 from invdesign.errors import InputError
@@ -280,75 +277,11 @@ def test_limit_draws_by_seed() -> None:
         judge(structures, limit=0)
 
 
-def test_folder_with_a_bad_file(tmp_path: Path) -> None:
-    (tmp_path / "good.cif").write_text(cif(MGO))
-    (tmp_path / "bad.cif").write_text("data_nothing\n")
-    (tmp_path / "notes.txt").write_text("not a structure")
-    samples = {sample.label: sample for sample in read_samples(tmp_path)}
-    assert set(samples) == {"good", "bad.cif"}
-    assert samples["bad.cif"].structure is None
-    assert "bad.cif" in samples["bad.cif"].fault
-
-
-@pytest.mark.parametrize("name", ["nowhere.cif", "bad.cif", "empty.csv"])
-def test_nothing_readable_is_an_input_error(name: str, tmp_path: Path) -> None:
-    (tmp_path / "bad.cif").write_text("data_nothing\n")
-    (tmp_path / "empty.csv").write_text("material_id,cif\n")
-    with pytest.raises(InputError):
-        judge(tmp_path / name)
-
-
-def test_a_table_without_cifs(tmp_path: Path) -> None:
-    (tmp_path / "t.csv").write_text("formula\nNaCl\n")
-    with pytest.raises(InputError, match="no cif column"):
-        judge(tmp_path / "t.csv")
-
-
 def test_disordered_structures_are_failures() -> None:
     alloy = Structure(Lattice.cubic(3), [{"Fe": 0.5, "Ni": 0.5}], [[0, 0, 0]])
     evaluation = judge([MGO, alloy])
     assert counts(evaluation)["readable"] == 1
     assert "disordered" in evaluation.outcomes[1].fault
-
-
-@given(st.integers(1, 10_000), st.data())
-def test_wilson_interval_holds_the_share(n: int, data: st.DataObject) -> None:
-    rate = Rate(data.draw(st.integers(0, n)), n)
-    low, high = rate.interval
-    assert 0.0 <= low <= rate.value + 1e-12
-    assert rate.value - 1e-12 <= high <= 1.0
-    assert high > low  # no certainty, not even at 0 and 1
-
-
-def test_wilson_interval_against_a_published_figure() -> None:
-    # Newcombe 1998, table I: 81 of 263, 95 %: 0.2553 to 0.3662
-    assert Rate(81, 263).interval == pytest.approx((0.2553, 0.3662), abs=1e-4)
-
-
-def test_every_frame_and_row_is_read_for_itself(tmp_path: Path) -> None:
-    salt = 'Lattice="4 0 0 0 4 0 0 0 4" pbc="T T T"'
-    frames = [
-        "2\n" + salt + "\nCs 0 0 0\nCl 2 2 2\n",
-        "1\n\nH 0 0 0\n",
-        "2\n" + salt + "\nLi 0 0 0\nD 2 2 2\n",
-    ]
-    (tmp_path / "a.extxyz").write_text("".join([*frames, "2\n" + salt + "\nCs 0 0\nCl 2 2 2\n", frames[0]]))
-    samples = read_samples(tmp_path / "a.extxyz")
-    assert [sample.structure is not None for sample in samples] == [True, False, True, False, True]
-    assert "no unit cell" in samples[1].fault
-    assert samples[2].structure.composition.reduced_formula == "LiH"
-    assert "frame 4" in samples[3].fault
-    other = tmp_path / "other.csv"
-    with other.open("w", newline="") as file:
-        csv.writer(file).writerows([["name", "gap", "Structure"], ["x", 1, cif(MGO)], ["x", 2, ""]])
-    samples = read_samples(other)
-    assert [(s.label, s.structure is not None) for s in samples] == [("x", True), ("x", False)]
-    (tmp_path / "cifs").mkdir()
-    (tmp_path / "cifs" / "a.cif").write_text(cif(MGO))
-    (tmp_path / "list.csv").write_text("candidate,cif_file\nc1,cifs/a.cif\nc2,cifs/none.cif\n")
-    samples = read_samples(tmp_path / "list.csv")
-    assert [(s.label, s.structure is not None) for s in samples] == [("c1", True), ("c2", False)]
-    assert "none.cif" in samples[1].fault
 
 
 def test_what_one_structure_makes_a_stage_raise_ends_nothing_else() -> None:

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from invdesign.crystal.elements import ATOMIC_NUMBER, volume_estimate
 from invdesign.crystal.gene import Gene
 from invdesign.crystal.symmetry import gene_of, realise
+from invdesign.data.skeletons import load_library
 from invdesign.data.tokens import TokenSet
 from invdesign.errors import InputError
 from invdesign.generators.ion_exchange import IonExchange, substitution_table
@@ -18,7 +19,7 @@ from invdesign.validators.plausibility import geometry_check
 
 @pytest.fixture(scope="module")
 def parents():
-    return Parents.load()
+    return Parents.of(load_library())
 
 
 @pytest.fixture(scope="module")

@@ -89,10 +89,10 @@ def main(data: Path) -> None:
     target = parse_target(["band_gap=1.5±0.25"])
     window = target.windows["band_gap"]
     results["unconditional, for that window"] = describe(genes, ranker, known, window)
-    for guidance in (0.0, 1.0, 2.0):
-        generator = GeneDiffusion.load(guidance=guidance)
+    for guidance in (0.0, 0.5, 1.0, 2.0):
+        generator = GeneDiffusion.load(guidance={"band_gap": guidance})
         asked = [candidate.gene for candidate in generator.propose(target, N, SEED)]
-        results[f"band_gap=1.5±0.25, guidance {guidance:g}"] = describe(asked, ranker, known, window)
+        results[f"band_gap=1.5±0.25, its guidance {guidance:g}"] = describe(asked, ranker, known, window)
     report = {
         "n": N,
         "seed": SEED,

@@ -24,12 +24,13 @@ if TYPE_CHECKING:
 _FAR = 1.5  # how many times rarer or more frequent an element must be to be named
 
 
-def render(config: RelaxedGenesConfig, rows: Rows) -> str:
+def render(config: RelaxedGenesConfig, rows: Rows, gaps: str) -> str:
     """Write the card.
 
     Args:
         config: the recipe; its campaigns' folders are read for what they cost.
         rows: of the table of outcomes.
+        gaps: digest of the weights that estimated the gaps.
     """
     potential = config.calibration
     columns = {f"seed {h.seed}": [r for r in rows if r["campaign"] == h.seed] for h in config.campaigns}
@@ -39,8 +40,8 @@ def render(config: RelaxedGenesConfig, rows: Rows) -> str:
 
 Ordinary campaigns, every candidate that they relaxed, failures included. Relaxed with
 **{potential}** (its own calibration) and placed on `{config.hull}`; CHGNet, which
-judges the generators, has seen none of it. `gene-diffusion` and the ranker learn from this ("one verified
-round"; `docs/ranking-genes.md`).
+judges the generators, has seen none of it. The generators and the ranker learn from this ("verified
+rounds"; `docs/ranking-genes.md`).
 
 | file | what |
 | --- | --- |
@@ -49,9 +50,9 @@ round"; `docs/ranking-genes.md`).
 | `recipe.yaml` | `invdesign train` on it rebuilds this folder, given the generator and ranker of then |
 
 `invdesign.data.relaxed.read_relaxed()` reads both. Columns of the table: place in the quick rank, genes as
-proposed and as relaxed, E above hull and its sigma (eV/atom), band gap (eV, 0: metal; what `{config.gaps}` of
-then makes of the relaxed gene, no DFT), where the geometry came from, steps (of all geometries), novelty (1:
-composition known, 2: not; 0: known), and the gate that rejected it.
+proposed and as relaxed, E above hull and its sigma (eV/atom), band gap (eV, 0: metal; no DFT, but what
+`{config.gaps}` with the weights {gaps[:12]} makes of the relaxed gene), where the geometry came from, steps
+(of all geometries), novelty (1: composition known, 2: not; 0: known), and the gate that rejected it.
 
 {_campaigns(config)}
 
@@ -59,9 +60,9 @@ composition known, 2: not; 0: known), and the gate that rejected it.
 | --- |{" --- |" * len(columns)}
 {_counts(list(columns.values()))}
 
-Quick rank chose whom to relax by the `gene-rank` of then (500 to 502 by the first one); where most survivors
-were relaxed it had little to choose. "Kept" passed every gate and is the lowest of the crystals that match it
-in all campaigns; only those may teach a generator.
+Quick rank chose whom to relax by the ranker of the day; where most survivors were relaxed it had little to
+choose. "Kept" passed every gate and is the lowest of the crystals that match it in all campaigns; only those
+may teach a generator.
 
 ## How the kept differ from the known
 {_drift([r for r in rows if not r["rejected_by"]])}
@@ -69,7 +70,7 @@ in all campaigns; only those may teach a generator.
 ## What it is not for
 Not a database of materials. An incomplete hull makes E above hull a lower bound, and some of those that
 {potential} puts under 0.1 eV/atom lie above by DFT (its calibration's card
-says how many of WBM). One potential, one generator, one hull.
+says how many of WBM). One potential, one hull.
 
 **Source.** Generated here, from models trained on the Materials Project (CC BY 4.0) and WBM (CC BY 4.0);
 {potential}: BSD 3-clause (matgl). Free to use under the licence of this repository.
@@ -82,11 +83,12 @@ def _campaigns(config: RelaxedGenesConfig) -> str:
         folder = config.campaign(harvest).out
         seconds = Store(folder / DATABASE).seconds
         run = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
-        weights = next(v for k, v in run["artifacts"].items() if k.startswith("models/gene-diffusion"))
+        weights = {k.split("/")[1]: v for k, v in run["artifacts"].items() if k.endswith(".safetensors")}
         lines.append(
             f"- seed {harvest.seed}, `{harvest.target}`: {harvest.n_genes} genes, {harvest.n_relax} relaxed; "
             f"{sum(core for _, core in seconds.values()):.0f} core seconds ({run['hardware']['cpu']}), "
-            f"{seconds['relaxation'][1]:.0f} of them relaxation; generator's weights sha256 {weights[:12]}."
+            f"{seconds['relaxation'][1]:.0f} of them relaxation; weights (sha256) of gene-diffusion "
+            f"{weights['gene-diffusion'][:12]}, gene-rank {weights['gene-rank'][:12]}."
         )
     return "\n".join(lines)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from invdesign.artifacts import find
 from invdesign.campaign.config import CampaignConfig
 from invdesign.campaign.run import DATABASE, design
 from invdesign.campaign.store import Store
@@ -20,6 +21,7 @@ from invdesign.candidate import Verdict
 from invdesign.data.relaxed import COLUMNS, CRYSTALS, OUTCOMES
 from invdesign.data.tokens import join, tokens_of
 from invdesign.errors import InputError
+from invdesign.provenance import sha256
 from invdesign.targets import Target
 
 if TYPE_CHECKING:
@@ -81,7 +83,7 @@ def build(config: RelaxedGenesConfig, *, progress: Progress) -> Path:
     _drop_twins([c for own in campaigns.values() for c in own if c.alive])
     config.out.mkdir(parents=True, exist_ok=True)
     rows = [outcome(seed, candidate) for seed, own in campaigns.items() for candidate in own]
-    _add_gaps(rows, config.gaps)
+    gaps = _add_gaps(rows, config.gaps)
     _write_table(config.out / OUTCOMES, rows)
     candidates = [candidate for own in campaigns.values() for candidate in own]
     crystals = [
@@ -90,7 +92,7 @@ def build(config: RelaxedGenesConfig, *, progress: Progress) -> Path:
         if candidate.geometry is not None
     ]
     join([tokens_of(crystals)]).save(config.out / CRYSTALS)
-    (config.out / "README.md").write_text(render(config, rows), encoding="utf-8")
+    (config.out / "README.md").write_text(render(config, rows, gaps), encoding="utf-8")
     recipe = config.model_dump(mode="json")
     for written, harvest in zip(recipe["campaigns"], config.campaigns, strict=True):
         written["target"] = str(harvest.target)
@@ -157,8 +159,8 @@ def outcome(seed: int, candidate: Candidate) -> dict[str, Any]:
     }
 
 
-def _add_gaps(rows: Sequence[dict[str, Any]], ranker: str) -> None:
-    """The band gap of each relaxed gene, as far as the gene tells."""
+def _add_gaps(rows: Sequence[dict[str, Any]], ranker: str) -> str:
+    """The band gap of each relaxed gene, as far as the gene tells; digest of the weights that told it."""
     from invdesign.crystal.gene import Gene
     from invdesign.predictors.gene_rank import GeneRanker
 
@@ -166,6 +168,7 @@ def _add_gaps(rows: Sequence[dict[str, Any]], ranker: str) -> None:
     estimates = GeneRanker.load(ranker).predict([Gene.parse(row["relaxed_gene"]) for row in relaxed_rows])
     for row, estimate in zip(relaxed_rows, estimates, strict=True):
         row["band_gap"] = round(estimate["band_gap"].value, 3)
+    return sha256(find("models", ranker) / "model.safetensors")
 
 
 def _write_table(path: Path, rows: Sequence[dict[str, Any]]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -16,13 +15,13 @@ from invdesign.artifacts import find
 from invdesign.campaign.chunks import Journal
 from invdesign.campaign.executor import default_workers, process_pool, run_tasks
 from invdesign.campaign.folder import held
+from invdesign.campaign.named import check_least
 from invdesign.campaign.stages import one_thread
 from invdesign.candidate import Candidate
 from invdesign.crystal.files import PROPOSALS, PROPOSALS_TABLE, write_cif
 from invdesign.crystal.gene import Gene
 from invdesign.crystal.geometry import Geometry
 from invdesign.crystal.symmetry import realise
-from invdesign.errors import InputError
 from invdesign.generators.geometry_source import GeometrySource
 from invdesign.generators.loading import folder_of, load_generator
 from invdesign.provenance import RUN_FILE, folder_digest, write_run_json
@@ -118,8 +117,8 @@ def generate(
         options: of the generator, such as ``guidance``.
         seed: the same seed gives the same, however many workers.
         structures: give each a geometry, not relaxed, and a structure; False: genes alone, unless ``out``.
-        distinct: draw another gene in place of one that is there already, while there are others to be
-            found; False: the generator's draws as they are.
+        distinct: draw another gene in place of one that is there already, in up to three further rounds;
+            what repeats then stays. False: the generator's draws as they are.
         out: folder for ``proposals.csv``, ``proposals.extxyz``, a CIF each and ``run.json``; killed, the same
             call goes on where it was. None: no files.
         workers: processes; default one per core.
@@ -128,11 +127,8 @@ def generate(
     Raises:
         InputError: generator, target or option cannot be used, or ``out`` is another run's or in use.
     """
-    for name, given, least in (("n", n, 1), ("seed", seed, 0), ("workers", workers, 1)):
-        if given is not None and given < least:
-            msg = f"{name}: {given} cannot be; give {least} or more."
-            raise InputError(msg)
-    start = time.perf_counter()
+    check_least(1, n=n, workers=workers)
+    check_least(0, seed=seed)
     run = Run(
         generator,
         dict(options or {}),
@@ -153,8 +149,7 @@ def generate(
         candidates = _proposals(run, batches, progress)
         _write(candidates, out)
         if batches.added or not (out / RUN_FILE).exists():
-            seconds = round(time.perf_counter() - start, 1)
-            write_run_json(out, {"generate": run.identity, "target": target.words(), "wall_seconds": seconds})
+            write_run_json(out, {"generate": run.identity, "target": target.words()})
     return candidates
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import time
 from dataclasses import dataclass
 from itertools import islice
 from math import isfinite
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from invdesign.campaign.chunks import Journal
 from invdesign.campaign.folder import held
-from invdesign.campaign.named import check_elements, check_generators, check_names
+from invdesign.campaign.named import check_elements, check_generators, check_least, check_names
 from invdesign.campaign.relaxations import CHUNK, relax_structures
 from invdesign.campaign.samples import Sample, fingerprint, pack, unpack
 from invdesign.campaign.stages import Parts, one_thread
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from invdesign.targets import Target
 
     Progress = Callable[[float, str], None]
+    Notice = Callable[[str], None]
 
 TABLE = "polymorphs.csv"
 CIFS = "cifs"
@@ -135,6 +135,7 @@ def predict_structures(
     generators: Sequence[str] = GENERATORS,
     workers: int | None = None,
     progress: Progress = lambda _share, _message: None,
+    notice: Notice = lambda _sentence: None,
 ) -> Prediction:
     """Predict the crystals of some formulas; write a table, a CIF each, and ``run.json``.
 
@@ -156,80 +157,74 @@ def predict_structures(
             ``load_generator`` takes.
         workers: processes; default one per core.
         progress: is told the share that is done and a word on it.
+        notice: is told what a formula that is not reduced is taken for.
 
     Raises:
         InputError: not a formula, no generator can make it, an element that potential, calibration or
             hull do not know, or ``out`` holds another prediction or is in use.
     """
-    start = time.perf_counter()
-    if n_candidates < 1 or polymorphs < 1:
-        msg = f"n_candidates={n_candidates}, polymorphs={polymorphs}: give 1 or more of both."
-        raise InputError(msg)
-    targets = _targets(formulas, n_atoms=n_atoms, space_group=space_group)
+    check_least(1, n_candidates=n_candidates, polymorphs=polymorphs, workers=workers)
+    check_least(0, seed=seed)
+    targets = _targets(formulas, notice, n_atoms=n_atoms, space_group=space_group)
     check_generators(generators)
     check_names(hull=hull, calibration=calibration)
     parts = Parts(potential=potential, calibration=calibration, hull=hull)
     check_elements(targets, parts, "hull")
+    settings = {"generators": list(generators), "n_candidates": n_candidates, "seed": seed}
+    settings |= {"n_atoms": n_atoms, "space_group": space_group, "fmax": FMAX, "max_steps": MAX_STEPS}
     with held(out, JOURNAL):
-        parts.check_scale()
-        for kind in ("potential", "calibration"):
-            check_elements(targets, parts, kind)
-        settings = _scale(parts) | {
-            "generators": list(generators),
-            "n_candidates": n_candidates,
-            "seed": seed,
-        }
-        settings |= {"n_atoms": n_atoms, "space_group": space_group, "fmax": FMAX, "max_steps": MAX_STEPS}
+        settings |= _scale(parts, targets)
         plans = _plans(targets, n_candidates, seed, _sources(generators), progress)
         trials = [trial for plan in plans.values() for trial in plan.trials]
         journal = Journal(out / JOURNAL, "prediction", settings | {"starts": _fingerprint(trials)})
         relaxed = _relaxed([trial.structure for trial in trials], potential, journal, workers, progress)
         crystals, told = _judged(plans, relaxed, parts)
         _write(crystals, polymorphs, out)
-        seconds = round(time.perf_counter() - start, 1)
         settings["polymorphs"] = polymorphs
-        write_run_json(out, {"predict_structure": settings, "formulas": told, "wall_seconds": seconds})
+        write_run_json(out, {"predict_structure": settings, "formulas": told})
     shown = [polymorph for own in crystals.values() for polymorph in own[:polymorphs]]
     return Prediction(shown, {formula: own["without"] for formula, own in told.items() if "without" in own})
 
 
-def _scale(parts: Parts) -> dict[str, str]:
-    """What decides the energies, by name."""
-    potential = parts.get("potential")
-    names = {"potential": potential.name, "calibration": parts.calibration or potential.name}
-    return names | {"weights": potential.digest, "hull": parts.hull}
-
-
-def reductions(formulas: Sequence[str], *, n_atoms: str | int | None = None) -> list[str]:
-    """A sentence on every formula that is not reduced: what it is taken for, in cells of what size.
-
-    Raises:
-        InputError: not a formula, or no cell of it has so many atoms.
-    """
-    told = []
-    for text in formulas:
-        taken = reduced_as_written(text)
-        fewest, most = parse_target(formula=text, n_atoms=n_atoms).n_atoms
-        unit = sum(amounts_of(taken, "formula").values())
-        if taken != "".join(text.split()):
-            units = f"{-(-fewest // unit)} to {most // unit} formula units in the primitive cell"
-            told.append(f"{text} is taken as {taken}: starts have {units}; --n-atoms narrows it.")
-    return told
-
-
 def _targets(
-    formulas: Sequence[str], *, n_atoms: str | int | None, space_group: str | None
+    formulas: Sequence[str], notice: Notice, *, n_atoms: str | int | None, space_group: str | None
 ) -> dict[str, Target]:
     """A target by formula as written, reduced; each composition once."""
     targets: dict[str, Target] = {}
     for text in formulas:
         target = parse_target(formula=text, n_atoms=n_atoms, space_group=space_group)
+        taken = reduced_as_written(text)
+        if taken != "".join(text.split()):
+            notice(f"{text} is taken as {taken}: starts have {_units(taken, target)}")
         if target not in targets.values():
-            targets[reduced_as_written(text)] = target
+            targets[taken] = target
     if not targets:
         msg = "formula: none was given; give one such as Li2FeSiO4."
         raise InputError(msg)
     return targets
+
+
+def _units(formula: str, target: Target) -> str:
+    """How many formula units the starts have."""
+    unit = sum(amounts_of(formula, "formula").values())
+    fewest, most = -(-target.n_atoms[0] // unit), target.n_atoms[1] // unit
+    if fewest == most:
+        return f"{most} formula unit{'s' if most > 1 else ''} in the primitive cell."
+    return f"{fewest} to {most} formula units in the primitive cell; --n-atoms narrows it."
+
+
+def _scale(parts: Parts, targets: dict[str, Target]) -> dict[str, str]:
+    """What decides the energies, by name.
+
+    Raises:
+        InputError: the calibration is another potential's, or one of them does not know an element.
+    """
+    parts.check_scale()
+    for kind in ("potential", "calibration"):
+        check_elements(targets, parts, kind)
+    potential = parts.get("potential")
+    names = {"potential": potential.name, "calibration": parts.calibration or potential.name}
+    return names | {"weights": potential.digest, "hull": parts.hull}
 
 
 def _sources(generators: Sequence[str]) -> Sources:

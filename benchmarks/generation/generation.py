@@ -3,7 +3,8 @@
 python benchmarks/generation/generation.py gene-diffusion diffcsp      # some methods
 python benchmarks/generation/generation.py all --n 1000 --seeds 0 1 2   # all of them
 python benchmarks/generation/generation.py all --potential ../shared/potentials/M3GNet-MP-2021.2.8-matgl4
-python benchmarks/generation/generation.py prompts                # prompts honoured, genes unique, speed
+python benchmarks/generation/generation.py prompts                # prompts honoured, genes unique
+python benchmarks/generation/generation.py speed                  # what sampling costs, by method
 python benchmarks/generation/generation.py table                  # README.md from the JSONs
 
 Samples and evaluations stay in --cache: what is done is not done again, what was killed goes on. Figures
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import prompts
+import speed
 import table
 from methods import GAPS, METHODS, SAMPLES, SAMPLING, Method, sample
 
@@ -106,7 +108,7 @@ def store(method: Method, seed: int, judge: str, figures: dict[str, Any], given:
 def main() -> None:
     """Measure what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("parts", nargs="+", choices=[*METHODS, "all", "prompts", "table"])
+    parser.add_argument("parts", nargs="+", choices=[*METHODS, "all", "prompts", "speed", "table"])
     parser.add_argument("--n", type=int, default=1000, help="structures a seed")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--potential", default="chgnet", help="judge")
@@ -121,10 +123,12 @@ def main() -> None:
     given = parser.parse_args()
     warnings.simplefilter("ignore")
     given.out.mkdir(parents=True, exist_ok=True)
-    names = [*METHODS, "prompts"] if "all" in given.parts else given.parts
+    names = [*METHODS, "prompts", "speed"] if "all" in given.parts else given.parts
     for name in names:
         if name == "prompts":
             prompts.check(given.generators, given.n, given.seeds[0], given.out, given.workers)
+        if name == "speed":
+            speed.time_all(min(given.n, speed.MOST), given.seeds[0], given.out)
         if name not in METHODS:
             continue
         # a file has no seeds, but for which of its structures are drawn

@@ -6,8 +6,11 @@ import csv
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import invdesign
 from invdesign.campaign.config import CampaignConfig
 from invdesign.campaign.executor import default_workers, run_tasks
 from invdesign.campaign.stages import Parts, one_thread, worth_relaxing
@@ -15,20 +18,21 @@ from invdesign.crystal.symmetry import realise
 from invdesign.generating import generate
 from invdesign.provenance import artifact_hashes, git_revision, hardware, package_versions
 from invdesign.report import replaced
-from invdesign.targets import Target, parse_target
-from invdesign.validators.novelty import KnownMaterials
+from invdesign.targets import parse_target
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Mapping
 
     from invdesign.candidate import Candidate, Verdict
     from invdesign.crystal.gene import Gene
+    from invdesign.validators.novelty import KnownMaterials
 
 CHUNK = 250  # genes given geometries together
 GENES_PER_RELAXATION = 16  # as a campaign by default: 4096 genes for 256 relaxations
 GAPS = {"1.5": "band_gap=1.5±0.25", "3.0": "band_gap=3.0±0.25", "5.0": "band_gap=5.0±0.5"}
-GUIDING = ("gene-diffusion", "crystal-vae", "geometries", "geometry-diffusion", "gene-rank")
+GUIDING = ("gene-diffusion", "crystal-vae", "geometries", "geometry-diffusion")
+RANKING = ("gene-rank", "known-materials", "mp-hull", "chgnet-0.3.0")  # gates and order of a ranked method
+PLAIN = {"gene-diffusion": {"redraws": 0}}  # options with which a generator draws nothing again
 SAMPLES, SAMPLING = "samples.csv", "sampling.json"
 
 
@@ -63,7 +67,7 @@ METHODS = {
             "gene-diffusion-unconditional",
             "raw samples: no condition, nothing drawn again",
             "gene-diffusion",
-            options={"redraws": 0, "guidance": -1.0},
+            options={**PLAIN["gene-diffusion"], "guidance": -1.0},
             distinct=False,
         ),
         Method(
@@ -87,29 +91,29 @@ METHODS = {
             Method(f"gap-{gap}", f"`gene-diffusion` asked for {text} too", "gene-diffusion", text)
             for gap, text in GAPS.items()
         ),
+        *(
+            Method(
+                f"gap-{gap}-ranked",
+                f"of {GENES_PER_RELAXATION} genes of `gap-{gap}` the best, as `gene-diffusion-ranked`",
+                "gene-diffusion",
+                text,
+                ranked=True,
+            )
+            for gap, text in GAPS.items()
+        ),
         Method("diffcsp", "DiffCSP trained on MP-20, published samples"),
     )
 }
 
 
-@dataclass(frozen=True)
-class Task:
-    """Genes that are to get geometries: travels to a worker."""
-
-    candidates: list[Candidate]
-    seed: tuple[int, int]
-
-
 def sample(method: Method, n: int, seed: int, cache: Path, workers: int | None) -> Path:
-    """Draw ``n`` structures, unless that has been done with these models; folder of the samples."""
-    models = {path: digest for path, digest in artifact_hashes().items() if path.split("/")[1] in GUIDING}
-    asked = asdict(method) | {"what": ""}
-    mark = hashlib.sha256(json.dumps([models, asked]).encode()).hexdigest()[:8]
+    """Draw ``n`` structures, unless that has been done by this code and models; folder of the samples."""
+    mark = marked(method)
     folder = cache / method.name / f"n{n}-seed{seed}-{mark}"
     if (folder / SAMPLING).exists():
         return folder
     folder.mkdir(parents=True, exist_ok=True)
-    candidates = (_ranked if method.ranked else _generated)(method, n, seed, workers)
+    candidates = drawn(method, n, seed, workers)
     with replaced(folder / SAMPLES) as draft, draft.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, ["id", "gene", "origin", "cif"])
         writer.writeheader()
@@ -121,33 +125,63 @@ def sample(method: Method, n: int, seed: int, cache: Path, workers: int | None) 
         "hardware": hardware(),
         "git_revision": git_revision(),
         "packages": package_versions(),
-        "models": models,
+        "models": hashed(method),
     }
     with replaced(folder / SAMPLING) as draft:
         draft.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     return folder
 
 
+def marked(method: Method) -> str:
+    """What tells its samples from those of other models, tables, options or code (its defaults)."""
+    asked = asdict(method) | {"what": "", "genes": GENES_PER_RELAXATION if method.ranked else 1}
+    return hashlib.sha256(json.dumps([_code(), hashed(method), asked]).encode()).hexdigest()[:8]
+
+
+def hashed(method: Method) -> dict[str, str]:
+    """Hashes of the models and tables that decide its samples."""
+    used = (*GUIDING, *RANKING) if method.ranked else GUIDING
+    return {path: digest for path, digest in artifact_hashes().items() if path.split("/")[1] in used}
+
+
+def _code() -> str:
+    """Hash of the package's source: a git revision would not tell uncommitted changes apart."""
+    package = Path(invdesign.__file__).parent
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(package.rglob("*.py")))).hexdigest()
+
+
+def drawn(method: Method, n: int, seed: int, workers: int | None) -> list[Candidate]:
+    """Its structures."""
+    return (_ranked if method.ranked else _generated)(method, n, seed, workers)
+
+
 def _generated(method: Method, n: int, seed: int, workers: int | None) -> list[Candidate]:
     """What ``invdesign generate`` gives a user."""
-    named = {"generator": method.generator, "options": method.options, "distinct": method.distinct}
-    return generate(target_of(method), n, seed=seed, workers=workers, **named)
+    return generate(
+        parse_target(method.target),
+        n,
+        generator=method.generator,
+        options=method.options,
+        distinct=method.distinct,
+        seed=seed,
+        workers=workers,
+    )
 
 
-def _ranked(method: Method, n: int, seed: int, workers: int | None) -> Iterator[Candidate]:
-    """The genes worth a relaxation, with geometries."""
+def _ranked(method: Method, n: int, seed: int, workers: int | None) -> list[Candidate]:
+    """The genes worth a relaxation, with structures."""
     chosen = _chosen(method, n, seed)
-    tasks = [Task(chosen[i : i + CHUNK], (seed, i)) for i in range(0, n, CHUNK)]
-    hands = min(workers or default_workers(), len(tasks))
-    for candidates in run_tasks(_furnish, tasks, workers=hands, ordered=True):
-        yield from candidates
+    chunks = [chosen[i : i + CHUNK] for i in range(0, len(chosen), CHUNK)]
+    hands = min(workers or default_workers(), len(chunks))
+    built = run_tasks(partial(_furnished, seed=seed), chunks, workers=hands, ordered=True)
+    return [candidate for chunk in built for candidate in chunk]
 
 
 class NewCompositions:
     """Known materials for which a known composition is known enough: S.U.N. is counted so."""
 
     def __init__(self) -> None:
-        self.known = KnownMaterials.load()
+        self.known: KnownMaterials = Parts().get("known")
 
     def novelty(self, gene: Gene) -> Verdict:
         """As ``KnownMaterials.novelty``; the figure is 0 or 2."""
@@ -158,7 +192,7 @@ class NewCompositions:
 def _chosen(method: Method, n: int, seed: int) -> list[Candidate]:
     """The genes worth a relaxation."""
     config = CampaignConfig(
-        target=target_of(method),
+        target=parse_target(method.target),
         generator=method.generator,
         n_genes=n * GENES_PER_RELAXATION,
         n_relax=n,
@@ -168,30 +202,21 @@ def _chosen(method: Method, n: int, seed: int) -> list[Candidate]:
     return worth_relaxing(config, parts)
 
 
-def target_of(method: Method) -> Target:
-    """What a method is asked for."""
-    return parse_target(method.target)
-
-
-def _furnish(task: Task) -> list[Candidate]:
+def _furnished(candidates: list[Candidate], seed: int) -> list[Candidate]:
+    """The same, each with a geometry and a structure, as ``generate`` gives them."""
+    genes, seeds = [c.gene for c in candidates], [(seed, int(c.id[1:])) for c in candidates]
     with one_thread():
-        give_geometries(task.candidates, task.seed)
-    return task.candidates
-
-
-def give_geometries(candidates: Sequence[Candidate], seed: Sequence[int]) -> None:
-    """One geometry for each candidate that has none; none where two atoms would be on one point."""
-    bare = [i for i, c in enumerate(candidates) if c.geometry is None and c.gene.realisable]
-    genes, seeds = [candidates[i].gene for i in bare], [(*seed, i) for i in bare]
-    found = Parts().get("geometry").propose_many(genes, [1] * len(genes), seeds)
-    for i, options in zip(bare, found, strict=True):
-        candidates[i].geometry, candidates[i].provenance["geometry"] = options[0]
+        found = Parts().get("geometry").propose_many(genes, [1] * len(genes), seeds)
+    for candidate, ((geometry, origin),) in zip(candidates, found, strict=True):
+        candidate.geometry, candidate.provenance["geometry"] = geometry, origin
+        candidate.structure = realise(candidate.gene, geometry)
+    return candidates
 
 
 def _row(candidate: Candidate) -> dict[str, str]:
-    """One sample; without a CIF where two atoms would be on one point: a failure that counts."""
+    """One sample."""
     from pymatgen.io.cif import CifWriter
 
-    origin = candidate.provenance.get("parent") or candidate.provenance.get("geometry", "")
-    cif = "" if candidate.geometry is None else str(CifWriter(realise(candidate.gene, candidate.geometry)))
-    return {"gene": str(candidate.gene), "origin": str(origin), "cif": cif}
+    origin = candidate.provenance.get("parent") or candidate.provenance["geometry"]
+    assert candidate.structure is not None  # noqa: S101 - every proposal has one
+    return {"gene": str(candidate.gene), "origin": str(origin), "cif": str(CifWriter(candidate.structure))}

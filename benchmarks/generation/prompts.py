@@ -6,13 +6,12 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-from methods import give_geometries
+from methods import PLAIN
 
 from invdesign.campaign.executor import default_workers
-from invdesign.crystal.symmetry import SymmetryError, gene_of, realise
+from invdesign.crystal.symmetry import SymmetryError, gene_of
 from invdesign.errors import InputError
 from invdesign.generating import generate
-from invdesign.generators.loading import load_generator
 from invdesign.provenance import git_revision, hardware, package_versions
 from invdesign.targets import Target, parse_target
 
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
     from invdesign.candidate import Candidate
     from invdesign.crystal.gene import Gene
-    from invdesign.generators.loading import Generator
 
 PROMPTS = (
     "elements=Li,O",
@@ -41,7 +39,7 @@ PROMPTS = (
     "elements=O space_group=221 n_atoms=5 band_gap=3.0±0.25",
 )
 MANY = 10_000
-REALISED = 200  # of the genes of a prompt
+REALISED = 200  # structures of a prompt
 FILE = "prompts.json"
 
 
@@ -49,14 +47,14 @@ def check(generators: Sequence[str], n: int, seed: int, out: Path, workers: int 
     """Write ``prompts.json``: by generator and prompt what is as asked of ``n`` genes; uniqueness and speed.
 
     ``honoured``: the share of genes, 1 by construction where the generator respects its target.
-    ``structures``: of the first ``REALISED``, each with one geometry and not relaxed, the share whose gene,
-    found again from the atoms alone, is as asked, and the share of which it has the space group drawn.
+    ``structures``: of ``REALISED``, each with one geometry and not relaxed, the share whose gene, found
+    again from the atoms alone, is as asked, and the share of which it has the space group drawn.
+    ``unique`` and ``speed``: as ``generate`` gives them; ``unique_drawn``: where nothing is drawn again.
     """
     path = out / FILE
     report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     for name in generators:
-        generator = load_generator(name)
-        found = {prompt: _honoured(generator, prompt, n, seed) for prompt in PROMPTS}
+        found = {prompt: _honoured(name, prompt, n, seed) for prompt in PROMPTS}
         report[name] = {
             "n": n,
             "seed": seed,
@@ -72,28 +70,29 @@ def check(generators: Sequence[str], n: int, seed: int, out: Path, workers: int 
 
 
 def _many(name: str, n: int, seed: int, workers: int) -> dict[str, Any]:
-    """Genes that are different, and the time that it takes a user, of ``n`` proposals with geometries."""
+    """Different genes of ``n`` proposals with structures, the seconds a user waits; of as many plain draws."""
     start = time.perf_counter()
     candidates = generate(Target(), n, generator=name, seed=seed, workers=workers)
     seconds = time.perf_counter() - start
+    named: dict[str, Any] = {"generator": name, "seed": seed, "workers": workers}
+    plain = generate(Target(), n, options=PLAIN.get(name), structures=False, distinct=False, **named)
     return {
         "unique": {"count": len({candidate.gene.hash for candidate in candidates}), "of": n},
+        "unique_drawn": {"count": len({candidate.gene.hash for candidate in plain}), "of": n},
         "speed": {"wall_seconds": round(seconds, 1), "workers": workers},
     }
 
 
-def _honoured(
-    generator: Generator, prompt: str, n: int, seed: int
-) -> tuple[float | str, dict[str, float] | None]:
+def _honoured(name: str, prompt: str, n: int, seed: int) -> tuple[float | str, dict[str, float] | None]:
     """Share of genes as asked, or why there are none; and what their structures are."""
     target = parse_target(prompt)
+    named: dict[str, Any] = {"generator": name, "seed": seed, "distinct": False, "workers": 1}
     try:
-        candidates = generator.propose(target, n, seed)
+        candidates = generate(target, n, structures=False, **named)
     except InputError as error:
         return str(error), None
     genes = sum(target.allows(c.gene).passed for c in candidates) / n
-    some = candidates[:REALISED]
-    give_geometries(some, (seed,))
+    some = generate(target, min(n, REALISED), **named)
     again = [_found_again(candidate) for candidate in some]
     as_asked = sum(gene is not None and target.allows(gene).passed for gene in again)
     same_group = sum(
@@ -109,10 +108,9 @@ def _honoured(
 
 
 def _found_again(candidate: Candidate) -> Gene | None:
-    """The gene of a candidate's atoms; None without a geometry, or where no symmetry is found."""
-    if candidate.geometry is None:
-        return None
+    """The gene of a candidate's atoms; None where no symmetry is found."""
+    assert candidate.structure is not None  # noqa: S101 - given by `generate`
     try:
-        return gene_of(realise(candidate.gene, candidate.geometry))[0]
+        return gene_of(candidate.structure)[0]
     except SymmetryError:
         return None

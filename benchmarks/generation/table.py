@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from methods import GAPS, METHODS
 from prompts import FILE as PROMPTS
+from speed import FILE as SPEED
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+SUN = "S.U.N. at 0.1 (novel composition)"
 SHARES = {
     "valid": "valid",
     "unique": "unique",
@@ -18,7 +20,7 @@ SHARES = {
     "stable at 0.1": "stable at 0.1",
 }
 COUNTED = {
-    "**metastable S.U.N., new composition**": "S.U.N. at 0.1 (novel composition)",
+    "**metastable S.U.N., new composition**": SUN,
     "metastable S.U.N., new gene": "S.U.N. at 0.1 (novel gene)",
     "hits": "hit",
 }
@@ -42,10 +44,13 @@ def readme(folder: Path) -> str:
         if (folder / f"{name}.json").exists()
     }
     judges = sorted({judge for report in reports.values() for judge in report["judges"]})
-    parts = [_head(), _what(reports)]
+    path = folder / SPEED
+    speed = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    parts = [_head(), _draws(speed), _what(reports)]
     for judge in judges:
         own = {name: report for name, report in reports.items() if judge in report["judges"]}
         parts += [f"## Judged by {judge}", _rates(own, judge), _gaps(own, judge), _stricter(own, judge)]
+        parts += [_cost(own, judge, speed)]
     if (folder / PROMPTS).exists():
         report = json.loads((folder / PROMPTS).read_text(encoding="utf-8"))
         parts += [_prompts(report), _many(report)]
@@ -68,12 +73,26 @@ figure per seed.
 - The judge CHGNet taught no generator, geometry or ranker here: `relaxed-genes`, from which `gene-diffusion`
   and `gene-rank` learn beside DFT data, was relaxed with M3GNet. Figures judged by M3GNet are thus not
   independent.
-- `gene-diffusion-ranked` is what a campaign relaxes, no raw samples: of sixteen genes drawn for each
+- `…-ranked` ("best of 16") is what a campaign relaxes, no raw samples: of sixteen genes drawn for each
   structure it keeps those that balance and whose composition is not known, and of these the ones that
-  `gene-rank` takes to be stable, at most a few of one formula or prototype. Balanced, unique and new it is by
-  selection.
+  `gene-rank` takes to be stable and in the window, at most a few of one formula or prototype. Balanced,
+  unique and new it is by selection.
+- Rows of the other methods are as `invdesign generate` gives them, no raw samples either: `gene-diffusion`
+  draws genes that do not balance again, `crystal-vae` drops those without room, and genes that repeat give
+  way to new ones. What was left out is not in the denominator. Only `gene-diffusion-unconditional` and
+  `diffcsp` are every draw of the model.
 - Hits: distinct, new composition, valid, metastable, and the gap in the window by the `band-gap` model (on
   CHGNet's features), which guides no generator."""
+
+
+def _draws(speed: dict[str, Any]) -> str:
+    """How many genes stand behind a structure."""
+    told = [f"`{name}` {_per_structure(entry)}" for name, entry in speed.items() if name in METHODS]
+    return "Genes drawn for a structure: " + ", ".join(told) + "." if told else ""
+
+
+def _per_structure(entry: dict[str, Any]) -> str:
+    return f"{entry['genes_drawn'] / entry['n']:.2f}"
 
 
 def _row(cells: list[str]) -> str:
@@ -135,10 +154,12 @@ def _gaps(reports: dict[str, Any], judge: str) -> str:
         named = {"in window": window, "in window, valid, metastable": GOOD, "hits": "hit"}
         for what, rate in named.items():
             unasked = [_told(pooled[name].get(f"gap {gap}: {rate}")) for name in base]
-            rows.append([f"`{text}`", what, _told(asked[rate]), *unasked])
+            best = _told(pooled.get(f"gap-{gap}-ranked", {}).get(rate))
+            rows.append([f"`{text}`", what, _told(asked[rate]), best, *unasked])
     if not rows:
         return ""
-    head = ["target", "share of the structures", "asked", *(f"unasked: `{name}`" for name in base)]
+    unasked = [f"unasked: `{name}`" for name in base]
+    head = ["target", "share of the structures", "asked", "best of 16", *unasked]
     return "### Asked for a band gap, eV\n\n" + _table(head, rows)
 
 
@@ -147,18 +168,53 @@ def _stricter(reports: dict[str, Any], judge: str) -> str:
     for name, report in reports.items():
         own = report["judges"][judge]
         judged = [seed["evaluation"] for seed in own["by_seed"].values()]
-        core = sum(stage["core"] for one in judged for stage in one["cost_s"].values())
         steps = sum(one["medians"]["steps"] or 0 for one in judged) / len(judged)
         rows.append(
             [
                 f"`{name}`",
                 *(_share(own["pooled"]["rates"].get(rate)) for rate in STRICTER.values()),
                 f"{steps:.0f}",
-                f"{core / sum(one['sampled'] for one in judged):.2f}",
             ]
         )
-    head = ["method", *STRICTER, "steps (median)", "core s to judge one"]
-    return "### Counted otherwise, and what judging cost\n\n" + _table(head, rows)
+    return "### Counted otherwise\n\n" + _table(["method", *STRICTER, "steps (median)"], rows)
+
+
+def _cost(reports: dict[str, Any], judge: str, speed: dict[str, Any]) -> str:
+    """What comes of an hour; sampling is known for what `speed.json` holds."""
+    rows = []
+    for name, report in reports.items():
+        own = report["judges"][judge]
+        judged = [seed["evaluation"] for seed in own["by_seed"].values()]
+        core = sum(stage["core"] for one in judged for stage in one["cost_s"].values())
+        judging = core / sum(one["sampled"] for one in judged)
+        cells = ["", "", ""]
+        if entry := speed.get(name):
+            sampling = entry["core_seconds"] / entry["n"]
+            yielded = own["pooled"]["rates"][SUN]["rate"] / (sampling + judging) * 3600
+            cells = [f"{1 / sampling:.1f}", f"{sampling:.3f}", f"{yielded:.0f}"]
+        rows.append([f"`{name}`", *cells[:2], f"{judging:.2f}", cells[2]])
+    head = [
+        "method",
+        "structures a core second",
+        "core s to sample one",
+        "core s to judge one",
+        "metastable S.U.N. (new composition) per core hour, sampling and judging together",
+    ]
+    timed = "; ".join(
+        sorted(
+            {
+                f"{entry['hardware']['cpu']}, invdesign at `{entry['git_revision']}`"
+                for name, entry in speed.items()
+                if name in reports
+            }
+        )
+    )
+    note = (
+        "\n\nCore seconds: summed over processes. Sampling was timed by itself in one process, "
+        f"models loaded before ({timed or 'not yet'}); judging as it ran, beside whatever else did. "
+        "Empty: not known."
+    )
+    return "### What it cost\n\n" + _table(head, rows) + note
 
 
 def _prompts(report: dict[str, Any]) -> str:
@@ -188,11 +244,13 @@ def _many(report: dict[str, Any]) -> str:
             continue
         seconds, workers = entry["speed"]["wall_seconds"], entry["speed"]["workers"]
         count, n = entry["unique"]["count"], entry["unique"]["of"]
-        figures = (n, count, f"{seconds:.0f}", workers, f"{n / seconds:.0f}", entry["hardware"]["cpu"])
+        plain = entry["unique_drawn"]["count"] if "unique_drawn" in entry else ""
+        figures = (n, count, plain, f"{seconds:.0f}", workers, f"{n / seconds:.0f}", entry["hardware"]["cpu"])
         rows.append([f"`{name}`", *map(str, figures)])
     if not rows:
         return ""
-    head = ["generator", "proposals", "different genes", "wall s", "processes", "a second", "processor"]
+    head = ["generator", "proposals", "different genes", "different where nothing is drawn again"]
+    head += ["wall s", "processes", "a second", "processor"]
     return (
         "## Many at once\n\n`invdesign generate` without a target: gene and geometry, from start to end, "
         "loading included.\n\n" + _table(head, rows)

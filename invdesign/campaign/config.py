@@ -29,7 +29,7 @@ class CampaignConfig(BaseModel):
     n_relax: int = Field(256, ge=1, description="candidates to relax, the best of the quick rank")
     n_shortlist: int = Field(20, ge=1)
     # of 96 candidates 37, 49, 52, 56 came through with 1, 2, 4, 6 trials, at 21, 36, 69, 89 core seconds
-    trials: int = Field(2, ge=1, description="geometries relaxed per candidate: 1 if rigid, twice if free")
+    trials: int = Field(2, ge=1, description="most geometries relaxed per candidate")
     gene_batch: int = Field(256, ge=1, description="genes per unit of work")
     relax_chunk: int = Field(16, ge=1, description="candidates per unit of work in the structure phase")
     fmax: float = Field(0.1, gt=0, description="largest force at convergence, eV/Å")

@@ -14,7 +14,7 @@ from invdesign.campaign.evaluation import Evaluation
 from invdesign.campaign.executor import default_workers, run_tasks
 from invdesign.campaign.folder import held
 from invdesign.campaign.funnel import Clock
-from invdesign.campaign.named import check_names
+from invdesign.campaign.named import check_least, check_names
 from invdesign.campaign.samples import Outcome, Sample, fingerprint, pack, read_samples, unpack
 from invdesign.campaign.stages import Parts
 from invdesign.errors import InputError
@@ -87,25 +87,16 @@ def evaluate(
         InputError: nothing readable, a part is missing or does not fit, or ``out`` holds another evaluation
             or is in use.
     """
-    if limit is not None and limit < 1:
-        msg = f"limit: {limit} structures make no sample; give 1 or more."
-        raise InputError(msg)
+    check_least(1, limit=limit, workers=workers)
+    check_least(0, seed=seed)
     check_names(hull=hull, reference=reference, calibration=calibration)
     clock = Clock()
     with clock.stage("reading"):
         samples = _drawn(read_samples(source), limit, seed)
-    parts = Parts(
-        known=reference,
-        potential=potential,
-        calibration=calibration,
-        hull=hull,
-        predictors=_models(target, predictors),
-    )
-    tasks = [
-        Task(number, samples[start : start + CHUNK], parts, target, fmax, max_steps if relax else 0)
-        for number, start in enumerate(range(0, len(samples), CHUNK))
-    ]
+    models = _models(target, predictors)
+    parts = Parts(known=reference, potential=potential, calibration=calibration, hull=hull, predictors=models)
     protocol = _protocol(parts, samples, relax=relax, fmax=fmax, max_steps=max_steps, target=target)
+    tasks = _tasks(samples, parts, target, fmax, max_steps if relax else 0)
     with held(out, FILE) if out else nullcontext():
         store = ChunkStore(out, protocol) if out else None
         done = dict(store.done) if store else {}
@@ -114,16 +105,18 @@ def evaluate(
         with clock.stage("identity"):
             _group(samples, outcomes)
         cost = _added(clock.seconds, *(seconds for _, seconds in done.values()))
-        evaluation = Evaluation(
-            outcomes,
-            {**protocol, "seed": seed if limit else None},
-            cost,
-            {**hardware(), "workers": hands},
-            target,
-        )
+        drawn = {**protocol, "seed": seed if limit else None}
+        evaluation = Evaluation(outcomes, drawn, cost, {**hardware(), "workers": hands}, target)
         if out:
             evaluation.write(out)
     return evaluation
+
+
+def _tasks(
+    samples: list[Sample], parts: Parts, target: Target | None, fmax: float, max_steps: int
+) -> list[Task]:
+    pieces = [samples[start : start + CHUNK] for start in range(0, len(samples), CHUNK)]
+    return [Task(number, own, parts, target, fmax, max_steps) for number, own in enumerate(pieces)]
 
 
 def _judge_all(
@@ -170,8 +163,8 @@ def _protocol(
     parts: Parts, samples: Sequence[Sample], *, target: Target | None, **settings: float
 ) -> dict[str, Any]:
     """What decides the figures, as plain JSON; every part is loaded here once, before any work."""
-    known, potential, calibration = (parts.get(kind) for kind in ("known", "potential", "calibration"))
-    hull = parts.get("hull")
+    # what a user's own hull lacks is told before the potential is loaded
+    hull, known, potential, calibration = map(parts.get, ("hull", "known", "potential", "calibration"))
     parts.check_scale()
     for name in parts.predictors or {}:
         parts.predictor(name)

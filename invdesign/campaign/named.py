@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from invdesign import artifacts
-from invdesign.configs import suggest
 from invdesign.errors import InputError
 
 if TYPE_CHECKING:
@@ -32,11 +31,11 @@ def check_names(**given: object) -> None:
         InputError: there is none of that name, or it is something else.
     """
     for option, name in given.items():
-        if not isinstance(name, str) or (option == "hull" and _own_phases(name)):
+        if not isinstance(name, str):
             continue
         file, others = _FILES[option]
         folder = artifacts.resolve("validators", name)
-        if (folder / file).is_file():
+        if (folder / file).is_file() or (option == "hull" and _own_phases(name)):
             continue
         released = ", ".join(
             sorted(path.parent.name for path in artifacts.root("validators").glob(f"*/{file}"))
@@ -47,20 +46,29 @@ def check_names(**given: object) -> None:
 
 
 def check_generators(names: Sequence[str]) -> None:
-    """See that the generators are there, before anything is loaded.
+    """See that generators are there, ``structure-types`` among them, before anything is loaded.
 
     Raises:
         InputError: there is no such generator.
     """
-    from invdesign.generators.loading import LOADERS, folder_of
+    from invdesign.generators.loading import folder_of
     from invdesign.generators.structure_types import StructureTypes
 
-    known = (StructureTypes.name, *LOADERS)
-    for name in [name for name in names if name not in known]:
-        if not Path(name).is_dir():
-            msg = f"generator: there is no {name!r}; {suggest(name, known)}, or give a folder."
+    for name in names:
+        if name != StructureTypes.name:
+            folder_of(name, beside=(StructureTypes.name,))
+
+
+def check_least(least: int, **given: int | None) -> None:
+    """See that no number is below the least that can be; None passes.
+
+    Raises:
+        InputError: one is, by its name.
+    """
+    for name, number in given.items():
+        if number is not None and number < least:
+            msg = f"{name}: {number} cannot be; give {least} or more."
             raise InputError(msg)
-        folder_of(name)
 
 
 def check_elements(targets: Mapping[str, Target], parts: Parts, kind: str) -> None:
@@ -79,5 +87,7 @@ def check_elements(targets: Mapping[str, Target], parts: Parts, kind: str) -> No
 
 def _own_phases(name: str) -> bool:
     """Whether a hull's name means a user's own source, which says itself what it lacks."""
+    from invdesign.validators.hull_vasp import runs_in
+
     named = name.startswith(("mp:", "optimade:")) or name.endswith((".csv", ".csv.gz"))
-    return named or Path(name).is_dir()
+    return named or bool(runs_in(Path(name)))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from invdesign.targets import Target
 
 GENES_PER_TRIAL = 4  # genes asked of each generator for one that is tried: the rest serve the choice
-GEOMETRIES = 4  # of a gene of a few free coordinates
+GEOMETRIES = 4  # most of one gene
 
 
 @dataclass(frozen=True)

@@ -138,6 +138,7 @@ def _show(result: CampaignResult) -> None:
     from rich.table import Table
 
     from invdesign.properties import PROPERTIES, STABILITY
+    from invdesign.report.printed import print_whole
     from invdesign.report.table import NOVELTY
 
     table = Table(
@@ -160,10 +161,10 @@ def _show(result: CampaignResult) -> None:
         )
     console = Console()
     if result.shortlist:
-        console.print(table)
+        print_whole(table, console)
     if len(result.yields) > 1:
         console.print()
-        console.print(_yields(result.yields))
+        print_whole(_yields(result.yields), console)
     console.print(f"\n{result.message}", highlight=False)
     console.print(f"{result.out}: shortlist.csv, cifs/, candidates.db, funnel.png, run.json", highlight=False)
 

@@ -35,8 +35,8 @@ Generator = Annotated[str, typer.Option(help=f"{GENERATORS}.")]
 Guidance = Annotated[
     list[str] | None,
     typer.Option(
-        help="How strongly conditions are followed: 2, or for one of them band_gap=3 (the others keep "
-        "the default, 2); may be repeated."
+        help="How strongly conditions are followed: 2 for all, band_gap=3 for one; may be repeated. Those "
+        "not named: E above hull and reported 2, other windows 0.5."
     ),
 ]
 Temperature = Annotated[
@@ -70,9 +70,9 @@ def generate_command(
     """Propose crystals for a target, unjudged: neither relaxed nor balanced nor new for sure.
 
     What is asked of elements, formula, space group and atoms is always kept; property windows guide the
-    learned generators and are no promise. No gene comes twice while others are to be found. Leaves
-    proposals.csv, proposals.extxyz, cifs/ and run.json in the output folder, which `invdesign evaluate`
-    reads. The same command resumes.
+    learned generators and are no promise. Repeated genes are drawn anew, in up to three rounds; what repeats
+    then stays. Leaves proposals.csv, proposals.extxyz, cifs/ and run.json in the output folder, which
+    `invdesign evaluate` reads. The same command resumes.
 
     **Examples**
 

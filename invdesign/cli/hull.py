@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from invdesign.cli.app import Potential, app, print_json, shown_progress
+from invdesign.cli.app import Json, Potential, Workers, app, print_json, shown_progress
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,44 +17,50 @@ if TYPE_CHECKING:
 SHOWN = 8  # competing phases on the terminal; --json has all
 
 
+Given = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="FORMULA|FILE…",
+        help="Formulas (CuInS2), and files of structures: CIF, POSCAR, extxyz, CSV with a cif column, "
+        "ASE database, folders of these. An existing path is a file.",
+        show_default=False,
+    ),
+]
+Energy = Annotated[
+    list[float] | None,
+    typer.Option(
+        help="Formation energy of a formula on the hull's scale, eV/atom; one per formula, in order."
+    ),
+]
+Phases = Annotated[
+    str,
+    typer.Option(help="Known phases: name, CSV, folder of VASP runs, mp:Li-Fe-O, optimade:PROVIDER:Li-Fe-O."),
+]
+Calibration = Annotated[
+    str | None, typer.Option(help="The potential's calibration: name or folder; default: its own.")
+]
+Plot = Annotated[
+    Path | None, typer.Option(help="Phase diagram: folder, or one .png or .html; 2 to 4 elements.")
+]
+SaveHull = Annotated[
+    Path | None, typer.Option(help="Write the hull's phases to a CSV, to use the same ones again.")
+]
+
+
 @app.command("hull")
 def hull_command(
-    given: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="FORMULA|FILE…",
-            help="Formulas (CuInS2), and files of structures: CIF, POSCAR, extxyz, CSV with a cif column, "
-            "ASE database, folders of these. An existing path is a file.",
-            show_default=False,
-        ),
-    ],
-    energy: Annotated[
-        list[float] | None,
-        typer.Option(
-            help="Formation energy of a formula on the hull's scale, eV/atom; one per formula, in order."
-        ),
-    ] = None,
-    hull: Annotated[
-        str,
-        typer.Option(
-            help="Known phases: name, CSV, folder of VASP runs, mp:Li-Fe-O, optimade:PROVIDER:Li-Fe-O."
-        ),
-    ] = "mp-hull",
+    given: Given,
+    energy: Energy = None,
+    hull: Phases = "mp-hull",
     potential: Potential = "chgnet",
-    calibration: Annotated[
-        str | None, typer.Option(help="The potential's calibration: name or folder; default: its own.")
-    ] = None,
+    calibration: Calibration = None,
     relax: Annotated[bool, typer.Option(help="Relax first, or take the structures as they are.")] = True,
     threshold: Annotated[float, typer.Option(help="Counts as stable up to here, eV/atom.")] = 0.1,
     out: Annotated[Path | None, typer.Option(help="Table to write (CSV).")] = None,
-    plot: Annotated[
-        Path | None, typer.Option(help="Phase diagram: folder, or one .png or .html; 2 to 4 elements.")
-    ] = None,
-    save_hull: Annotated[
-        Path | None, typer.Option(help="Write the hull's phases to a CSV, to use the same ones again.")
-    ] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes; default: one per core.", min=1)] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    plot: Plot = None,
+    save_hull: SaveHull = None,
+    workers: Workers = None,
+    as_json: Json = False,
 ) -> None:
     """Energy above the hull of known phases, its uncertainty, decomposition and competing phases.
 
@@ -70,8 +76,11 @@ def hull_command(
 
     invdesign hull candidate.cif --hull my-phases.csv --json
     """
+    from invdesign.campaign.named import check_least, check_names
     from invdesign.hulls import place_on_hull
 
+    check_least(1, workers=workers)
+    check_names(hull=hull, calibration=calibration)
     # formulas are looked up at once; structures are what takes time
     with shown_progress(show=any(Path(entry).exists() for entry in given)) as progress:
         report = place_on_hull(
@@ -105,6 +114,8 @@ def _show(report: Report) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from invdesign.report.printed import print_whole
+
     console = Console(highlight=False)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("", "above hull, eV/atom", f"P(< {report.protocol['threshold']:g})", "known", "phases"):
@@ -116,7 +127,7 @@ def _show(report: Report) -> None:
         elif place.placed:
             table.add_row(*_cells(place))
     if table.row_count:
-        console.print(table)
+        print_whole(table, console)
     for place in report.places:
         if not place.placed:
             told = place.reason if place.label in place.reason else f"{place.label}: {place.reason}"

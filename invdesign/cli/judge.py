@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from invdesign.cli.app import Potential, app, print_json, shown_progress
+from invdesign.cli.app import Json, Potential, Seed, Workers, app, print_json, shown_progress
 from invdesign.errors import InputError
 
 Files = Annotated[
@@ -19,8 +19,6 @@ Files = Annotated[
         show_default=False,
     ),
 ]
-Workers = Annotated[int | None, typer.Option(help="Processes; default: one per core.", min=1)]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 @app.command("relax")
@@ -49,8 +47,10 @@ def relax_command(
 
     invdesign relax candidate.cif --keep-symmetry --pressure 10
     """
+    from invdesign.campaign.named import check_least
     from invdesign.relaxing import relax_files
 
+    check_least(1, workers=workers)
     with shown_progress() as progress:
         rows = relax_files(
             files,
@@ -94,8 +94,10 @@ def evaluate_command(
         list[Path] | None,
         typer.Option(help="Another set's evaluation.json, shown as a column beside; may be repeated."),
     ] = None,
-    limit: Annotated[int | None, typer.Option(help="Judge so many alone, drawn at random.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of that draw.", min=0)] = 0,
+    limit: Annotated[
+        int | None, typer.Option(help="Judge so many alone, drawn at random.", rich_help_panel="Effort")
+    ] = None,
+    seed: Seed = None,
     workers: Workers = None,
     as_json: Json = False,
 ) -> None:
@@ -123,7 +125,7 @@ def evaluate_command(
         reference=reference,
         relax=relax,
         limit=limit,
-        seed=seed,
+        seed=seed or 0,
         workers=workers,
         out=out,
     )

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from invdesign.cli.app import app, print_json, shown_progress
+from invdesign.cli.app import Json, app, print_json, shown_progress
 
 latent = typer.Typer(
     no_args_is_help=True,
@@ -21,7 +21,6 @@ Generator = Annotated[
 ]
 Limit = Annotated[int | None, typer.Option(help="So many crystals alone, drawn at random.", min=1)]
 Seed = Annotated[int, typer.Option(help="Seed of that draw.", min=0)]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 @latent.command("interpolate")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from invdesign.cli.app import Json, Potential, app, print_json, shown_progress
+from invdesign.cli.app import Json, Potential, Seed, Workers, app, print_json, shown_progress
 from invdesign.errors import InputError
 
 if TYPE_CHECKING:
@@ -38,16 +39,18 @@ def predict_structure_command(
     formulas: Formulas = None,
     file: Annotated[Path | None, typer.Option(help="Text file of formulas.")] = None,
     out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("prediction"),
-    n_candidates: Annotated[int, typer.Option(help="Starting structures relaxed per formula.", min=1)] = 64,
-    polymorphs: Annotated[int, typer.Option(help="Most crystals shown per formula.", min=1)] = 10,
+    n_candidates: Annotated[
+        int, typer.Option(help="Starting structures relaxed per formula.", rich_help_panel="Effort")
+    ] = 64,
+    polymorphs: Annotated[int, typer.Option(help="Most crystals shown per formula.")] = 10,
     n_atoms: NAtoms = None,
     space_group: SpaceGroup = None,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same.", min=0)] = 0,
+    seed: Seed = None,
     potential: Potential = "chgnet",
     calibration: Calibration = None,
     hull: Annotated[str, typer.Option(help="Reference hull: name, folder or CSV.")] = "mp-hull",
     generator: Generators = None,
-    workers: Annotated[int | None, typer.Option(help="Processes; default: one per core.", min=1)] = None,
+    workers: Workers = None,
     as_json: Json = False,
 ) -> None:
     """Predict the crystals that a formula forms, from known structure types and generated genes, by energy.
@@ -63,17 +66,11 @@ def predict_structure_command(
 
     invdesign predict-structure TiO2 --space-group 136,141 --n-atoms 6 --json
     """
-    from invdesign.predicting import GENERATORS, predict_structures, reductions
+    from invdesign.predicting import GENERATORS, predict_structures
 
     given = [*(formulas or []), *(_formulas_of(file) if file else [])]
-    for sentence in reductions(given, n_atoms=n_atoms):
-        typer.echo(sentence, err=True)
-    options: dict[str, Any] = {
-        "n_candidates": n_candidates,
-        "polymorphs": polymorphs,
-        "seed": seed,
-        "workers": workers,
-    }
+    options: dict[str, Any] = {"n_candidates": n_candidates, "polymorphs": polymorphs}
+    options |= {"seed": seed or 0, "workers": workers, "notice": partial(typer.echo, err=True)}
     options |= {"n_atoms": n_atoms, "space_group": space_group, "generators": generator or GENERATORS}
     options |= {"potential": potential, "calibration": calibration, "hull": hull}
     with shown_progress() as progress:

@@ -161,13 +161,13 @@ class GeometrySource:
 
 
 def trials_worthwhile(gene: Gene, n: int) -> int:
-    """How many geometries of a gene are worth a relaxation where ``n`` of a usual one are.
+    """How many geometries of a gene are worth a relaxation, where at most ``n`` shall be (docs/geometry.md).
 
-    One where no coordinate is free, twice ``n`` where many are (``docs/geometry.md``).
+    One where no coordinate is free, half of ``n`` where few are.
     """
     if gene.n_free == 0:
         return 1
-    return 2 * n if gene.n_free >= _MANY_FREE else n
+    return n if gene.n_free >= _MANY_FREE else -(-n // 2)
 
 
 def _roomy(

@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from invdesign.artifacts import find
+from invdesign.artifacts import find, resolve
 from invdesign.configs import suggest
 from invdesign.errors import InputError
 
@@ -26,6 +26,7 @@ LOADERS = {
 }
 """Class by name; its ``load`` takes a folder, and the options that a user may set."""
 
+_LIBRARY = dict.fromkeys(("ion-exchange", "prototypes"), "geometries")  # what the baselines live off
 _NAME_OF_CLASS = {"GeneDiffusionPipeline": "gene-diffusion", "CrystalVAEPipeline": "crystal-vae"}
 _INDEX = "model_index.json"
 
@@ -67,14 +68,18 @@ def load_generator(name: str | Path, **options: Any) -> Generator:  # noqa: ANN4
     return load(**options) if str(name) == kind else load(name, **options)
 
 
-def folder_of(name: str | Path) -> Path:
-    """Folder of what a generator is loaded from; the baselines live off the library of known crystals.
+def folder_of(name: str | Path, *, beside: Sequence[str] = ()) -> Path:
+    """Folder of what a generator is loaded from, without loading anything.
+
+    Args:
+        name: one of :data:`LOADERS`, or a folder.
+        beside: what else the caller takes in its place, to be named in the error.
 
     Raises:
         InputError: there is no such generator.
     """
-    default = inspect.signature(_loader(_kind_of(name))).parameters["name"].default
-    return find("models", default if str(name) in LOADERS else name)
+    kind = _kind_of(name, beside)
+    return find("models", _LIBRARY.get(kind, kind) if str(name) == kind else name)
 
 
 def _loader(kind: str) -> Callable[..., Generator]:
@@ -82,18 +87,21 @@ def _loader(kind: str) -> Callable[..., Generator]:
     return cast("Callable[..., Generator]", getattr(import_module(module), attribute).load)
 
 
-def _kind_of(name: str | Path) -> str:
+def _kind_of(name: str | Path, beside: Sequence[str] = ()) -> str:
     """The name of a generator, or of the one whose weights a folder holds."""
     if str(name) in LOADERS:
         return str(name)
-    folder = Path(name)
+    folder = resolve("models", name)
+    known = (*beside, *LOADERS)
     if not folder.is_dir():
-        hint = suggest(str(folder), tuple(LOADERS))
-        msg = f"generator: there is no {str(folder)!r}; {hint}, or give a folder."
+        msg = f"generator: there is no {str(name)!r}; {suggest(str(name), known)}, or give a folder."
         raise InputError(msg)
-    index = find("models", folder, needs=(_INDEX,)) / _INDEX
+    index = folder / _INDEX
     try:
         return _NAME_OF_CLASS[json.loads(index.read_text(encoding="utf-8"))["_class_name"]]
-    except (ValueError, KeyError, TypeError) as error:
-        msg = f"generator: {str(index)!r} names no generator known here; give a folder of `invdesign train`."
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        wrong = f"its {_INDEX} names no generator known here" if index.exists() else f"it has no {_INDEX}"
+        msg = (
+            f"generator: {str(name)!r} is none: {wrong}; give {', '.join(known)}, or a folder of a training."
+        )
         raise InputError(msg) from error

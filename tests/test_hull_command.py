@@ -109,6 +109,9 @@ def test_text_for_people():
         (["NaCl", "--energy", "-1", "--energy", "-2"], "one --energy each"),
         (["NaCl", "--hull", "no-such"], "no-such"),
         (["NaCl", "--hull", "no-such.csv"], "no-such.csv"),
+        (["NaCl", "--hull", "known-materials"], "hull: 'known-materials' is no hull: it has no hull.npz"),
+        (["NaCl", "--calibration", "mp-hull"], "calibration: 'mp-hull' is no calibration"),
+        (["NaCl", "--workers", "0"], "workers: 0 cannot be"),
         (["NaCl", "KCl", "--plot", "one.png"], "2 chemical systems"),
     ],
 )

@@ -213,6 +213,20 @@ def test_a_formula_is_shown_as_it_was_written(faked, tmp_path):
     assert "is taken as" not in again.stderr
 
 
+@pytest.mark.parametrize(
+    ("n_atoms", "told"),
+    [
+        ("2", "1 formula unit in the primitive cell."),
+        ("4", "2 formula units in the primitive cell."),
+        ("3..8", "2 to 4 formula units in the primitive cell; --n-atoms narrows it."),
+    ],
+)
+def test_the_size_of_the_starts_is_told(n_atoms, told, faked, tmp_path):
+    sentences = []
+    predict_structures(["Cl2Na2", "NaCl"], tmp_path, n_atoms=n_atoms, notice=sentences.append)
+    assert sentences == [f"Cl2Na2 is taken as ClNa: starts have {told}"]
+
+
 def test_the_table_in_a_pipe_is_whole(faked, tmp_path):
     result = CliRunner().invoke(app, ["predict-structure", "NaCl", "--out", str(tmp_path)])
     polymorphs = predict_structures(["NaCl"], tmp_path).polymorphs
@@ -233,8 +247,15 @@ def test_wrong_input_is_told_before_anything_is_loaded(tmp_path, monkeypatch):
             {"generators": ["foo"]},
             "no 'foo'; known: structure-types, gene-diffusion, .*or give a folder",
         ),
-        (["NaCl"], {"generators": [str(tmp_path)]}, "generator|models"),
-        (["NaCl"], {"n_candidates": 0}, "give 1 or more"),
+        (
+            ["NaCl"],
+            {"generators": [str(tmp_path)]},
+            "^generator: .*no model_index.json; give structure-types",
+        ),
+        (["NaCl"], {"n_candidates": 0}, "^n_candidates: 0 cannot be; give 1 or more"),
+        (["NaCl"], {"workers": 0}, "^workers: 0"),
+        (["NaCl"], {"hull": str(tmp_path)}, "^hull: .*no hull.npz"),
+        (["NaCl"], {"calibration": str(tmp_path)}, "^calibration: .*no calibration.json"),
         (["NaCl"], {"hull": "foo"}, "hull: there is no 'foo'; give mp-hull"),
         (["NaCl"], {"calibration": "foo"}, "calibration: there is no 'foo'"),
         (["NaCl"], {"space_group": "231"}, "none of the 230"),

@@ -54,13 +54,16 @@ def check(generators: Sequence[str], n: int, seed: int, out: Path, workers: int 
     path = out / FILE
     report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     for name in generators:
+        many = _many(
+            name, min(MANY, 10 * n), seed, workers or default_workers()
+        )  # first: it loads the models
         found = {prompt: _honoured(name, prompt, n, seed) for prompt in PROMPTS}
         report[name] = {
             "n": n,
             "seed": seed,
             "honoured": {prompt: genes for prompt, (genes, _) in found.items()},
             "structures": {prompt: structures for prompt, (_, structures) in found.items() if structures},
-            **_many(name, min(MANY, 10 * n), seed, workers or default_workers()),
+            **many,
             "hardware": hardware(),
             "git_revision": git_revision(),
             "packages": package_versions(),
@@ -70,7 +73,7 @@ def check(generators: Sequence[str], n: int, seed: int, out: Path, workers: int 
 
 
 def _many(name: str, n: int, seed: int, workers: int) -> dict[str, Any]:
-    """Different genes of ``n`` proposals with structures, the seconds a user waits; of as many plain draws."""
+    """Different genes of ``n`` proposals with structures, the seconds they take; of as many plain draws."""
     start = time.perf_counter()
     candidates = generate(Target(), n, generator=name, seed=seed, workers=workers)
     seconds = time.perf_counter() - start

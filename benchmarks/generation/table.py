@@ -46,7 +46,7 @@ def readme(folder: Path) -> str:
     judges = sorted({judge for report in reports.values() for judge in report["judges"]})
     path = folder / SPEED
     speed = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    parts = [_head(), _draws(speed), _what(reports)]
+    parts = [_head() + _draws(speed), _what(reports)]
     for judge in judges:
         own = {name: report for name, report in reports.items() if judge in report["judges"]}
         parts += [f"## Judged by {judge}", _rates(own, judge), _gaps(own, judge), _stricter(own, judge)]
@@ -73,22 +73,22 @@ figure per seed.
 - The judge CHGNet taught no generator, geometry or ranker here: `relaxed-genes`, from which `gene-diffusion`
   and `gene-rank` learn beside DFT data, was relaxed with M3GNet. Figures judged by M3GNet are thus not
   independent.
-- `…-ranked` ("best of 16") is what a campaign relaxes, no raw samples: of sixteen genes drawn for each
-  structure it keeps those that balance and whose composition is not known, and of these the ones that
+- `…-ranked` ("best of 16") is what a campaign relaxes, no raw samples: of sixteen genes proposed for
+  each structure it keeps those that balance and whose composition is not known, and of these the ones that
   `gene-rank` takes to be stable and in the window, at most a few of one formula or prototype. Balanced,
   unique and new it is by selection.
-- Rows of the other methods are as `invdesign generate` gives them, no raw samples either: `gene-diffusion`
-  draws genes that do not balance again, `crystal-vae` drops those without room, and genes that repeat give
-  way to new ones. What was left out is not in the denominator. Only `gene-diffusion-unconditional` and
-  `diffcsp` are every draw of the model.
 - Hits: distinct, new composition, valid, metastable, and the gap in the window by the `band-gap` model (on
-  CHGNet's features), which guides no generator."""
+  CHGNet's features), which guides no generator.
+- The other methods' rows are as `invdesign generate` gives them, no raw samples either: `gene-diffusion`
+  draws genes that do not balance again, `crystal-vae` drops those of its spares without room, and genes that
+  repeat give way to new ones. What was left out is in no denominator. Of ours only
+  `gene-diffusion-unconditional` is raw draws."""
 
 
 def _draws(speed: dict[str, Any]) -> str:
     """How many genes stand behind a structure."""
     told = [f"`{name}` {_per_structure(entry)}" for name, entry in speed.items() if name in METHODS]
-    return "Genes drawn for a structure: " + ", ".join(told) + "." if told else ""
+    return "\n  Genes drawn for a structure that is given: " + ", ".join(told) + "." if told else ""
 
 
 def _per_structure(entry: dict[str, Any]) -> str:
@@ -203,7 +203,7 @@ def _cost(reports: dict[str, Any], judge: str, speed: dict[str, Any]) -> str:
     timed = "; ".join(
         sorted(
             {
-                f"{entry['hardware']['cpu']}, invdesign at `{entry['git_revision']}`"
+                f"{entry['hardware']['cpu']}, invdesign at `{entry['git_revision'][:10]}`"
                 for name, entry in speed.items()
                 if name in reports
             }

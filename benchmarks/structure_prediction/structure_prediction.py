@@ -90,7 +90,7 @@ def held_out(data: Path, cache: Path, n: int, seed: int) -> dict[str, list[Struc
     """Crystals of ``n`` held-out mp20 formulas, drawn at random."""
     tokens = tokenise(data / "structures" / "mp20.csv.gz", cache)
     formulas = np.array([tokens.gene(i).formula for i in range(len(tokens))])
-    rows = _held_out(formulas)
+    rows = _held_out(formulas.tolist())
     names = sorted(set(formulas[rows].tolist()))
     drawn = np.random.default_rng(seed).choice(names, size=min(n, len(names)), replace=False)
     crystals: dict[str, list[Structure]] = {str(formula): [] for formula in drawn}
@@ -222,6 +222,14 @@ def measure(
         "formulas_without_a_start": sum(not plan.trials for plan in planned.values()),
         "planning_seconds": round(planning, 1),
         "relaxation_seconds": round(relaxing, 1),
+        "where": {
+            "hardware": hardware(),
+            "git_revision": git_revision(),
+            "packages": package_versions(),
+            "models": {
+                name: mark for name, mark in artifact_hashes().items() if name.startswith("models/ge")
+            },
+        },
         "distances": by_formula,
     }
 
@@ -253,7 +261,12 @@ def readme(report: dict[str, Any]) -> str:
         "starts",
     ]
     lines = ["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows)]
-    where = report["where"]
+    places: dict[str, list[str]] = {}
+    for method, entry in report["methods"].items():
+        machine, revision = entry["where"]["hardware"], entry["where"]["git_revision"]
+        place = f"{machine['cpu']}, {machine['cores']} cores; invdesign at `{revision}`"
+        places.setdefault(place, []).append(f"`{method}`")
+    told = [f"{', '.join(methods)}: {place}." for place, methods in places.items()]
     return f"""# Crystal structure prediction
 
 {report["n"]} formulas drawn (seed {report["seed"]}) from the held-out rows of mp20, {report["k"]} starts or
@@ -264,7 +277,7 @@ the formulas whose crystal is at most {NEAR_HULL:g} eV/atom above it by DFT. Bra
 
 {chr(10).join(lines)}
 
-{where["hardware"]["cpu"]}, {where["hardware"]["cores"]} cores; invdesign at `{where["git_revision"]}`.
+{chr(10).join(told)}
 Written by `structure_prediction.py`; the JSON holds the distance of every prediction.
 """
 
@@ -301,15 +314,7 @@ def main() -> None:
                 {state: old[method][state] for state in (PROPOSED, ENERGY, BOTH)},
                 flush=True,
             )
-            where = {
-                "hardware": hardware(),
-                "git_revision": git_revision(),
-                "packages": package_versions(),
-                "models": {
-                    name: mark for name, mark in artifact_hashes().items() if name.startswith("models/ge")
-                },
-            }
-            report = {**same, "methods": {name: old[name] for name in METHODS if name in old}, "where": where}
+            report = {**same, "methods": {name: old[name] for name in METHODS if name in old}}
             with replaced(path) as draft:
                 draft.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     (given.out / "README.md").write_text(readme(report), encoding="utf-8")

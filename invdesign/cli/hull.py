@@ -158,6 +158,7 @@ def _show_formula(place: Place, console: Console) -> None:
     from rich.table import Table
 
     from invdesign.hulls import mixture
+    from invdesign.report.printed import print_whole
 
     console.print(f"[bold]{place.label}[/bold]  {place.reason}", soft_wrap=True)
     block = Table.grid(padding=(0, 2, 0, 0))
@@ -173,6 +174,6 @@ def _show_formula(place: Place, console: Console) -> None:
     near = ", ".join(f"{row['formula']} {row['formation_energy_per_atom']:.3f}" for row in others[:SHOWN])
     more = f", and {len(others) - SHOWN} more (--json)" if len(others) > SHOWN else ""
     block.add_row("  nearest phases", near + more)
-    console.print(block)
+    print_whole(block, console)
     for note in place.notes:
         console.print(f"  {note}", soft_wrap=True, style="yellow")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import json
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from invdesign.artifacts import find, resolve
@@ -14,6 +13,7 @@ from invdesign.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from invdesign.candidate import Candidate
     from invdesign.targets import Target
@@ -101,7 +101,6 @@ def _kind_of(name: str | Path, beside: Sequence[str] = ()) -> str:
         return _NAME_OF_CLASS[json.loads(index.read_text(encoding="utf-8"))["_class_name"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         wrong = f"its {_INDEX} names no generator known here" if index.exists() else f"it has no {_INDEX}"
-        msg = (
-            f"generator: {str(name)!r} is none: {wrong}; give {', '.join(known)}, or a folder of a training."
-        )
+        names = ", ".join(known)
+        msg = f"generator: {str(name)!r} is no generator: {wrong}; give {names}, or a folder of a training."
         raise InputError(msg) from error

@@ -40,6 +40,9 @@ def salt(tmp_path):
         ("--reference", "foo", r"reference: there is no 'foo'; give known-materials, or a folder"),
         ("--reference", "mp-hull", r"reference: 'mp-hull' is no reference"),
         ("--calibration", "foo", r"calibration: there is no 'foo'; give .*chgnet-0.3.0"),
+        ("--limit", "0", r"limit: 0 cannot be; give 1 or more"),
+        ("--workers", "0", r"workers: 0 cannot be"),
+        ("--seed", "-1", r"seed: -1 cannot be"),
     ],
 )
 def test_a_wrong_name_is_told_with_its_option(option, given, told, salt):
@@ -55,7 +58,10 @@ def test_names_that_are_right_or_objects_pass(tmp_path):
     check_names(hull="mp:Li-Fe-O", reference=object(), calibration="chgnet-0.3.0")
     check_names(hull=str(artifacts.root("validators") / "mp-hull"))
     (tmp_path / "runs").mkdir()
-    check_names(hull=str(tmp_path / "runs"))  # perhaps VASP runs: the hull says what it lacks
+    with pytest.raises(InputError, match=r"hull: .*runs' is no hull"):
+        check_names(hull=str(tmp_path / "runs"))
+    (tmp_path / "runs" / "vasprun.xml").write_text("")
+    check_names(hull=str(tmp_path / "runs"))  # the hull says what the runs lack
     with pytest.raises(InputError, match="is no reference"):
         check_names(reference=str(tmp_path / "runs"))
 

@@ -11,6 +11,7 @@ from invdesign.campaign.allotment import Record, allot, rounds
 from invdesign.campaign.executor import default_workers, process_pool, run_tasks
 from invdesign.campaign.folder import held
 from invdesign.campaign.funnel import GENE_PHASE, LiveFunnel
+from invdesign.campaign.named import check_names
 from invdesign.campaign.stages import (
     Parts,
     batches,
@@ -129,6 +130,7 @@ def _check(config: CampaignConfig, parts: Parts) -> None:
 
     from invdesign.validators.charge import charge_balance
 
+    check_names(hull=parts.hull, calibration=parts.calibration)
     target = config.target
     if target.formula is not None and not (verdict := charge_balance(Composition(target.formula))).passed:
         msg = f"formula: {target.formula} cannot be balanced ({verdict.reason}); give one that can."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from invdesign.campaign import CampaignConfig, Parts
@@ -12,7 +13,6 @@ from invdesign.targets import Target, parse_target
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from concurrent.futures import Executor
-    from pathlib import Path
 
     from invdesign.campaign import CampaignResult
     from invdesign.candidate import Candidate
@@ -70,7 +70,7 @@ def generate(
     options: Mapping[str, Any] | None = None,
     seed: int = 0,
     structures: bool = True,
-    out: Path | None = None,
+    out: Path | str | None = None,
     workers: int | None = None,
     progress: Callable[[float, str], None] = lambda _share, _message: None,
     **conditions: Any,  # noqa: ANN401 - each condition has its own type
@@ -105,7 +105,7 @@ def generate(
         options=options,
         seed=seed,
         structures=structures,
-        out=out,
+        out=None if out is None else Path(out),
         workers=workers,
         progress=progress,
     )

@@ -150,3 +150,25 @@ def test_json_says_what_was_asked():
     rows = json.loads(CliRunner().invoke(app, arguments, catch_exceptions=False).stdout)
     assert len(rows) == 2
     assert {"gene", "formula", "parent", "substitution", "conditions"} <= rows[0].keys()
+
+
+def test_a_window_that_the_generator_does_not_know_is_told(tmp_path):
+    arguments = [
+        "generate",
+        "band_gap>3",
+        "--generator",
+        "ion-exchange",
+        "-n",
+        "1",
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0
+    assert "Asked for: band gap" in result.stderr
+    assert "ion-exchange knows nothing of band_gap" in result.stderr
+
+
+def test_a_folder_may_be_named_as_text(tmp_path):
+    assert len(generate(n=1, generator="ion-exchange", out=str(tmp_path / "out"), workers=1)) == 1
+    assert (tmp_path / "out" / "proposals.csv").is_file()

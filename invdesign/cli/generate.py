@@ -83,17 +83,20 @@ def generate_command(
     invdesign generate "band_gap=1.5±0.25" --guidance band_gap=2 --temperature 0.9 --json
     """
     from invdesign.api import generate
+    from invdesign.targets import parse_target
 
     conditions: dict[str, Any] = {"elements": elements, "only": only, "exclude": exclude, "formula": formula}
     conditions |= {"anonymous": anonymous, "space_group": space_group, "n_atoms": n_atoms}
     options = {"guidance": guidance and _guidance(guidance), "temperature": temperature}
     options = {name: value for name, value in options.items() if value is not None}
     how: dict[str, Any] = {"generator": generator, "options": options, "seed": seed or 0, "workers": workers}
-    files = out is not None
+    asked, files = parse_target(target or [], **conditions), out is not None
+    if files:
+        typer.echo(f"Asked for: {asked.words()}.", err=True)
     with shown_progress(show=files) as progress:
-        candidates = generate(
-            target or [], n, structures=files, out=out, progress=progress, **how, **conditions
-        )
+        candidates = generate(asked, n, structures=files, out=out, progress=progress, **how)
+    if idle := sorted(asked.windows.keys() - candidates[0].provenance.get("conditions", {}).keys()):
+        typer.echo(f"{generator} knows nothing of {', '.join(idle)}: proposed as without it.", err=True)
     if as_json or out is None:
         _print(candidates, as_json=as_json)
         return

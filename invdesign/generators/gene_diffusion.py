@@ -237,7 +237,8 @@ class GeneDiffusion:
         for name, window in target.windows.items():
             if name not in config["conditions"]:
                 continue
-            spread = np.array(config["condition_quantiles"][list(config["conditions"]).index(name)])
+            # without the outermost percent: mistakes in the data and single crystals
+            spread = np.array(config["condition_quantiles"][list(config["conditions"]).index(name)][2:-2])
             inside = spread[(spread >= window.low) & (spread <= window.high)]
             nearest = float(np.clip(max(window.low, spread[0]), window.low, window.high))
             asked[name] = float(rng.choice(inside)) if len(inside) else nearest

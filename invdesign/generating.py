@@ -18,7 +18,7 @@ from invdesign.campaign.folder import held
 from invdesign.campaign.named import check_least
 from invdesign.campaign.stages import one_thread
 from invdesign.candidate import Candidate
-from invdesign.crystal.files import PROPOSALS, PROPOSALS_TABLE, write_cif
+from invdesign.crystal.files import PROPOSALS, file_formula, write_cif
 from invdesign.crystal.gene import Gene
 from invdesign.crystal.geometry import Geometry
 from invdesign.crystal.symmetry import realise
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 BATCH = 256  # candidates a task; as in a campaign, so that the same seed gives the same genes
 ROUNDS = 3  # of further batches in place of repeats
-JOURNAL = "proposals.jsonl"
+TABLE, JOURNAL = "proposals.csv", "proposals.jsonl"
 GEOMETRY = ("geometries", "geometry-diffusion")  # what the geometry source consists of
 
 
@@ -321,7 +321,7 @@ def row_of(candidate: Candidate) -> dict[str, str | int]:
 
 def cif_name(candidate: Candidate) -> str:
     """File name of a proposal's CIF."""
-    return f"{candidate.id}_{candidate.gene.formula.replace('(', '').replace(')', '')}.cif"
+    return f"{candidate.id}_{file_formula(candidate.gene.formula)}.cif"
 
 
 def _structure(candidate: Candidate) -> Structure:
@@ -349,7 +349,7 @@ def _write(candidates: Sequence[Candidate], out: Path) -> None:
     import ase.io
 
     rows = [{**row_of(c), "cif_file": f"{CIF_FOLDER}/{cif_name(c)}"} for c in candidates]
-    with replaced(out / PROPOSALS_TABLE) as draft, draft.open("w", newline="", encoding="utf-8") as file:
+    with replaced(out / TABLE) as draft, draft.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from invdesign.crystal.files import Unreadable, read_entries, read_records, write_cif
+from invdesign.crystal.files import Unreadable, file_formula, read_entries, read_records, write_cif
 from invdesign.errors import InputError
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def interpolate(
     rows = []
     for i, (share, candidate) in enumerate(zip(shares, found, strict=True)):
         gene, structure = candidate.gene, _structure(candidate.structure)
-        name = f"{i:02d}_{gene.formula.replace('(', '').replace(')', '')}.cif"
+        name = f"{i:02d}_{file_formula(gene.formula)}.cif"
         write_cif(structure, out / name, symmetrised=False)
         row = {
             "step": i,

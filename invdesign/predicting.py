@@ -16,11 +16,12 @@ from invdesign.campaign.samples import Sample, fingerprint, pack, unpack
 from invdesign.campaign.stages import Parts, one_thread
 from invdesign.campaign.trials import Plan, Sources, Trial, plan_trials
 from invdesign.crystal.cif import write_cif
+from invdesign.crystal.files import file_formula
 from invdesign.errors import InputError
 from invdesign.provenance import write_run_json
 from invdesign.report import replaced
 from invdesign.report.table import NOVELTY
-from invdesign.target_text import amounts_of, reduced_as_written, spelled
+from invdesign.target_text import amounts_of, reduced_as_written
 from invdesign.targets import parse_target
 
 if TYPE_CHECKING:
@@ -82,8 +83,7 @@ class Polymorph:
     @property
     def cif_file(self) -> str:
         """Name of its CIF in the results' folder."""
-        plain = spelled(amounts_of(self.formula, "formula"))
-        return f"{CIFS}/{plain}_{self.rank:02d}_{self.space_group}.cif"
+        return f"{CIFS}/{file_formula(self.formula)}_{self.rank:02d}_{self.space_group}.cif"
 
     def row(self) -> dict[str, Any]:
         """A row of the table."""

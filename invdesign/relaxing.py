@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from invdesign.campaign.relaxations import CHUNK, relax_structures
 from invdesign.campaign.samples import Sample, read_samples
 from invdesign.crystal.cif import write_cif
+from invdesign.crystal.files import RELAXED
 from invdesign.provenance import write_run_json
 from invdesign.report import replaced
 from invdesign.validators.potential import load_potential
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from invdesign.validators.relaxation import Relaxed
 
-TABLE = "relaxed.csv"
 COLUMNS = (
     "label",
     "formula",
@@ -112,7 +112,7 @@ def relax_files(
 
 
 def _write(rows: Sequence[dict[str, Any]], out: Path) -> None:
-    with replaced(out / TABLE) as draft, draft.open("w", newline="", encoding="utf-8") as file:
+    with replaced(out / RELAXED) as draft, draft.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)

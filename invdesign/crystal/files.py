@@ -24,15 +24,22 @@ if TYPE_CHECKING:
     from ase import Atoms
     from pymatgen.core import Structure
 
-__all__ = ["Record", "Unreadable", "read_entries", "read_records", "read_structures", "write_cif"]
+__all__ = [
+    "Record",
+    "Unreadable",
+    "file_formula",
+    "read_entries",
+    "read_records",
+    "read_structures",
+    "write_cif",
+]
 
 ID_COLUMNS = ("material_id", "id", "label", "name", "candidate", "index")
 """Columns of a table that name its rows, the first that is there."""
 FILE_COLUMN = "cif_file"
 """Column of our own tables with the path of each row's CIF, from the table's folder."""
-PROPOSALS, PROPOSALS_TABLE = "proposals.extxyz", "proposals.csv"
-RESULTS = (PROPOSALS, "shortlist.csv", "relaxed.csv")
-"""Names all crystals of a folder that `generate`, `design` or `relax` wrote; its other files repeat them."""
+PROPOSALS, SHORTLIST, RELAXED = "proposals.extxyz", "shortlist.csv", "relaxed.csv"
+"""Name all crystals of a folder that `generate`, `design` or `relax` wrote; its other files repeat them."""
 
 _HEAVY = re.compile(r"^(\s*)[DT](?=\s)", re.MULTILINE)  # deuterium and tritium, which ASE does not know
 
@@ -52,6 +59,14 @@ class Unreadable:
 
     label: str
     reason: str
+
+
+def file_formula(formula: str) -> str:
+    """A formula as file names have it, without brackets: ``KCd(AsO3)2`` is ``KCdAs2O6``."""
+    from pymatgen.core import Composition
+
+    amounts = Composition(formula).items()
+    return "".join(f"{element.symbol}{n:g}" if n != 1 else element.symbol for element, n in amounts)
 
 
 def read_structures(path: str | Path) -> Iterator[tuple[str, Structure]]:
@@ -86,7 +101,7 @@ def read_entries(path: str | Path) -> Iterator[Record | Unreadable]:
     path = Path(path)
     if path.is_dir():
         files = [file for file in sorted(path.iterdir()) if file.is_file() and _reader(file)]
-        if results := [file for file in files if file.name in RESULTS]:
+        if results := [file for file in files if file.name in {PROPOSALS, SHORTLIST, RELAXED}]:
             files = results
         if not files:
             msg = f"{path}: the folder holds no structure files; {_KINDS}"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from invdesign.crystal.files import read_structures
+from invdesign.crystal.files import SHORTLIST, read_structures
 from invdesign.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from pymatgen.core import Structure
 
-SHORTLIST = "shortlist.csv"
 SYMMETRY_TOLERANCE = 0.01  # Å; finds what is exact, moves nothing
 MIN_DISTANCE = 0.5  # Å; below, no code converges
 

@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from invdesign.crystal.files import file_formula
 from invdesign.dft.espresso import find_pseudopotentials, write_espresso
 from invdesign.dft.espresso import settings as espresso_settings
 from invdesign.dft.grid import Task
@@ -125,7 +126,7 @@ def _umask() -> int:
 
 
 def _entry(subject: Subject, number: int, draft: Path, writer: Writer) -> dict[str, Any]:
-    name = f"{number:03d}_{subject.formula.replace('(', '').replace(')', '')}"
+    name = f"{number:03d}_{file_formula(subject.formula)}"
     folder = draft / name
     written = writer(subject.structure, folder)
     return {

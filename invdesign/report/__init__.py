@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from invdesign.targets import Target
 
 CIF_FOLDER = "cifs"
-TABLE = "shortlist.csv"
 PICTURE = "funnel.png"
 
 
 def write_outputs(out: Path, shortlist: Sequence[Candidate], funnel: Funnel, target: Target) -> None:
     """Write ``shortlist.csv``, ``cifs/`` and ``funnel.png``."""
+    from invdesign.crystal.files import SHORTLIST
     from invdesign.report.picture import draw_funnel
     from invdesign.report.table import write_cifs, write_table
 
     write_cifs(shortlist, out / CIF_FOLDER)
-    write_table(shortlist, out / TABLE)
+    write_table(shortlist, out / SHORTLIST)
     draw_funnel(funnel, out / PICTURE, title=target.words())
 
 

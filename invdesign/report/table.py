@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from typing import TYPE_CHECKING
 
-from invdesign.crystal.files import write_cif
+from invdesign.crystal.files import file_formula, write_cif
 from invdesign.report import CIF_FOLDER, replaced
 from invdesign.targets import PROPERTIES
 
@@ -21,9 +21,7 @@ Row = dict[str, str | int | float]
 
 def cif_name(candidate: Candidate) -> str:
     """File name of a shortlisted candidate's symmetrised CIF."""
-    return (
-        f"{candidate.provenance['rank']:02d}_{candidate.gene.formula.replace('(', '').replace(')', '')}.cif"
-    )
+    return f"{candidate.provenance['rank']:02d}_{file_formula(candidate.gene.formula)}.cif"
 
 
 def write_cifs(shortlist: Sequence[Candidate], folder: Path) -> None:

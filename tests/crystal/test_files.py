@@ -11,7 +11,7 @@ from pymatgen.core import Lattice, Structure
 from pymatgen.io.cif import CifWriter
 
 from invdesign.crystal import cif
-from invdesign.crystal.files import read_records, read_structures, write_cif
+from invdesign.crystal.files import file_formula, read_records, read_structures, write_cif
 from invdesign.errors import InputError
 
 NACL = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
@@ -174,3 +174,11 @@ def test_a_folder_of_ours_is_read_by_its_results(tmp_path: Path, name: str) -> N
     write_cif(NACL, tmp_path / "one.cif", symmetrised=False)
     (tmp_path / name).write_text("candidate,cif_file\nc1,one.cif\n")
     assert [label for label, _ in read_structures(tmp_path)] == ["c1"]
+
+
+@pytest.mark.parametrize(
+    ("formula", "name"),
+    [("KCd(AsO3)2", "KCdAs2O6"), ("Nd(BO2)3", "NdB3O6"), ("NaN", "NaN"), ("NaCl", "NaCl")],
+)
+def test_formulas_lose_brackets_but_no_atoms_in_file_names(formula: str, name: str) -> None:
+    assert file_formula(formula) == name

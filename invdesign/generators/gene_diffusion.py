@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from invdesign.targets import Target
 
 
-# what makes a crystal stable and new is asked for firmly; a window on top of it lightly, or both suffer
+# stable and new is asked for firmly, a window on top of it lightly: docs/decisions.md has what else was tried
 _FIRM, _LIGHT = 2.0, 0.5
 _WEIGHTS = {"e_above_hull": _FIRM, "reported": _FIRM}
 _DEFAULT: Mapping[str, float] = MappingProxyType({})
@@ -192,7 +192,7 @@ class GeneDiffusion:
     def propose(self, target: Target, n: int, seed: int | Sequence[int]) -> list[Candidate]:
         """Exactly ``n`` candidates with a gene that the target allows, and no geometry.
 
-        Genes whose charges do not balance (one in eight), or that are there already, are drawn again, up to
+        Genes whose charges do not balance (one in seven), or that are there already, are drawn again, up to
         ``redraws`` times.
 
         Raises:

@@ -70,12 +70,13 @@ def generate(
     options: Mapping[str, Any] | None = None,
     seed: int = 0,
     structures: bool = True,
+    draws: int | None = None,
     out: Path | str | None = None,
     workers: int | None = None,
     progress: Callable[[float, str], None] = lambda _share, _message: None,
     **conditions: Any,  # noqa: ANN401 - each condition has its own type
 ) -> list[Candidate]:
-    """Propose crystals: a generator's raw output, judged by nothing.
+    """Propose crystals: what a generator makes of a target, before any relaxation.
 
     Args:
         target: clauses of the target language, or a Target; elements, formula, space group and atoms are
@@ -85,6 +86,8 @@ def generate(
         options: of the generator: ``guidance`` (a number, or numbers by condition), ``temperature``.
         seed: the same seed gives the same.
         structures: give each a first geometry, not relaxed; False: genes alone.
+        draws: genes drawn for each proposal, of which the quick rank takes the likeliest hits; 1: as drawn.
+            Default: 8 where the target has a window on a property, else 1.
         out: folder for a table, an extxyz, a CIF each and ``run.json``.
         workers: processes; default one per core.
         progress: is told the share that is done and a word on it.
@@ -105,6 +108,7 @@ def generate(
         options=options,
         seed=seed,
         structures=structures,
+        draws=draws,
         out=None if out is None else Path(out),
         workers=workers,
         progress=progress,

@@ -44,7 +44,9 @@ class Estimate:
     @property
     def value(self) -> float:
         """The single best figure: 0 where zero is likelier than not, else the mean."""
-        return 0.0 if self.p_zero > 0.5 else self.mean
+        if self.p_zero == 0.0:
+            return self.mean
+        return 0.0 if self.p_zero > 0.5 else max(0.0, self.mean)
 
     @property
     def low(self) -> float:

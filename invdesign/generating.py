@@ -1,4 +1,4 @@
-"""Proposals without judgement: what generators make of a target, as crystals and as files."""
+"""Proposals before any relaxation: what generators make of a target, as crystals and as files."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from invdesign.artifacts import find
 from invdesign.campaign.chunks import Journal
+from invdesign.campaign.draws import ARTIFACTS, likeliest
 from invdesign.campaign.executor import default_workers, process_pool, run_tasks
 from invdesign.campaign.folder import held
 from invdesign.campaign.named import check_least
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 BATCH = 256  # candidates a task; as in a campaign, so that the same seed gives the same genes
 ROUNDS = 3  # of further batches in place of repeats
+DRAWS = 8  # genes drawn for each proposal, where a property is asked for
 TABLE, JOURNAL = "proposals.csv", "proposals.jsonl"
 GEOMETRY = ("geometries", "geometry-diffusion")  # what the geometry source consists of
 
@@ -56,6 +58,7 @@ class Run:
         n: how many.
         seed: of the run.
         distinct: draw other genes in place of repeats.
+        draws: genes drawn for each, of which the likeliest hits by the quick rank are proposed.
         structures: give each a geometry and a structure.
         cifs: folder for a CIF of each; None: none.
     """
@@ -67,13 +70,14 @@ class Run:
     n: int
     seed: int
     distinct: bool
+    draws: int
     structures: bool
     cifs: Path | None
 
     @property
     def identity(self) -> dict[str, Any]:
         """What tells it from other runs that write files."""
-        names = ("generator", "options", "weights", "n", "seed", "distinct")
+        names = ("generator", "options", "weights", "n", "seed", "distinct", "draws")
         return {"target": str(self.target), **{name: getattr(self, name) for name in names}}
 
 
@@ -104,11 +108,12 @@ def generate(
     seed: int = 0,
     structures: bool = True,
     distinct: bool = True,
+    draws: int | None = None,
     out: Path | None = None,
     workers: int | None = None,
     progress: Progress = lambda _share, _message: None,
 ) -> list[Candidate]:
-    """Exactly ``n`` proposals of a generator, judged by nothing.
+    """Exactly ``n`` proposals of a generator, judged by nothing but the quick rank.
 
     Args:
         target: what is asked for.
@@ -119,6 +124,8 @@ def generate(
         structures: give each a geometry, not relaxed, and a structure; False: genes alone, unless ``out``.
         distinct: draw another gene in place of one that is there already, in up to three further rounds;
             what repeats then stays. False: the generator's draws as they are.
+        draws: genes drawn for each proposal, of which the quick rank takes the likeliest hits; 1: as drawn.
+            Default: ``DRAWS`` where the target has a window on a property, else 1.
         out: folder for ``proposals.csv``, ``proposals.extxyz``, a CIF each and ``run.json``; killed, the same
             call goes on where it was. None: no files.
         workers: processes; default one per core.
@@ -127,16 +134,18 @@ def generate(
     Raises:
         InputError: generator, target or option cannot be used, or ``out`` is another run's or in use.
     """
-    check_least(1, n=n, workers=workers)
+    check_least(1, n=n, workers=workers, draws=draws)
     check_least(0, seed=seed)
+    draws = draws or (DRAWS if target.windows else 1)
     run = Run(
         generator,
         dict(options or {}),
-        _weights(generator),
+        _weights(generator, ranked=draws > 1),
         target,
         n,
         seed,
         distinct,
+        draws,
         structures=structures or out is not None,
         cifs=out and out / CIF_FOLDER,
     )
@@ -252,14 +261,17 @@ def _repeats(candidates: Sequence[Candidate], seen: set[str]) -> list[int]:
     return places
 
 
-def _weights(generator: str) -> dict[str, str]:
+def _weights(generator: str, *, ranked: bool) -> dict[str, str]:
     folders = {"generator": folder_of(generator), **{name: find("models", name) for name in GEOMETRY}}
+    folders |= {name: find(kind, name) for kind, name in ARTIFACTS} if ranked else {}
     return {name: folder_digest(folder) for name, folder in folders.items()}
 
 
 def _draw(task: Draw) -> list[Candidate]:
+    run = task.run
     with one_thread():
-        return _generator_of(task.run).propose(task.run.target, task.n, (task.run.seed, task.number))
+        drawn = _generator_of(run).propose(run.target, task.n * run.draws, (run.seed, task.number))
+        return likeliest(drawn, run.target, task.n) if run.draws > 1 else drawn
 
 
 def _build(task: Build) -> list[Candidate]:

@@ -91,11 +91,11 @@ def test_a_finished_run_is_only_read_and_a_retrained_model_is_another(written, t
     monkeypatch.setattr(generating, "folder_of", lambda _name: model)
     with pytest.raises(InputError, match=r"another generation \(weights\)"):
         generate(**arguments)
-    before = generating._weights("mine")
+    before = generating._weights("mine", ranked=False)
     (model / "README.md").write_text("a card is no weight")
-    assert generating._weights("mine") == before
+    assert generating._weights("mine", ranked=False) == before
     (model / "model.safetensors").write_bytes(b"new")
-    assert generating._weights("mine") != before
+    assert generating._weights("mine", ranked=False) != before
 
 
 def test_two_runs_in_one_folder_are_refused(tmp_path):
@@ -166,7 +166,7 @@ def test_a_window_that_the_generator_does_not_know_is_told(tmp_path):
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0
     assert "Asked for: band gap" in result.stderr
-    assert "ion-exchange knows nothing of band_gap" in result.stderr
+    assert "ion-exchange is not guided by band_gap" in result.stderr
 
 
 def test_a_folder_may_be_named_as_text(tmp_path):

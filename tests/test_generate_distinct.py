@@ -47,7 +47,7 @@ def pool(monkeypatch):
     def of(size):
         generator = Pool(size)
         monkeypatch.setattr(generating, "_generator", lambda *_: generator)
-        monkeypatch.setattr(generating, "_weights", lambda _: {"generator": ""})
+        monkeypatch.setattr(generating, "_weights", lambda *_, **__: {"generator": ""})
         monkeypatch.setattr(generating, "BATCH", 16)
         return generator
 

@@ -15,7 +15,7 @@ from invdesign.campaign.config import CampaignConfig
 from invdesign.campaign.executor import default_workers, run_tasks
 from invdesign.campaign.stages import Parts, one_thread, worth_relaxing
 from invdesign.crystal.symmetry import realise
-from invdesign.generating import generate
+from invdesign.generating import DRAWS, generate
 from invdesign.provenance import artifact_hashes, git_revision, hardware, package_versions
 from invdesign.report import replaced
 from invdesign.targets import parse_target
@@ -49,6 +49,7 @@ class Method:
             those of new composition.
         options: of the generator.
         distinct: other genes are drawn in place of repeats, as `invdesign generate` does.
+        draws: genes drawn for each proposal, of which the quick rank takes the likeliest hits.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Method:
     ranked: bool = False
     options: Mapping[str, float] = field(default_factory=dict)
     distinct: bool = True
+    draws: int = 1
 
 
 METHODS = {
@@ -88,16 +90,16 @@ METHODS = {
         Method("ion-exchange", "baseline", "ion-exchange"),
         Method("prototypes", "baseline", "prototypes"),
         *(
-            Method(f"gap-{gap}", f"`gene-diffusion` asked for {text} too", "gene-diffusion", text)
+            Method(f"gap-{gap}", f"raw: `gene-diffusion` asked for {text} too", "gene-diffusion", text)
             for gap, text in GAPS.items()
         ),
         *(
             Method(
-                f"gap-{gap}-ranked",
-                f"of {GENES_PER_RELAXATION} genes of `gap-{gap}` the best, as `gene-diffusion-ranked`",
+                f"gap-{gap}-of-8",
+                f"the same as `invdesign generate` gives it: of {DRAWS} genes the likeliest hit by `gene-rank`",
                 "gene-diffusion",
                 text,
-                ranked=True,
+                draws=DRAWS,
             )
             for gap, text in GAPS.items()
         ),
@@ -140,7 +142,7 @@ def marked(method: Method) -> str:
 
 def hashed(method: Method) -> dict[str, str]:
     """Hashes of the models and tables that decide its samples."""
-    used = (*GUIDING, *RANKING) if method.ranked else GUIDING
+    used = (*GUIDING, *RANKING) if method.ranked or method.draws > 1 else GUIDING
     return {path: digest for path, digest in artifact_hashes().items() if path.split("/")[1] in used}
 
 
@@ -163,6 +165,7 @@ def _generated(method: Method, n: int, seed: int, workers: int | None) -> list[C
         generator=method.generator,
         options=method.options,
         distinct=method.distinct,
+        draws=method.draws,
         seed=seed,
         workers=workers,
     )

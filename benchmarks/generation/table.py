@@ -73,10 +73,11 @@ figure per seed.
 - The judge CHGNet taught no generator, geometry or ranker here: `relaxed-genes`, from which `gene-diffusion`
   and `gene-rank` learn beside DFT data, was relaxed with M3GNet. Figures judged by M3GNet are thus not
   independent.
-- `…-ranked` ("best of 16") is what a campaign relaxes, no raw samples: of sixteen genes proposed for
-  each structure it keeps those that balance and whose composition is not known, and of these the ones that
-  `gene-rank` takes to be stable and in the window, at most a few of one formula or prototype. Balanced,
-  unique and new it is by selection.
+- `…-ranked` is what a campaign relaxes, no raw samples: of sixteen genes proposed for each structure it
+  keeps those that balance and whose composition is not known, and of these the ones that `gene-rank` takes to
+  be stable and in the window, at most a few of one formula or prototype. Balanced, unique and new it is by
+  selection. `…-of-8` is what `invdesign generate` proposes where a property is asked for: of eight genes drawn
+  for each the likeliest hits by `gene-rank`, new compositions before known ones.
 - Hits: distinct, new composition, valid, metastable, and the gap in the window by the `band-gap` model (on
   CHGNet's features), which guides no generator.
 - The other methods' rows are as `invdesign generate` gives them, no raw samples either: `gene-diffusion`
@@ -154,12 +155,12 @@ def _gaps(reports: dict[str, Any], judge: str) -> str:
         named = {"in window": window, "in window, valid, metastable": GOOD, "hits": "hit"}
         for what, rate in named.items():
             unasked = [_told(pooled[name].get(f"gap {gap}: {rate}")) for name in base]
-            best = _told(pooled.get(f"gap-{gap}-ranked", {}).get(rate))
+            best = _told(pooled.get(f"gap-{gap}-of-8", {}).get(rate))
             rows.append([f"`{text}`", what, _told(asked[rate]), best, *unasked])
     if not rows:
         return ""
     unasked = [f"unasked: `{name}`" for name in base]
-    head = ["target", "share of the structures", "asked", "best of 16", *unasked]
+    head = ["target", "share of the structures", "raw", "as `generate` gives it: best of 8", *unasked]
     return "### Asked for a band gap, eV\n\n" + _table(head, rows)
 
 

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from invdesign.artifacts import find
 from invdesign.campaign.evaluation import Rate
 from invdesign.campaign.run import DATABASE
 from invdesign.campaign.store import Store
 from invdesign.crystal.elements import SYMBOLS
 from invdesign.crystal.gene import Gene
-from invdesign.provenance import RUN_FILE
+from invdesign.provenance import RUN_FILE, sha256
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,23 +25,24 @@ if TYPE_CHECKING:
 _FAR = 1.5  # how many times rarer or more frequent an element must be to be named
 
 
-def render(config: RelaxedGenesConfig, rows: Rows, gaps: str) -> str:
+def render(config: RelaxedGenesConfig, rows: Rows) -> str:
     """Write the card.
 
     Args:
         config: the recipe; its campaigns' folders are read for what they cost.
         rows: of the table of outcomes.
-        gaps: digest of the weights that estimated the gaps.
     """
-    potential = config.calibration
+    potential, second = config.calibration, config.second_calibration
+    gaps = sha256(find("models", config.gaps) / "model.safetensors")
     columns = {f"seed {h.seed}": [r for r in rows if r["campaign"] == h.seed] for h in config.campaigns}
     columns |= {"together": list(rows)} if len(columns) > 1 else {}
     n_relaxed = sum(bool(row["relaxed_gene"]) for row in rows)
     return f"""# relaxed-genes: what generated crystals relaxed into
 
 Ordinary campaigns, every candidate that they relaxed, failures included. Relaxed with
-**{potential}** (its own calibration) and placed on `{config.hull}`; CHGNet, which
-judges the generators, has seen none of it. The generators and the ranker learn from this ("verified
+**{potential}** (its own calibration) and placed on `{config.hull}`;
+**{second}** told the energy of what came out too, and the mean of both
+energies above hull counts. CHGNet, whose energies judge the generators, has told none of them. The generators and the ranker learn from this ("verified
 rounds"; `docs/ranking-genes.md`).
 
 | file | what |
@@ -50,9 +52,9 @@ rounds"; `docs/ranking-genes.md`).
 | `recipe.yaml` | `invdesign train` on it rebuilds this folder, given the generator and ranker of then |
 
 `invdesign.data.relaxed.read_relaxed()` reads both. Columns of the table: place in the quick rank, genes as
-proposed and as relaxed, E above hull and its sigma (eV/atom), band gap (eV, 0: metal; no DFT, but what
-`{config.gaps}` with the weights {gaps[:12]} makes of the relaxed gene), where the geometry came from, steps
-(of all geometries), novelty (1: composition known, 2: not; 0: known), and the gate that rejected it.
+proposed and as relaxed, E above hull (eV/atom: mean, first potential, second), band gap (eV, 0: metal; no
+DFT, but what `{config.gaps}` with the weights {gaps[:12]} makes of the relaxed structure), where the geometry
+came from, steps (of all geometries), novelty (1: composition known, 2: not; 0: known), and the gate that rejected it.
 
 {_campaigns(config)}
 
@@ -69,8 +71,7 @@ may teach a generator.
 
 ## What it is not for
 Not a database of materials. An incomplete hull makes E above hull a lower bound, and some of those that
-{potential} puts under 0.1 eV/atom lie above by DFT (its calibration's card
-says how many of WBM). One potential, one hull.
+both put under 0.1 eV/atom lie above by DFT (their calibrations' cards say how many of WBM). One hull.
 
 **Source.** Generated here, from models trained on the Materials Project (CC BY 4.0) and WBM (CC BY 4.0);
 {potential}: BSD 3-clause (matgl). Free to use under the licence of this repository.
@@ -129,7 +130,6 @@ def _median(rows: Rows) -> float:
 
 def _drift(kept: Rows) -> str:
     """Share of crystals with each element, against the crystals that the generator learned from."""
-    from invdesign.artifacts import find
     from invdesign.data.tokens import TokenSet
 
     library = TokenSet.load(find("models", "geometries") / "geometries.npz")

@@ -1,6 +1,7 @@
 """Campaigns for the sake of learning: what the generator's crystals relax into, condensed to one artifact.
 
-Relaxed with a potential that judges nothing else, so that what learns from them is judged by another.
+Relaxed with a potential that judges nothing else, so that what learns from them is judged by another; a
+second such potential gives its opinion of the relaxed crystal, and the mean of both counts.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from invdesign.artifacts import find
 from invdesign.campaign.config import CampaignConfig
 from invdesign.campaign.run import DATABASE, design
 from invdesign.campaign.store import Store
@@ -21,15 +22,20 @@ from invdesign.candidate import Verdict
 from invdesign.data.relaxed import COLUMNS, CRYSTALS, OUTCOMES
 from invdesign.data.tokens import join, tokens_of
 from invdesign.errors import InputError
-from invdesign.provenance import sha256
+from invdesign.predictors.band_gap import BandGapPredictor
 from invdesign.targets import Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from numpy.typing import NDArray
+
     from invdesign.candidate import Candidate
 
     Progress = Callable[[float, str], None]
+
+LIMIT = 0.1  # eV/atom above the hull, by the mean of both potentials
+BATCH = 200  # crystals in memory at once
 
 
 class Harvest(BaseModel):
@@ -51,8 +57,10 @@ class RelaxedGenesConfig(BaseModel):
     kind: Literal["relaxed-genes"]
     potential: str
     calibration: str
+    second_potential: str = Field(description="its opinion of the relaxed crystals counts as much")
+    second_calibration: str
     hull: str = "mp-hull"
-    gaps: str = Field("gene-rank", description="what estimates gaps; not the model that judges generators")
+    gaps: str = Field("band-gap", description="what estimates gaps; not the model that judges generators")
     campaigns: tuple[Harvest, ...] = Field(min_length=1)
     cache: Path = Path(".cache/invdesign")
     out: Path
@@ -77,28 +85,44 @@ def build(config: RelaxedGenesConfig, *, progress: Progress) -> Path:
 
     campaigns: dict[int, list[Candidate]] = {}
     for done, harvest in enumerate(config.campaigns):
-        progress(done / len(config.campaigns), f"campaign with seed {harvest.seed}")
+        progress(0.5 * done / len(config.campaigns), f"campaign with seed {harvest.seed}")
         campaigns[harvest.seed] = relaxed(config.campaign(harvest))
-    progress(0.9, "twins between campaigns")
-    _drop_twins([c for own in campaigns.values() for c in own if c.alive])
-    config.out.mkdir(parents=True, exist_ok=True)
-    rows = [outcome(seed, candidate) for seed, own in campaigns.items() for candidate in own]
-    gaps = _add_gaps(rows, config.gaps)
-    _write_table(config.out / OUTCOMES, rows)
     candidates = [candidate for own in campaigns.values() for candidate in own]
-    crystals = [
+    crystals = [candidate for candidate in candidates if candidate.structure is not None]
+    first = np.array([candidate.properties["e_above_hull"].mean for candidate in crystals])
+    second = second_opinion(config, crystals, progress)
+    mean = np.where(np.isnan(second), first, (first + second) / 2)
+    progress(0.8, "twins between campaigns")
+    _reject_high(crystals, mean)
+    _drop_twins(crystals, mean)
+    progress(0.85, "band gaps")
+    gaps = _gaps(config.gaps, crystals)
+    found = zip(mean, first, second, gaps, strict=True)
+    columns = ("e_above_hull", "e_above_hull_first", "e_above_hull_second", "band_gap")
+    figures = {
+        id(candidate): dict(zip(columns, np.round(row, 4).tolist(), strict=True))
+        for candidate, row in zip(crystals, found, strict=True)
+    }
+    rows = [
+        outcome(seed, candidate) | figures.get(id(candidate), {})
+        for seed, own in campaigns.items()
+        for candidate in own
+    ]
+    config.out.mkdir(parents=True, exist_ok=True)
+    _write_table(config.out / OUTCOMES, rows)
+    tokens = [
         (row["id"], number, candidate.gene, candidate.geometry)
         for number, (row, candidate) in enumerate(zip(rows, candidates, strict=True))
         if candidate.geometry is not None
     ]
-    join([tokens_of(crystals)]).save(config.out / CRYSTALS)
-    (config.out / "README.md").write_text(render(config, rows, gaps), encoding="utf-8")
+    join([tokens_of(tokens)]).save(config.out / CRYSTALS)
+    (config.out / "README.md").write_text(render(config, rows), encoding="utf-8")
     recipe = config.model_dump(mode="json")
     for written, harvest in zip(recipe["campaigns"], config.campaigns, strict=True):
         written["target"] = str(harvest.target)
     text = yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True)
     (config.out / "recipe.yaml").write_text(text, encoding="utf-8")
-    progress(1.0, f"{len(crystals)} relaxed crystals in {config.out}")
+    progress(1.0, f"{len(tokens)} relaxed crystals in {config.out}")
     return config.out
 
 
@@ -125,33 +149,63 @@ def _brief(identity: dict[str, Any]) -> dict[str, Any]:
     return told | {"potential": Path(identity["potential"]).name}
 
 
-def _drop_twins(candidates: Sequence[Candidate]) -> None:
+def second_opinion(
+    config: RelaxedGenesConfig, crystals: Sequence[Candidate], progress: Progress
+) -> NDArray[np.float64]:
+    """E above hull (n,) of relaxed crystals by the second potential, eV/atom; NaN where it has none."""
+    from invdesign.validators.calibration import Calibration
+    from invdesign.validators.hull import Hull
+    from invdesign.validators.potential import load_potential
+
+    potential = load_potential(config.second_potential)
+    calibration, hull = Calibration.load(config.second_calibration), Hull.load(config.hull)
+    heights = np.full(len(crystals), np.nan)
+    for start in range(0, len(crystals), BATCH):
+        progress(0.5 + 0.3 * start / len(crystals), f"second opinion of {start} of {len(crystals)}")
+        own = [candidate.structure for candidate in crystals[start : start + BATCH]]
+        energies = potential.evaluate(own).energy  # type: ignore[arg-type]
+        for place, (structure, energy) in enumerate(zip(own, energies, strict=True)):
+            elements = {str(element) for element in structure.elements}  # type: ignore[union-attr]
+            if np.isfinite(energy) and elements <= hull.elements & calibration.elements:
+                composition = structure.composition  # type: ignore[union-attr]
+                formation = calibration.formation_energy(composition, float(energy))
+                heights[start + place] = hull.e_above_hull(composition, formation).e_above_hull
+    return heights
+
+
+def _reject_high(crystals: Sequence[Candidate], heights: NDArray[np.float64]) -> None:
+    for candidate, height in zip(crystals, heights, strict=True):
+        if candidate.alive and height > LIMIT:
+            reason = f"{height:.3f} eV/atom above the hull by both potentials"
+            candidate.record(
+                Verdict("hull", passed=False, figure=float(height), threshold=LIMIT, reason=reason)
+            )
+
+
+def _drop_twins(crystals: Sequence[Candidate], heights: NDArray[np.float64]) -> None:
     """Of crystals that match, in whichever campaign, keep the lowest in energy."""
     from invdesign.crystal.identity import unique_groups
 
-    order = sorted(candidates, key=lambda c: c.properties["e_above_hull"].mean)
+    alive = [place for place in np.argsort(heights, kind="stable") if crystals[place].alive]
     seen: set[int] = set()
-    for candidate, group in zip(order, unique_groups([c.structure for c in order]), strict=True):  # type: ignore[misc]
+    for place, group in zip(alive, unique_groups([crystals[i].structure for i in alive]), strict=True):  # type: ignore[misc]
         if group in seen:
-            candidate.record(Verdict("identity", passed=False, reason="same crystal in another campaign"))
+            crystals[place].record(
+                Verdict("identity", passed=False, reason="same crystal in another campaign")
+            )
         seen.add(group)
 
 
 def outcome(seed: int, candidate: Candidate) -> dict[str, Any]:
-    """A candidate's row of the table of outcomes."""
+    """What a candidate's own record gives its row of the table of outcomes."""
     told = candidate.provenance
-    is_relaxed = candidate.structure is not None
-    height = candidate.properties["e_above_hull"]
     return {
         "id": f"{seed}:{candidate.id}",
         "campaign": seed,
         "place": told["place"],
         "proposed_gene": told.get("proposed_gene", str(candidate.gene)),
-        "relaxed_gene": str(candidate.gene) if is_relaxed else "",
+        "relaxed_gene": str(candidate.gene) if candidate.structure is not None else "",
         "formula": candidate.gene.formula,
-        "e_above_hull": round(height.mean, 4) if is_relaxed else "",
-        "sigma": round(height.sigma, 4) if is_relaxed else "",
-        "band_gap": "",
         "geometry": told.get("geometry", ""),
         "steps": told.get("total_steps", ""),
         "novelty": int(candidate.verdicts["novelty"].figure or 0),
@@ -159,16 +213,13 @@ def outcome(seed: int, candidate: Candidate) -> dict[str, Any]:
     }
 
 
-def _add_gaps(rows: Sequence[dict[str, Any]], ranker: str) -> str:
-    """The band gap of each relaxed gene, as far as the gene tells; digest of the weights that told it."""
-    from invdesign.crystal.gene import Gene
-    from invdesign.predictors.gene_rank import GeneRanker
-
-    relaxed_rows = [row for row in rows if row["relaxed_gene"]]
-    estimates = GeneRanker.load(ranker).predict([Gene.parse(row["relaxed_gene"]) for row in relaxed_rows])
-    for row, estimate in zip(relaxed_rows, estimates, strict=True):
-        row["band_gap"] = round(estimate["band_gap"].value, 3)
-    return sha256(find("models", ranker) / "model.safetensors")
+def _gaps(predictor: str, crystals: Sequence[Candidate]) -> NDArray[np.float64]:
+    """Band gaps (n,) of relaxed crystals, eV; 0 of metals."""
+    model = BandGapPredictor.load(predictor)
+    parts = [crystals[start : start + BATCH] for start in range(0, len(crystals), BATCH)]
+    return np.array(
+        [estimate.value for own in parts for estimate in model.predict([c.structure for c in own])]  # type: ignore[misc]
+    )
 
 
 def _write_table(path: Path, rows: Sequence[dict[str, Any]]) -> None:

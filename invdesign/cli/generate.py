@@ -1,4 +1,4 @@
-"""The command ``generate``: proposals of a generator, unjudged."""
+"""The command ``generate``: proposals of a generator, before any relaxation."""
 
 from __future__ import annotations
 
@@ -42,6 +42,14 @@ Guidance = Annotated[
 Temperature = Annotated[
     float | None, typer.Option(help="Of the draws: lower is likelier, higher more varied.", min=0.01)
 ]
+Draws = Annotated[
+    int | None,
+    typer.Option(
+        help="Genes drawn for each proposal, of which the quick rank takes the likeliest hits; 1: as drawn. "
+        "Default: 8 where a property is asked for, else 1.",
+        rich_help_panel="Effort",
+    ),
+]
 Out = Annotated[
     Path | None,
     typer.Option(help="Folder for a table, one extxyz, a CIF each, not relaxed; without it genes alone."),
@@ -63,14 +71,16 @@ def generate_command(
     generator: Generator = "gene-diffusion",
     guidance: Guidance = None,
     temperature: Temperature = None,
+    draws: Draws = None,
     out: Out = None,
     workers: Workers = None,
     as_json: Json = False,
 ) -> None:
-    """Propose crystals for a target, unjudged: neither relaxed nor balanced nor new for sure.
+    """Propose crystals for a target: not relaxed, and neither stable nor new for sure.
 
-    What is asked of elements, formula, space group and atoms is always kept; property windows guide the
-    learned generators and are no promise. Repeated genes are drawn anew, in up to three rounds; what repeats
+    What is asked of elements, formula, space group and atoms is always kept. Property windows guide the
+    learned generators, and of several genes the one that the quick rank finds likeliest to meet them is
+    proposed; they are no promise. Repeated genes are drawn anew, in up to three rounds; what repeats
     then stays. Leaves proposals.csv, proposals.extxyz, cifs/ and run.json in the output folder, which
     `invdesign evaluate` reads. The same command resumes.
 
@@ -89,14 +99,16 @@ def generate_command(
     conditions |= {"anonymous": anonymous, "space_group": space_group, "n_atoms": n_atoms}
     options = {"guidance": guidance and _guidance(guidance), "temperature": temperature}
     options = {name: value for name, value in options.items() if value is not None}
-    how: dict[str, Any] = {"generator": generator, "options": options, "seed": seed or 0, "workers": workers}
+    how: dict[str, Any] = {"generator": generator, "options": options, "seed": seed or 0, "draws": draws}
+    how["workers"] = workers
     asked, files = parse_target(target or [], **conditions), out is not None
     if files:
         typer.echo(f"Asked for: {asked.words()}.", err=True)
     with shown_progress(show=files) as progress:
         candidates = generate(asked, n, structures=files, out=out, progress=progress, **how)
-    if idle := sorted(asked.windows.keys() - candidates[0].provenance.get("conditions", {}).keys()):
-        typer.echo(f"{generator} knows nothing of {', '.join(idle)}: proposed as without it.", err=True)
+    limits = {"hhi"} if asked.hhi_max is not None else set()
+    if idle := sorted(asked.windows.keys() - candidates[0].provenance.get("conditions", {}).keys() | limits):
+        typer.echo(f"{generator} is not guided by {', '.join(idle)}: its genes are drawn as without it.", err=True)
     if as_json or out is None:
         _print(candidates, as_json=as_json)
         return

@@ -31,7 +31,8 @@ COLUMNS = (
     "relaxed_gene",
     "formula",
     "e_above_hull",
-    "sigma",
+    "e_above_hull_first",
+    "e_above_hull_second",
     "band_gap",
     "geometry",
     "steps",
@@ -48,8 +49,8 @@ class RelaxedGenes:
     Attributes:
         tokens: (N,) genes and geometries as relaxed; ``row`` is that of ``OUTCOMES``.
         proposed: (N,) genes as proposed; relaxation may have found another symmetry.
-        e_above_hull: (N,) eV/atom.
-        band_gap: (N,) eV, estimated from the gene (0: metal); no DFT.
+        e_above_hull: (N,) eV/atom, mean of two potentials.
+        band_gap: (N,) eV, estimated from the structure (0: metal); no DFT.
         campaign: (N,) seed of the campaign.
         novelty: (N,) 2: composition in no reference, 1: gene in none, 0: known.
         kept: (N,) bool, passed every gate: at most 0.1 eV/atom above the hull, no known gene, and the lowest

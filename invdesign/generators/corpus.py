@@ -10,6 +10,7 @@ import numpy as np
 from invdesign.data.compositions import composition_key
 from invdesign.data.splits import grouped_split
 from invdesign.data.tokens import TokenSet, join, tokenise
+from invdesign.validators.charge import usual_charges
 from invdesign.validators.hull_build import labelled_e_above_hull
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def read_corpus(data: Path, cache: Path, *, max_atoms: int = 20, relaxed: Path |
         cache: where the tokens are kept.
         max_atoms: atoms in the primitive cell.
         relaxed: folder of our own crystals (kind ``relaxed-genes``), of which the verified ones of new
-            composition are taken; source ``relaxed``.
+            composition are taken, of those with a gap the ones with usual charges; source ``relaxed``.
 
     Raises:
         InputError: a file of the data folder is missing or unreadable.
@@ -108,7 +109,9 @@ def _verified(folder: Path) -> tuple[TokenSet, NDArray[np.float64], NDArray[np.s
     from invdesign.data.relaxed import read_relaxed
 
     stable = read_relaxed(folder).stable()
-    found = stable.select(stable.novelty == 2)
+    new = stable.select(stable.novelty == 2)
+    usual = [usual_charges(new.tokens.gene(i).composition) for i in range(len(new.tokens))]
+    found = new.select((new.band_gap == 0) | np.array(usual))
     known = np.full((len(found.tokens), len(CONDITIONS)), np.nan)
     known[:, CONDITIONS.index("e_above_hull")] = found.e_above_hull
     known[:, CONDITIONS.index("band_gap")] = found.band_gap

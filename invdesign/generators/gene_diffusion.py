@@ -22,7 +22,7 @@ from invdesign.generators.gene_transformer import GeneTransformer
 from invdesign.generators.released import load_network
 from invdesign.target_text import amounts_of
 from invdesign.targets import MAX_ATOMS
-from invdesign.validators.charge import charge_balance
+from invdesign.validators.charge import charge_balance, usual_charges
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -206,7 +206,7 @@ class GeneDiffusion:
             raise InputError(msg)
         genes = self._draw(conditions, prompt, rng)
         for _ in range(self.redraws):
-            again = _unwanted(genes, any_charge=target.formula is not None)
+            again = _unwanted(genes, target)
             if not again:
                 break
             for i, gene in zip(again, self._draw([conditions[i] for i in again], prompt, rng), strict=True):
@@ -245,12 +245,22 @@ class GeneDiffusion:
         return asked
 
 
-def _unwanted(genes: list[Gene], *, any_charge: bool) -> list[int]:
-    """Places of genes that occurred before, or whose charges do not balance."""
+def _unwanted(genes: list[Gene], target: Target) -> list[int]:
+    """Places of genes that occurred before, or whose charges do not balance.
+
+    Where a gap is asked for they must balance by usual states. A formula that is asked for has any charge.
+    """
+    gap = target.windows.get("band_gap")
     seen: set[str] = set()
     found = []
     for i, gene in enumerate(genes):
-        if gene.hash in seen or not (any_charge or charge_balance(gene.composition).passed):
+        if target.formula is not None:
+            balanced = True
+        elif gap is not None and gap.low > 0:
+            balanced = usual_charges(gene.composition)
+        else:
+            balanced = charge_balance(gene.composition).passed
+        if gene.hash in seen or not balanced:
             found.append(i)
         seen.add(gene.hash)
     return found

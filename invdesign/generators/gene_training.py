@@ -130,7 +130,8 @@ def sampling_weights(corpus: Corpus, non_metal_share: float, hypothetical_share:
     known = torch.from_numpy(corpus.conditions)
     gap, height = (known[:, CONDITIONS.index(name)] for name in ("band_gap", "e_above_hull"))
     weights = torch.ones(len(gap))
-    non_metal, metal = gap > 0, gap == 0
+    ours = torch.from_numpy(corpus.source == "relaxed")  # were asked for gaps when they were made
+    non_metal, metal = (gap > 0) & ~ours, (gap == 0) & ~ours
     bins = torch.bucketize(gap.nan_to_num(), torch.arange(0.5, 8.0, 0.5))
     counts = torch.bincount(bins[non_metal], minlength=16).float()
     weights[non_metal] = counts[bins[non_metal]].rsqrt()
@@ -139,7 +140,7 @@ def sampling_weights(corpus: Corpus, non_metal_share: float, hypothetical_share:
     weights[metal] *= n_known * (1 - non_metal_share) / weights[metal].sum()
     hypothetical = torch.from_numpy(np.isin(corpus.source, HYPOTHETICAL))
     weights[hypothetical & (height <= 0.1)] *= 4
-    weights[torch.from_numpy(corpus.source == "relaxed")] *= 2
+    weights[ours] *= 2
     weights[hypothetical] *= _rarity(corpus.tokens.elements, hypothetical.numpy())[hypothetical]
     weights[hypothetical] *= hypothetical_share / weights[hypothetical].sum()
     weights[~hypothetical] *= (1 - hypothetical_share) / weights[~hypothetical].sum()

@@ -107,7 +107,7 @@ def rank_matrix(
 def asked_for_gaps(matrix: np.ndarray) -> np.ndarray:
     """Rows of ``rank_matrix`` as those of crystals halfway between reported and substituted.
 
-    No generated crystal teaches a gap.
+    Asked as generated ones they would follow what a model told of those, and intervals miss DFT.
     """
     asked = matrix.copy()
     asked[:, -N_ORIGINS:] = sum(origin_matrix(len(matrix), name) for name in (REPORTED, SUBSTITUTED)) / 2
@@ -178,7 +178,7 @@ def build(config: GeneRankConfig, *, progress: Progress) -> Path:
 def training_table(config: GeneRankConfig, progress: Progress) -> Table:
     """Gene features, heights above hull, gaps, formation energies; by composition alone for more.
 
-    Generated crystals carry no gap and no formation energy: those would be models' answers, not DFT's.
+    Heights and gaps of generated crystals are models' answers of the relaxed structure, not DFT's.
     """
     progress(0.0, "energies above hull")
     hull, known = Hull.load(), known_crystals()
@@ -208,6 +208,7 @@ def _generated(config: GeneRankConfig) -> list[tuple[str, list[Gene], np.ndarray
     found = read_relaxed(config.relaxed)
     labels = np.full((len(found.proposed), len(HEADS)), np.nan)
     labels[:, 0] = found.e_above_hull.clip(*RANGE)
+    labels[:, 1] = found.band_gap
     blocks = []
     for name, rows in (
         (CHOSEN, np.flatnonzero(found.campaign != config.unselected)),

@@ -41,9 +41,24 @@ if TYPE_CHECKING:
 
     from pymatgen.core import Composition
 
-__all__ = ["CHARGE_OPTIONS", "GATE", "charge_balance"]
+__all__ = ["CHARGE_OPTIONS", "GATE", "USUAL", "charge_balance", "usual_charges"]
 
 GATE = "charge balance"
+USUAL = 0.01
+"""Share of an element's ICSD reports from which on an oxidation state is usual."""
+
+
+def usual_charges(composition: Composition | Mapping[str, float] | str) -> bool:
+    """Whether a composition balances by usual states alone, or is an intermetallic.
+
+    Of 4 000 crystals of the Materials Project 97 % of those with a gap of 2.5 to 3.5 eV do (98 % of 4 to 6,
+    91 % of 1 to 2), but 74 % of what a generator proposed under the permissive rule alone.
+
+    Raises:
+        InputError: not a formula, or amounts in no ratio of small whole numbers.
+    """
+    verdict = charge_balance(composition)
+    return verdict.passed and (verdict.figure is None or verdict.figure >= USUAL)
 
 
 def charge_balance(

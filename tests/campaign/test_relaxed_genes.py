@@ -24,6 +24,8 @@ def config(tmp_path_factory):
         kind="relaxed-genes",
         potential="somewhere/chgnet",
         calibration="chgnet-0.3.0",
+        second_potential="chgnet",
+        second_calibration="chgnet-0.3.0",
         campaigns=harvests,
         cache=cache,
         out=cache / "artifact",

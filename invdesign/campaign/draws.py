@@ -1,0 +1,47 @@
+"""Of many genes drawn, those that deserve to be proposed: the quick rank without a campaign."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from invdesign.campaign.stages import Parts
+from invdesign.ranking import hit_probability, select
+from invdesign.validators.charge import charge_balance
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from invdesign.candidate import Candidate
+    from invdesign.targets import Target
+
+ARTIFACTS = (("models", "gene-rank"), ("validators", "known-materials"))
+"""What decides, beside the target: kind and name of the released folders."""
+
+
+def likeliest(candidates: Sequence[Candidate], target: Target, n: int) -> list[Candidate]:
+    """The ``n`` likeliest hits by the quick rank, in the order given.
+
+    Genes that are known, or whose charges do not balance, come last, and repeats after them; those of known
+    composition only after new ones. No formula or skeleton takes more than a tenth while others are left.
+
+    Args:
+        candidates: with genes.
+        target: its windows and its limit of E above hull make a hit.
+        n: how many to take; all, if there are fewer.
+    """
+    parts = Parts()
+    known, ranker = parts.get("known"), parts.get("ranker")
+    genes = [candidate.gene for candidate in candidates]
+    scores, seen = [], set[str]()
+    for gene, estimates in zip(genes, ranker.predict(genes), strict=True):
+        if gene.hash in seen:
+            scores.append(-2.0)
+        elif known.novelty(gene).figure == 0 or not charge_balance(gene.composition).passed:
+            scores.append(-1.0)
+        else:
+            new = 1.0 if known.novelty(gene).figure == 2 else 0.0
+            scores.append(hit_probability(estimates, target) + new)
+        seen.add(gene.hash)
+    most = max(3, n // 10)
+    chosen = select(genes, scores, n, per_formula=most, per_skeleton=most)
+    return [candidates[i] for i in sorted(chosen)]

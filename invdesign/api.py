@@ -70,6 +70,7 @@ def generate(
     options: Mapping[str, Any] | None = None,
     seed: int = 0,
     structures: bool = True,
+    include_known: bool = False,
     draws: int | None = None,
     out: Path | str | None = None,
     workers: int | None = None,
@@ -86,6 +87,8 @@ def generate(
         options: of the generator: ``guidance`` (a number, or numbers by condition), ``temperature``.
         seed: the same seed gives the same.
         structures: give each a first geometry, not relaxed; False: genes alone.
+        include_known: let genes of known composition be. Else others are drawn in their place, unless the
+            target is a formula.
         draws: genes drawn for each proposal, of which the quick rank takes the likeliest hits; 1: as drawn.
             Default: 8 where the target has a window on a property, else 1.
         out: folder for a table, an extxyz, a CIF each and ``run.json``.
@@ -108,6 +111,7 @@ def generate(
         options=options,
         seed=seed,
         structures=structures,
+        include_known=include_known,
         draws=draws,
         out=None if out is None else Path(out),
         workers=workers,

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from invdesign.artifacts import find
 from invdesign.campaign.chunks import Journal
-from invdesign.campaign.draws import ARTIFACTS, likeliest
+from invdesign.campaign.draws import likeliest
 from invdesign.campaign.executor import default_workers, process_pool, run_tasks
 from invdesign.campaign.folder import held
 from invdesign.campaign.named import check_least
-from invdesign.campaign.stages import one_thread
+from invdesign.campaign.stages import Parts, one_thread
 from invdesign.candidate import Candidate
 from invdesign.crystal.files import PROPOSALS, file_formula, write_cif
 from invdesign.crystal.gene import Gene
@@ -27,6 +27,7 @@ from invdesign.generators.geometry_source import GeometrySource
 from invdesign.generators.loading import folder_of, load_generator
 from invdesign.provenance import RUN_FILE, folder_digest, write_run_json
 from invdesign.report import CIF_FOLDER, replaced
+from invdesign.report.table import NOVELTY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -41,10 +42,11 @@ if TYPE_CHECKING:
     Progress = Callable[[float, str], None]
 
 BATCH = 256  # candidates a task; as in a campaign, so that the same seed gives the same genes
-ROUNDS = 3  # of further batches in place of repeats
+ROUNDS = 3  # of further batches in place of repeats and of what is known
 DRAWS = 8  # genes drawn for each proposal, where a property is asked for
 TABLE, JOURNAL = "proposals.csv", "proposals.jsonl"
 GEOMETRY = ("geometries", "geometry-diffusion")  # what the geometry source consists of
+NEW = NOVELTY[2]
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class Run:
         n: how many.
         seed: of the run.
         distinct: draw other genes in place of repeats.
+        new: draw other genes in place of those of known composition.
         draws: genes drawn for each, of which the likeliest hits by the quick rank are proposed.
         structures: give each a geometry and a structure.
         cifs: folder for a CIF of each; None: none.
@@ -70,6 +73,7 @@ class Run:
     n: int
     seed: int
     distinct: bool
+    new: bool
     draws: int
     structures: bool
     cifs: Path | None
@@ -77,7 +81,7 @@ class Run:
     @property
     def identity(self) -> dict[str, Any]:
         """What tells it from other runs that write files."""
-        names = ("generator", "options", "weights", "n", "seed", "distinct", "draws")
+        names = ("generator", "options", "weights", "n", "seed", "distinct", "new", "draws")
         return {"target": str(self.target), **{name: getattr(self, name) for name in names}}
 
 
@@ -108,6 +112,7 @@ def generate(
     seed: int = 0,
     structures: bool = True,
     distinct: bool = True,
+    include_known: bool = False,
     draws: int | None = None,
     out: Path | None = None,
     workers: int | None = None,
@@ -124,6 +129,8 @@ def generate(
         structures: give each a geometry, not relaxed, and a structure; False: genes alone, unless ``out``.
         distinct: draw another gene in place of one that is there already, in up to three further rounds;
             what repeats then stays. False: the generator's draws as they are.
+        include_known: let genes of known composition be. Else they give way in the same rounds, unless the
+            target is a formula.
         draws: genes drawn for each proposal, of which the quick rank takes the likeliest hits; 1: as drawn.
             Default: ``DRAWS`` where the target has a window on a property, else 1.
         out: folder for ``proposals.csv``, ``proposals.extxyz``, a CIF each and ``run.json``; killed, the same
@@ -145,6 +152,7 @@ def generate(
         n,
         seed,
         distinct,
+        not include_known and target.formula is None,
         draws,
         structures=structures or out is not None,
         cifs=out and out / CIF_FOLDER,
@@ -224,7 +232,7 @@ def _proposals(run: Run, batches: _Batches, progress: Progress) -> list[Candidat
 
 
 def _genes(run: Run, batches: _Batches, progress: Progress) -> list[Candidate]:
-    """As many as asked for; those whose gene was there before give way to new ones, if some are found."""
+    """As many as asked for; those that are not wanted give way to new ones, if some are found."""
     numbers = count()  # go on through the rounds: a batch's number is its seed
     drawn: list[Candidate] = []
 
@@ -237,33 +245,37 @@ def _genes(run: Run, batches: _Batches, progress: Progress) -> list[Candidate]:
         return drawn[before:]
 
     candidates, seen = draw(run.n), set[str]()
-    repeats = _repeats(candidates, seen)
-    for _ in range(ROUNDS if run.distinct else 0):
-        if not repeats:
+    unwanted = _unwanted(run, candidates, seen)
+    for _ in range(ROUNDS):
+        if not unwanted:
             break
-        # twice as many, for some of them repeat too; where the target admits few genes, few are tried
-        more = draw(min(2 * len(repeats), len(seen)))
-        old = {*_repeats(more, seen)}
-        new = [candidate for i, candidate in enumerate(more) if i not in old]
-        for i, candidate in zip(repeats, new, strict=False):
+        # twice as many, for some of them are unwanted too; where the target admits few genes, few are tried
+        more = draw(min(2 * len(unwanted), len(seen)))
+        left_out = {*_unwanted(run, more, seen)}
+        wanted = [candidate for i, candidate in enumerate(more) if i not in left_out]
+        for i, candidate in zip(unwanted, wanted, strict=False):
             candidates[i] = candidate
-        repeats = repeats[len(new) :]
+        unwanted = unwanted[len(wanted) :]
     return candidates
 
 
-def _repeats(candidates: Sequence[Candidate], seen: set[str]) -> list[int]:
-    """Places of candidates whose gene is among those seen, which the others' are added to."""
-    places = []
+def _unwanted(run: Run, candidates: Sequence[Candidate], seen: set[str]) -> list[int]:
+    """Places of repeats, first, and of known compositions; all genes are added to those seen."""
+    repeats, known = [], []
     for i, candidate in enumerate(candidates):
-        if candidate.gene.hash in seen:
-            places.append(i)
+        if run.distinct and candidate.gene.hash in seen:
+            repeats.append(i)
+        elif run.new and candidate.provenance["novelty"] != NEW:
+            known.append(i)
         seen.add(candidate.gene.hash)
-    return places
+    return repeats + known
 
 
 def _weights(generator: str, *, ranked: bool) -> dict[str, str]:
     folders = {"generator": folder_of(generator), **{name: find("models", name) for name in GEOMETRY}}
-    folders |= {name: find(kind, name) for kind, name in ARTIFACTS} if ranked else {}
+    folders["known-materials"] = find("validators", "known-materials")
+    if ranked:
+        folders["gene-rank"] = find("models", "gene-rank")
     return {name: folder_digest(folder) for name, folder in folders.items()}
 
 
@@ -271,6 +283,9 @@ def _draw(task: Draw) -> list[Candidate]:
     run = task.run
     with one_thread():
         drawn = _generator_of(run).propose(run.target, task.n * run.draws, (run.seed, task.number))
+        known = Parts().get("known")
+        for candidate in drawn:
+            candidate.provenance["novelty"] = NOVELTY[int(known.novelty(candidate.gene).figure)]
         return likeliest(drawn, run.target, task.n) if run.draws > 1 else drawn
 
 
@@ -324,6 +339,7 @@ def row_of(candidate: Candidate) -> dict[str, str | int]:
         "gene": str(candidate.gene),
         "space_group": candidate.gene.space_group,
         "n_atoms": candidate.gene.n_atoms,
+        "novelty": told["novelty"],
         "generator": told["generator"],
         "geometry": told.get("geometry", ""),
         "parent": told.get("parent", ""),

@@ -68,13 +68,25 @@ def files(out):
 
 def test_repeats_give_way_and_the_others_stay_where_they_are(pool):
     pool(1000)
-    raw = generate(ANYTHING, 100, generator="pool", distinct=False, workers=1, structures=False)
-    candidates = generate(ANYTHING, 100, generator="pool", workers=1, structures=False)
+    plain = {"generator": "pool", "include_known": True, "workers": 1, "structures": False}
+    raw = generate(ANYTHING, 100, distinct=False, **plain)
+    candidates = generate(ANYTHING, 100, **plain)
     assert len(set(hashes(raw))) < 100
     assert len(set(hashes(candidates))) == len(candidates) == 100
     assert [candidate.id for candidate in candidates] == [f"g{i:06d}" for i in range(100)]
     first = {gene: i for i, gene in reversed(list(enumerate(hashes(raw))))}
     assert all(hashes(candidates)[i] == gene for gene, i in first.items())
+
+
+def test_known_compositions_give_way_unless_a_formula_is_asked(pool):
+    pool(300)
+    plain = {"generator": "pool", "workers": 1, "structures": False}
+    novelties = [c.provenance["novelty"] for c in generate(ANYTHING, 40, include_known=True, **plain)]
+    assert {"new"} < set(novelties)
+    assert {c.provenance["novelty"] for c in generate(ANYTHING, 40, **plain)} == {"new"}
+    pool(1)  # LiZn is known
+    (salt,) = generate(parse_target((), formula="LiZn"), 1, **plain)
+    assert salt.provenance["novelty"] != "new"
 
 
 def test_where_there_are_few_genes_all_come_and_few_more_are_tried(pool):

@@ -48,7 +48,8 @@ class Method:
         ranked: gates and gene-rank choose one of ``GENES_PER_RELAXATION`` genes, as in a campaign, among
             those of new composition.
         options: of the generator.
-        distinct: other genes are drawn in place of repeats, as `invdesign generate` does.
+        distinct: other genes are drawn in place of repeats and known compositions, as `invdesign generate`
+            does.
         draws: genes drawn for each proposal, of which the quick rank takes the likeliest hits.
     """
 
@@ -74,7 +75,7 @@ METHODS = {
         ),
         Method(
             "gene-diffusion",
-            "asked to be stable and new; unbalanced and repeated genes drawn again",
+            "asked to be stable; unbalanced, repeated and known genes drawn again",
             "gene-diffusion",
         ),
         Method(
@@ -96,7 +97,7 @@ METHODS = {
         *(
             Method(
                 f"gap-{gap}-of-8",
-                f"the same as `invdesign generate` gives it: of {DRAWS} genes the likeliest hit by `gene-rank`",
+                f"as `invdesign generate` gives it: of {DRAWS} genes the likeliest hit by `gene-rank`",
                 "gene-diffusion",
                 text,
                 draws=DRAWS,
@@ -165,6 +166,7 @@ def _generated(method: Method, n: int, seed: int, workers: int | None) -> list[C
         generator=method.generator,
         options=method.options,
         distinct=method.distinct,
+        include_known=not method.distinct,
         draws=method.draws,
         seed=seed,
         workers=workers,

@@ -76,14 +76,14 @@ figure per seed.
 - `…-ranked` is what a campaign relaxes, no raw samples: of sixteen genes proposed for each structure it
   keeps those that balance and whose composition is not known, and of these the ones that `gene-rank` takes to
   be stable and in the window, at most a few of one formula or prototype. Balanced, unique and new it is by
-  selection. `…-of-8` is what `invdesign generate` proposes where a property is asked for: of eight genes drawn
-  for each the likeliest hits by `gene-rank`, new compositions before known ones.
+  selection. `…-of-8` is what `invdesign generate` proposes where a property is asked for: of eight genes
+  drawn for each the likeliest hits by `gene-rank`, new compositions before known ones.
 - Hits: distinct, new composition, valid, metastable, and the gap in the window by the `band-gap` model (on
   CHGNet's features), which guides no generator.
 - The other methods' rows are as `invdesign generate` gives them, no raw samples either: `gene-diffusion`
   draws genes that do not balance again, `crystal-vae` drops those of its spares without room, and genes that
-  repeat give way to new ones. What was left out is in no denominator. Of ours only
-  `gene-diffusion-unconditional` is raw draws."""
+  repeat or whose composition is known give way to others. What was left out is in no denominator. Of ours
+  only `gene-diffusion-unconditional` is raw draws."""
 
 
 def _draws(speed: dict[str, Any]) -> str:

@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from invdesign.candidate import Candidate
     from invdesign.targets import Target
 
-ARTIFACTS = (("models", "gene-rank"), ("validators", "known-materials"))
-"""What decides, beside the target: kind and name of the released folders."""
-
 
 def likeliest(candidates: Sequence[Candidate], target: Target, n: int) -> list[Candidate]:
     """The ``n`` likeliest hits by the quick rank, in the order given.

@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from invdesign.targets import Target
 
 
-# stable and new is asked for firmly, a window on top of it lightly: docs/decisions.md has what else was tried
-_FIRM, _LIGHT = 2.0, 0.5
-_WEIGHTS = {"e_above_hull": _FIRM, "reported": _FIRM}
+# stable and above all new is asked for firmly, a window lightly: docs/decisions.md has what else was tried
+_WEIGHTS = {"e_above_hull": 2.0, "reported": 4.0}
+_LIGHT = 0.5  # any other
 _DEFAULT: Mapping[str, float] = MappingProxyType({})
 
 
@@ -64,8 +64,8 @@ class GeneDiffusionPipeline(DiffusionPipeline):
             conditions: of each gene.
             seed: the same one gives the same genes.
             prompt: what every gene must satisfy.
-            guidance: weight of all conditions, or of each by name (those not named: 2 for E above hull and
-                ``reported``, 0.5 for others); see ``mixture``.
+            guidance: weight of all conditions, or of each by name (those not named: 2 for E above hull, 4
+                for ``reported``, 0.5 for others); see ``mixture``.
             temperature: of every draw.
 
         Raises:
@@ -158,7 +158,7 @@ class GeneDiffusion:
         *,
         guidance: float | Mapping[str, float] = _DEFAULT,
         temperature: float = 1.0,
-        redraws: int = 3,
+        redraws: int = 8,
     ) -> None:
         weights = guidance.values() if isinstance(guidance, Mapping) else (guidance,)
         if not all(-1 <= weight <= 100 for weight in weights):
@@ -179,7 +179,7 @@ class GeneDiffusion:
         *,
         guidance: float | Mapping[str, float] = _DEFAULT,
         temperature: float = 1.0,
-        redraws: int = 3,
+        redraws: int = 8,
     ) -> GeneDiffusion:
         """The released model, or one in a folder that ``invdesign train`` wrote.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import inf
+from math import exp, inf, log
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
@@ -33,13 +33,15 @@ class Estimate:
     """A property as a distribution: a share ``p_zero`` at exactly 0, the rest normal.
 
     ``sigma`` is calibrated, so that ``mean ± 1.645 sigma`` holds 90 % of held-out cases.
-    ``in_domain`` is False where the candidate lies outside the training data.
+    ``in_domain`` is False where the candidate lies outside the training data. ``lognormal``: the logarithm
+    is normal, ``mean`` its median's exponential and ``sigma / mean`` its deviation.
     """
 
     mean: float
     sigma: float
     p_zero: float = 0.0
     in_domain: bool = True
+    lognormal: bool = False
 
     @property
     def value(self) -> float:
@@ -59,6 +61,8 @@ class Estimate:
         return self._quantile(0.95)
 
     def _quantile(self, level: float) -> float:
+        if self.lognormal:
+            return self.mean * exp(NormalDist(0.0, self.sigma / self.mean).inv_cdf(level))
         normal = NormalDist(self.mean, self.sigma)
         if self.p_zero == 0.0:
             return normal.inv_cdf(level)
@@ -69,6 +73,10 @@ class Estimate:
 
     def probability(self, window: Window) -> float:
         """Probability that the property lies inside ``window`` (both ends included)."""
+        if self.lognormal:
+            normal = NormalDist(log(self.mean), self.sigma / self.mean)
+            ends = [log(end) if end > 0 else -inf for end in (window.low, window.high)]
+            return normal.cdf(ends[1]) - normal.cdf(ends[0])
         normal = NormalDist(self.mean, self.sigma)
         # "> 0" asks for more than nothing: a metal has no gap
         holds_zero = window.low <= 0.0 <= window.high and (window.low, window.high) != (0.0, inf)

@@ -1,4 +1,4 @@
-"""Files of crystals in the latent space of ``crystal-vae``: interpolated, mapped, reconstructed."""
+"""Files of crystals in the latent space of ``crystal-vae``: interpolated, reconstructed."""
 
 from __future__ import annotations
 
@@ -112,85 +112,6 @@ def reconstruct(
         )
         progress((i + 1) / len(decoded), f"{i + 1} of {len(decoded)} compared")
     return rows + refused
-
-
-def map_data(
-    data: Path,
-    out: Path,
-    *,
-    colour: str | None = None,
-    limit: int | None = None,
-    seed: int = 0,
-    generator: str = "crystal-vae",
-    progress: Progress = lambda _share, _message: None,
-) -> dict[str, Any]:
-    """Draw a data set's crystals on the two main axes of their latents.
-
-    Args:
-        data: file or folder of structures; columns that are numbers are properties.
-        out: the PNG; the coordinates go into a CSV of the same name.
-        colour: property to colour by; default: the first that the data and the VAE's heads share, else the
-            band gap that the heads expect.
-        limit: so many crystals alone, drawn at random.
-        seed: of that draw.
-        generator: released name or folder of the VAE.
-        progress: is told the share that is done and a word on it.
-
-    Returns:
-        Paths of ``png`` and ``csv``, ``n`` crystals drawn and ``n_left_out``, ``colour``, and the ``share``
-        of the latents' variance on each axis.
-
-    Raises:
-        InputError: the data cannot be read, there is no such property, fewer than three can be encoded, or
-            ``out`` is no PNG.
-    """
-    from invdesign.data.dataset import numbers
-    from invdesign.report.latent_map import draw_map
-
-    if out.suffix.lower() != ".png":
-        msg = f"out: {str(out)!r} is no name of a PNG; give one such as map.png."
-        raise InputError(msg)
-    vae = _load(generator)
-    progress(0.0, "reading and encoding")
-    crystals, refused = _encodable([data], limit, seed)
-    if len(crystals) < 3:
-        msg = f"data: {data} has {len(crystals)} crystals that can be encoded; give 3 or more."
-        raise InputError(msg)
-    latents = _encode(vae, crystals)
-    points, shares = principal_axes(latents)
-    known = [numbers(record.columns) for record, _, _ in crystals]
-    expected = vae.properties(latents)
-    columns = sorted({name for row in known for name in row})
-    if colour is not None and colour not in columns:
-        msg = f"colour: the data have no numbers called {colour!r}; they have {', '.join(columns) or 'none'}."
-        raise InputError(msg)
-    shown = colour or next((name for name in expected if name in columns), None)
-    values = expected["band_gap"] if shown is None else [row.get(shown, np.nan) for row in known]
-    title = shown or "band_gap expected"
-    rows = [
-        {"label": record.label, "formula": gene.formula, "space_group": gene.space_group}
-        | {"x": round(float(x), 5), "y": round(float(y), 5), title: float(value)}
-        for (record, gene, _), (x, y), value in zip(crystals, points, values, strict=True)
-    ]
-    table = out.with_suffix(".csv")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    _write(rows, table)
-    draw_map(points, np.asarray(values, dtype=float), out, colour=title, shares=shares)
-    result: dict[str, Any] = {"png": str(out), "csv": str(table), "n": len(rows), "n_left_out": len(refused)}
-    return result | {"colour": title, "share": [round(share, 4) for share in shares]}
-
-
-def principal_axes(latents: NDArray[np.float32]) -> tuple[NDArray[np.float64], tuple[float, float]]:
-    """Coordinates (n, 2) on the two axes of largest variance, and their shares of it.
-
-    The larger side of each axis is the positive one, so that a map does not flip.
-    """
-    centred = latents.astype(np.float64) - latents.mean(axis=0)
-    left, sizes, _ = np.linalg.svd(centred, full_matrices=False)
-    points = left[:, :2] * sizes[:2]
-    points *= np.where(np.abs(points.max(axis=0)) < np.abs(points.min(axis=0)), -1.0, 1.0)
-    shares = sizes[:2] ** 2 / max(float((sizes**2).sum()), np.finfo(float).tiny)
-    return points, (float(shares[0]), float(shares[1]))
 
 
 def same_structure(a: Structure, b: Structure) -> bool:

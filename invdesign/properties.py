@@ -37,6 +37,7 @@ PROPERTIES: dict[str, Property] = {
     "band_gap": Property(
         "eV", "band gap", "Kohn-Sham gap by DFT with the PBE functional", 0.0, 20.0, offered=True
     ),
+    "band_gap_experimental": Property("eV", "measured band gap", "optical or electrical", 0.0, 20.0),
     "formation_energy_per_atom": Property(
         "eV/atom", "formation energy", "from the elements, on the MP2020 scale", -10.0, 10.0, offered=True
     ),
@@ -46,9 +47,9 @@ PROPERTIES: dict[str, Property] = {
     "bulk_modulus_gpa": Property(
         "GPa", "bulk modulus", "Voigt-Reuss-Hill average", 0.0, 1000.0, offered=True
     ),
-    "shear_modulus_gpa": Property("GPa", "shear modulus", "Voigt-Reuss-Hill average", 0.0, 1000.0),
-    "debye_temperature_k": Property("K", "Debye temperature", "acoustic, from elasticity", 0.0, 3000.0),
-    "thermal_conductivity_w_mk": Property("W/m/K", "thermal conductivity", "of the lattice", 0.0, 5000.0),
+    "shear_modulus_gpa": Property("GPa", "shear modulus", "Voigt-Reuss-Hill average", 0.0, 1000.0, offered=True),
+    "debye_temperature_k": Property("K", "Debye temperature", "acoustic, from elasticity", 0.0, 3000.0, offered=True),
+    "thermal_conductivity_w_mk": Property("W/m/K", "thermal conductivity", "of the lattice", 0.0, 5000.0, offered=True),
 }
 """Properties by name. One that nothing estimates is refused, with the list of what can be asked for."""
 

@@ -1,8 +1,8 @@
-"""Which candidates deserve the next euro: probability of a hit, then diversity.
+"""Which candidates deserve the next euro: probability of a hit, trade-offs between goals, diversity.
 
 A hit is a candidate whose properties all lie in their windows and that is stable; with calibrated,
-independent estimates its probability is a product. Diversity is greedy: each pick discounts what
-resembles it, so that ten rows are not one compound ten times.
+independent estimates its probability is a product (``docs/ranking.md``: how well it holds). Diversity is
+greedy: each pick discounts what resembles it, so that ten rows are not one compound ten times.
 """
 
 from __future__ import annotations
@@ -41,8 +41,35 @@ def hit_probability(properties: Mapping[str, Estimate], target: Target) -> float
         properties: estimates by property name, of a candidate or of a gene before relaxation.
         target: the windows and the stability threshold, eV/atom.
     """
-    stable = {STABILITY: Window(-inf, target.e_above_hull_max)}
-    return window_probability(properties, target.windows) * window_probability(properties, stable)
+    return prod(goal_probabilities(properties, target).values())
+
+
+def goal_probabilities(properties: Mapping[str, Estimate], target: Target) -> dict[str, float]:
+    """Probability of meeting each goal of a target that has an estimate: its windows, and stability."""
+    windows = {**target.windows, STABILITY: Window(-inf, target.e_above_hull_max)}
+    return {
+        name: properties[name].probability(window) for name, window in windows.items() if name in properties
+    }
+
+
+def pareto_ranks(goals: np.ndarray) -> np.ndarray:
+    """Front of each candidate, from 1, by non-dominated sorting, (n,).
+
+    A candidate is on the first front if no other is at least as likely to meet every goal and likelier to
+    meet one; on the second if only candidates of the first are; and so on. Differences below a percent are
+    none: at probabilities near 1 they would put everything on the first front.
+
+    Args:
+        goals: probability of meeting each goal, (n, goals).
+    """
+    percent = np.round(100 * goals)
+    no_worse = (percent[:, None] >= percent[None]).all(axis=-1)
+    # (n, n): row beats column
+    beats = np.asarray(no_worse & (percent[:, None] > percent[None]).any(axis=-1))
+    ranks = np.zeros(len(goals), dtype=int)
+    while (left := ranks == 0).any():
+        ranks[left & ~beats[left].any(axis=0)] = ranks.max() + 1
+    return ranks
 
 
 def select(

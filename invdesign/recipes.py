@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from invdesign.configs import build, read_yaml, suggest
@@ -10,7 +11,6 @@ from invdesign.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 RECIPES = {
     "gene-diffusion": "invdesign.generators.gene_training:GeneDiffusionConfig:build",
@@ -22,8 +22,11 @@ RECIPES = {
     "mp-hull": "invdesign.validators.hull_build:HullConfig:build",
     "calibration": "invdesign.validators.calibration_build:CalibrationConfig:build",
     "abandonment": "invdesign.campaign.abandonment_build:AbandonmentConfig:build",
-    "band-gap": "invdesign.predictors.band_gap:BandGapConfig:build",
+    "property": "invdesign.predictors.property:PropertyConfig:build",
+    "graph-band-gap": "invdesign.predictors.graph_training:GraphBandGapConfig:build",
     "gene-rank": "invdesign.predictors.gene_rank:GeneRankConfig:build",
+    "neighbours": "invdesign.predictors.neighbours:NeighboursConfig:build",
+    "synthesisability": "invdesign.predictors.synthesisability:SynthesisabilityConfig:build",
 }
 """Where each kind lives: module, its pydantic config, and ``build(config, *, progress) -> Path``."""
 
@@ -49,7 +52,7 @@ def train(path: Path, *, progress: Callable[[float, str], None]) -> Path:
     module_name, config_name, function_name = RECIPES[kind].split(":")
     module = import_module(module_name)
     config = build(getattr(module, config_name), fields, f"recipe {kind}")
-    if "data" in type(config).model_fields and not config.data.is_dir():
+    if isinstance(getattr(config, "data", None), Path) and not config.data.is_dir():
         msg = (
             f"data: {str(config.data)!r} is not a folder; set data: in {str(path)!r} to the one that holds "
             f"structures/ and compositions/."

@@ -10,6 +10,7 @@ from typing import Any
 
 from invdesign.configs import suggest
 from invdesign.crystal.elements import ATOMIC_NUMBER
+from invdesign.crystal.supply import ELEMENT_GROUPS
 from invdesign.errors import InputError
 from invdesign.properties import PROPERTIES, STABILITY, Window, known_property
 
@@ -147,8 +148,11 @@ def _add_clause(fields: dict[str, Any], clause: str) -> None:
         _add_window(fields, name, _window(name, sign, value))
         return
     key = name.replace("-", "_").lower()
+    if key in _LIMITS:
+        _add_limit(fields, key, sign, value)
+        return
     if key not in _CLAUSES:
-        possible = (*(key for key, entry in PROPERTIES.items() if entry.offered), *_CLAUSES)
+        possible = (*(key for key, entry in PROPERTIES.items() if entry.offered), *_CLAUSES, *_LIMITS)
         msg = f"target: there is no property or condition {name!r}; {suggest(name, possible)}."
         raise InputError(msg)
     if sign != "=":
@@ -162,6 +166,21 @@ def _add_clause(fields: dict[str, Any], clause: str) -> None:
         msg = f"{key}: given twice, differently; give it once."
         raise InputError(msg)
     fields[field] = read
+
+
+def _add_limit(fields: dict[str, Any], key: str, sign: str, value: str) -> None:
+    """Narrow a limit of supply, ``hhi<5000`` or ``abundance>1``."""
+    field, direction, unit, example, most = _LIMITS[key]
+    match = _SINGLE.fullmatch(value)
+    if match is None or sign[0] != direction or match["unit"] not in {None, unit}:
+        msg = f"{key}: cannot read {key}{sign}{value}; write {key}{direction}{example}{unit and ' ' + unit}."
+        raise InputError(msg)
+    figure = float(match["figure"])
+    if not 0 < figure <= most:
+        msg = f"{key}: {figure:g} is not above 0 and at most {most:g}; write {key}{direction}{example}."
+        raise InputError(msg)
+    narrower = min if direction == "<" else max
+    fields[field] = narrower(figure, fields.get(field, figure))
 
 
 def _add_window(fields: dict[str, Any], name: str, window: Window) -> None:
@@ -252,10 +271,20 @@ def _symbols(value: Any, name: str) -> frozenset[str]:  # noqa: ANN401 - whateve
     for symbol in symbols:
         if symbol not in ATOMIC_NUMBER:
             close = symbol.capitalize()
-            hint = f"did you mean {close}?" if close in ATOMIC_NUMBER else "give a symbol such as Fe."
+            groups = f" or one of {', '.join(ELEMENT_GROUPS)}" if name in {"exclude", "excluded"} else ""
+            hint = (
+                f"did you mean {close}?" if close in ATOMIC_NUMBER else f"give a symbol such as Fe{groups}."
+            )
             msg = f"{name}: {symbol!r} is not a chemical element; {hint}"
             raise InputError(msg)
     return frozenset(symbols)
+
+
+def _excluded(value: Any, name: str) -> frozenset[str]:  # noqa: ANN401 - whatever YAML or a caller holds
+    """Symbols, groups of elements by their names."""
+    pieces = set(_pieces(value, name))
+    groups = [ELEMENT_GROUPS[piece] for piece in pieces & ELEMENT_GROUPS.keys()]
+    return _symbols(pieces - ELEMENT_GROUPS.keys(), name).union(*groups)
 
 
 def _formula(value: Any, name: str) -> str:  # noqa: ANN401 - whatever YAML or a caller holds
@@ -310,7 +339,7 @@ def _space_group_numbers() -> dict[str, int]:
 _READERS: dict[str, Read] = {
     "required": _symbols,
     "allowed": _symbols,
-    "excluded": _symbols,
+    "excluded": _excluded,
     "formula": _formula,
     "anonymous_formula": _anonymous,
     "space_groups": _space_groups,
@@ -326,3 +355,9 @@ _CLAUSES = {
     "space_group": "space_groups",
     "n_atoms": "n_atoms",
 }
+
+_LIMITS = {
+    "hhi": ("hhi_max", "<", "", "5000", 10_000),
+    "abundance": ("abundance_min", ">", "mg/kg", "1", 1_000_000),
+}
+"""Limits of supply: field, direction, unit, example, most."""

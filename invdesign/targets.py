@@ -4,14 +4,14 @@ The language, one clause a condition, in any order, as arguments, as one line, o
 
     band_gap=1.5±0.25  band_gap=1.2..1.8  band_gap>3  e_above_hull<0.05
     elements=O  only=Li,Fe,O  exclude=Pb,Cd  formula=Li2FeSiO4  anonymous=ABC3
-    space_group=225,Pnma,195..206  n_atoms=5..20
+    space_group=225,Pnma,195..206  n_atoms=5..20  exclude=toxic  hhi<5000  abundance>1
 
 ``docs/targets.md`` explains it; :func:`parse_target` reads it, ``str(target)`` writes it.
 """
 
 from __future__ import annotations
 
-from math import inf
+from math import inf, isnan
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from invdesign.candidate import Verdict
 from invdesign.configs import build, read_yaml
 from invdesign.crystal.elements import EXCLUDED_BY_DEFAULT, SYMBOLS
+from invdesign.crystal.supply import scarcer_than, supply_of
 from invdesign.errors import InputError
 from invdesign.properties import PROPERTIES, STABILITY, Property, Window
 from invdesign.target_text import amounts_of, fields_of
@@ -48,6 +49,8 @@ class Target(BaseModel):
         space_groups: numbers, 1 to 230; None: any.
         n_atoms: fewest and most atoms in the primitive cell.
         e_above_hull_max: limit of the energy above the hull, eV/atom.
+        hhi_max: limit of the supply risk (Herfindahl-Hirschman index, to 10 000), of production and reserves.
+        abundance_min: least abundance in the earth's crust that an element must have, mg/kg.
 
     Raises:
         InputError: (inside pydantic's ValidationError) nothing could fulfil it, or a name is unknown.
@@ -64,6 +67,8 @@ class Target(BaseModel):
     space_groups: frozenset[int] | None = None
     n_atoms: tuple[int, int] = (1, MAX_ATOMS)
     e_above_hull_max: float = Field(0.1, ge=0, le=10, allow_inf_nan=False)
+    hhi_max: float | None = Field(None, gt=0, le=10_000, allow_inf_nan=False)
+    abundance_min: float | None = Field(None, gt=0, le=1e6, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
@@ -89,7 +94,11 @@ class Target(BaseModel):
     def elements(self) -> frozenset[str]:
         """Every element that may occur."""
         universe = frozenset(SYMBOLS[1:]) if self.allowed is None else self.allowed
-        return universe - self.excluded
+        return universe - self.excluded - self._scarce
+
+    @property
+    def _scarce(self) -> frozenset[str]:
+        return frozenset() if self.abundance_min is None else scarcer_than(self.abundance_min)
 
     def allows(self, gene: Gene) -> Verdict:
         """Whether a gene is what was asked for, as far as a gene can tell; gate ``target``."""
@@ -101,6 +110,8 @@ class Target(BaseModel):
         fewest, most = self.n_atoms
         if missing := self.required - present:
             return f"required element missing: {_and(missing)}"
+        if reason := self._lack(gene):
+            return reason
         if strange := present - self.elements:
             return f"element excluded: {_and(strange)}"
         if not fewest <= gene.n_atoms <= most:
@@ -112,6 +123,19 @@ class Target(BaseModel):
         if self.anonymous_formula is None or gene.anonymous_formula == self.anonymous_formula:
             return None
         return f"another formula type: {gene.anonymous_formula}"
+
+    def _lack(self, gene: Gene) -> str | None:
+        """Why a gene breaks a limit of supply."""
+        if scarce := self._scarce & set(gene.elements):
+            return f"element too scarce: {_and(scarce)}"
+        if self.hhi_max is None:
+            return None
+        production, reserves, *_ = supply_of(gene.amounts)
+        if isnan(production):
+            return "supply risk unknown: an element has no figure"
+        if max(production, reserves) <= self.hhi_max:
+            return None
+        return f"supply risk too high: HHI {production:.0f} of production, {reserves:.0f} of reserves"
 
     def __str__(self) -> str:
         """The target in its own language: ``parse_target(str(target)) == target``."""
@@ -128,6 +152,10 @@ class Target(BaseModel):
         clauses += _listed("space_group", self.space_groups or ())
         if self.n_atoms != (1, MAX_ATOMS):
             clauses.append(f"n_atoms={self.n_atoms[0]}..{self.n_atoms[1]}")
+        if self.hhi_max is not None:
+            clauses.append(f"hhi<{self.hhi_max!r}")
+        if self.abundance_min is not None:
+            clauses.append(f"abundance>{self.abundance_min!r}")
         return " ".join(clauses)
 
     def words(self) -> str:
@@ -151,7 +179,7 @@ class Target(BaseModel):
             parts.append(f"space group {_or(self.space_groups)}")
         if self.n_atoms != (1, MAX_ATOMS):
             parts.append(f"{self.n_atoms[0]} to {self.n_atoms[1]} atoms in the primitive cell")
-        return ", ".join(parts)
+        return ", ".join([*parts, *_limits_in_words(self)])
 
 
 def parse_target(
@@ -227,6 +255,12 @@ def _check_chemistry(target: Target) -> None:
     if target.allowed is not None and (strange := target.required - target.allowed):
         msg = f"target: {_and(strange)} must be there but is not among the allowed elements; allow it."
         raise InputError(msg)
+    if target.abundance_min is not None and (scarce := target.required - target.elements):
+        msg = (
+            f"target: {_and(scarce)} must be there, of which the earth's crust has less than the "
+            f"{target.abundance_min:g} mg/kg asked for; lower abundance or drop it."
+        )
+        raise InputError(msg)
     if not target.elements:
         msg = "target: no element is left after the exclusions; exclude fewer."
         raise InputError(msg)
@@ -276,6 +310,15 @@ def _in_words(name: str, window: Window) -> str:
     if window.low == -inf:
         return f"{words} below {window.high:g} {unit}"
     return f"{words} {window.low:g} to {window.high:g} {unit}"
+
+
+def _limits_in_words(target: Target) -> list[str]:
+    parts = []
+    if target.hhi_max is not None:
+        parts.append(f"supply risk (HHI) at most {target.hhi_max:g}")
+    if target.abundance_min is not None:
+        parts.append(f"no element scarcer than {target.abundance_min:g} mg/kg in the earth's crust")
+    return parts
 
 
 def _and(values: Iterable[Any]) -> str:

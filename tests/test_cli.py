@@ -72,6 +72,11 @@ def test_version():
         (["band_gap>3", "--elements", "Pb", "--exclude", "Pb"], "both asked for and excluded"),
         (["band_gap>3", "--formula", "PbO", "--exclude", "Pb"], "both asked for and excluded"),
         (["band_gap>3", "--formula", "hello"], "formula: 'hello'"),
+        (["band_gap>3", "--exclude", "poison"], "or one of toxic, radioactive"),
+        (["band_gap>3", "--max-hhi", "0"], "hhi: 0 is not above 0 and at most 10000"),
+        (["band_gap>3", "hhi<3000", "--max-hhi", "20000"], "at most 10000"),
+        (["band_gap>3", "--min-abundance", "nan"], "write abundance>1 mg/kg"),
+        (["band_gap>3", "--elements", "Te", "--min-abundance", "1"], "Te must be there"),
         (["--space-group", "231"], "none of the 230"),
         (["--n-atoms", "5..100"], "between 1 and 20"),
         (["band_gap>3", "--n", "0"], "n_genes"),
@@ -195,7 +200,7 @@ def test_dft_write(files):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("kind: band-gaps\n", "did you mean band-gap?"),
+        ("kind: propertys\n", "did you mean property?"),
         ("seed: 0\n", "there is no kind 'None'"),
         ("kind: [\n", "cannot be read as YAML"),
         ("- 1\n", "not a mapping"),

@@ -25,7 +25,9 @@ TIERS = (
     {"ranking", "report"},
     {"provenance"},
     {"campaign"},
-    {"dft", "screening", "relaxing", "generating", "predicting", "hulls", "latents", "recipes"},
+    {"embeddings"},
+    {"dft", "screening", "relaxing", "generating", "predicting", "hulls", "latents", "recipes"}
+    | {"mapping", "explaining"},
     {"api"},
     {"cli"},
     {"__main__"},
@@ -39,6 +41,8 @@ DISTRIBUTION = {
     "tensorboardX": "tensorboardx",
     "huggingface_hub": "diffusers",
     "torch_geometric": "matgl",
+    "sklearn": "scikit-learn",
+    "umap": "umap-learn",
 }
 
 

@@ -1,12 +1,21 @@
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from invdesign.candidate import Candidate, Estimate
 from invdesign.crystal.gene import Gene
-from invdesign.ranking import hit_probability, select, shortlist, similarity, window_probability
+from invdesign.ranking import (
+    goal_probabilities,
+    hit_probability,
+    pareto_ranks,
+    select,
+    shortlist,
+    similarity,
+    window_probability,
+)
 from invdesign.targets import Window, parse_target
 
 TARGET = parse_target(["band_gap=1.5±0.25", "e_above_hull<0.1"])
@@ -80,3 +89,38 @@ def test_select_caps_formulas_while_others_wait():
     scores = [0.9, 0.8, 0.7, 0.6, 0.5, 0.2, 0.1]
     assert select(genes, scores, 4, per_formula=2, per_skeleton=9) == [0, 1, 5, 6]
     assert select(genes, scores, 6, per_formula=2, per_skeleton=9) == [0, 1, 2, 3, 5, 6]
+
+
+def test_goals_are_the_windows_and_stability():
+    properties = {"band_gap": Estimate(1.5, 0.2), "e_above_hull": Estimate(0.05, 0.05)}
+    goals = goal_probabilities(properties, TARGET)
+    assert list(goals) == ["band_gap", "e_above_hull"]
+    assert math.prod(goals.values()) == pytest.approx(hit_probability(properties, TARGET))
+
+
+def test_fronts_of_a_small_example():
+    goals = [[0.9, 0.5], [0.5, 0.9], [0.5, 0.5], [0.9, 0.4], [0.4, 0.4], [0.902, 0.501]]
+    assert pareto_ranks(np.array(goals)).tolist() == [1, 1, 2, 2, 3, 1]
+
+
+percents = st.lists(st.tuples(*[st.integers(0, 100)] * 3), min_size=1, max_size=25)
+
+
+@given(percents)
+def test_fronts_hold_their_definition(points):
+    goals = np.array(points) / 100
+    ranks = pareto_ranks(goals)
+
+    def beaten_by(i):
+        return [j for j in range(len(goals)) if (goals[j] >= goals[i]).all() and (goals[j] > goals[i]).any()]
+
+    for i, rank in enumerate(ranks):
+        assert rank == 1 + max((ranks[j] for j in beaten_by(i)), default=0)
+    assert ranks[goals.prod(axis=1).argmax()] == 1 or goals.prod(axis=1).max() == 0
+
+
+@given(percents, st.randoms())
+def test_fronts_do_not_depend_on_order(points, random):
+    shuffled = random.sample(points, len(points))
+    ranks = dict(zip(shuffled, pareto_ranks(np.array(shuffled) / 100).tolist(), strict=True))
+    assert [ranks[point] for point in points] == pareto_ranks(np.array(points) / 100).tolist()

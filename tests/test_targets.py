@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from invdesign.configs import build
 from invdesign.crystal.elements import EXCLUDED_BY_DEFAULT, SYMBOLS
 from invdesign.crystal.gene import Gene
+from invdesign.crystal.supply import scarcer_than
 from invdesign.errors import InputError
 from invdesign.target_text import reduced_as_written
 from invdesign.targets import PROPERTIES, Target, Window, parse_target
@@ -139,6 +140,18 @@ WRONG = [
     ("e_above_hull=1..inf", "cannot read"),
     ("elements=Xx", "'Xx' is not a chemical element"),
     ("elements=o", "did you mean O?"),
+    ("exclude=poison", "or one of toxic, radioactive"),
+    ("elements=toxic", "'toxic' is not a chemical element"),
+    ("elements=Pb exclude=toxic", "both asked for and excluded"),
+    ("hhi>5000", "write hhi<5000"),
+    ("hhi=5000", "write hhi<5000"),
+    ("hhi<20000", "at most 10000"),
+    ("abundance<1", "write abundance>1 mg/kg"),
+    ("abundance>1 kg", "write abundance>1 mg/kg"),
+    ("abundance>0", "not above 0"),
+    ("elements=Te abundance>1", "Te must be there"),
+    ("formula=PtO2 abundance>1", "lower abundance"),
+    ("only=Te,Pt abundance>1", "no element is left"),
     ("elements>O", "write elements=…"),
     ("elements=Pb exclude=Pb", "both asked for and excluded"),
     ("formula=PbO exclude=Pb", "both asked for and excluded"),
@@ -215,6 +228,9 @@ def test_yaml(tmp_path):
         Target.from_yaml(tmp_path / "none.yaml")
 
 
+MINED = frozenset(SYMBOLS[1:]) - scarcer_than(1e-8)
+
+
 @st.composite
 def targets(draw):
     figures = st.floats(0, 10, allow_subnormal=False)
@@ -229,6 +245,9 @@ def targets(draw):
         "space_groups": draw(st.none() | st.frozensets(st.integers(1, 230), min_size=1, max_size=5)),
         "n_atoms": tuple(sorted(draw(st.tuples(st.integers(1, 20), st.integers(10, 20))))),
         "e_above_hull_max": draw(st.floats(0, 1)),
+        "hhi_max": draw(st.none() | st.floats(1, 10_000)),
+        # so little that no element falls out of what the other fields ask for
+        "abundance_min": draw(st.none() | st.floats(1e-9, 1e-8)) if required <= MINED else None,
     }
     asked = required | (fields["allowed"] or frozenset())
     fields["excluded"] = draw(st.frozensets(symbols, max_size=4)) - asked
@@ -284,6 +303,26 @@ def test_any_formula_parses_or_is_refused(text):
 def test_a_formula_as_it_was_written(given, written):
     assert reduced_as_written(given) == written
     assert parse_target(formula=written) == parse_target(formula=given)
+
+
+def test_limits_of_supply():
+    target = parse_target("hhi<2500 abundance>1 mg/kg exclude=toxic,radioactive")
+    assert (target.hhi_max, target.abundance_min) == (2500, 1)
+    assert not {"Te", "Pt", "Ag", "Pb", "U"} & target.elements  # generators do not even propose them
+    reasons = {
+        "225 Ca@a S@b": "as asked",
+        "225 Pt@a S@b": "element too scarce: Pt",
+        "225 Pb@a S@b": "element excluded: Pb",
+        "225 La@a S@b": "supply risk too high: HHI 7850 of production, 2706 of reserves",
+    }
+    for gene, reason in reasons.items():
+        assert target.allows(Gene.parse(gene)).reason == reason
+    assert parse_target("hhi<9000 hhi<3000").hhi_max == 3000
+    assert "at most 2500" in target.words()
+    assert "scarcer than 1 mg/kg" in target.words()
+    risky = parse_target("hhi<2500", elements="Xe")
+    assert risky.allows(Gene.parse("225 Xe@a O@b")).reason == "supply risk unknown: an element has no figure"
+    assert parse_target("exclude=radioactive").elements == parse_target("exclude=Th,U").elements
 
 
 def test_registry_is_in_order():

@@ -33,6 +33,7 @@ from invdesign.targets import parse_target
 HERE = Path(__file__).resolve().parent
 SHARED = HERE.parents[2] / "shared"
 ANY_GAP = "band_gap=0..20"  # has the gap predicted, for the base rates
+JUDGE = {"band_gap": "band-gap-judge"}  # guided, ranked and selected nothing
 
 
 def measure(method: Method, seed: int, given: argparse.Namespace) -> tuple[str, dict[str, Any]]:
@@ -48,6 +49,7 @@ def measure(method: Method, seed: int, given: argparse.Namespace) -> tuple[str, 
         target=parse_target(method.target or ANY_GAP),
         potential=given.potential,
         calibration=given.calibration,
+        predictors=JUDGE,
         limit=None if method.generator else given.n,
         seed=seed,
         workers=given.workers,

@@ -53,7 +53,7 @@ class CampaignConfig(BaseModel):
     potential: str = Field("chgnet", description="chgnet, a matgl folder, or a hub name")
     calibration: str | None = Field(None, description="default: the potential's own")
     hull: str = "mp-hull"
-    predictors: dict[str, str] = Field({"band_gap": "band-gap"}, description="model by property")
+    predictors: dict[str, str] = Field({}, description="model by property, in place of the released ones")
     workers: int | None = Field(None, ge=1, description="processes that relax; default: one per core")
 
     @field_validator("generator")

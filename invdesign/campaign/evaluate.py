@@ -18,6 +18,8 @@ from invdesign.campaign.named import check_least, check_names
 from invdesign.campaign.samples import Outcome, Sample, fingerprint, pack, read_samples, unpack
 from invdesign.campaign.stages import Parts
 from invdesign.errors import InputError
+from invdesign.predictors.loading import models_of
+from invdesign.predictors.property import RELEASED
 from invdesign.provenance import artifact_hashes, hardware
 
 if TYPE_CHECKING:
@@ -72,7 +74,7 @@ def evaluate(
         hull: energies above it, through the potential's calibration.
         reference: known materials that novelty is judged against.
         calibration: default: the potential's own.
-        predictors: model by property, for the target's windows; default ``{"band_gap": "band-gap"}``.
+        predictors: model by property, for the target's windows; default: the released ones.
         relax: False takes the energies of the structures as they are.
         fmax: largest force at convergence, eV/Å.
         max_steps: of one relaxation.
@@ -142,12 +144,12 @@ def _judge_all(
 
 def _models(target: Target | None, given: Mapping[str, Any] | None) -> dict[str, Any]:
     """Predictors of the target's windows."""
-    models = {"band_gap": "band-gap"} | dict(given or {})
-    wanted = set(target.windows if target else ()) - {"formation_energy_per_atom"}
-    if missing := sorted(wanted - models.keys()):
-        msg = f"target: nothing predicts {', '.join(missing)}; ask for {', '.join(sorted(models))}."
+    wanted = sorted(set(target.windows if target else ()) - {"formation_energy_per_atom"})
+    models = models_of(wanted, given)
+    if missing := [name for name in wanted if name not in models]:
+        msg = f"target: nothing predicts {', '.join(missing)}; ask for {', '.join(models_of(RELEASED))}."
         raise InputError(msg)
-    return {name: models[name] for name in sorted(wanted)}
+    return {name: models[name] for name in wanted}
 
 
 def _drawn(samples: list[Sample], limit: int | None, seed: int) -> list[Sample]:

@@ -42,8 +42,8 @@ def render(config: RelaxedGenesConfig, rows: Rows) -> str:
 Ordinary campaigns, every candidate that they relaxed, failures included. Relaxed with
 **{potential}** (its own calibration) and placed on `{config.hull}`;
 **{second}** told the energy of what came out too, and the mean of both
-energies above hull counts. CHGNet, whose energies judge the generators, has told none of them. The generators and the ranker learn from this ("verified
-rounds"; `docs/ranking-genes.md`).
+energies above hull counts. CHGNet, whose energies judge the generators, has told none of them. The generators
+and the ranker learn from this ("verified rounds"; `docs/ranking-genes.md`).
 
 | file | what |
 | --- | --- |
@@ -54,7 +54,8 @@ rounds"; `docs/ranking-genes.md`).
 `invdesign.data.relaxed.read_relaxed()` reads both. Columns of the table: place in the quick rank, genes as
 proposed and as relaxed, E above hull (eV/atom: mean, first potential, second), band gap (eV, 0: metal; no
 DFT, but what `{config.gaps}` with the weights {gaps[:12]} makes of the relaxed structure), where the geometry
-came from, steps (of all geometries), novelty (1: composition known, 2: not; 0: known), and the gate that rejected it.
+came from, steps (of all geometries), novelty (1: composition known, 2: not; 0: known), and the gate that
+rejected it.
 
 {_campaigns(config)}
 

@@ -188,7 +188,7 @@ def _drop_twins(crystals: Sequence[Candidate], heights: NDArray[np.float64]) -> 
 
     alive = [place for place in np.argsort(heights, kind="stable") if crystals[place].alive]
     seen: set[int] = set()
-    for place, group in zip(alive, unique_groups([crystals[i].structure for i in alive]), strict=True):  # type: ignore[misc]
+    for place, group in zip(alive, unique_groups([crystals[i].structure for i in alive]), strict=True):
         if group in seen:
             crystals[place].record(
                 Verdict("identity", passed=False, reason="same crystal in another campaign")

@@ -11,13 +11,13 @@ from invdesign.campaign.allotment import Record, allot, rounds
 from invdesign.campaign.executor import default_workers, process_pool, run_tasks
 from invdesign.campaign.folder import held
 from invdesign.campaign.funnel import GENE_PHASE, LiveFunnel
+from invdesign.campaign.last_pick import last_pick
 from invdesign.campaign.named import check_names
 from invdesign.campaign.stages import (
     Parts,
     batches,
     first_of_genes,
     judge_batch,
-    last_pick,
     propose_batch,
     quick_rank,
 )
@@ -45,7 +45,7 @@ class CampaignResult:
     Attributes:
         config: what was asked.
         shortlist: likeliest hits first, each with its pymatgen ``structure``, ``verdicts``, ``properties``
-            and ``provenance`` (``p_hit``, ``rank``).
+            and ``provenance`` (``rank``, ``p_hit``, ``pareto_rank``, ``synthesisability``).
         funnel: counts and cost by stage.
         message: one sentence on the outcome; where the shortlist is short, why and what would lengthen it.
         wall: seconds that the work took, all sessions together.
@@ -140,7 +140,7 @@ def _check(config: CampaignConfig, parts: Parts) -> None:
             named = ", ".join(missing)
             msg = f"elements: the {kind} does not know {named}; leave them out or give another {kind}."
             raise InputError(msg)
-    for kind in ("known", "ranker", "geometry"):
+    for kind in ("known", "ranker", "geometry", "synthesisability"):
         parts.get(kind)
     parts.check_scale()
     for name in parts.generators:

@@ -1,4 +1,4 @@
-"""The work of a campaign as pure functions: batches of genes and the last pick; `structures` has the rest.
+"""The work of a campaign as pure functions: batches of genes; `structures` and `last_pick` have the rest.
 
 Each returns new knowledge of its candidates and what it cost; none touches the store. The same inputs
 give the same results, whichever process runs them and in whatever order.
@@ -11,21 +11,21 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import import_module
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from invdesign.campaign.funnel import Clock
-from invdesign.candidate import Candidate, Estimate, Verdict
+from invdesign.candidate import Candidate, Verdict
 from invdesign.errors import InputError
-from invdesign.ranking import hit_probability, select, shortlist
+from invdesign.predictors.loading import load_predictor, models_of
+from invdesign.ranking import hit_probability, select
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from pymatgen.core import Structure
-
     from invdesign.campaign.config import CampaignConfig
     from invdesign.crystal.gene import Gene
     from invdesign.generators.loading import Generator
+    from invdesign.predictors.loading import Predictor
     from invdesign.targets import Target
 
 _LOADERS = {
@@ -36,16 +36,8 @@ _LOADERS = {
     "potential": "invdesign.validators.potential:load_potential",
     "calibration": "invdesign.validators.calibration:Calibration.load",
     "hull": "invdesign.validators.hull:Hull.load",
-    "band_gap": "invdesign.predictors.band_gap:BandGapPredictor.load",
+    "synthesisability": "invdesign.predictors.synthesisability:Synthesisability.load",
 }
-
-
-class Predictor(Protocol):
-    """Anything that estimates one property of relaxed crystals."""
-
-    def predict(self, structures: Sequence[Structure]) -> list[Estimate]:
-        """One estimate per structure."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -63,12 +55,14 @@ class Parts:
     calibration: Any = None
     hull: Any = "mp-hull"
     predictors: Mapping[str, Any] | None = None
+    synthesisability: Any = "synthesisability"
 
     @classmethod
     def named(cls, config: CampaignConfig) -> Parts:
         """The parts that a config names."""
-        names = ("generator", "geometry", "known", "ranker", "potential", "calibration", "hull", "predictors")
-        return cls(**{name: getattr(config, name) for name in names})
+        names = ("generator", "geometry", "known", "ranker", "potential", "calibration", "hull")
+        models = models_of(("band_gap", *config.target.windows), config.predictors)
+        return cls(**{name: getattr(config, name) for name in names}, predictors=models)
 
     def get(self, kind: str) -> Any:  # noqa: ANN401 - the caller knows the kind's protocol
         """A part, loaded if it is a name."""
@@ -121,7 +115,7 @@ class Parts:
     def predictor(self, prop: str) -> Predictor:
         """The model of one property."""
         part = (self.predictors or {})[prop]
-        predictor: Predictor = _load(prop, part) if isinstance(part, str) else part
+        predictor: Predictor = _predictor(prop, part) if isinstance(part, str) else part
         return predictor
 
     def signature(self) -> dict[str, str]:
@@ -140,14 +134,16 @@ class Parts:
 
 @lru_cache(maxsize=32)
 def _load(kind: str, name: str) -> Any:  # noqa: ANN401 - the caller knows the kind's protocol
-    if kind not in _LOADERS:
-        msg = f"predictors: there is no model of {kind!r} to load by name; pass a predictor object instead."
-        raise InputError(msg)
     module, attribute = _LOADERS[kind].split(":")
     loader: Any = import_module(module)
     for part in attribute.split("."):
         loader = getattr(loader, part)
     return loader(name)
+
+
+@lru_cache(maxsize=8)
+def _predictor(prop: str, name: str) -> Predictor:
+    return load_predictor(prop, name)
 
 
 @contextmanager
@@ -222,7 +218,7 @@ def judge_batch(
         "target": lambda c: _in_target(c.gene, config.target, elements),
         "charge balance": lambda c: _charge_balance(c.gene),
         "unique": lambda c: _first_of_its_gene(c, owners),
-        "novelty": lambda c: _novelty(c.gene, known, include_known=config.include_known),
+        "novelty": lambda c: novelty_verdict(c.gene, known, include_known=config.include_known),
     }
     alive = list(candidates)
     for gate, judge in judges.items():
@@ -266,7 +262,8 @@ def _first_of_its_gene(candidate: Candidate, owners: dict[str, str]) -> Verdict:
     return Verdict("unique", passed=False, reason=f"same gene as an earlier one: {first}")
 
 
-def _novelty(gene: Gene, known: Any, *, include_known: bool) -> Verdict:  # noqa: ANN401 - KnownMaterials or alike
+def novelty_verdict(gene: Gene, known: Any, *, include_known: bool) -> Verdict:  # noqa: ANN401 - KnownMaterials or alike
+    """What is known of a gene; a known one is rejected unless such are wanted."""
     verdict: Verdict = known.novelty(gene)
     if verdict.figure == 0 and not include_known:
         return replace(verdict, passed=False)
@@ -326,63 +323,3 @@ def worth_relaxing(config: CampaignConfig, parts: Parts) -> list[Candidate]:
         candidates += proposed
     quick_rank(config, candidates)
     return [candidate for candidate in candidates if "place" in candidate.provenance]
-
-
-def last_pick(
-    config: CampaignConfig, parts: Parts, candidates: Sequence[Candidate]
-) -> tuple[list[Candidate], Clock]:
-    """Tell relaxed survivors apart, rank them, pick the shortlist (``provenance["rank"]``, from 1).
-
-    Args:
-        config: the campaign.
-        parts: what it is made of.
-        candidates: all that passed the structure phase, in order of id.
-
-    Returns:
-        The same candidates with their verdict of identity and probability of a hit; and the cost.
-    """
-    clock = Clock()
-    with clock.stage("identity"):
-        known = parts.get("known")
-        for candidate in candidates:
-            candidate.record(_still_wanted(candidate, config, known))
-        _drop_twins([candidate for candidate in candidates if candidate.alive])
-    with clock.stage("shortlist"):
-        alive = [candidate for candidate in candidates if candidate.alive]
-        for candidate in alive:
-            candidate.provenance["p_hit"] = hit_probability(candidate.properties, config.target)
-        for rank, candidate in enumerate(shortlist(alive, config.target, config.n_shortlist), start=1):
-            candidate.provenance["rank"] = rank
-    return list(candidates), clock
-
-
-def _still_wanted(candidate: Candidate, config: CampaignConfig, known: Any) -> Verdict:  # noqa: ANN401
-    """Whether the gene that the relaxed structure has is still one the campaign asks for."""
-    from invdesign.crystal.symmetry import loose_gene
-
-    novelty = _novelty(candidate.gene, known, include_known=config.include_known)
-    if novelty.figure != 0 and (ideal := loose_gene(candidate.structure)):  # type: ignore[arg-type]
-        nearby = _novelty(ideal, known, include_known=config.include_known)
-        novelty = nearby if nearby.figure == 0 else novelty
-    candidate.verdicts["novelty"] = replace(novelty, passed=True)
-    if not novelty.passed:
-        return Verdict("identity", passed=False, reason=f"relaxed into a known material: {novelty.reason}")
-    allowed = config.target.allows(candidate.gene)
-    if not allowed.passed:
-        return Verdict("identity", passed=False, reason=f"relaxed out of the target: {allowed.reason}")
-    return Verdict("identity", passed=True, reason="unlike every other candidate")
-
-
-def _drop_twins(candidates: Sequence[Candidate]) -> None:
-    """Of relaxed structures that match, keep the lowest in energy (then in id)."""
-    from invdesign.crystal.identity import unique_groups
-
-    groups = unique_groups([candidate.structure for candidate in candidates])  # type: ignore[misc]
-    best: dict[int, Candidate] = {}
-    order = sorted(
-        zip(candidates, groups, strict=True), key=lambda p: (p[0].properties["e_above_hull"].mean, p[0].id)
-    )
-    for candidate, group in order:
-        first = best.setdefault(group, candidate)
-        if first is not candidate:
-            candidate.record(Verdict("identity", passed=False, reason=f"same crystal as another: {first.id}"))

@@ -218,7 +218,8 @@ def _pack(candidate: Candidate) -> dict[str, Any]:
             [v.gate, v.passed, v.reason, v.figure, v.threshold] for v in candidate.verdicts.values()
         ],
         "properties": {
-            name: [e.mean, e.sigma, e.p_zero, e.in_domain] for name, e in candidate.properties.items()
+            name: [e.mean, e.sigma, e.p_zero, e.in_domain, e.lognormal]
+            for name, e in candidate.properties.items()
         },
     }
 

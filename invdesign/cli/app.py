@@ -66,7 +66,9 @@ Clauses = Annotated[
 ]
 Elements = Annotated[str | None, typer.Option(help="Must be there: O or Li,Fe,O.", rich_help_panel="Target")]
 Only = Annotated[str | None, typer.Option(help="Nothing else may be there.", rich_help_panel="Target")]
-Exclude = Annotated[str | None, typer.Option(help="Must not be there: Pb,Cd.", rich_help_panel="Target")]
+Exclude = Annotated[
+    str | None, typer.Option(help="Must not be there: Pb,Cd, toxic, radioactive.", rich_help_panel="Target")
+]
 Formula = Annotated[str | None, typer.Option(help="Exactly: Li2FeSiO4.", rich_help_panel="Target")]
 Anonymous = Annotated[str | None, typer.Option(help="Formula type: ABC3.", rich_help_panel="Target")]
 SpaceGroup = Annotated[

@@ -35,6 +35,22 @@ if TYPE_CHECKING:
 
 Out = Annotated[Path | None, typer.Option(help="Folder of the results; default: run.")]
 Config = Annotated[Path | None, typer.Option(help="Campaign as YAML; what is given here adds to it.")]
+Risk = Annotated[
+    float | None,
+    typer.Option(
+        "--max-hhi",
+        help="Supply risk, of production and of reserves: 0 to 10000; above 2500 counts as concentrated.",
+        rich_help_panel="Target",
+    ),
+]
+Abundance = Annotated[
+    float | None,
+    typer.Option(
+        "--min-abundance",
+        help="Of every element in the earth's crust, mg/kg: 1 leaves out Ag, Te, In, Pt, …",
+        rich_help_panel="Target",
+    ),
+]
 Known = Annotated[
     bool, typer.Option("--include-known", help="List known materials too, marked.", rich_help_panel="Target")
 ]
@@ -73,6 +89,8 @@ def design_command(
     anonymous: Anonymous = None,
     space_group: SpaceGroup = None,
     n_atoms: NAtoms = None,
+    max_hhi: Risk = None,
+    min_abundance: Abundance = None,
     config: Config = None,
     n: Genes = None,
     n_relax: Relaxed = None,
@@ -96,7 +114,7 @@ def design_command(
 
     invdesign design "band_gap=1.5±0.25" --out run
 
-    invdesign design "band_gap>3" --elements O --exclude Pb,Cd --out wide-gap-oxides
+    invdesign design "band_gap>3" --elements O --exclude toxic --max-hhi 2500 --out wide-gap-oxides
 
     invdesign design --formula Li2FeSiO4 --n 2048 --n-relax 200 --out cathode
     """
@@ -114,7 +132,9 @@ def design_command(
         "include_known": include_known or None,
     }
     given = {name: value for name, value in options.items() if value is not None}
-    result = design(target or [], config=config, progress=not quiet, **given)
+    limits = {"hhi<": max_hhi, "abundance>": min_abundance}
+    clauses = [*(target or []), *(f"{name}{limit}" for name, limit in limits.items() if limit is not None)]
+    result = design(clauses, config=config, progress=not quiet, **given)
     if as_json:
         print_json(_as_json(result))
     else:

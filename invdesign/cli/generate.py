@@ -36,7 +36,7 @@ Guidance = Annotated[
     list[str] | None,
     typer.Option(
         help="How strongly conditions are followed: 2 for all, band_gap=3 for one; may be repeated. Those "
-        "not named: E above hull and reported 2, other windows 0.5."
+        "not named: E above hull 2, reported 4, other windows 0.5."
     ),
 ]
 Temperature = Annotated[
@@ -48,6 +48,12 @@ Draws = Annotated[
         help="Genes drawn for each proposal, of which the quick rank takes the likeliest hits; 1: as drawn. "
         "Default: 8 where a property is asked for, else 1.",
         rich_help_panel="Effort",
+    ),
+]
+Known = Annotated[
+    bool,
+    typer.Option(
+        "--include-known", help="Let proposals of known composition be; else others are drawn in their place."
     ),
 ]
 Out = Annotated[
@@ -72,6 +78,7 @@ def generate_command(
     guidance: Guidance = None,
     temperature: Temperature = None,
     draws: Draws = None,
+    include_known: Known = False,
     out: Out = None,
     workers: Workers = None,
     as_json: Json = False,
@@ -80,9 +87,9 @@ def generate_command(
 
     What is asked of elements, formula, space group and atoms is always kept. Property windows guide the
     learned generators, and of several genes the one that the quick rank finds likeliest to meet them is
-    proposed; they are no promise. Repeated genes are drawn anew, in up to three rounds; what repeats
-    then stays. Leaves proposals.csv, proposals.extxyz, cifs/ and run.json in the output folder, which
-    `invdesign evaluate` reads. The same command resumes.
+    proposed; they are no promise. In place of repeated genes and known compositions others are drawn, in up
+    to three rounds; what is left of them then stays. Leaves proposals.csv, proposals.extxyz, cifs/ and
+    run.json in the output folder, which `invdesign evaluate` reads. The same command resumes.
 
     **Examples**
 
@@ -100,7 +107,7 @@ def generate_command(
     options = {"guidance": guidance and _guidance(guidance), "temperature": temperature}
     options = {name: value for name, value in options.items() if value is not None}
     how: dict[str, Any] = {"generator": generator, "options": options, "seed": seed or 0, "draws": draws}
-    how["workers"] = workers
+    how |= {"include_known": include_known, "workers": workers}
     asked, files = parse_target(target or [], **conditions), out is not None
     if files:
         typer.echo(f"Asked for: {asked.words()}.", err=True)
@@ -108,7 +115,9 @@ def generate_command(
         candidates = generate(asked, n, structures=files, out=out, progress=progress, **how)
     limits = {"hhi"} if asked.hhi_max is not None else set()
     if idle := sorted(asked.windows.keys() - candidates[0].provenance.get("conditions", {}).keys() | limits):
-        typer.echo(f"{generator} is not guided by {', '.join(idle)}: its genes are drawn as without it.", err=True)
+        typer.echo(
+            f"{generator} is not guided by {', '.join(idle)}: its genes are drawn as without it.", err=True
+        )
     if as_json or out is None:
         _print(candidates, as_json=as_json)
         return

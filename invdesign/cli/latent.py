@@ -56,47 +56,6 @@ def interpolate_command(
     typer.echo(f"{out}: interpolation.csv and {len(rows)} CIFs", err=True)
 
 
-@latent.command("map")
-def map_command(
-    data: Annotated[
-        Path,
-        typer.Argument(metavar="DATA", help="CSV with a cif column, extxyz, CIF, ASE database, or folder."),
-    ],
-    out: Annotated[Path, typer.Option(help="The picture (PNG); a CSV of the coordinates beside it.")] = Path(
-        "map.png"
-    ),
-    colour: Annotated[
-        str | None,
-        typer.Option(help="Column to colour by; default: the first of the model's properties that is there."),
-    ] = None,
-    limit: Limit = None,
-    seed: Seed = 0,
-    generator: Generator = "crystal-vae",
-    as_json: Json = False,
-) -> None:
-    """Draw a data set on the two main axes of its latents, coloured by a property.
-
-    **Examples**
-
-    invdesign latent map mp20.csv.gz --limit 2000 --out map.png
-
-    invdesign latent map cifs/ --out mine.png --json
-    """
-    from invdesign.latents import map_data
-
-    with shown_progress() as progress:
-        result = map_data(
-            data, out, colour=colour, limit=limit, seed=seed, generator=generator, progress=progress
-        )
-    if as_json:
-        print_json(result)
-        return
-    left = f", {result['n_left_out']} left out" if result["n_left_out"] else ""
-    typer.echo(
-        f"{result['n']} crystals{left}, coloured by {result['colour']}: {result['png']}, {result['csv']}"
-    )
-
-
 @latent.command("reconstruct")
 def reconstruct_command(
     files: Annotated[

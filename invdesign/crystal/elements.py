@@ -44,6 +44,9 @@ beyond U; Th and U stay, being mined. He, Ne, Ar and Kr form no solid compound t
 keep (mp20: three in 14 711); Xe, whose oxides and fluorides are bottled chemicals, stays.
 """
 
+RADIOACTIVE: frozenset[str] = frozenset((*_UNSTABLE.split(), "Th", "U"))
+"""Elements without a stable isotope; bismuth (2 × 10¹⁹ years) counts as stable."""
+
 _ELECTRONEGATIVITY_SPAN = 1.5  # difference from the mean at which an atom is wholly donor or acceptor
 _ALLEN = {"He": 4.16, "Ne": 4.787, "Ar": 3.242}  # Pauling's scale has no value for these
 

@@ -144,7 +144,7 @@ def _composition_alone(table: Table) -> View:
     return seen
 
 
-def _table(columns: dict[str, dict[str, float]], names: dict[str, str]) -> str:
+def markdown(columns: dict[str, dict[str, float]], names: dict[str, str]) -> str:
     """Markdown table, one row a figure, one column a data set or baseline."""
     lines = ["| | " + " | ".join(columns) + " |", "| --- |" + " --- |" * len(columns)]
     for key, words in names.items():
@@ -153,7 +153,7 @@ def _table(columns: dict[str, dict[str, float]], names: dict[str, str]) -> str:
     return "\n".join(lines)
 
 
-def _domain(ensemble: Ensemble, table: Table, head: str) -> str:
+def domain_words(ensemble: Ensemble, table: Table, head: str) -> str:
     """How the error differs inside and outside the training domain, in words."""
     found = held_out(ensemble, table, head).values()
     index = [h.name for h in ensemble.heads].index(head)
@@ -162,52 +162,24 @@ def _domain(ensemble: Ensemble, table: Table, head: str) -> str:
     ]
     error = np.concatenate([np.abs(d.mean - y)[k] for (d, y, _), k in zip(found, counted, strict=True)])
     inside = np.concatenate([i[k] for (_, _, i), k in zip(found, counted, strict=True)])
+    flagged = f"{(~inside).sum()} of {len(inside)} held-out rows are flagged as outside the training domain"
+    if inside.all():
+        return f"{flagged}; mean absolute error {error.mean():.3f}."
     return (
-        f"{(~inside).sum()} of {len(inside)} held-out crystals are flagged as outside the training domain; "
-        f"mean absolute error {error[inside].mean():.3f} inside, {error[~inside].mean():.3f} outside."
+        f"{flagged}; mean absolute error {error[inside].mean():.3f} inside, "
+        f"{error[~inside].mean():.3f} outside."
     )
 
 
-def _split_words(table: Table) -> str:
+def split_words(table: Table) -> str:
+    """How the rows were split, in words."""
     sizes = ", ".join(f"{len(table.rows(part))} {part}" for part in PARTS)
     return (
         f"Split by reduced composition (no compound on two sides): {sizes} crystals; "
         f"{int(table.extra.sum())} further compositions teach the composition part, none of them held out. "
-        "Early stopping on validation; temperature and interval scales from calibration; figures from test. "
-        "One split, one seed; a handful of settings were compared on these same test crystals, so expect "
-        "slightly worse elsewhere."
+        "Early stopping on validation; temperature and interval scales from validation and calibration; "
+        "figures from test."
     )
-
-
-def band_gap_card(ensemble: Ensemble, table: Table) -> str:
-    """The card of a band-gap model."""
-    return f"""# band-gap: PBE band gap of relaxed crystals
-
-{ensemble.network.shape.members} residual networks on features of the composition, the gene (space group
-and sites), near-neighbour bonds, volume, and CHGNet 0.3.0's crystal embedding. Two answers: the probability
-of a metal (gap < 1 meV), and a normal distribution of the gap if it is none, whose 90 % interval is
-conformally calibrated within thirds of the prediction.
-
-**Data.** PBE gaps of `mp20` (Materials Project, reported crystals) and `wbm` (hypothetical crystals); the
-lowest gap of each composition of `mp_band_gap` (Materials Project), which brings the MAE on non-metals from
-0.457 to 0.405 (mp20) and from 0.560 to 0.513 eV (wbm). All CC BY 4.0. {_split_words(table)}
-
-## Held-out error
-{_table(_figures(ensemble, table, "band_gap"), _GAP_ROWS)}
-
-"Composition alone" is this model with everything but the composition hidden; "trivial" gives every crystal
-the same answer.
-
-{_domain(ensemble, table, "band_gap")}
-
-## What it is for
-Ranking and filtering candidates relaxed with CHGNet or another potential, on the PBE scale. The figures
-above are on DFT-relaxed cells.
-
-## What it is not for
-Experimental gaps (PBE is 30 to 50 % too low); gaps after spin-orbit coupling; telling a metal from a gap of
-0.1 eV; crystals that it flags as out of domain. It never guided the generator.
-"""
 
 
 def gene_rank_card(ensemble: Ensemble, table: Table) -> str:
@@ -231,7 +203,8 @@ is from (reported, substituted, generated) is an input: a query counts as genera
 halfway between reported and substituted for its gap, which no generated crystal teaches. mp20, mpts52 and wbm
 are themselves the known crystals (`models/geometries`): for these rows the nearest is sought among other
 compositions. All CC BY 4.0.
-{_split_words(table)}
+{split_words(table)} One split, one seed; a handful of settings
+were compared on these same test crystals, so expect slightly worse elsewhere.
 
 Columns: "generated" is the campaign of `relaxed-genes` that relaxed nearly all its survivors. None of its
 compositions is learned from; half of it calibrates the intervals of E above hull, half is the test.
@@ -241,16 +214,16 @@ compositions is learned from; half of it calibrates the intervals of E above hul
 ranker, yield per relaxation and per core second: `docs/ranking-genes.md`.
 
 ## Held-out E above hull
-{_table(_figures(ensemble, table, "e_above_hull", compared=compared), _HULL_ROWS)}
+{markdown(_figures(ensemble, table, "e_above_hull", compared=compared), _HULL_ROWS)}
 
 Earlier rankers on these generated crystals: without likeness to known crystals AUC 0.759, rank correlation
 0.498, 90 % interval held 0.878; the first one, without generated crystals and hull too (on all 1 361): 0.557,
 0.205, 0.626.
 
-{_domain(ensemble, table, "e_above_hull")}
+{domain_words(ensemble, table, "e_above_hull")}
 
 ## Held-out band gap
-{_table(_figures(ensemble, table, "band_gap", compared=compared, asked=asked_for_gaps), _GAP_ROWS)}
+{markdown(_figures(ensemble, table, "band_gap", compared=compared, asked=asked_for_gaps), _GAP_ROWS)}
 
 "As a query": counted as halfway between reported and substituted. "Composition alone" is this model with
 space group, sites, hull, known crystals and origin hidden; "trivial" gives every crystal the same answer.

@@ -1,6 +1,7 @@
 """An ensemble of small networks on feature vectors: calibrated, and it knows its training domain.
 
-All members live in one module with stacked weights, so that one batched product serves them all.
+All networks live in one module with stacked weights, so that one batched product serves them all. Boosted
+trees may stand beside them with an equal say, or a kernel regression, of which they say how sure it is.
 Every head predicts a share at exactly zero (``zero`` heads: metals have no gap) and a normal for the rest.
 """
 
@@ -12,14 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from scipy.special import expit
 from torch import nn
 
 from invdesign.artifacts import find
 from invdesign.candidate import Estimate
 from invdesign.errors import InputError
 from invdesign.predictors.features import VERSION
+from invdesign.predictors.kernel import Kernel
+from invdesign.predictors.trees import Trees
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 FILES = ("config.json", "model.safetensors")
@@ -151,6 +156,11 @@ class Ensemble:
         self.label_scale = label_scale.astype(np.float32)
         self.calibration = Calibration()
         self.domain: Domain | None = None
+        self.kernel: Kernel | None = None
+        self.trees: dict[str, Trees] = {}
+        """By head name and part: ``band_gap.zero`` (logit), ``band_gap.mean`` (in label units)."""
+        self.about: dict[str, Any] = {}
+        """What else ``config.json`` says, for whoever made the features."""
 
     @property
     def heads(self) -> tuple[Head, ...]:
@@ -175,19 +185,49 @@ class Ensemble:
         sigma = np.exp(np.clip(out[..., 2], -7.0, 3.0)) * unit
         return np.stack([out[..., 0], mean, sigma], axis=-1)
 
+    def learners(self, standardised: np.ndarray, raw: np.ndarray) -> np.ndarray:
+        """What each kind of learner says, (learners, n, heads, 2): zero logit and mean; the networks first.
+
+        Args:
+            standardised: rows (n, d).
+            raw: of the networks, (members, n, heads, 3).
+        """
+        said = [raw[..., :2].mean(0)]
+        if self.kernel is not None:
+            own = self.kernel.predict(standardised)
+            own[..., 1] = own[..., 1] * self.label_scale[:, 1] + self.label_scale[:, 0]
+            said.append(own)
+        if self.trees:
+            own = said[0].copy()  # where a head has no trees the networks speak for them
+            for name, trees in self.trees.items():
+                head, _, part = name.rpartition(".")
+                place = [h.name for h in self.heads].index(head), ("zero", "mean").index(part)
+                own[(slice(None), *place)] = trees.predict(standardised)
+            said.append(own)
+        return np.stack(said)
+
+    def logits(self, standardised: np.ndarray) -> np.ndarray:
+        """Uncalibrated logits of zero, (n, heads)."""
+        return np.asarray(self._heard(self.learners(standardised, self.raw(standardised)))[..., 0].mean(0))
+
+    def _heard(self, said: np.ndarray) -> np.ndarray:
+        """The learners whose mean counts: not the networks where there is a kernel regression."""
+        return said[1:] if self.kernel is not None else said
+
     def distributions(self, standardised: np.ndarray) -> dict[str, Distribution]:
         """Calibrated distributions of every head for standardised rows (n, d)."""
         raw = self.raw(standardised)
+        said = self.learners(standardised, raw)
         result = {}
         for index, head in enumerate(self.heads):
-            logit, mean, sigma = np.moveaxis(raw[:, :, index], -1, 0)  # each (members, n)
-            spread = np.sqrt((sigma**2).mean(0) + mean.var(0))
-            middle = mean.mean(0)
+            mean, sigma = raw[:, :, index, 1], raw[:, :, index, 2]  # each (members, n)
+            logit, middle = self._heard(said)[:, :, index].mean(0).T
+            spread = np.sqrt((sigma**2).mean(0) + mean.var(0) + said[:, :, index, 1].var(0))
             if head.name in self.calibration.scales:
                 third = np.digitize(middle, self.calibration.edges[head.name])
                 spread = spread * np.asarray(self.calibration.scales[head.name])[third]
             temperature = self.calibration.temperature.get(head.name, 1.0)
-            p_zero = 1 / (1 + np.exp(-logit.mean(0) / temperature)) if head.zero else np.zeros(len(middle))
+            p_zero = expit(logit / temperature) if head.zero else np.zeros(len(middle))
             result[head.name] = Distribution(middle, np.maximum(spread, MIN_SIGMA), p_zero)
         return result
 
@@ -228,6 +268,10 @@ class Ensemble:
         if self.domain is not None:
             tensors |= {"domain.axes": self.domain.axes, "domain.centres": self.domain.centres}
             domain = {"threshold": self.domain.threshold}
+        if self.kernel is not None:
+            tensors |= {"kernel.points": self.kernel.points, "kernel.weights": self.kernel.weights}
+        for name, trees in self.trees.items():
+            tensors |= {f"trees.{name}.{part}": array for part, array in trees.tensors().items()}
         (folder / FILES[1]).write_bytes(save({k: np.ascontiguousarray(v) for k, v in tensors.items()}))
         config = {
             "kind": kind,
@@ -235,6 +279,8 @@ class Ensemble:
             "shape": asdict(self.network.shape),
             "calibration": asdict(self.calibration),
             "domain": domain,
+            "kernel_width": self.kernel and self.kernel.width,
+            "about": self.about,
         }
         (folder / FILES[0]).write_text(json.dumps(config, indent=2) + "\n")
 
@@ -274,6 +320,11 @@ class Ensemble:
                 ensemble.domain = Domain(
                     tensors["domain.axes"], tensors["domain.centres"], **config["domain"]
                 )
+            if "kernel.points" in tensors:
+                width = config["kernel_width"]
+                ensemble.kernel = Kernel(tensors["kernel.points"], tensors["kernel.weights"], width)
+            ensemble.trees = _trees(tensors)
+            ensemble.about = config.get("about", {})
         except (
             SafetensorError,
             UnicodeDecodeError,
@@ -285,3 +336,13 @@ class Ensemble:
             msg = f"models folder {str(folder)!r} cannot be read ({error}); restore it or retrain it."
             raise InputError(msg) from error
         return ensemble
+
+
+def _trees(tensors: Mapping[str, np.ndarray]) -> dict[str, Trees]:
+    """Trees by head and part from a file's tensors, ``trees.<head>.<part>.<array>``."""
+    parts: dict[str, dict[str, np.ndarray]] = {}
+    for key, array in tensors.items():
+        if key.startswith("trees."):
+            name, _, own = key.removeprefix("trees.").rpartition(".")
+            parts.setdefault(name, {})[own] = array
+    return {name: Trees.of(arrays) for name, arrays in parts.items()}

@@ -55,7 +55,10 @@ def interval_figures(found: Distribution, label: np.ndarray, rows: np.ndarray) -
         "mae": float(np.abs(error).mean()),
         "rmse": float(np.sqrt((error**2).mean())),
         "coverage_90": float(inside.mean()),
-        **{f"coverage_90_third_{t + 1}": float(inside[third == t].mean()) for t in range(3)},
+        **{
+            f"coverage_90_third_{t + 1}": float(inside[third == t].mean()) if (third == t).any() else np.nan
+            for t in range(3)
+        },
         "mean_width_90": float(2 * Z90 * found.sigma[rows].mean()),
     }
 

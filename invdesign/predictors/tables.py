@@ -108,7 +108,7 @@ def assemble(
     keep = ~extra | (part == "train")
     amounts = [reduced_amounts(key) for key, kept in zip(keys, keep[extra], strict=True) if kept]
     composition_rows = composition_matrix(counts_of(amounts))
-    extra_features = padded(composition_rows, features.shape[1])
+    extra_features = padded(composition_rows, features.shape[1]) if amounts else features[:0]
     return Table(
         np.concatenate([features, extra_features]),
         np.concatenate([labels, extra_labels])[keep].astype(np.float32),

@@ -16,6 +16,8 @@ from torch.nn import functional
 
 from invdesign.candidate import Z90
 from invdesign.predictors.ensemble import Domain, Ensemble, Head, Network, Shape
+from invdesign.predictors.kernel import LOGIT, Kernel, fit_kernel
+from invdesign.predictors.trees import Trees, fit_trees
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +33,8 @@ class Settings(BaseModel):
 
     ``bag`` is the share of training rows each member sees; an epoch draws ``extra_share`` extra rows for
     every one of these, and each weighs ``extra_weight``. Rows of a source named in ``repeat`` are drawn so
-    many times an epoch.
+    many times an epoch. ``trees``: boosted trees for each head that stand beside the networks. ``kernel``:
+    widths of kernel regressions; the best on validation stands beside the networks, none if empty.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -49,6 +52,8 @@ class Settings(BaseModel):
     extra_share: float = 1.0
     extra_weight: float = 0.5
     repeat: dict[str, int] = {}
+    trees: int = 0
+    kernel: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +100,10 @@ def fit(table: Table, heads: tuple[Head, ...], settings: Settings, seed: int, pr
     )
     x = torch.from_numpy(ensemble.standardise(table.features))
     _optimise(ensemble, x, table, settings=settings, seed=seed, progress=progress)
+    if settings.kernel:
+        ensemble.kernel = best_kernel(ensemble, x.numpy(), table, settings.kernel)
+    if settings.trees:
+        ensemble.trees = grow(ensemble, x.numpy(), table, settings, seed)
     calibrate(ensemble, x.numpy(), table)
     ensemble.domain = find_domain(x[train].numpy(), x[table.rows("calibration")].numpy(), seed)
     return ensemble
@@ -194,15 +203,62 @@ def _optimise(
     network.eval()
 
 
+def grow(
+    ensemble: Ensemble, standardised: np.ndarray, table: Table, settings: Settings, seed: int
+) -> dict[str, Trees]:
+    """Trees for every head, grown on the training crystals."""
+    rows, grown = table.rows("train"), {}
+    for index, head in enumerate(ensemble.heads):
+        label = table.labels[rows, index]
+        known = ~np.isnan(label)
+        if head.zero:
+            own = rows[known]
+            zero = (table.labels[own, index] <= 0).astype(float)
+            grown[f"{head.name}.zero"] = fit_trees(
+                standardised[own], zero, n_trees=settings.trees, seed=seed, binary=True
+            )
+            known &= label > 0
+        own = rows[known]
+        grown[f"{head.name}.mean"] = fit_trees(
+            standardised[own], table.labels[own, index], n_trees=settings.trees, seed=seed + 1
+        )
+    return grown
+
+
+RIDGES = ((0.003, 10.0), (0.01, 5.0), (0.03, 3.0))
+"""Tried for a kernel regression: ridge, and how hard a row may pull."""
+
+
+def best_kernel(
+    ensemble: Ensemble, standardised: np.ndarray, table: Table, widths: tuple[float, ...]
+) -> Kernel:
+    """The kernel regression of the training crystals with the least error on validation."""
+    shift, unit = ensemble.label_scale[:, 0], ensemble.label_scale[:, 1]
+    zero = np.array([head.zero for head in ensemble.heads])
+    targets = np.full((*table.labels.shape, 2), np.nan, dtype=np.float32)
+    signs = np.where(np.isnan(table.labels), np.nan, np.where(table.labels <= 0, LOGIT, -LOGIT))
+    targets[..., 0] = np.where(zero, signs, np.nan)
+    targets[..., 1] = np.where(zero & (table.labels <= 0), np.nan, (table.labels - shift) / unit)
+    train, unseen = table.rows("train"), table.rows("validation")
+
+    def tried(width: float, ridge: float, most: float) -> tuple[float, Kernel]:
+        kernel = fit_kernel(standardised[train], targets[train], width=width, ridge=ridge, most=most)
+        error = np.abs(kernel.predict(standardised[unseen]) - targets[unseen]) / (LOGIT, 1.0)
+        return float(np.nanmean(error)), kernel
+
+    found = [tried(width, *ridge) for width in widths for ridge in RIDGES]
+    return min(found, key=lambda pair: pair[0])[1]
+
+
 def calibrate(ensemble: Ensemble, standardised: np.ndarray, table: Table) -> None:
-    """Fit temperature and interval scales of each reported head on the calibration part.
+    """Fit temperature and interval scales of each reported head on the parts that no weight was fitted to.
 
     Split-conformal within thirds of the predicted mean: the scale is the finite-sample 90 %
     quantile of |error| / (1.645 sigma).
     """
-    rows = table.rows("calibration")
+    rows = np.concatenate([table.rows("validation"), table.rows("calibration")])
     found = ensemble.distributions(standardised[rows])
-    raw_logit = ensemble.raw(standardised[rows])[:, :, :, 0].mean(0)
+    raw_logit = ensemble.logits(standardised[rows])
     for index, head in enumerate(ensemble.heads):
         label = table.labels[rows, index]
         known = ~np.isnan(label)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+from math import isnan
 from typing import TYPE_CHECKING
 
 from invdesign.crystal.files import file_formula, write_cif
+from invdesign.crystal.supply import supply_of
 from invdesign.report import CIF_FOLDER, replaced
 from invdesign.targets import PROPERTIES
 
@@ -60,6 +62,8 @@ def row_of(candidate: Candidate) -> Row:
         "n_atoms": len(structure),
         "p_hit": round(provenance["p_hit"], 4),
     }
+    if "pareto_rank" in provenance:
+        row["pareto_rank"] = provenance["pareto_rank"]
     for name, estimate in candidate.properties.items():
         row[name] = round(estimate.value, 4)
         row[f"{name}_low"] = round(estimate.low, 4)
@@ -69,6 +73,8 @@ def row_of(candidate: Candidate) -> Row:
         "in_domain": "yes" if all(e.in_domain for e in candidate.properties.values()) else "no",
         "novelty": NOVELTY[int(novelty.figure or 0)],
         "novelty_detail": novelty.reason,
+        "synthesisability": round(provenance["synthesisability"], 3),
+        **_supply(candidate),
         "charge_states": candidate.verdicts["charge balance"].reason,
         "decomposes_to": " + ".join(
             f"{share:.2f} {phase}" for phase, share in provenance["hull"]["decomposition"].items()
@@ -84,6 +90,18 @@ def row_of(candidate: Candidate) -> Row:
         "generator": provenance["generator"],
         "cif_file": f"{CIF_FOLDER}/{cif_name(candidate)}",
         "reason": reason_of(candidate),
+    }
+
+
+def _supply(candidate: Candidate) -> Row:
+    """Supply risk (empty where an element has no figure), mg/kg of the scarcest element, toxic elements."""
+    production, reserves, abundance, toxic = supply_of(candidate.gene.amounts)
+    known = not isnan(production)
+    return {
+        "hhi_production": round(production) if known else "",
+        "hhi_reserves": round(reserves) if known else "",
+        "abundance": abundance,
+        "toxic": " ".join(toxic),
     }
 
 

@@ -157,6 +157,11 @@ class FakeGap:
         return [Estimate(0.5 + 2 * number(s.composition.reduced_formula, "gap"), 0.3) for s in structures]
 
 
+class FakeScore:
+    def score(self, genes):
+        return np.array([number(gene, "score") for gene in genes])
+
+
 def fake_parts(delay: float = 0.0) -> Parts:
     return Parts(
         generator=FakeGenerator(),
@@ -167,6 +172,7 @@ def fake_parts(delay: float = 0.0) -> Parts:
         calibration=FakeCalibration(),
         hull=FakeHull(),
         predictors={"band_gap": FakeGap()},
+        synthesisability=FakeScore(),
     )
 
 

@@ -1,3 +1,4 @@
+import csv
 import io
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ from invdesign.campaign.executor import WORKER_ENVIRONMENT, default_workers, run
 from invdesign.campaign.funnel import LiveFunnel
 from invdesign.candidate import Candidate, Verdict
 from invdesign.crystal.gene import Gene
+from invdesign.crystal.supply import supply_of
 from invdesign.errors import InputError
 from invdesign.targets import parse_target
 
@@ -108,6 +110,41 @@ def test_parts_that_do_not_fit_are_told_before_any_work(tmp_path):
     parts = Parts(**{**vars(campaign_fakes.fake_parts()), "predictors": {}})
     with pytest.raises(InputError, match="nothing predicts band_gap"):
         design(campaign_fakes.fake_config(tmp_path / "c"), parts=parts, progress=False)
+
+
+def test_survivors_carry_their_front_and_score(unbroken, tmp_path):
+    out, result = unbroken
+    survivors = [c for c in result.candidates if "p_hit" in c.provenance]
+    assert min(c.provenance["pareto_rank"] for c in survivors) == 1
+    for c in survivors:
+        assert c.provenance["synthesisability"] == campaign_fakes.number(c.gene, "score")
+    assert result.shortlist[0].provenance["pareto_rank"] == 1
+    with (out / "shortlist.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {"pareto_rank", "synthesisability", "hhi_production", "hhi_reserves", "abundance", "toxic"} <= set(
+        rows[0]
+    )
+
+
+def test_one_goal_has_no_fronts(tmp_path):
+    config = campaign_fakes.fake_config(tmp_path, target=parse_target("e_above_hull<0.1"), n_relax=8)
+    result = design(config, parts=campaign_fakes.fake_parts(), progress=False)
+    assert result.shortlist
+    assert all("pareto_rank" not in c.provenance for c in result.shortlist)
+
+
+def test_limits_of_supply_reject_genes(tmp_path):
+    target = parse_target("band_gap=1.5±0.25 hhi<2500 abundance>1", exclude="toxic")
+    config = campaign_fakes.fake_config(tmp_path, target=target, n_relax=8)
+    result = design(config, parts=campaign_fakes.fake_parts(), progress=False)
+    for c in result.candidates:
+        figures = supply_of(c.gene.amounts)
+        risky = max(figures.hhi_production, figures.hhi_reserves) > 2500
+        allowed = not (risky or figures.toxic or figures.abundance < 1)
+        assert c.verdicts["target"].passed <= allowed
+        assert allowed or "geometry" not in c.verdicts  # nothing is relaxed that a limit forbids
+    reasons = {reason.split(":")[0] for reason in result.funnel.stages["target"].reasons}
+    assert {"supply risk too high", "element too scarce"} <= reasons
 
 
 def test_out_that_is_a_file(tmp_path):

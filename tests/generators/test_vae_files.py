@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from invdesign.cli import app
 from invdesign.generators.vae import CrystalVAEPipeline
 from invdesign.generators.vae_network import CrystalVAENetwork
-from invdesign.latents import principal_axes, same_structure
+from invdesign.latents import same_structure
 
 
 @pytest.fixture(scope="module")
@@ -73,27 +73,6 @@ def test_interpolation_leaves_cifs_and_a_table(files: Path, tmp_path: Path):
     assert "holds other files" in refused.stderr
 
 
-def test_map_is_a_picture_and_a_table(files: Path, tmp_path: Path):
-    out = tmp_path / "folder" / "map.png"
-    result = json.loads(run(files, "map", str(files / "salts.csv"), "--out", str(out), "--json").stdout)
-    assert out.read_bytes().startswith(b"\x89PNG")
-    rows = list(csv.DictReader(out.with_suffix(".csv").open(newline="")))
-    assert [float(row["band_gap"]) for row in rows] == [5.0, 4.75, 4.5, 4.25]
-    assert result["colour"] == "band_gap"
-    assert result["n"] == len(rows) == 4
-    assert 0 < sum(result["share"]) <= 1.0001
-
-
-def test_map_without_properties_is_coloured_by_what_the_heads_expect(files: Path, tmp_path: Path):
-    folder = tmp_path / "cifs"
-    folder.mkdir()
-    for name in ("Li", "Na", "K", "large"):
-        (folder / f"{name}.cif").write_text((files / f"{name}.cif").read_text())
-    result = json.loads(run(files, "map", str(folder), "--out", str(tmp_path / "m.png"), "--json").stdout)
-    assert result["colour"] == "band_gap expected"
-    assert (result["n"], result["n_left_out"]) == (3, 1)
-
-
 def test_reconstruction_says_what_comes_back(files: Path):
     result = run(files, "reconstruct", str(files / "Li.cif"), str(files / "large.cif"), "--json")
     good, bad = json.loads(result.stdout)
@@ -111,30 +90,17 @@ def test_bad_files_are_one_sentence(files: Path):
     assert "24 atoms" in refused(files, "interpolate", str(files / "Li.cif"), str(files / "large.cif"))
     assert "words.cif" in refused(files, "reconstruct", str(files / "words.cif"))
     assert "24 atoms" in refused(files, "reconstruct", str(files / "large.cif"))
-    assert "3 or more" in refused(files, "map", str(files / "Li.cif"))
-    assert "colour" in refused(files, "map", str(files / "salts.csv"), "--colour", "hardness")
-    assert "no name of a PNG" in refused(
-        files, "map", str(files / "salts.csv"), "--out", str(files / "m.csv")
+    lost = CliRunner().invoke(
+        app, ["latent", "reconstruct", str(files / "salts.csv"), "--generator", "nowhere"]
     )
-    lost = CliRunner().invoke(app, ["latent", "map", str(files / "salts.csv"), "--generator", "nowhere"])
     assert lost.exit_code == 2
 
 
 def test_help_has_an_example():
-    for command in ("interpolate", "map", "reconstruct"):
+    for command in ("interpolate", "reconstruct"):
         shown = CliRunner().invoke(app, ["latent", command, "--help"]).output
         assert "Example" in shown
         assert f"invdesign latent {command}" in shown
-
-
-def test_axes_keep_distances_and_do_not_flip():
-    rng = np.random.default_rng(0)
-    plane = rng.standard_normal((40, 2)) @ np.linalg.qr(rng.standard_normal((16, 2)))[0].T
-    points, shares = principal_axes(plane.astype(np.float32))
-    assert sum(shares) == pytest.approx(1.0, abs=1e-5)
-    there = np.linalg.norm(plane[:, None] - plane[None], axis=-1)
-    assert np.allclose(np.linalg.norm(points[:, None] - points[None], axis=-1), there, atol=1e-4)
-    assert np.allclose(principal_axes(-plane.astype(np.float32))[0].max(axis=0) > 0, [True, True])
 
 
 def test_the_matcher_has_the_literatures_tolerances():
@@ -172,9 +138,8 @@ def test_interpolation_is_between_files_of_one_crystal(files: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize("generator", ["gene-diffusion", "ion-exchange", "nowhere"])
-@pytest.mark.parametrize("command", ["map", "reconstruct"])
-def test_no_other_generator_has_a_latent_space(command: str, generator: str, files: Path):
-    given = ["latent", command, str(files / "salts.csv"), "--generator", generator]
+def test_no_other_generator_has_a_latent_space(generator: str, files: Path):
+    given = ["latent", "reconstruct", str(files / "salts.csv"), "--generator", generator]
     told = CliRunner().invoke(app, given, catch_exceptions=False)
     assert told.exit_code == 2
     assert f"generator: '{generator}' has no latent space; give crystal-vae" in told.stderr

@@ -12,6 +12,7 @@ from invdesign.artifacts import find
 from invdesign.crystal.gene import Gene
 from invdesign.predictors.band_gap import BandGapPredictor
 from invdesign.predictors.gene_rank import GeneRanker, known_crystals, likeness_matrix
+from invdesign.predictors.property import FROM_COMPOSITION, RELEASED, PropertyPredictor
 from invdesign.targets import Window
 
 
@@ -132,7 +133,41 @@ def test_many_genes_have_finite_spread(ranker: GeneRanker) -> None:
     assert np.isfinite([row["e_above_hull"].sigma for row in found]).all()
 
 
-@pytest.mark.parametrize("name", ["band-gap", "gene-rank"])
+def test_moduli_and_formation_energy_of_known_crystals() -> None:
+    crystals = [cubic("Fm-3m", 5.69, ["Na", "Cl"], ROCK_SALT), cubic("Fm-3m", 4.25, ["Mg", "O"], ROCK_SALT)]
+    salt, magnesia = PropertyPredictor.load("elasticity").predict_all(crystals)
+    assert salt["bulk_modulus_gpa"].low < 25 < salt["bulk_modulus_gpa"].high
+    assert magnesia["bulk_modulus_gpa"].low < 155 < magnesia["bulk_modulus_gpa"].high
+    assert salt["debye_temperature_k"].value < magnesia["debye_temperature_k"].value
+    assert salt["thermal_conductivity_w_mk"].low > 0
+    energy = PropertyPredictor.load("formation-energy").predict(crystals)[0]
+    assert energy.value == pytest.approx(-2.1, abs=0.1)
+
+
+def test_properties_of_formulas() -> None:
+    gaps = PropertyPredictor.load("band-gap-composition").predict_all(["NaCl", "NiAl", "NaN"])
+    assert gaps[0]["band_gap"].low > 2
+    assert gaps[1]["band_gap"].value == 0.0
+    assert set(gaps[2]) == {"band_gap", "band_gap_experimental"}
+    gene, formula = PropertyPredictor.load("formation-energy-composition").predict(
+        [Gene.parse("225 Na@a Cl@b"), "NaCl"]
+    )
+    assert gene.value == pytest.approx(-2.1, abs=0.25)
+    assert formula.value == pytest.approx(-2.1, abs=0.25)
+    soft, hard = PropertyPredictor.load("bulk-modulus-composition").predict(["NaCl", "WC"])
+    assert soft.value < 60
+    assert hard.value > 200
+
+
+def test_company_does_not_change_what_formulas_get() -> None:
+    predictor = PropertyPredictor.load("bulk-modulus-composition")
+    many = predictor.predict(["NaCl", "WC", "Fe2O3"] * 3000)
+    assert [e.value for e in many[-3:]] == pytest.approx(
+        [e.value for e in predictor.predict(["NaCl", "WC", "Fe2O3"])], rel=1e-4
+    )
+
+
+@pytest.mark.parametrize("name", ["gene-rank", *sorted({*RELEASED.values(), *FROM_COMPOSITION.values()})])
 def test_folders_are_complete_and_small(name: str) -> None:
     folder = find("models", name, needs=("README.md", "config.json", "model.safetensors", "recipe.yaml"))
     assert sum(path.stat().st_size for path in folder.iterdir()) < 12e6

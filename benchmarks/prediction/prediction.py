@@ -1,0 +1,149 @@
+"""Property models against baselines on held-out compositions.
+
+`python benchmarks/prediction/prediction.py band-gap elasticity`: for recipes of configs/predictors/ and each
+seed (another split, other weights) methods are trained on the training part and measured on the test part.
+Figures go to prediction.json beside this file, as soon as they are there. Another model joins by `add`, with
+its predictions of the same test rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from invdesign.configs import build, read_yaml
+from invdesign.crystal.elements import ATOMIC_NUMBER
+from invdesign.predictors.bonds import N_BOND_FEATURES
+from invdesign.predictors.card import held_out, trivial
+from invdesign.predictors.ensemble import Distribution
+from invdesign.predictors.property import train_on
+from invdesign.predictors.property_card import measure
+from invdesign.predictors.property_data import PropertyConfig, training_table
+from invdesign.provenance import hardware, package_versions
+from invdesign.validators.chgnet_potential import EMBEDDING_SIZE
+
+if TYPE_CHECKING:
+    from invdesign.predictors.property_data import Measured
+    from invdesign.predictors.training import Table
+
+RESULTS = Path(__file__).with_name("prediction.json")
+
+
+def add(task: str, seed: int, method: str, figures: dict[str, Any]) -> None:
+    """Keep one method's figures of one task and seed; `figures` as from `figures_of`."""
+    results = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {"figures": {}}
+    results |= {"versions": package_versions(), "hardware": hardware()}
+    results["figures"].setdefault(task, {}).setdefault(method, {})[str(seed)] = figures
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+
+
+def figures_of(
+    table: Table, head: int, measured: Measured, found: Distribution
+) -> dict[str, dict[str, float]]:
+    """Figures by source of predictions of the labelled test rows, in the order of `test_rows`."""
+    rows = test_rows(table, head)
+    result = {}
+    for source in dict.fromkeys(table.source[rows].tolist()):
+        own = table.source[rows] == source
+        part = Distribution(found.mean[own], found.sigma[own], found.p_zero[own])
+        result[source] = measure(part, table.labels[rows[own], head], measured)
+    return result
+
+
+def test_rows(table: Table, head: int) -> np.ndarray:
+    """Rows that are measured."""
+    rows = table.rows("test")
+    return rows[~np.isnan(table.labels[rows, head])]
+
+
+def simple_features(table: Table, sees: str) -> np.ndarray:
+    """Element statistics; where the structure is seen, volume per atom and space group."""
+    width = table.composition_width
+    if sees != "structure":
+        return np.nan_to_num(table.features, nan=-1.0)
+    volume = table.features.shape[1] - EMBEDDING_SIZE - N_BOND_FEATURES - 4
+    columns = [*range(width), width + 8, volume]  # width + 8: number of the space group / 230
+    return np.nan_to_num(table.features[:, columns], nan=-1.0)
+
+
+def quick_baseline(table: Table, head: int, measured: Measured, sees: str, seed: int) -> Distribution:
+    """Gradient boosting and extra trees on simple features; on all crystals that are not test rows."""
+    from sklearn.ensemble import (
+        ExtraTreesClassifier,
+        ExtraTreesRegressor,
+        HistGradientBoostingClassifier,
+        HistGradientBoostingRegressor,
+    )
+
+    x, y = simple_features(table, sees), table.labels[:, head]
+    test = test_rows(table, head)
+    train = np.flatnonzero((table.part != "test") & ~table.extra & ~np.isnan(y))
+    p_zero = np.zeros(len(test))
+    if measured.zero:
+        for model in (
+            HistGradientBoostingClassifier(max_iter=200, random_state=seed),
+            ExtraTreesClassifier(200, random_state=seed, max_features=0.2),
+        ):
+            p_zero += model.fit(x[train], y[train] <= 0).predict_proba(x[test])[:, 1] / 2
+        train = train[y[train] > 0]
+    mean = np.zeros(len(test))
+    for model in (
+        HistGradientBoostingRegressor(max_iter=200, random_state=seed),
+        ExtraTreesRegressor(200, random_state=seed, max_features=0.3),
+    ):
+        mean += model.fit(x[train], y[train]).predict(x[test]) / 2
+    return Distribution(mean, np.full(len(test), np.nan), p_zero)
+
+
+def without(table: Table, element: str) -> Table:
+    """The table with all rows that hold an element as its test."""
+    holds = table.features[:, ATOMIC_NUMBER[element] - 1] > 0
+    part = np.where(holds, "test", np.where(table.part == "test", "left out", table.part))
+    return replace(table, part=part)
+
+
+def run(name: str, seed: int, methods: list[str], element: str = "") -> None:
+    """Train and measure every method on one recipe with one seed; if asked, without an element."""
+    fields = read_yaml(Path("configs/predictors") / f"{name}.yaml")
+    config = build(PropertyConfig, {**fields, "seed": seed}, "recipe")
+    table = training_table(config, lambda *_: None)
+    if element:
+        table, name = without(table, element), f"{name} without {element}"
+    for head, (prop, measured) in enumerate(config.properties.items()):
+        task = f"{name}: {prop}"
+        if "trivial" in methods:
+            same = trivial(table, head, len(test_rows(table, head)), zero=measured.zero)
+            add(task, seed, "trivial", figures_of(table, head, measured, same))
+        if "quick" in methods and not measured.beyond:
+            found = quick_baseline(table, head, measured, config.sees, seed)
+            add(task, seed, "quick", figures_of(table, head, measured, found))
+    if "ours" not in methods:
+        return
+    start = time.process_time()
+    ensemble = train_on(config, table, lambda *_: None)
+    for prop, measured in config.properties.items():
+        found = {
+            source: measure(part, label, measured) | {"inside": float(inside.mean())}
+            for source, (part, label, inside) in held_out(ensemble, table, prop).items()
+        }
+        found["training"] = {"cpu_seconds": time.process_time() - start}
+        add(f"{name}: {prop}", seed, "ours", found)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("recipes", nargs="+")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--methods", nargs="+", default=["trivial", "quick", "ours"])
+    parser.add_argument("--without", default="", help="an element that is held out whole")
+    given = parser.parse_args()
+    for seed in given.seeds:
+        for recipe in given.recipes:
+            run(recipe, seed, given.methods, given.without)
+            print(recipe, seed, flush=True)

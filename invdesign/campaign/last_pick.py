@@ -1,0 +1,93 @@
+"""The last step of a campaign: tell relaxed survivors apart, appraise them, pick the shortlist."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from invdesign.campaign.funnel import Clock
+from invdesign.campaign.stages import novelty_verdict
+from invdesign.candidate import Candidate, Verdict
+from invdesign.ranking import goal_probabilities, hit_probability, pareto_ranks, shortlist
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from invdesign.campaign.config import CampaignConfig
+    from invdesign.campaign.stages import Parts
+
+
+def last_pick(
+    config: CampaignConfig, parts: Parts, candidates: Sequence[Candidate]
+) -> tuple[list[Candidate], Clock]:
+    """Tell relaxed survivors apart, rank them, pick the shortlist (``provenance["rank"]``, from 1).
+
+    Args:
+        config: the campaign.
+        parts: what it is made of.
+        candidates: all that passed the structure phase, in order of id.
+
+    Returns:
+        The same candidates with their verdict of identity, probability of a hit, front among several goals
+        and score of synthesisability; and the cost.
+    """
+    clock = Clock()
+    with clock.stage("identity"):
+        known = parts.get("known")
+        for candidate in candidates:
+            candidate.record(_still_wanted(candidate, config, known))
+        _drop_twins([candidate for candidate in candidates if candidate.alive])
+    with clock.stage("shortlist"):
+        alive = [candidate for candidate in candidates if candidate.alive]
+        _appraise(alive, config, parts)
+        for rank, candidate in enumerate(shortlist(alive, config.target, config.n_shortlist), start=1):
+            candidate.provenance["rank"] = rank
+    return list(candidates), clock
+
+
+def _appraise(alive: Sequence[Candidate], config: CampaignConfig, parts: Parts) -> None:
+    """Give survivors what they are ranked by, and what is told beside it."""
+    if not alive:
+        return
+    goals = [goal_probabilities(candidate.properties, config.target) for candidate in alive]
+    fronts = pareto_ranks(np.array([list(own.values()) for own in goals])) if config.target.windows else None
+    scores = parts.get("synthesisability").score([candidate.gene for candidate in alive])
+    for i, candidate in enumerate(alive):
+        candidate.provenance["p_hit"] = hit_probability(candidate.properties, config.target)
+        candidate.provenance["synthesisability"] = float(scores[i])
+        if fronts is not None:
+            candidate.provenance["pareto_rank"] = int(fronts[i])
+
+
+def _still_wanted(candidate: Candidate, config: CampaignConfig, known: Any) -> Verdict:  # noqa: ANN401
+    """Whether the gene that the relaxed structure has is still one the campaign asks for."""
+    from invdesign.crystal.symmetry import loose_gene
+
+    novelty = novelty_verdict(candidate.gene, known, include_known=config.include_known)
+    if novelty.figure != 0 and (ideal := loose_gene(candidate.structure)):  # type: ignore[arg-type]
+        nearby = novelty_verdict(ideal, known, include_known=config.include_known)
+        novelty = nearby if nearby.figure == 0 else novelty
+    candidate.verdicts["novelty"] = replace(novelty, passed=True)
+    if not novelty.passed:
+        return Verdict("identity", passed=False, reason=f"relaxed into a known material: {novelty.reason}")
+    allowed = config.target.allows(candidate.gene)
+    if not allowed.passed:
+        return Verdict("identity", passed=False, reason=f"relaxed out of the target: {allowed.reason}")
+    return Verdict("identity", passed=True, reason="unlike every other candidate")
+
+
+def _drop_twins(candidates: Sequence[Candidate]) -> None:
+    """Of relaxed structures that match, keep the lowest in energy (then in id)."""
+    from invdesign.crystal.identity import unique_groups
+
+    groups = unique_groups([candidate.structure for candidate in candidates])  # type: ignore[misc]
+    best: dict[int, Candidate] = {}
+    order = sorted(
+        zip(candidates, groups, strict=True), key=lambda p: (p[0].properties["e_above_hull"].mean, p[0].id)
+    )
+    for candidate, group in order:
+        first = best.setdefault(group, candidate)
+        if first is not candidate:
+            candidate.record(Verdict("identity", passed=False, reason=f"same crystal as another: {first.id}"))

@@ -1,0 +1,89 @@
+"""The command ``predict``: properties of crystals and formulas, with their intervals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from invdesign.cli.app import Json, app, print_json
+
+if TYPE_CHECKING:
+    from invdesign.predictors.of_files import Predicted
+
+Given = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="FILE|FORMULA…",
+        help="CIF, POSCAR, extxyz, CSV with a cif or formula column, ASE database, folders; or formulas. "
+        "An existing path is a file.",
+        show_default=False,
+    ),
+]
+
+
+@app.command("predict")
+def predict_command(
+    given: Given,
+    properties: Annotated[
+        str, typer.Option("--property", help="Names, separated by commas: band_gap,bulk_modulus_gpa.")
+    ] = "band_gap",
+    model: Annotated[
+        str | None, typer.Option(help="A model of one's own, by folder: all its properties.")
+    ] = None,
+    from_composition: Annotated[
+        bool, typer.Option("--from-composition", help="Of crystals, see the composition alone.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="Table to write (CSV).")] = None,
+    as_json: Json = False,
+) -> None:
+    """Predict properties of relaxed crystals, or of formulas: value, 90 % interval, P(metal), in domain.
+
+    **Examples**
+
+    invdesign predict relaxed/*.cif --property band_gap,bulk_modulus_gpa
+
+    invdesign predict CuInS2 GaN --property band_gap,band_gap_experimental --json
+
+    invdesign predict crystals.csv.gz --model my-models/hardness --out hardness.csv
+    """
+    from invdesign.predictors.of_files import predict_given
+
+    names = [name.strip() for name in properties.split(",") if name.strip()]
+    found = predict_given(given, names, model=model, from_composition=from_composition)
+    if out is not None:
+        _write(found, out)
+    if as_json:
+        print_json([row.row() for row in found])
+    elif out is None:
+        _show(found)
+    if out is not None:
+        typer.echo(f"{out} written", err=True)
+    if not any(row.estimates for row in found):
+        raise typer.Exit(2)
+
+
+def _write(found: list[Predicted], out: Path) -> None:
+    import csv
+
+    rows = [row.row() for row in found]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    with out.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, names)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _show(found: list[Predicted]) -> None:
+    for row in found:
+        head = f"{row.label:20s} " + (f"{row.formula:14s} " if row.formula != row.label else "")
+        if row.reason:
+            typer.echo(f"{head}{row.reason}")
+            continue
+        for name, estimate in row.estimates.items():
+            share = "P(metal)" if name.startswith("band_gap") else "P(0)"
+            metal = f"  {share} {estimate.p_zero:.0%}" if estimate.p_zero > 0 else ""
+            outside = "" if estimate.in_domain else "  outside the training domain"
+            span = f"{estimate.low:.4g} to {estimate.high:.4g}"
+            typer.echo(f"{head}{name:26s} {estimate.value:8.4g}  (90 %: {span}){metal}{outside}")

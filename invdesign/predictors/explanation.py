@@ -1,0 +1,143 @@
+"""Why a model predicts what it predicts, beside what is known of the nearest materials."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from invdesign.configs import suggest
+from invdesign.errors import InputError
+from invdesign.predictors.attribution import Driver, attribute, in_words
+from invdesign.predictors.crystal_features import of_embedded
+from invdesign.predictors.neighbours import Neighbours
+from invdesign.predictors.property import RELEASED, PropertyPredictor
+from invdesign.properties import PROPERTIES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from pymatgen.core import Structure
+
+    from invdesign.candidate import Estimate
+    from invdesign.predictors.attribution import Attribution
+    from invdesign.predictors.neighbours import Neighbour
+    from invdesign.validators.chgnet_sites import CHGNetSites
+
+ENERGY = "calibrated CHGNet energy"
+WORTH_A_WORD = 0.05  # of the size of what is explained
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """One prediction and what is behind it.
+
+    Attributes:
+        estimate: with its interval.
+        attribution: what drove it.
+        neighbours: nearest known materials (with a value of the property, if any has one), nearest first;
+            none where CHGNet cannot evaluate the crystal.
+    """
+
+    estimate: Estimate
+    attribution: Attribution
+    neighbours: list[Neighbour]
+
+
+class Explainer:
+    """Explains the predictions of one property.
+
+    Example:
+        >>> Explainer.load("band_gap").why([structure])  # doctest: +SKIP
+        ['raised by O, Cl, lowered by La; nearest known: LaClO 4.14 eV (mp-23025)']
+    """
+
+    def __init__(self, predictor: PropertyPredictor, neighbours: Neighbours) -> None:
+        self.name = predictor.property
+        own = PROPERTIES.get(self.name)
+        self.words = own.words if own else self.name.replace("_", " ")
+        self.unit = own.unit if own else predictor.properties[self.name].unit
+        self._known = self.name if self.name in neighbours.names else None
+        self.predictor = predictor
+        self.neighbours = neighbours
+        self._potential: CHGNetSites | None = None
+
+    @classmethod
+    def load(cls, name: str | None = None, model: str | Path | None = None) -> Explainer:
+        """A model of structures and the released known materials.
+
+        Args:
+            name: of the property; default: the band gap, or the model's first.
+            model: a folder of one's own, in place of the released model of that property.
+
+        Raises:
+            InputError: no model predicts it, or an artifact is missing or damaged.
+        """
+        if model is None:
+            name = name or "band_gap"
+            if name not in RELEASED:
+                msg = f"property: nothing predicts {name!r} from structure; {suggest(name, tuple(RELEASED))}."
+                raise InputError(msg)
+        predictor = PropertyPredictor.load(model or RELEASED[str(name)], name)
+        if predictor.sees != "structure":
+            msg = f"model: {str(model)!r} sees the {predictor.sees} alone; give a model of structures."
+            raise InputError(msg)
+        return cls(predictor, Neighbours.load())
+
+    def explain(self, structures: Sequence[Structure], k: int = 5) -> list[Explanation]:
+        """Explain the predictions for ordered crystals, with ``k`` neighbours each."""
+        from invdesign.validators.calibration import Calibration
+        from invdesign.validators.chgnet_sites import CHGNetSites
+
+        if not structures:
+            return []
+        self._potential = self._potential or CHGNetSites()
+        energies, atoms, failures = self._potential.embed_sites(structures)
+        embeddings = np.stack([own.mean(axis=0) for own in atoms])
+        described = of_embedded(structures, energies, embeddings, Calibration.load(self._potential.name))
+        estimates = self.predictor.of_features(described.features, described.energy)
+        near = self.neighbours.nearest(embeddings, k, known=self._known)
+        found = []
+        for i, structure in enumerate(structures):
+            estimate = estimates[i][self.name]
+            if i in failures:
+                estimate = replace(estimate, in_domain=False)
+            taken_apart = self._taken_apart(structure, described.features[i], described.energy[i], atoms[i])
+            found.append(Explanation(estimate, taken_apart, near[i]))
+        return found
+
+    def _taken_apart(
+        self, structure: Structure, features: np.ndarray, energy: float, atoms: np.ndarray
+    ) -> Attribution:
+        """In the property's unit; what a model adds to CHGNet's energy comes beside that energy."""
+        measured, ensemble = self.predictor.properties[self.name], self.predictor.ensemble
+
+        def value(rows: np.ndarray) -> np.ndarray:
+            found = ensemble.distributions(rows)[self.name]
+            mean = 10.0**found.mean if measured.log10 else found.mean
+            return np.asarray(mean * (1 - found.p_zero))
+
+        species = [site.specie.symbol for site in structure]
+        found = attribute(value, ensemble, features, species, atoms)
+        if not measured.beyond:
+            return found
+        own = float(np.nan_to_num(energy))
+        drivers = sorted((*found.drivers, Driver(ENERGY, own)), key=lambda driver: -abs(driver.contribution))
+        return replace(found, expected=found.expected + own, drivers=tuple(drivers))
+
+    def why(self, structures: Sequence[Structure]) -> list[str]:
+        """One short phrase each: what drove the prediction, and the nearest known material's value."""
+        return [self.phrase(explanation) for explanation in self.explain(structures, k=1)]
+
+    def phrase(self, explanation: Explanation) -> str:
+        """An explanation in one short phrase."""
+        attribution = explanation.attribution
+        largest = max((abs(driver.contribution) for driver in attribution.drivers), default=0.0)
+        told = [in_words(attribution, WORTH_A_WORD * largest)]
+        if explanation.neighbours:
+            nearest = explanation.neighbours[0]
+            value = f" {nearest.properties[self.name]:.3g} {self.unit}" if self._known else ""
+            told.append(f"nearest known: {nearest.formula}{value} ({nearest.id})")
+        return "; ".join(filter(None, told))

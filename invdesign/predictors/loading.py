@@ -1,0 +1,57 @@
+"""Which model predicts a property, and how one is found: by name, or in a folder that a training wrote."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Protocol
+
+from invdesign.artifacts import find
+from invdesign.errors import InputError
+from invdesign.predictors.property import RELEASED, PropertyPredictor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from pymatgen.core import Structure
+
+    from invdesign.candidate import Estimate
+
+BY_ENERGY = ("e_above_hull", "formation_energy_per_atom")
+"""Properties that relaxation itself gives: no model is asked."""
+
+
+class Predictor(Protocol):
+    """Anything that estimates one property of relaxed crystals."""
+
+    def predict(self, structures: Sequence[Structure]) -> list[Estimate]:
+        """One estimate per structure."""
+        ...
+
+
+def models_of(properties: Iterable[str], given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Model by property: of those named the released one, unless another is given."""
+    wanted = {name for name in properties if name in RELEASED and name not in BY_ENERGY}
+    return {name: RELEASED[name] for name in sorted(wanted)} | dict(given or {})
+
+
+def load_predictor(prop: str, name: str | Path) -> Predictor:
+    """The model of a property, by name or folder.
+
+    Raises:
+        InputError: the folder or a file of it is missing or damaged, or the model predicts something else.
+    """
+    folder = find("models", name, needs=("config.json",))
+    try:
+        kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("kind")
+    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
+        msg = f"models folder {str(folder)!r} cannot be read ({error}); restore it or retrain it."
+        raise InputError(msg) from error
+    if kind != "graph-band-gap":
+        return PropertyPredictor.load(name, prop)
+    if prop != "band_gap":
+        msg = f"property: model {str(name)!r} predicts band_gap, not {prop}."
+        raise InputError(msg)
+    from invdesign.predictors.graph_network import GraphBandGapPredictor
+
+    return GraphBandGapPredictor.load(name)

@@ -1,0 +1,149 @@
+"""Estimates for what a user has: files of crystals, files of formulas, formulas."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from invdesign.configs import suggest
+from invdesign.crystal.files import Unreadable, read_entries
+from invdesign.data.compositions import formula_amounts, read_compositions
+from invdesign.errors import InputError
+from invdesign.predictors.property import FROM_COMPOSITION, RELEASED, PropertyPredictor
+from invdesign.predictors.property_data import holds_crystals
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pymatgen.core import Structure
+
+    from invdesign.candidate import Estimate
+
+
+@dataclass(slots=True)
+class Predicted:
+    """What was given and what is predicted of it, by property; ``reason``: why nothing is."""
+
+    label: str
+    formula: str
+    estimates: dict[str, Estimate] = field(default_factory=dict)
+    reason: str = ""
+
+    def row(self) -> dict[str, Any]:
+        """For a table or JSON."""
+        cells: dict[str, Any] = {"label": self.label, "formula": self.formula}
+        for name, estimate in self.estimates.items():
+            cells |= {
+                name: estimate.value,
+                f"{name}_low": estimate.low,
+                f"{name}_high": estimate.high,
+                f"{name}_in_domain": estimate.in_domain,
+            }
+            if estimate.p_zero > 0:
+                cells[f"{name}_p_zero"] = estimate.p_zero
+        return cells | ({"reason": self.reason} if self.reason else {})
+
+
+def predict_given(
+    given: Sequence[str],
+    properties: Sequence[str] = ("band_gap",),
+    *,
+    model: str | None = None,
+    from_composition: bool = False,
+) -> list[Predicted]:
+    """Estimates of properties of everything given, in order.
+
+    Crystals get the models of structures, formulas those of compositions.
+
+    Args:
+        given: paths of files that hold crystals or a formula column (what exists is a file), and formulas.
+        properties: names; all of the model's own where one is given.
+        model: a released model or a user's own folder, in place of the released ones.
+        from_composition: look at the composition of crystals alone.
+
+    Raises:
+        InputError: nothing given, no such property or model, or an entry that is neither file nor formula.
+    """
+    rows, structures = _read(given)
+    with_structure = [i for i, one in enumerate(structures) if one is not None and not from_composition]
+    chosen = set(with_structure)
+    formulas = [i for i, row in enumerate(rows) if i not in chosen and not row.reason]
+    groups: list[tuple[list[int], Sequence[Any], dict[str, str]]] = [
+        (with_structure, [structures[i] for i in with_structure], RELEASED),
+        (formulas, [rows[i].formula for i in formulas], FROM_COMPOSITION),
+    ]
+    if model is not None:
+        predictor = PropertyPredictor.load(model)
+        if predictor.sees != "structure":
+            readable = [i for i, row in enumerate(rows) if not row.reason]
+            groups = [(readable, [structures[i] or rows[i].formula for i in readable], {})]
+        for index, seen, _ in groups:
+            for i, estimates in zip(index, predictor.predict_all(seen), strict=True):
+                rows[i].estimates = estimates
+        return rows
+    for index, seen, models in groups:
+        if index:
+            _predict(rows, index, seen, _models(properties, models))
+    return rows
+
+
+def _models(properties: Sequence[str], models: dict[str, str]) -> dict[str, list[str]]:
+    """Names of properties by the model that predicts them.
+
+    Raises:
+        InputError: none does.
+    """
+    chosen: dict[str, list[str]] = {}
+    for name in properties:
+        if name not in models:
+            kind = "composition" if models is FROM_COMPOSITION else "structure"
+            msg = f"property: nothing predicts {name!r} from {kind}; {suggest(name, tuple(models))}."
+            raise InputError(msg)
+        chosen.setdefault(models[name], []).append(name)
+    return chosen
+
+
+def _predict(
+    rows: list[Predicted], index: list[int], seen: Sequence[Any], models: dict[str, list[str]]
+) -> None:
+    for model, names in models.items():
+        predictor = PropertyPredictor.load(model)
+        for i, estimates in zip(index, predictor.predict_all(seen), strict=True):
+            rows[i].estimates |= {name: estimates[name] for name in names}
+
+
+def _read(given: Sequence[str]) -> tuple[list[Predicted], list[Structure | None]]:
+    """Rows and, where there is one, their crystals."""
+    rows: list[Predicted] = []
+    structures: list[Structure | None] = []
+    for entry in given:
+        path = Path(entry)
+        if not path.exists():
+            _check_formula(entry)
+            rows.append(Predicted(entry, entry))
+            structures.append(None)
+        elif not holds_crystals(path):
+            for formula in read_compositions(path).formulas:
+                rows.append(Predicted(formula, formula))
+                structures.append(None)
+        else:
+            for found in read_entries(path):
+                if isinstance(found, Unreadable):
+                    rows.append(Predicted(found.label, "", reason=found.reason))
+                    structures.append(None)
+                else:
+                    rows.append(Predicted(found.label, found.structure.composition.reduced_formula))
+                    structures.append(found.structure)
+    if not rows:
+        msg = "files: none given; name files of crystals or formulas."
+        raise InputError(msg)
+    return rows, structures
+
+
+def _check_formula(entry: str) -> None:
+    try:
+        formula_amounts(entry)
+    except InputError as error:
+        msg = f"{entry!r} is neither a file nor a formula; give a structure file, a CSV or a formula (TiO2)."
+        raise InputError(msg) from error

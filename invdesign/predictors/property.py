@@ -1,0 +1,219 @@
+"""Property models: from structures, genes or formulas to estimates with 90 % intervals."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from math import log as ln
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from invdesign.candidate import Estimate
+from invdesign.crystal.gene import Gene
+from invdesign.data.compositions import reduced_amounts
+from invdesign.errors import InputError
+from invdesign.predictors.ensemble import Ensemble, Head
+from invdesign.predictors.property_data import (
+    Measured,
+    PropertyConfig,
+    compositions,
+    training_table,
+    with_space_groups,
+)
+from invdesign.predictors.training import fit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+    from typing import TypeAlias
+
+    from pymatgen.core import Composition, Structure
+
+    from invdesign.validators.chgnet_potential import CHGNetPotential
+
+    Progress = Callable[[float, str], None]
+    Seen: TypeAlias = Structure | Gene | Composition | str
+
+KIND = "property"
+LN10 = ln(10.0)
+CHUNK = 4096
+RELEASED = {
+    "band_gap": "band-gap",
+    "formation_energy_per_atom": "formation-energy",
+    "bulk_modulus_gpa": "elasticity",
+    "shear_modulus_gpa": "elasticity",
+    "debye_temperature_k": "elasticity",
+    "thermal_conductivity_w_mk": "elasticity",
+}
+"""The released model of each property from structure."""
+FROM_COMPOSITION = {
+    "band_gap": "band-gap-composition",
+    "band_gap_experimental": "band-gap-composition",
+    "formation_energy_per_atom": "formation-energy-composition",
+    "bulk_modulus_gpa": "bulk-modulus-composition",
+}
+"""The released model of each property from composition alone."""
+
+
+class PropertyPredictor:
+    """Predicts the properties of one model.
+
+    Attributes:
+        properties: what it predicts, by name.
+        property: the one that :meth:`predict` gives.
+        sees: ``structure``, ``composition`` or ``composition and space group``.
+
+    Example:
+        >>> PropertyPredictor.load("band-gap").predict([structure])[0].value  # doctest: +SKIP
+        4.9
+    """
+
+    def __init__(self, ensemble: Ensemble, prop: str | None = None) -> None:
+        self.ensemble = ensemble
+        self.sees: str = ensemble.about["sees"]
+        self.properties = {
+            name: Measured.model_validate(fields) for name, fields in ensemble.about["properties"].items()
+        }
+        self.property = prop or next(iter(self.properties))
+
+    @classmethod
+    def load(cls, name: str | Path, prop: str | None = None) -> PropertyPredictor:
+        """A released model by name, or a user's own folder.
+
+        Args:
+            name: of the model.
+            prop: which of its properties ``predict`` gives; the first if None.
+
+        Raises:
+            InputError: the folder or a file of it is missing or damaged, or it lacks the property.
+        """
+        ensemble = Ensemble.load(name, kind=KIND)
+        found = cls(ensemble, prop)
+        if found.property not in found.properties:
+            msg = f"property: model {str(name)!r} predicts {', '.join(found.properties)}, not {prop}."
+            raise InputError(msg)
+        return found
+
+    def predict(self, given: Sequence[Seen], potential: CHGNetPotential | None = None) -> list[Estimate]:
+        """Estimates of :attr:`property`, in the order given.
+
+        Args:
+            given: ordered, relaxed crystals for a model of structures; else crystals, genes,
+                compositions or formulas.
+            potential: where a CHGNet is loaded already.
+
+        Raises:
+            InputError: a formula that is none, or a model of structures is given something else.
+        """
+        return [row[self.property] for row in self.predict_all(given, potential)]
+
+    def predict_all(
+        self, given: Sequence[Seen], potential: CHGNetPotential | None = None
+    ) -> list[dict[str, Estimate]]:
+        """Estimates of every property of the model, in the order given.
+
+        A crystal that CHGNet cannot evaluate is estimated without its embedding and is marked as
+        outside the training domain.
+        """
+        if not given:
+            return []
+        if self.sees == "structure":
+            return self._of_structures(given, potential)
+        # arrays of many thousand rows: one chunk a thread, each thread alone on its core
+        chunks = [given[start : start + CHUNK] for start in range(0, len(given), CHUNK)]
+        threads = torch.get_num_threads()
+        if threads == 1 or len(chunks) == 1:
+            return [row for chunk in chunks for row in self._of_formulas(chunk)]
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            return [row for rows in pool.map(self._of_formulas, chunks) for row in rows]
+
+    def _of_formulas(self, given: Sequence[Seen]) -> list[dict[str, Estimate]]:
+        formulas = [_formula(one) for one in given]
+        if self.sees == "composition":
+            return self.of_features(compositions(formulas))
+        return self.of_features(with_space_groups(formulas, [_space_group(one) for one in given]))
+
+    def _of_structures(
+        self, given: Sequence[Any], potential: CHGNetPotential | None
+    ) -> list[dict[str, Estimate]]:
+        from pymatgen.core import Structure
+
+        from invdesign.predictors.crystal_features import describe
+
+        if not all(isinstance(one, Structure) for one in given):
+            msg = f"predict: {', '.join(self.properties)} needs structures; a formula or gene has none yet."
+            raise InputError(msg)
+        described = describe(given, potential)
+        rows = self.of_features(described.features, described.energy)
+        for index in np.flatnonzero(np.isnan(described.energy) | np.isnan(described.features).all(1)):
+            rows[index] = {name: replace(e, in_domain=False) for name, e in rows[index].items()}
+        return rows
+
+    def of_features(
+        self, features: np.ndarray, energy: np.ndarray | None = None
+    ) -> list[dict[str, Estimate]]:
+        """Estimates of feature rows (n, d).
+
+        Args:
+            features: as the model was trained on.
+            energy: formation energies by calibrated CHGNet (n,), where a property goes beyond them.
+        """
+        standardised = self.ensemble.standardise(features)
+        inside = self.ensemble.inside(standardised).tolist()
+        columns = {}
+        for name, found in self.ensemble.distributions(standardised).items():
+            mean, sigma, measured = found.mean, found.sigma, self.properties[name]
+            if measured.beyond:
+                mean = mean + np.nan_to_num(energy if energy is not None else 0.0)
+            if measured.log10:
+                mean = 10.0**mean
+                sigma = sigma * LN10 * mean
+            triples = zip(mean.tolist(), sigma.tolist(), found.p_zero.tolist(), inside, strict=True)
+            columns[name] = [Estimate(*triple, measured.log10) for triple in triples]
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def _formula(one: Seen) -> str:
+    if isinstance(one, str):
+        return one
+    if isinstance(one, Gene):
+        return one.formula
+    composition: Composition = getattr(one, "composition", one)
+    return "".join(f"{element}{n}" for element, n in reduced_amounts(composition).items())
+
+
+def _space_group(one: Seen) -> int | None:
+    from pymatgen.core import Structure
+
+    from invdesign.predictors.crystal_features import gene_or_general
+
+    if isinstance(one, Gene):
+        return one.space_group
+    return gene_or_general(one).space_group if isinstance(one, Structure) else None
+
+
+def build(config: PropertyConfig, *, progress: Progress) -> Path:
+    """Train, measure and write a property model."""
+    import time
+
+    from invdesign.predictors.property_card import write_property_release
+
+    start = time.process_time()
+    table = training_table(config, lambda share, message: progress(0.4 * share, message))
+    ensemble = train_on(config, table, lambda share, message: progress(0.4 + 0.55 * share, message))
+    write_property_release(ensemble, config, table, time.process_time() - start)
+    progress(1.0, f"written to {config.out}")
+    return config.out
+
+
+def train_on(config: PropertyConfig, table: Any, progress: Progress) -> Ensemble:  # noqa: ANN401 - a Table
+    """An ensemble fitted to a recipe's table."""
+    heads = tuple(Head(name, zero=measured.zero) for name, measured in config.properties.items())
+    ensemble = fit(table, heads, config.network, config.seed, progress)
+    ensemble.about = {
+        "sees": config.sees,
+        "properties": {name: m.model_dump(mode="json") for name, m in config.properties.items()},
+    }
+    return ensemble

@@ -1,0 +1,116 @@
+"""Writing a property model: weights, recipe, and the card with what it measured on held-out rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from invdesign.predictors.card import domain_words, held_out, markdown, split_words, trivial
+from invdesign.predictors.figures import gap_figures, interval_figures
+from invdesign.properties import PROPERTIES
+
+if TYPE_CHECKING:
+    from invdesign.predictors.ensemble import Distribution, Ensemble
+    from invdesign.predictors.property_data import Measured, PropertyConfig
+    from invdesign.predictors.training import Table
+
+_INTERVAL = {
+    "n": "held out",
+    "mae": "MAE",
+    "rmse": "RMSE",
+    "coverage_90": "90 % interval holds",
+    "coverage_90_third_1": "… lowest third of predictions",
+    "coverage_90_third_2": "… middle third",
+    "coverage_90_third_3": "… highest third",
+    "mean_width_90": "mean width of the interval",
+}
+_ZERO = {
+    "n_all": "all rows held out, zeros too",
+    "auc_zero": "AUC zero / not zero",
+    "ece_zero": "calibration error of P(zero)",
+    "mae_all": "MAE of the single best figure, all rows",
+    "mae_best_on_nonzero": "MAE of the single best figure, not zero",
+}
+_SEES = {
+    "structure": "features of composition, gene (space group and sites), near-neighbour bonds, volume, and "
+    "CHGNet 0.3.0's crystal embedding",
+    "composition": "features of the composition alone",
+    "composition and space group": "features of the composition and, where it is given, the space group",
+}
+_INTERVALS = "90 % intervals are conformal within thirds of the prediction."
+_CORE = "one core (Intel Xeon, no AMX), CHGNet's features cached."
+
+
+def write_property_release(
+    ensemble: Ensemble, config: PropertyConfig, table: Table, cpu_seconds: float
+) -> None:
+    """Write weights, configuration, card, figures and recipe to ``config.out``."""
+    import json
+
+    import yaml
+
+    ensemble.save(config.out, config.kind)
+    figures = {name: property_figures(ensemble, table, name, m) for name, m in config.properties.items()}
+    (config.out / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
+    (config.out / "README.md").write_text(_card(ensemble, config, table, figures, cpu_seconds))
+    (config.out / "recipe.yaml").write_text(
+        yaml.safe_dump(config.model_dump(mode="json", exclude_defaults=True), sort_keys=False)
+    )
+
+
+def property_figures(
+    ensemble: Ensemble, table: Table, name: str, measured: Measured
+) -> dict[str, dict[str, float]]:
+    """Figures of one property on the test rows, by source; beside them the same answer for every row."""
+    index = [head.name for head in ensemble.heads].index(name)
+    columns = {}
+    for source, (found, label, inside) in held_out(ensemble, table, name).items():
+        columns[source] = measure(found, label, measured) | {"inside": float(inside.mean())}
+        same = trivial(table, index, len(label), zero=measured.zero)
+        columns[f"{source}, trivial"] = measure(same, label, measured)
+    return columns
+
+
+def measure(found: Distribution, label: np.ndarray, measured: Measured) -> dict[str, float]:
+    """Figures of one property on labelled rows."""
+    if measured.zero:
+        return gap_figures(found, label)
+    return interval_figures(found, label, np.ones(len(label), dtype=bool))
+
+
+def _card(
+    ensemble: Ensemble,
+    config: PropertyConfig,
+    table: Table,
+    figures: dict[str, dict[str, dict[str, float]]],
+    cpu_seconds: float,
+) -> str:
+    titles = ", ".join(_title(name) for name in config.properties)
+    files = ", ".join(f"`{entry.file.name}`" for entry in config.data)
+    parts = [
+        f"# {config.out.name}: {titles}",
+        f"{_learners(ensemble)} on {_SEES[config.sees]}. {_INTERVALS}",
+        f"**Data.** {files}. {split_words(table)}",
+        f"**Training.** Seed {config.seed}, {cpu_seconds / 60:.1f} CPU minutes; {_CORE}",
+        config.note,
+    ]
+    for name, measured in config.properties.items():
+        unit = f"log10({measured.unit})" if measured.log10 else measured.unit
+        rows = _INTERVAL | (_ZERO if measured.zero else {})
+        parts.append(f"## Held-out error of {name}, {unit}\n{markdown(figures[name], rows)}")
+        if measured.zero:
+            parts.append("MAE, RMSE and intervals are those of the rows that are not zero.")
+        parts.append(domain_words(ensemble, table, name))
+    return "\n\n".join(part.strip() for part in parts if part) + "\n"
+
+
+def _title(name: str) -> str:
+    return PROPERTIES[name].words if name in PROPERTIES else name
+
+
+def _learners(ensemble: Ensemble) -> str:
+    networks = f"{ensemble.network.shape.members} residual networks"
+    if ensemble.kernel is not None:
+        return f"Robust kernel regression, {networks} for its spread,"
+    return f"{networks} and boosted trees with an equal say," if ensemble.trees else networks

@@ -47,9 +47,15 @@ PROPERTIES: dict[str, Property] = {
     "bulk_modulus_gpa": Property(
         "GPa", "bulk modulus", "Voigt-Reuss-Hill average", 0.0, 1000.0, offered=True
     ),
-    "shear_modulus_gpa": Property("GPa", "shear modulus", "Voigt-Reuss-Hill average", 0.0, 1000.0, offered=True),
-    "debye_temperature_k": Property("K", "Debye temperature", "acoustic, from elasticity", 0.0, 3000.0, offered=True),
-    "thermal_conductivity_w_mk": Property("W/m/K", "thermal conductivity", "of the lattice", 0.0, 5000.0, offered=True),
+    "shear_modulus_gpa": Property(
+        "GPa", "shear modulus", "Voigt-Reuss-Hill average", 0.0, 1000.0, offered=True
+    ),
+    "debye_temperature_k": Property(
+        "K", "Debye temperature", "acoustic, from elasticity", 0.0, 3000.0, offered=True
+    ),
+    "thermal_conductivity_w_mk": Property(
+        "W/m/K", "thermal conductivity", "of the lattice", 0.0, 5000.0, offered=True
+    ),
 }
 """Properties by name. One that nothing estimates is refused, with the list of what can be asked for."""
 

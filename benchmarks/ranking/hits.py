@@ -20,6 +20,7 @@ import numpy as np
 from invdesign.campaign.evaluation import Rate
 from invdesign.campaign.run import DATABASE
 from invdesign.campaign.store import Store
+from invdesign.errors import InputError
 from invdesign.predictors.loading import load_predictor
 from invdesign.targets import STABILITY, Target, parse_target
 

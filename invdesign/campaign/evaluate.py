@@ -146,6 +146,9 @@ def _models(target: Target | None, given: Mapping[str, Any] | None) -> dict[str,
     """Predictors of the target's windows."""
     wanted = sorted(set(target.windows if target else ()) - {"formation_energy_per_atom"})
     models = models_of(wanted, given)
+    if idle := sorted(set(given or ()) - set(wanted)):
+        msg = f"predictor: the target does not ask for {', '.join(idle)}; add a window, or leave it out."
+        raise InputError(msg)
     if missing := [name for name in wanted if name not in models]:
         msg = f"target: nothing predicts {', '.join(missing)}; ask for {', '.join(models_of(RELEASED))}."
         raise InputError(msg)

@@ -42,8 +42,10 @@ def last_pick(
     with clock.stage("shortlist"):
         alive = [candidate for candidate in candidates if candidate.alive]
         _appraise(alive, config, parts)
-        for rank, candidate in enumerate(shortlist(alive, config.target, config.n_shortlist), start=1):
+        chosen = shortlist(alive, config.target, config.n_shortlist)
+        for rank, candidate in enumerate(chosen, start=1):
             candidate.provenance["rank"] = rank
+        _explain(chosen, config, parts)
     return list(candidates), clock
 
 
@@ -59,6 +61,20 @@ def _appraise(alive: Sequence[Candidate], config: CampaignConfig, parts: Parts) 
         candidate.provenance["synthesisability"] = float(scores[i])
         if fronts is not None:
             candidate.provenance["pareto_rank"] = int(fronts[i])
+
+
+def _explain(chosen: Sequence[Candidate], config: CampaignConfig, parts: Parts) -> None:
+    """Say what drove the first property asked for, where a model that can be taken apart predicts it."""
+    from invdesign.predictors.explanation import Explainer
+    from invdesign.predictors.neighbours import Neighbours
+    from invdesign.predictors.property import PropertyPredictor
+
+    prop = next((name for name in config.target.windows if name in (parts.predictors or {})), "band_gap")
+    predictor = parts.predictor(prop) if prop in (parts.predictors or {}) else None
+    if chosen and isinstance(predictor, PropertyPredictor):
+        phrases = Explainer(predictor, Neighbours.load()).why([c.structure for c in chosen])  # type: ignore[misc]
+        for candidate, phrase in zip(chosen, phrases, strict=True):
+            candidate.provenance["why"] = phrase
 
 
 def _still_wanted(candidate: Candidate, config: CampaignConfig, known: Any) -> Verdict:  # noqa: ANN401

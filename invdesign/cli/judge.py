@@ -89,6 +89,13 @@ def evaluate_command(
     ] = None,
     hull: Annotated[str, typer.Option(help="Reference hull: name, folder or CSV.")] = "mp-hull",
     reference: Annotated[str, typer.Option(help="Known materials: name or folder.")] = "known-materials",
+    predictor: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Model of a property in place of the one that designs: band_gap=band-gap-judge, or "
+            "PROPERTY=FOLDER; may be repeated."
+        ),
+    ] = None,
     relax: Annotated[bool, typer.Option(help="Relax first, or take the structures as they are.")] = True,
     beside: Annotated[
         list[Path] | None,
@@ -110,6 +117,8 @@ def evaluate_command(
     invdesign evaluate cifs/ --target "band_gap>3" --limit 200 --json
 
     invdesign evaluate mine.extxyz --beside evaluation/evaluation.json
+
+    invdesign evaluate run --target "band_gap=1.5±0.25" --predictor band_gap=band-gap-judge
     """
     from invdesign.campaign.evaluate import evaluate
     from invdesign.campaign.evaluation import read_evaluations
@@ -123,6 +132,7 @@ def evaluate_command(
         calibration=calibration,
         hull=hull,
         reference=reference,
+        predictors=dict(map(_named, predictor or [])),
         relax=relax,
         limit=limit,
         seed=seed or 0,
@@ -135,6 +145,15 @@ def evaluate_command(
     from rich.console import Console
 
     evaluation.show(Console(), others)
+
+
+def _named(text: str) -> tuple[str, str]:
+    """A property and the model of it."""
+    prop, equals, model = text.partition("=")
+    if not (prop and equals and model):
+        msg = f"predictor: {text!r} is not PROPERTY=MODEL; give such as band_gap=band-gap-judge."
+        raise InputError(msg)
+    return prop, model
 
 
 @app.command("screen")

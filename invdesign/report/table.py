@@ -73,6 +73,7 @@ def row_of(candidate: Candidate) -> Row:
         "in_domain": "yes" if all(e.in_domain for e in candidate.properties.values()) else "no",
         "novelty": NOVELTY[int(novelty.figure or 0)],
         "novelty_detail": novelty.reason,
+        "why": provenance.get("why", ""),
         "synthesisability": round(provenance["synthesisability"], 3),
         **_supply(candidate),
         "charge_states": candidate.verdicts["charge balance"].reason,

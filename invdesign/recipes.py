@@ -12,6 +12,8 @@ from invdesign.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from invdesign.predictors.transfer_training import Outcome
+
 RECIPES = {
     "gene-diffusion": "invdesign.generators.gene_training:GeneDiffusionConfig:build",
     "crystal-vae": "invdesign.generators.vae_training:CrystalVAEConfig:build",
@@ -60,3 +62,47 @@ def train(path: Path, *, progress: Callable[[float, str], None]) -> Path:
         raise InputError(msg)
     folder: Path = getattr(module, function_name)(config, progress=progress)
     return folder
+
+
+def train_from(
+    name: str,
+    data: Path,
+    out: Path,
+    *,
+    column: str | None = None,
+    unit: str = "",
+    log10: bool = False,
+    seed: int = 0,
+    progress: Callable[[float, str], None],
+) -> Outcome:
+    """Make a model of a user's own property from 10 to 1 000 labelled examples on a released model.
+
+    Args:
+        name: of the released model, or its folder.
+        data: crystals or formulas with the property.
+        out: folder to make; an artifact with weights, card, ``run.json`` and learning curve.
+        column: the property; may be left out where only one column can be meant.
+        unit: of the property.
+        log10: learn the logarithm.
+        seed: of cross-validation.
+        progress: is told the share that is done and what is being done.
+
+    Raises:
+        InputError: model or data are missing, unreadable or too few.
+    """
+    from invdesign.predictors.examples import read_examples
+    from invdesign.predictors.transfer_training import figure_words, transfer
+    from invdesign.predictors.trials import points
+    from invdesign.provenance import sha256, write_run_json
+    from invdesign.report.learning_curve import draw_learning_curve
+
+    examples = read_examples(data, column, unit=unit, log10=log10)
+    outcome = transfer(examples, name, out, seed=seed, progress=progress)
+    methods = dict.fromkeys(point.method for point in outcome.trials.curve)
+    curves = {m: [(p.n, p.mean, p.spread) for p in points(outcome.trials.curve, m)] for m in methods}
+    title = f"{examples.name}: {len(examples.labels)} examples on {Path(name).name}"
+    draw_learning_curve(curves, out / "learning_curve.png", ordinate=figure_words(examples), title=title)
+    given = {"from": name, "data": str(data), "property": examples.name, "unit": unit, "log10": log10}
+    write_run_json(out, {**given, "seed": seed, "data_sha256": sha256(data)})
+    progress(1.0, f"written to {out}")
+    return outcome

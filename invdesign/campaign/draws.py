@@ -27,10 +27,10 @@ def likeliest(candidates: Sequence[Candidate], target: Target, n: int) -> list[C
         n: how many to take; all, if there are fewer.
     """
     parts = Parts()
-    known, ranker = parts.get("known"), parts.get("ranker")
+    known = parts.get("known")
     genes = [candidate.gene for candidate in candidates]
     scores, seen = [], set[str]()
-    for gene, estimates in zip(genes, ranker.predict(genes), strict=True):
+    for gene, estimates in zip(genes, parts.quick_estimates(genes, target), strict=True):
         if gene.hash in seen:
             scores.append(-2.0)
         elif known.novelty(gene).figure == 0 or not charge_balance(gene.composition).passed:

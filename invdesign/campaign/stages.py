@@ -17,12 +17,14 @@ from invdesign.campaign.funnel import Clock
 from invdesign.candidate import Candidate, Verdict
 from invdesign.errors import InputError
 from invdesign.predictors.loading import load_predictor, models_of
+from invdesign.predictors.property import FROM_COMPOSITION
 from invdesign.ranking import hit_probability, select
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from invdesign.campaign.config import CampaignConfig
+    from invdesign.candidate import Estimate
     from invdesign.crystal.gene import Gene
     from invdesign.generators.loading import Generator
     from invdesign.predictors.loading import Predictor
@@ -117,6 +119,15 @@ class Parts:
         part = (self.predictors or {})[prop]
         predictor: Predictor = _predictor(prop, part) if isinstance(part, str) else part
         return predictor
+
+    def quick_estimates(self, genes: Sequence[Gene], target: Target) -> list[dict[str, Estimate]]:
+        """The ranker's estimates of genes, and of what else is asked for what the composition tells."""
+        rows: list[dict[str, Estimate]] = self.get("ranker").predict(genes)
+        for prop in sorted(target.windows.keys() & FROM_COMPOSITION.keys()):
+            if rows and prop not in rows[0]:
+                found = _predictor(prop, FROM_COMPOSITION[prop]).predict(genes)
+                rows = [row | {prop: estimate} for row, estimate in zip(rows, found, strict=True)]
+        return rows
 
     def signature(self) -> dict[str, str]:
         """What stands in for a name: objects by their own name or type, for the campaign's identity."""
@@ -225,7 +236,7 @@ def judge_batch(
         with clock.stage(gate):
             alive = [candidate for candidate in alive if candidate.record(judge(candidate))]
     with clock.stage("quick rank"):
-        estimates = parts.get("ranker").predict([candidate.gene for candidate in alive])
+        estimates = parts.quick_estimates([candidate.gene for candidate in alive], config.target)
         for candidate, estimate in zip(alive, estimates, strict=True):
             candidate.properties = dict(estimate)
     return clock

@@ -244,7 +244,7 @@ class GraphBandGapPredictor:
 
     def save(self, folder: Path) -> None:
         """Write ``model.safetensors`` and ``config.json``."""
-        from safetensors.numpy import save_file
+        from safetensors.numpy import save
 
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {f"network.{k}": v.cpu().numpy() for k, v in self.network.state_dict().items()}
@@ -257,7 +257,7 @@ class GraphBandGapPredictor:
         if self.domain is not None:
             tensors |= {"domain.axes": self.domain.axes, "domain.centres": self.domain.centres}
             config["domain"] = {"threshold": self.domain.threshold}
-        save_file({k: np.ascontiguousarray(v) for k, v in tensors.items()}, folder / FILES[1])
+        (folder / FILES[1]).write_bytes(save({k: np.ascontiguousarray(v) for k, v in tensors.items()}))
         (folder / FILES[0]).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
     @classmethod

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 SOURCES = ("mp20", "wbm")
 METALLIC = 1e-3  # eV; gaps below are those of metals
-DOMAIN_ROWS = 6_000  # training crystals that tell the domain: four for each of its centres
 
 
 class GraphSettings(BaseModel):
@@ -205,8 +204,7 @@ def calibrated(network: GraphNetwork, scales: Scales, table: GraphTable, seed: i
         edges=(float(edges[0]), float(edges[1])),
         intervals=(one, two, three),
     )
-    train = np.random.default_rng(seed).permutation(table.rows("train"))[:DOMAIN_ROWS]
-    _, known = judge.raw([table.frames[k] for k in train], {})
+    _, known = judge.raw([table.frames[k] for k in table.rows("train")], {})
     judge.domain = find_domain(known, features, seed)
     return judge
 

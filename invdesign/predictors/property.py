@@ -23,6 +23,7 @@ from invdesign.predictors.property_data import (
     with_space_groups,
 )
 from invdesign.predictors.training import fit
+from invdesign.predictors.transfer import Transferred, is_transferred
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -70,7 +71,7 @@ class PropertyPredictor:
         4.9
     """
 
-    def __init__(self, ensemble: Ensemble, prop: str | None = None) -> None:
+    def __init__(self, ensemble: Ensemble | Transferred, prop: str | None = None) -> None:
         self.ensemble = ensemble
         self.sees: str = ensemble.about["sees"]
         self.properties = {
@@ -89,7 +90,7 @@ class PropertyPredictor:
         Raises:
             InputError: the folder or a file of it is missing or damaged, or it lacks the property.
         """
-        ensemble = Ensemble.load(name, kind=KIND)
+        ensemble = Transferred.load(name) if is_transferred(name) else Ensemble.load(name, kind=KIND)
         found = cls(ensemble, prop)
         if found.property not in found.properties:
             msg = f"property: model {str(name)!r} predicts {', '.join(found.properties)}, not {prop}."
@@ -180,7 +181,9 @@ def _formula(one: Seen) -> str:
         return one
     if isinstance(one, Gene):
         return one.formula
-    composition: Composition = getattr(one, "composition", one)
+    from pymatgen.core import Structure
+
+    composition = one.composition if isinstance(one, Structure) else one
     return "".join(f"{element}{n}" for element, n in reduced_amounts(composition).items())
 
 

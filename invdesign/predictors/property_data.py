@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -97,7 +98,7 @@ def training_table(config: PropertyConfig, progress: Progress) -> Table:
     for place, entry in enumerate(config.data):
         share = place / len(config.data)
         progress(share, f"reading {entry.file.name}")
-        blocks.append(_block(config, entry, lambda _, message, share=share: progress(share, message)))
+        blocks.append(_block(config, entry, partial(_within, progress, share)))
     crystals = [block for block in blocks if not block.teaches]
     known = sum(len(block.labels) for block in crystals)
     if known < LEAST_ROWS:
@@ -114,6 +115,10 @@ def training_table(config: PropertyConfig, progress: Progress) -> Table:
         taught=_taught([block for block in blocks if block.teaches], len(config.properties)),
         seed=config.seed,
     )
+
+
+def _within(progress: Progress, share: float, _: float, message: str) -> None:
+    progress(share, message)
 
 
 class _Block:

@@ -209,7 +209,6 @@ def test_released_judge_knows_salts_from_metals() -> None:
     assert nacl.p_zero < 0.1
     assert mgo.value == pytest.approx(4.4, abs=1.2)  # PBE, Materials Project
     assert nacl.value == pytest.approx(5.0, abs=1.2)
-    assert all(estimate.in_domain for estimate in (mgo, nacl, copper, iron))
 
 
 def test_released_judge_is_small_and_needs_nothing_else() -> None:

@@ -1,0 +1,305 @@
+"""A model from a few dozen examples: a released model's frozen networks under a small kernel regression.
+
+Crystals are alike if a released model's inputs (CHGNet's embedding among them) and its last hidden layers
+say so; what it predicts of its own properties may add a straight line. How much each counts, how far
+likeness reaches and how noisy the labels are is chosen by leaving out one composition at a time, which this
+regression gives in closed form. No weight of the networks changes.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.special import expit
+
+from invdesign.artifacts import find
+from invdesign.candidate import Z90
+from invdesign.crystal.elements import SYMBOLS
+from invdesign.errors import InputError
+from invdesign.predictors.ensemble import FILES, MIN_SIGMA, Distribution, Ensemble
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+KIND = "transfer"
+TRUNK = "trunk"
+"""Folder of the frozen model within that of the model it carries."""
+
+FRACTIONS = 2 * (len(SYMBOLS) - 1)
+"""The first inputs: one or two of the few examples hold an element, so its own column teaches nothing."""
+
+CLIP = 3.0  # standard deviations of the examples; a straight line must not run away
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What the regression sees of n crystals: inputs (n, d), hidden (n, h), said (n, p); h and p may be 0."""
+
+    inputs: np.ndarray
+    hidden: np.ndarray
+    said: np.ndarray
+
+    def __getitem__(self, rows: np.ndarray) -> Rows:
+        """Some of the crystals."""
+        return Rows(self.inputs[rows], self.hidden[rows], self.said[rows])
+
+    def __len__(self) -> int:
+        """How many crystals."""
+        return len(self.inputs)
+
+
+def inputs_alone(inputs: np.ndarray) -> Rows:
+    """Rows without anything that a model learned elsewhere."""
+    nothing = inputs[:, :0]
+    return Rows(inputs, nothing, nothing)
+
+
+def represent(trunk: Ensemble, standardised: np.ndarray) -> Rows:
+    """What a frozen model makes of standardised feature rows (n, d)."""
+    layers: list[np.ndarray] = []
+    outward = trunk.network.outward
+    hook = outward.register_forward_pre_hook(lambda _, given: layers.append(given[0].numpy()))
+    raw = trunk.raw(standardised)
+    hook.remove()
+    hidden = np.concatenate(layers, axis=1)  # (members, n, width)
+    learners = trunk.learners(standardised, raw)  # (learners, n, heads, 2)
+    zero = np.array([(head.zero, True) for head in trunk.heads])
+    n = len(standardised)
+    return Rows(
+        standardised[:, FRACTIONS:].astype(float),
+        hidden.transpose(1, 0, 2).reshape(n, -1).astype(float),
+        learners.transpose(1, 0, 2, 3)[..., zero].reshape(n, -1).astype(float),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What is chosen: share of the hidden layers in likeness, weight of the line, inverse reach, noise."""
+
+    hidden: float
+    line: float
+    width: float
+    noise: float
+
+
+def settings(rows: Rows) -> list[Setting]:
+    """Every setting that these rows allow."""
+    shares = (0.0, 0.5, 1.0) if rows.hidden.shape[1] else (0.0,)
+    lines = (0.0, 0.3, 3.0) if rows.said.shape[1] else (0.0,)
+    return [
+        Setting(*one)
+        for one in product(shares, lines, (0.03, 0.1, 0.3, 1.0), (0.003, 0.01, 0.03, 0.1, 0.3, 1.0))
+    ]
+
+
+class Likeness:
+    """How alike rows are to the examples, each part in units of the examples' own spread."""
+
+    def __init__(self, points: Rows) -> None:
+        self.points = points
+        self.units = [max(_squared(part, part).mean() / 2, 1e-12) for part in (points.inputs, points.hidden)]
+        self.centre = points.said.mean(0)
+        self.spread = np.maximum(points.said.std(0), 1e-6)
+
+    def parts(self, rows: Rows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Squared distances by inputs and hidden layers, and products of what is said, each (n, points)."""
+        inputs = _squared(rows.inputs, self.points.inputs) / self.units[0]
+        hidden = _squared(rows.hidden, self.points.hidden) / self.units[1]
+        line = self._scaled(rows) @ self._scaled(self.points).T / max(len(self.centre), 1)
+        return inputs, hidden, line
+
+    def own(self, rows: Rows, setting: Setting) -> np.ndarray:
+        """Covariance of each row with itself, (n,)."""
+        return np.asarray(1 + setting.line * (self._scaled(rows) ** 2).sum(1) / max(len(self.centre), 1))
+
+    def _scaled(self, rows: Rows) -> np.ndarray:
+        return np.clip((rows.said - self.centre) / self.spread, -CLIP, CLIP)
+
+
+def _squared(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    products = left @ right.T
+    return np.asarray(((left**2).sum(1)[:, None] + (right**2).sum(1) - 2 * products).clip(0))
+
+
+def _covariance(parts: tuple[np.ndarray, np.ndarray, np.ndarray], setting: Setting) -> np.ndarray:
+    inputs, hidden, line = parts
+    distance = (1 - setting.hidden) * inputs + setting.hidden * hidden
+    return np.asarray(np.exp(-setting.width * distance) + setting.line * line)
+
+
+class Regression:
+    """Kernel regression (the mean and spread of a Gaussian process) on examples.
+
+    ``labels`` (n,), ``weights`` (n,): a row of weight 2 counts as if it were there twice.
+    """
+
+    def __init__(
+        self,
+        likeness: Likeness,
+        labels: np.ndarray,
+        weights: np.ndarray,
+        setting: Setting,
+        parts: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None,
+    ) -> None:
+        self.likeness, self.labels, self.weights, self.setting = likeness, labels, weights, setting
+        gram = _covariance(parts or likeness.parts(likeness.points), setting)
+        self.inverse = np.linalg.inv(gram + np.diag(setting.noise / weights))
+        self.middle = float(np.average(labels, weights=weights))
+        self.coefficients = self.inverse @ (labels - self.middle)
+
+    def predict(self, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and uncalibrated deviation of each row, (n,) each."""
+        covariance = _covariance(self.likeness.parts(rows), self.setting)
+        explained = np.einsum("nm,mk,nk->n", covariance, self.inverse, covariance, optimize=True)
+        variance = self.likeness.own(rows, self.setting) + self.setting.noise - explained
+        return self.middle + covariance @ self.coefficients, np.sqrt(variance.clip(1e-9))
+
+    def errors_left_out(self, groups: np.ndarray) -> np.ndarray:
+        """Label less prediction of each example by a fit without its group, (n,)."""
+        errors = self.coefficients / np.diag(self.inverse)
+        names, counts = np.unique(groups, return_counts=True)
+        for name in names[counts > 1]:
+            own = np.flatnonzero(groups == name)
+            errors[own] = np.linalg.solve(self.inverse[np.ix_(own, own)], self.coefficients[own])
+        return errors
+
+
+def fit_regression(rows: Rows, labels: np.ndarray, groups: np.ndarray, weights: np.ndarray) -> Regression:
+    """The regression whose setting errs least on compositions left out one at a time.
+
+    Args:
+        rows: of the examples.
+        labels: (n,).
+        groups: composition of each, (n,).
+        weights: (n,).
+    """
+    likeness = Likeness(rows)
+    parts = likeness.parts(rows)
+    tried = (Regression(likeness, labels, weights, setting, parts) for setting in settings(rows))
+    return min(tried, key=lambda one: float(weights @ np.abs(one.errors_left_out(groups))))
+
+
+def class_weights(labels: np.ndarray) -> np.ndarray:
+    """Weights (n,) by which both classes of labels -1 and 1 count the same."""
+    share = np.where(labels > 0, (labels > 0).mean(), (labels < 0).mean())
+    return np.asarray(0.5 / share)
+
+
+@dataclass(frozen=True, slots=True)
+class Calibrated:
+    """What cross-validation found.
+
+    ``scale`` multiplies a number's deviation; ``slope`` and ``shift`` turn a score into the logit of the second class.
+    ``reach``: largest distance to the nearest example inside the domain.
+    """
+
+    scale: float = 1.0
+    slope: float = 1.0
+    shift: float = 0.0
+    reach: float = np.inf
+
+
+class Transferred:
+    """A frozen model and a regression on what it makes of crystals; stands in for an ``Ensemble``.
+
+    ``about`` is as an ensemble's; ``classes`` are the names of 0 and 1 where the property is one of two.
+    """
+
+    def __init__(
+        self,
+        trunk: Ensemble,
+        regression: Regression,
+        calibrated: Calibrated,
+        about: dict[str, Any],
+        classes: Sequence[str] = (),
+    ) -> None:
+        self.trunk, self.regression, self.calibrated = trunk, regression, calibrated
+        self.about, self.classes = about, tuple(classes)
+
+    def standardise(self, features: np.ndarray) -> np.ndarray:
+        """Features (n, d) on the scale of the frozen model."""
+        return self.trunk.standardise(features)
+
+    def inside(self, standardised: np.ndarray) -> np.ndarray:
+        """Whether each row lies in the frozen model's domain and near some example, (n,) bool."""
+        near = nearest(self.regression.likeness, represent(self.trunk, standardised))
+        return self.trunk.inside(standardised) & (near <= self.calibrated.reach)
+
+    def distributions(self, standardised: np.ndarray) -> dict[str, Distribution]:
+        """Calibrated distribution of the property for standardised rows (n, d)."""
+        mean, deviation = self.regression.predict(represent(self.trunk, standardised))
+        name = next(iter(self.about["properties"]))
+        if self.classes:
+            p_first = expit(-(self.calibrated.slope * mean + self.calibrated.shift))
+            return {name: Distribution(np.ones_like(mean), np.full_like(mean, MIN_SIGMA), p_first)}
+        sigma = np.maximum(self.calibrated.scale * deviation / Z90, MIN_SIGMA)
+        return {name: Distribution(mean, sigma, np.zeros_like(mean))}
+
+    def save(self, folder: Path, standardised: np.ndarray) -> None:
+        """Write the frozen model to ``trunk/`` and the rest beside it.
+
+        Args:
+            folder: to make.
+            standardised: rows of the examples, (n, d).
+        """
+        from safetensors.numpy import save
+
+        self.trunk.save(folder / TRUNK, "property")
+        tensors = {
+            "examples": standardised.astype(np.float32),
+            "labels": self.regression.labels.astype(np.float64),
+            "weights": self.regression.weights.astype(np.float64),
+        }
+        (folder / FILES[1]).write_bytes(save({k: np.ascontiguousarray(v) for k, v in tensors.items()}))
+        config = {
+            "kind": KIND,
+            "setting": asdict(self.regression.setting),
+            "calibration": asdict(self.calibrated),
+            "classes": self.classes,
+            "about": self.about,
+        }
+        (folder / FILES[0]).write_text(json.dumps(config, indent=2) + "\n")
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Transferred:
+        """What :meth:`save` wrote.
+
+        Raises:
+            InputError: a file is missing or damaged.
+        """
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        found = find("models", folder, needs=FILES)
+        trunk = Ensemble.load(found / TRUNK, kind="property")
+        try:
+            config: dict[str, Any] = json.loads((found / FILES[0]).read_text())
+            tensors = load_file(found / FILES[1])
+            likeness = Likeness(represent(trunk, tensors["examples"]))
+            setting = Setting(**config["setting"])
+            regression = Regression(likeness, tensors["labels"], tensors["weights"], setting)
+            calibrated = Calibrated(**config["calibration"])
+            return cls(trunk, regression, calibrated, config["about"], config["classes"])
+        except (SafetensorError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
+            msg = f"models folder {str(found)!r} cannot be read ({error}); restore it or retrain it."
+            raise InputError(msg) from error
+
+
+def is_transferred(folder: str | Path) -> bool:
+    """Whether a model's folder holds one of these."""
+    config = find("models", folder, needs=FILES) / FILES[0]
+    return f'"kind": "{KIND}"' in config.read_text(errors="replace")
+
+
+def nearest(likeness: Likeness, rows: Rows, groups: np.ndarray | None = None) -> np.ndarray:
+    """Distance of each row to the nearest example, (n,); of examples, to the nearest of another group."""
+    inputs, hidden, _ = likeness.parts(rows)
+    distance = np.sqrt(inputs + hidden)
+    if groups is not None:
+        distance[groups[:, None] == groups] = np.inf
+    return np.asarray(distance.min(1))

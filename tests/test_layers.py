@@ -43,6 +43,7 @@ DISTRIBUTION = {
     "torch_geometric": "matgl",
     "sklearn": "scikit-learn",
     "umap": "umap-learn",
+    "lightning": "matgl",
 }
 
 

@@ -18,8 +18,6 @@ from invdesign.campaign.named import check_least, check_names
 from invdesign.campaign.samples import Outcome, Sample, fingerprint, pack, read_samples, unpack
 from invdesign.campaign.stages import Parts
 from invdesign.errors import InputError
-from invdesign.predictors.loading import models_of
-from invdesign.predictors.property import RELEASED
 from invdesign.provenance import artifact_hashes, hardware
 
 if TYPE_CHECKING:
@@ -144,6 +142,9 @@ def _judge_all(
 
 def _models(target: Target | None, given: Mapping[str, Any] | None) -> dict[str, Any]:
     """Predictors of the target's windows."""
+    from invdesign.predictors.loading import models_of
+    from invdesign.predictors.property import RELEASED
+
     wanted = sorted(set(target.windows if target else ()) - {"formation_energy_per_atom"})
     models = models_of(wanted, given)
     if idle := sorted(set(given or ()) - set(wanted)):

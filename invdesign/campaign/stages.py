@@ -16,8 +16,6 @@ from typing import TYPE_CHECKING, Any, cast
 from invdesign.campaign.funnel import Clock
 from invdesign.candidate import Candidate, Verdict
 from invdesign.errors import InputError
-from invdesign.predictors.loading import load_predictor, models_of
-from invdesign.predictors.property import FROM_COMPOSITION
 from invdesign.ranking import hit_probability, select
 
 if TYPE_CHECKING:
@@ -62,6 +60,8 @@ class Parts:
     @classmethod
     def named(cls, config: CampaignConfig) -> Parts:
         """The parts that a config names."""
+        from invdesign.predictors.loading import models_of
+
         names = ("generator", "geometry", "known", "ranker", "potential", "calibration", "hull")
         models = models_of(("band_gap", *config.target.windows), config.predictors)
         return cls(**{name: getattr(config, name) for name in names}, predictors=models)
@@ -122,6 +122,8 @@ class Parts:
 
     def quick_estimates(self, genes: Sequence[Gene], target: Target) -> list[dict[str, Estimate]]:
         """The ranker's estimates of genes, and of what else is asked for what the composition tells."""
+        from invdesign.predictors.property import FROM_COMPOSITION
+
         rows: list[dict[str, Estimate]] = self.get("ranker").predict(genes)
         for prop in sorted(target.windows.keys() & FROM_COMPOSITION.keys()):
             if rows and prop not in rows[0]:
@@ -154,6 +156,8 @@ def _load(kind: str, name: str) -> Any:  # noqa: ANN401 - the caller knows the k
 
 @lru_cache(maxsize=8)
 def _predictor(prop: str, name: str) -> Predictor:
+    from invdesign.predictors.loading import load_predictor
+
     return load_predictor(prop, name)
 
 

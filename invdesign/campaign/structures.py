@@ -221,7 +221,7 @@ def _place_on_hull(candidate: Candidate, config: CampaignConfig, parts: Parts) -
 
 def _predict(candidates: Sequence[Candidate], config: CampaignConfig, parts: Parts) -> None:
     for prop in parts.predictors or {}:
-        estimates = parts.predictor(prop).predict([c.structure for c in candidates]) if candidates else []  # type: ignore[misc]
+        estimates = parts.predictor(prop).predict([c.structure for c in candidates]) if candidates else []
         for candidate, estimate in zip(candidates, estimates, strict=True):
             candidate.properties[prop] = estimate
     for candidate in candidates:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from invdesign.configs import suggest
 from invdesign.crystal.files import FILE_COLUMN, ID_COLUMNS, Unreadable, read_entries
 from invdesign.data.compositions import FORMULA_COLUMNS, composition_key, read_compositions
 from invdesign.errors import InputError
@@ -32,7 +31,7 @@ class Examples:
     """Labelled rows of one property.
 
     Shapes: ``labels`` (n,): numbers as the model works on them, or -1 and 1 for the first and second of
-    ``classes``; ``groups`` (n,): composition of each. ``notes``: what was left out or is peculiar, as sentences.
+    ``classes``; ``groups`` (n,): composition of each. ``notes``: what was left out or is peculiar, in sentences.
     """
 
     name: str
@@ -56,8 +55,8 @@ def read_examples(path: Path, column: str | None = None, *, unit: str = "", log1
         log10: learn the logarithm.
 
     Raises:
-        InputError: no such file or column, unreadable crystals, too few or too many rows, all labels equal, or text
-            that is neither a number nor one of two classes.
+        InputError: no such file or column, unreadable crystals, too few or too many rows, all labels equal, or
+            text that is neither a number nor one of two classes.
     """
     cells, structures, formulas = _crystals(path) if holds_crystals(path) else _formulas(path)
     name = _column(cells, column, path)
@@ -74,12 +73,12 @@ def read_examples(path: Path, column: str | None = None, *, unit: str = "", log1
     if several:
         first = next(f for f, key in zip(formulas, groups.tolist(), strict=True) if key == several[0][0])
         notes.append(
-            f"{len(several)} compositions occur more than once ({first} {several[0][1]} times); their rows are never "
-            "on both sides of a split."
+            f"{len(several)} compositions occur more than once ({first} {several[0][1]} times); their rows "
+            "are never on both sides of a split."
         )
     if len(set(groups.tolist())) < LEAST:
-        msg = f"data: the {len(kept)} rows of {str(path)!r} hold {len(set(groups.tolist()))} compositions; at least {LEAST} "
-        msg += "different ones are needed."
+        msg = f"data: the {len(kept)} rows of {str(path)!r} hold {len(set(groups.tolist()))} compositions; "
+        msg += f"at least {LEAST} different ones are needed."
         raise InputError(msg)
     chosen = [structures[i] for i in kept] if structures else None
     return Examples(name, unit, log10, labels, groups, classes, formulas, chosen, tuple(notes))
@@ -90,8 +89,8 @@ def _check_number(n: int, name: str, path: Path) -> None:
         msg = f"data: {n} rows of {str(path)!r} have a {name}; at least {LEAST} are needed, better 20 to 100."
         raise InputError(msg)
     if n > MOST:
-        msg = f"data: {n} rows of {str(path)!r} have a {name}; from {MOST} on train a model of its own by a recipe "
-        msg += "(docs/predictors.md, A property of one's own)."
+        msg = f"data: {n} rows of {str(path)!r} have a {name}; from {MOST} on train a model of its own by "
+        msg += "a recipe (docs/predictors.md, A property of one's own)."
         raise InputError(msg)
 
 
@@ -100,8 +99,8 @@ def _crystals(path: Path) -> tuple[list[dict[str, Any]], list[Structure], list[s
     entries = list(read_entries(path))
     bad = [(row, entry) for row, entry in enumerate(entries, start=1) if isinstance(entry, Unreadable)]
     if bad:
-        rows = ", ".join(str(row) for row, _ in bad[:20]) + (", …" if len(bad) > 20 else "")
-        msg = f"data: {len(bad)} of {len(entries)} crystals cannot be read (rows {rows}); the first: {bad[0][1].reason}"
+        msg = f"data: {len(bad)} of {len(entries)} crystals cannot be read (rows "
+        msg += f"{_numbers([row for row, _ in bad])}); the first: {bad[0][1].reason}"
         raise InputError(msg)
     read = [entry for entry in entries if not isinstance(entry, Unreadable)]
     structures = [entry.structure for entry in read]
@@ -118,10 +117,14 @@ def _formulas(path: Path) -> tuple[list[dict[str, Any]], list[Structure], list[s
         cells = list(csv.DictReader(handle))
     wrong = [(row, formula) for row, formula in enumerate(formulas, start=1) if _told(formula)]
     if wrong:
-        rows = ", ".join(str(row) for row, _ in wrong[:20]) + (", …" if len(wrong) > 20 else "")
-        msg = f"data: {len(wrong)} of {len(formulas)} formulas cannot be read (rows {rows}); the first: {_told(wrong[0][1])}"
+        msg = f"data: {len(wrong)} of {len(formulas)} formulas cannot be read (rows "
+        msg += f"{_numbers([row for row, _ in wrong])}); the first: {_told(wrong[0][1])}"
         raise InputError(msg)
     return cells, [], formulas
+
+
+def _numbers(rows: list[int]) -> str:
+    return ", ".join(map(str, rows[:20])) + (", …" if len(rows) > 20 else "")
 
 
 def _told(formula: str) -> str:
@@ -147,9 +150,10 @@ def _column(cells: Sequence[dict[str, Any]], column: str | None, path: Path) -> 
         return column
     listed = ", ".join(there) or "none"
     if column is None:
-        msg = f"property: {str(path)!r} has {len(there)} columns that may be meant ({listed}); name one with --property."
+        msg = f"property: {str(path)!r} has {len(there)} columns that may be meant ({listed}); "
+        msg += "name one with --property."
     else:
-        msg = f"property: {str(path)!r} has no column {column!r}; {suggest(column, tuple(there)) if there else 'it has none'}."
+        msg = f"property: {str(path)!r} has no column {column!r}; its columns are: {listed}."
     raise InputError(msg)
 
 
@@ -163,19 +167,17 @@ def _labels(
             values.append(float(text))
         except ValueError:
             wrong.append((row, text))
-    distinct = sorted(set(values) if not wrong else set(texts))
+    distinct = sorted(set(texts)) if wrong else [f"{value:.12g}" for value in sorted(set(values))]
     if len(distinct) == 1:
-        msg = f"property: all {len(texts)} rows have the same {name} ({distinct[0]}); there is nothing to learn."
-        raise InputError(msg)
-    if len(distinct) == 2:  # noqa: PLR2004
-        second = np.array([(text if wrong else float(text)) == distinct[1] for text in texts])
-        return np.where(second, 1.0, -1.0), tuple(
-            f"{one:g}" if isinstance(one, float) else one for one in distinct
-        )
+        msg = f"property: all {len(texts)} rows have the same {name} ({distinct[0]}); there is nothing to "
+        raise InputError(msg + "learn.")
+    if len(distinct) == 2:
+        names = texts if wrong else [f"{value:.12g}" for value in values]
+        return np.where(np.array(names) == distinct[1], 1.0, -1.0), tuple(distinct)
     if wrong:
         listed = ", ".join(f"{row} ({text!r})" for row, text in wrong[:5])
-        msg = f"property: {name} is neither a number nor one of two classes in {len(wrong)} rows: {listed}; mend them."
-        raise InputError(msg)
+        msg = f"property: {name} is neither a number nor one of two classes in {len(wrong)} rows: {listed}; "
+        raise InputError(msg + "mend them.")
     labels = np.array(values)
     bad = [
         row
@@ -197,8 +199,8 @@ def features_of(examples: Examples, sees: str, model: str, progress: Progress) -
     """
     if sees == "structure":
         if examples.structures is None:
-            msg = f"from: {model!r} sees structures, and the data has formulas alone; give a cif column, or a model of "
-            msg += "compositions such as formation-energy-composition."
+            msg = f"from: {model!r} sees structures, and the data has formulas alone; give a cif column, "
+            msg += "or a model of compositions such as formation-energy-composition."
             raise InputError(msg)
         from invdesign.predictors.crystal_features import describe
 

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from pymatgen.core import Structure
-
     from invdesign.candidate import Estimate
 
 BY_ENERGY = ("e_above_hull", "formation_energy_per_atom")
@@ -22,10 +20,10 @@ BY_ENERGY = ("e_above_hull", "formation_energy_per_atom")
 
 
 class Predictor(Protocol):
-    """Anything that estimates one property of relaxed crystals."""
+    """Anything that estimates one property."""
 
-    def predict(self, structures: Sequence[Structure]) -> list[Estimate]:
-        """One estimate per structure."""
+    def predict(self, given: Sequence[Any], /) -> list[Estimate]:
+        """One estimate for each relaxed structure; for each gene or formula, where the model sees no more."""
         ...
 
 

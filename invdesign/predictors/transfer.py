@@ -33,6 +33,8 @@ TRUNK = "trunk"
 FRACTIONS = 2 * (len(SYMBOLS) - 1)
 """The first inputs: one or two of the few examples hold an element, so its own column teaches nothing."""
 
+SURE = 1e-6  # deviation of a class, which is 0 or 1
+
 CLIP = 3.0  # standard deviations of the examples; a straight line must not run away
 
 
@@ -161,7 +163,7 @@ class Regression:
 
     def errors_left_out(self, groups: np.ndarray) -> np.ndarray:
         """Label less prediction of each example by a fit without its group, (n,)."""
-        errors = self.coefficients / np.diag(self.inverse)
+        errors: np.ndarray = self.coefficients / np.diag(self.inverse)
         names, counts = np.unique(groups, return_counts=True)
         for name in names[counts > 1]:
             own = np.flatnonzero(groups == name)
@@ -194,8 +196,8 @@ def class_weights(labels: np.ndarray) -> np.ndarray:
 class Calibrated:
     """What cross-validation found.
 
-    ``scale`` multiplies a number's deviation; ``slope`` and ``shift`` turn a score into the logit of the second class.
-    ``reach``: largest distance to the nearest example inside the domain.
+    ``scale`` multiplies a number's deviation; ``slope`` and ``shift`` turn a score into the logit of the
+    second class. ``reach``: largest distance to the nearest example inside the domain.
     """
 
     scale: float = 1.0
@@ -228,7 +230,7 @@ class Transferred:
     def inside(self, standardised: np.ndarray) -> np.ndarray:
         """Whether each row lies in the frozen model's domain and near some example, (n,) bool."""
         near = nearest(self.regression.likeness, represent(self.trunk, standardised))
-        return self.trunk.inside(standardised) & (near <= self.calibrated.reach)
+        return np.asarray(self.trunk.inside(standardised) & (near <= self.calibrated.reach))
 
     def distributions(self, standardised: np.ndarray) -> dict[str, Distribution]:
         """Calibrated distribution of the property for standardised rows (n, d)."""
@@ -236,7 +238,7 @@ class Transferred:
         name = next(iter(self.about["properties"]))
         if self.classes:
             p_first = expit(-(self.calibrated.slope * mean + self.calibrated.shift))
-            return {name: Distribution(np.ones_like(mean), np.full_like(mean, MIN_SIGMA), p_first)}
+            return {name: Distribution(np.ones_like(mean), np.full_like(mean, SURE), p_first)}
         sigma = np.maximum(self.calibrated.scale * deviation / Z90, MIN_SIGMA)
         return {name: Distribution(mean, sigma, np.zeros_like(mean))}
 

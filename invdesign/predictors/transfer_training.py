@@ -66,13 +66,11 @@ def load_trunk(name: str | Path) -> Ensemble:
 
 def seen_by(trunk: Ensemble, standardised: np.ndarray) -> dict[str, Rows]:
     """What each method sees of the examples; from scratch and by composition nothing learned elsewhere."""
-    composition = inputs_alone(standardised[:, FRACTIONS : compositions(["NaCl"]).shape[1]].astype(float))
     seen = {TRANSFER: represent(trunk, standardised)}
     if trunk.about["sees"] == "structure":
         seen[SCRATCH] = inputs_alone(standardised[:, FRACTIONS:-EMBEDDING_SIZE].astype(float))
-    elif trunk.about["sees"] != "composition":
-        seen[SCRATCH] = inputs_alone(standardised[:, FRACTIONS:].astype(float))
-    return seen | {COMPOSITION: composition}
+    of_composition = compositions(["NaCl"]).shape[1]
+    return seen | {COMPOSITION: inputs_alone(standardised[:, FRACTIONS:of_composition].astype(float))}
 
 
 def transfer(
@@ -150,30 +148,33 @@ def curve_table(curve: Sequence[Point]) -> str:
 
 def _card(model: Transferred, examples: Examples, trials: Trials, warnings: Sequence[str], name: str) -> str:
     chosen = model.regression.setting
-    told = "\n".join(f"- **Warning.** {sentence}" for sentence in warnings)
-    notes = "\n".join(f"- {sentence}" for sentence in examples.notes)
+    warned = [f"**Warning.** {sentence}" for sentence in warnings]
     many = f"{len(examples.labels)} examples, {len(set(examples.groups.tolist()))} compositions"
+    balance = ""
     if examples.classes:
-        counts = [int((examples.labels == sign).sum()) for sign in (-1, 1)]
-        many += f"; {counts[0]} are {examples.classes[0]} (0), {counts[1]} are {examples.classes[1]} (1), which count the same"
-    reliability = _held(model, examples, trials)
+        first, second = (int((examples.labels == sign).sum()) for sign in (-1, 1))
+        balance = f" {first} are {examples.classes[0]} (0), {second} {examples.classes[1]} (1); both classes "
+        balance += "count the same."
+    tried = f"""{FOLDS}-fold cross-validation by composition, {REPEATS} times (± is the deviation between
+these), each fold with its own choice of settings; fewer examples are drawn from the training folds. From scratch and
+by composition: the same regression on features that nothing was trained for.
+
+![Learning curve](learning_curve.png)"""
+    setting = f"""Chosen by leaving out one composition at a time: share of the hidden layers in likeness
+{chosen.hidden:g}, weight of the frozen model's own predictions {chosen.line:g}, inverse reach {chosen.width:g}, noise
+{chosen.noise:g}. The folder holds features and labels of the examples, and a copy of the frozen model (`trunk/`)."""
     parts = [
-        f"# {examples.name}, from {many.split(';', maxsplit=1)[0]}",
-        f"Kernel regression on what the frozen model `{name}` makes of a crystal. {many}.",
-        told,
-        notes,
+        f"# {examples.name}, from {len(examples.labels)} examples",
+        f"Kernel regression on what the frozen model `{name}` makes of a crystal. {many}.{balance}",
+        *warned,
+        *examples.notes,
         f"## Unseen compositions: {figure_words(examples)}",
         curve_table(trials.curve),
-        f"{FOLDS}-fold cross-validation by composition, {REPEATS} times (± is the deviation between these), each with "
-        "its own choice of settings; fewer examples are drawn from the training folds. From scratch: the same "
-        "regression on features that nothing was trained for. ![Learning curve](learning_curve.png)",
-        reliability,
-        f"Chosen by leaving out one composition at a time: share of the hidden layers in likeness {chosen.hidden:g}, "
-        f"weight of the frozen model's own predictions {chosen.line:g}, inverse reach {chosen.width:g}, noise "
-        f"{chosen.noise:g}.",
-        "The folder holds the examples' features and labels, and a copy of the frozen model (`trunk/`).",
+        tried,
+        _held(model, examples, trials),
+        setting,
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return "\n\n".join(parts) + "\n"
 
 
 def _held(model: Transferred, examples: Examples, trials: Trials) -> str:
@@ -185,8 +186,8 @@ def _held(model: Transferred, examples: Examples, trials: Trials) -> str:
     errors = np.abs(trials.said[TRANSFER] - examples.labels)
     share = float((errors <= model.calibrated.scale * trials.deviation).mean())
     return (
-        f"The 90 % interval is set by the errors of left-out examples; it holds {share:.0%} of these. It widens away "
-        "from the examples."
+        f"The 90 % interval is set by the errors of left-out examples; it holds {share:.0%} of these, and "
+        "widens away from them."
     )
 
 
@@ -205,9 +206,8 @@ def printed(outcome: Outcome) -> str:
     """For people: error or AUC of each method with all examples, then what to know."""
     curve = outcome.trials.curve
     lines = [f"Model in {outcome.folder}. {outcome.figure}, unseen compositions:"]
-    for method in (TRANSFER, SCRATCH, COMPOSITION, MEAN):
-        for point in points(curve, method)[-1:]:
-            lines.append(f"  {method:22s} {point.mean:.3g} ± {point.spread:.2g}")
+    last = [point for m in (TRANSFER, SCRATCH, COMPOSITION, MEAN) for point in points(curve, m)[-1:]]
+    lines += [f"  {point.method:22s} {point.mean:.3g} ± {point.spread:.2g}" for point in last]
     lines += outcome.notes
     lines += [f"Warning: {sentence}" for sentence in outcome.warnings]
     lines.append(f"Next: invdesign predict FILES --model {outcome.folder}")

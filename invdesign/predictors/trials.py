@@ -179,7 +179,7 @@ def warnings_of(trials: Trials, examples: Examples, seed: int) -> list[str]:
         own = int((examples.labels == sign).sum())
         if own < FEW_OF_A_CLASS:
             found.append(
-                f"Only {own} examples are {name}: at least {FEW_OF_A_CLASS} of a class are needed to judge it."
+                f"Only {own} examples are {name}: at least {FEW_OF_A_CLASS} of a class are needed to judge."
             )
     figure = "AUC" if examples.classes else "error"
     for method, so in (

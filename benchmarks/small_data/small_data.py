@@ -82,7 +82,17 @@ class Task:
     def examples(self, rows: np.ndarray) -> Examples:
         """As `invdesign train` would have read them."""
         formulas = [self.formulas[row] for row in rows]
-        return Examples("value", "", True, self.labels[rows], self.groups[rows], (), formulas, None, ())
+        return Examples(
+            "value",
+            "",
+            log10=True,
+            labels=self.labels[rows],
+            groups=self.groups[rows],
+            classes=(),
+            formulas=formulas,
+            structures=None,
+            notes=(),
+        )
 
     def errors(self, own: np.ndarray, test: np.ndarray, seed: int) -> dict[str, float]:
         """Mean absolute errors of log10 by method, and how many of the intervals hold."""

@@ -31,7 +31,7 @@ class Examples:
     """Labelled rows of one property.
 
     Shapes: ``labels`` (n,): numbers as the model works on them, or -1 and 1 for the first and second of
-    ``classes``; ``groups`` (n,): composition of each. ``notes``: what was left out or is peculiar, in sentences.
+    ``classes``; ``groups`` (n,): composition of each. ``notes``: what was left out or is peculiar.
     """
 
     name: str
@@ -55,8 +55,8 @@ def read_examples(path: Path, column: str | None = None, *, unit: str = "", log1
         log10: learn the logarithm.
 
     Raises:
-        InputError: no such file or column, unreadable crystals, too few or too many rows, all labels equal, or
-            text that is neither a number nor one of two classes.
+        InputError: no such file or column, unreadable crystals, too few or too many rows, all labels equal,
+            or text that is neither a number nor one of two classes.
     """
     cells, structures, formulas = _crystals(path) if holds_crystals(path) else _formulas(path)
     name = _column(cells, column, path)

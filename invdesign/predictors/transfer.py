@@ -120,7 +120,7 @@ class Likeness:
         return np.asarray(1 + setting.line * (self._scaled(rows) ** 2).sum(1) / max(len(self.centre), 1))
 
     def _scaled(self, rows: Rows) -> np.ndarray:
-        return np.clip((rows.said - self.centre) / self.spread, -CLIP, CLIP)
+        return np.asarray(np.clip((rows.said - self.centre) / self.spread, -CLIP, CLIP))
 
 
 def _squared(left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -161,14 +161,22 @@ class Regression:
         variance = self.likeness.own(rows, self.setting) + self.setting.noise - explained
         return self.middle + covariance @ self.coefficients, np.sqrt(variance.clip(1e-9))
 
-    def errors_left_out(self, groups: np.ndarray) -> np.ndarray:
-        """Label less prediction of each example by a fit without its group, (n,)."""
+    def errors_left_out(self, several: Sequence[np.ndarray]) -> np.ndarray:
+        """Label less prediction of each example by a fit without its composition, (n,).
+
+        Args:
+            several: the examples of each composition that has more than one, from :func:`of_one_composition`.
+        """
         errors: np.ndarray = self.coefficients / np.diag(self.inverse)
-        names, counts = np.unique(groups, return_counts=True)
-        for name in names[counts > 1]:
-            own = np.flatnonzero(groups == name)
+        for own in several:
             errors[own] = np.linalg.solve(self.inverse[np.ix_(own, own)], self.coefficients[own])
         return errors
+
+
+def of_one_composition(groups: np.ndarray) -> list[np.ndarray]:
+    """Indices of the rows of each group (n,) that has several."""
+    names, counts = np.unique(groups, return_counts=True)
+    return [np.flatnonzero(groups == name) for name in names[counts > 1]]
 
 
 def fit_regression(rows: Rows, labels: np.ndarray, groups: np.ndarray, weights: np.ndarray) -> Regression:
@@ -181,9 +189,9 @@ def fit_regression(rows: Rows, labels: np.ndarray, groups: np.ndarray, weights: 
         weights: (n,).
     """
     likeness = Likeness(rows)
-    parts = likeness.parts(rows)
+    parts, several = likeness.parts(rows), of_one_composition(groups)
     tried = (Regression(likeness, labels, weights, setting, parts) for setting in settings(rows))
-    return min(tried, key=lambda one: float(weights @ np.abs(one.errors_left_out(groups))))
+    return min(tried, key=lambda one: float(weights @ np.abs(one.errors_left_out(several))))
 
 
 def class_weights(labels: np.ndarray) -> np.ndarray:

@@ -156,13 +156,14 @@ def _card(model: Transferred, examples: Examples, trials: Trials, warnings: Sequ
         balance = f" {first} are {examples.classes[0]} (0), {second} {examples.classes[1]} (1); both classes "
         balance += "count the same."
     tried = f"""{FOLDS}-fold cross-validation by composition, {REPEATS} times (± is the deviation between
-these), each fold with its own choice of settings; fewer examples are drawn from the training folds. From scratch and
-by composition: the same regression on features that nothing was trained for.
+these), each fold with its own choice of settings; fewer examples are drawn from the training folds. From
+scratch and by composition: the same regression on features that nothing was trained for.
 
 ![Learning curve](learning_curve.png)"""
     setting = f"""Chosen by leaving out one composition at a time: share of the hidden layers in likeness
-{chosen.hidden:g}, weight of the frozen model's own predictions {chosen.line:g}, inverse reach {chosen.width:g}, noise
-{chosen.noise:g}. The folder holds features and labels of the examples, and a copy of the frozen model (`trunk/`)."""
+{chosen.hidden:g}, weight of the frozen model's own predictions {chosen.line:g}, inverse reach
+{chosen.width:g}, noise {chosen.noise:g}. The folder holds features and labels of the examples, and a copy of
+the frozen model (`trunk/`)."""
     parts = [
         f"# {examples.name}, from {len(examples.labels)} examples",
         f"Kernel regression on what the frozen model `{name}` makes of a crystal. {many}.{balance}",

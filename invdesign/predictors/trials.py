@@ -184,8 +184,8 @@ def warnings_of(trials: Trials, examples: Examples, seed: int) -> list[str]:
     figure = "AUC" if examples.classes else "error"
     for method, so in (
         (MEAN, "the examples do not support a model: do not use it"),
-        (COMPOSITION, "the structure adds nothing that these examples show"),
-        (SCRATCH, "the released models add nothing that these examples show"),
+        (COMPOSITION, "by these examples a model of the composition alone would do"),
+        (SCRATCH, "by these examples what other data taught adds nothing"),
     ):
         if method not in trials.said:
             continue

@@ -147,7 +147,7 @@ def generate(
     run = Run(
         generator,
         dict(options or {}),
-        _weights(generator, ranked=draws > 1),
+        _weights(generator, target, ranked=draws > 1),
         target,
         n,
         seed,
@@ -271,11 +271,14 @@ def _unwanted(run: Run, candidates: Sequence[Candidate], seen: set[str]) -> list
     return repeats + known
 
 
-def _weights(generator: str, *, ranked: bool) -> dict[str, str]:
+def _weights(generator: str, target: Target, *, ranked: bool) -> dict[str, str]:
+    from invdesign.predictors.property import FROM_COMPOSITION
+
     folders = {"generator": folder_of(generator), **{name: find("models", name) for name in GEOMETRY}}
     folders["known-materials"] = find("validators", "known-materials")
     if ranked:
-        folders["gene-rank"] = find("models", "gene-rank")
+        told = (FROM_COMPOSITION[name] for name in target.windows.keys() & FROM_COMPOSITION.keys())
+        folders |= {name: find("models", name) for name in ("gene-rank", *told)}
     return {name: folder_digest(folder) for name, folder in folders.items()}
 
 

@@ -22,7 +22,6 @@ class Property:
         description: what exactly it is.
         low: least value that exists.
         high: greatest value that any crystal could have.
-        offered: whether it can be asked for: the funnel estimates it, or a generator is conditioned on it.
     """
 
     unit: str
@@ -30,34 +29,21 @@ class Property:
     description: str
     low: float
     high: float
-    offered: bool = False
 
 
 PROPERTIES: dict[str, Property] = {
-    "band_gap": Property(
-        "eV", "band gap", "Kohn-Sham gap by DFT with the PBE functional", 0.0, 20.0, offered=True
-    ),
+    "band_gap": Property("eV", "band gap", "Kohn-Sham gap by DFT with the PBE functional", 0.0, 20.0),
     "band_gap_experimental": Property("eV", "measured band gap", "optical or electrical", 0.0, 20.0),
     "formation_energy_per_atom": Property(
-        "eV/atom", "formation energy", "from the elements, on the MP2020 scale", -10.0, 10.0, offered=True
+        "eV/atom", "formation energy", "from the elements, on the MP2020 scale", -10.0, 10.0
     ),
-    STABILITY: Property(
-        "eV/atom", "energy above hull", "height above the reference hull", 0.0, 10.0, offered=True
-    ),
-    "bulk_modulus_gpa": Property(
-        "GPa", "bulk modulus", "Voigt-Reuss-Hill average", 0.0, 1000.0, offered=True
-    ),
-    "shear_modulus_gpa": Property(
-        "GPa", "shear modulus", "Voigt-Reuss-Hill average", 0.0, 1000.0, offered=True
-    ),
-    "debye_temperature_k": Property(
-        "K", "Debye temperature", "acoustic, from elasticity", 0.0, 3000.0, offered=True
-    ),
-    "thermal_conductivity_w_mk": Property(
-        "W/m/K", "thermal conductivity", "of the lattice", 0.0, 5000.0, offered=True
-    ),
+    STABILITY: Property("eV/atom", "energy above hull", "height above the reference hull", 0.0, 10.0),
+    "bulk_modulus_gpa": Property("GPa", "bulk modulus", "Voigt-Reuss-Hill average", 0.0, 1000.0),
+    "shear_modulus_gpa": Property("GPa", "shear modulus", "Voigt-Reuss-Hill average", 0.0, 1000.0),
+    "debye_temperature_k": Property("K", "Debye temperature", "acoustic, from elasticity", 0.0, 3000.0),
+    "thermal_conductivity_w_mk": Property("W/m/K", "thermal conductivity", "of the lattice", 0.0, 5000.0),
 }
-"""Properties by name. One that nothing estimates is refused, with the list of what can be asked for."""
+"""Properties by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,16 +87,12 @@ class Window:
 
 
 def known_property(name: str) -> Property:
-    """The registry's entry of a property that can be asked for.
+    """The registry's entry of a property.
 
     Raises:
-        InputError: unknown, or nothing estimates it yet.
+        InputError: unknown.
     """
-    possible = tuple(key for key, entry in PROPERTIES.items() if entry.offered)
     if name not in PROPERTIES:
-        msg = f"target: there is no property {name!r}; {suggest(name, possible)}."
-        raise InputError(msg)
-    if not PROPERTIES[name].offered:
-        msg = f"target: nothing estimates {name} yet; ask for {', '.join(possible)}."
+        msg = f"target: there is no property {name!r}; {suggest(name, tuple(PROPERTIES))}."
         raise InputError(msg)
     return PROPERTIES[name]

@@ -152,7 +152,7 @@ def _add_clause(fields: dict[str, Any], clause: str) -> None:
         _add_limit(fields, key, sign, value)
         return
     if key not in _CLAUSES:
-        possible = (*(key for key, entry in PROPERTIES.items() if entry.offered), *_CLAUSES, *_LIMITS)
+        possible = (*PROPERTIES, *_CLAUSES, *_LIMITS)
         msg = f"target: there is no property or condition {name!r}; {suggest(name, possible)}."
         raise InputError(msg)
     if sign != "=":

@@ -64,7 +64,6 @@ def test_version():
     ("arguments", "told"),
     [
         (["bandgap=1.5±0.25"], "did you mean band_gap?"),
-        (["shear_modulus_gpa>100"], "nothing estimates shear_modulus_gpa yet"),
         (["band_gap=2..1"], "impossible"),
         (["band_gap=-2..-1"], "never below 0"),
         (["band_gap=1.5"], "give a tolerance"),

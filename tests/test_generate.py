@@ -91,11 +91,11 @@ def test_a_finished_run_is_only_read_and_a_retrained_model_is_another(written, t
     monkeypatch.setattr(generating, "folder_of", lambda _name: model)
     with pytest.raises(InputError, match=r"another generation \(weights\)"):
         generate(**arguments)
-    before = generating._weights("mine", ranked=False)
+    before = generating._weights("mine", parse_target([]), ranked=False)
     (model / "README.md").write_text("a card is no weight")
-    assert generating._weights("mine", ranked=False) == before
+    assert generating._weights("mine", parse_target([]), ranked=False) == before
     (model / "model.safetensors").write_bytes(b"new")
-    assert generating._weights("mine", ranked=False) != before
+    assert generating._weights("mine", parse_target([]), ranked=False) != before
 
 
 def test_two_runs_in_one_folder_are_refused(tmp_path):

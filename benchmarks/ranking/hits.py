@@ -55,12 +55,10 @@ def figures(relaxed: Sequence[Candidate], estimates: Sequence[Estimate], target:
     median = float(np.median(chance))
     return {
         **{name: rate.as_json() for name, rate in rates.items()},
-        "times all relaxed": round(rates["top"].value / rates["all relaxed"].value, 3)
-        if inside.any()
-        else None,
-        "times all under the limit": (
-            round(rates["top"].value / rates["all under the limit"].value, 3) if inside.any() else None
-        ),
+        **{
+            f"times {name}": round(rates["top"].value / rates[name].value, 3) if rates[name].value else None
+            for name in ("all relaxed", "all under the limit")
+        },
         "judge's probability, mean of the top": round(float(chance[top].mean()), 4),
         "judge's probability, median of all relaxed": round(median, 4),
         "said probability, mean of the top": round(

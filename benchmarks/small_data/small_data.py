@@ -1,9 +1,9 @@
 """Models from 10 to 100 examples: transfer against the same regression from scratch, and baselines.
 
-`python benchmarks/small_data/small_data.py`, from the repository root: bulk moduli on models that have seen no
-modulus, then thermal expansion on the released elasticity model with compositions held out of that. Each
-seed draws other examples, and tests on other compositions. Figures go to small_data.json beside this file, as
-soon as they are there, pictures to docs/images/. CHGNet's features are cached in .cache/invdesign.
+`python benchmarks/small_data/small_data.py`, from the repository root: bulk moduli on models that have seen
+none, then thermal expansion on the released elasticity model with compositions held out of that. Each seed
+draws other examples, and tests on other compositions. Figures go to small_data.json beside this file, as soon
+as they are there, pictures to docs/images/. CHGNet's features are cached in .cache/invdesign.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 
 from invdesign.data.compositions import composition_key
 from invdesign.data.splits import grouped_split
+from invdesign.predictors import trials
 from invdesign.predictors.crystal_features import described_file
 from invdesign.predictors.ensemble import Ensemble
 from invdesign.predictors.examples import Examples
@@ -106,8 +107,8 @@ class Task:
             found[method] = float(np.abs(mean - labels[test]).mean())
             if method == next(iter(self.seen)):
                 examples = self.examples(own)
-                trials = run_trials({TRANSFER: rows[own]}, examples, seed, lambda *_: None)
-                scale = calibrate(trials, regression, examples).scale
+                tried = run_trials({TRANSFER: rows[own]}, examples, seed, lambda *_: None)
+                scale = calibrate(tried, regression, examples).scale
                 found[f"coverage, {method}"] = float(
                     (np.abs(mean - labels[test]) <= scale * deviation).mean()
                 )
@@ -167,6 +168,7 @@ def draw(name: str) -> None:
 
 
 if __name__ == "__main__":
+    trials.SIZES = ()  # the intervals need no learning curve
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("tasks", nargs="*", default=list(TASKS))
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(10)))

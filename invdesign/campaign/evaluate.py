@@ -143,7 +143,7 @@ def _judge_all(
 def _models(target: Target | None, given: Mapping[str, Any] | None) -> dict[str, Any]:
     """Predictors of the target's windows."""
     from invdesign.predictors.loading import models_of
-    from invdesign.predictors.property import RELEASED
+    from invdesign.properties import PROPERTIES
 
     wanted = sorted(set(target.windows if target else ()) - {"formation_energy_per_atom"})
     models = models_of(wanted, given)
@@ -151,7 +151,7 @@ def _models(target: Target | None, given: Mapping[str, Any] | None) -> dict[str,
         msg = f"predictor: the target does not ask for {', '.join(idle)}; add a window, or leave it out."
         raise InputError(msg)
     if missing := [name for name in wanted if name not in models]:
-        msg = f"target: nothing predicts {', '.join(missing)}; ask for {', '.join(models_of(RELEASED))}."
+        msg = f"target: nothing predicts {', '.join(missing)}; ask for {', '.join(models_of(PROPERTIES))}."
         raise InputError(msg)
     return {name: models[name] for name in wanted}
 

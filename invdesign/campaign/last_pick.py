@@ -71,7 +71,7 @@ def _explain(chosen: Sequence[Candidate], config: CampaignConfig, parts: Parts) 
 
     prop = next((name for name in config.target.windows if name in (parts.predictors or {})), "band_gap")
     predictor = parts.predictor(prop) if prop in (parts.predictors or {}) else None
-    if chosen and isinstance(predictor, PropertyPredictor):
+    if chosen and isinstance(predictor, PropertyPredictor) and predictor.sees == "structure":
         phrases = Explainer(predictor, Neighbours.load()).why([c.structure for c in chosen])  # type: ignore[misc]
         for candidate, phrase in zip(chosen, phrases, strict=True):
             candidate.provenance["why"] = phrase

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from invdesign.artifacts import find
 from invdesign.errors import InputError
-from invdesign.predictors.property import RELEASED, PropertyPredictor
+from invdesign.predictors.property import FROM_COMPOSITION, RELEASED, PropertyPredictor
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -28,9 +28,12 @@ class Predictor(Protocol):
 
 
 def models_of(properties: Iterable[str], given: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Model by property: of those named the released one, unless another is given."""
-    wanted = {name for name in properties if name in RELEASED and name not in BY_ENERGY}
-    return {name: RELEASED[name] for name in sorted(wanted)} | dict(given or {})
+    """Model by property: of those named the released one, unless another is given.
+
+    From structure where there is such a model, else from composition.
+    """
+    released = {name: model for name, model in (FROM_COMPOSITION | RELEASED).items() if name not in BY_ENERGY}
+    return {name: released[name] for name in sorted({*properties} & released.keys())} | dict(given or {})
 
 
 def load_predictor(prop: str, name: str | Path) -> Predictor:

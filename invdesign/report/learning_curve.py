@@ -11,13 +11,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 INK, FAINT = "#22303a", "#73828c"
+ASIDE = 1.02  # so that one method's bars do not hide another's
 COLOURS = ("#1f6f8b", "#d98c3f", "#7a9e5b", "#8a6ea5", "#b5485d")
 
 
 def draw_learning_curve(
     curves: Mapping[str, Sequence[tuple[int, float, float]]], path: Path, *, ordinate: str, title: str = ""
 ) -> None:
-    """Draw (n, mean, spread) of every method; the last one, a yardstick, is grey.
+    """Draw (n, mean, spread) of every method, the spread as bars; the last one, a yardstick, is grey.
 
     Args:
         curves: by method.
@@ -36,9 +37,19 @@ def draw_learning_curve(
         n, mean, spread = zip(*points, strict=True)
         last = place == len(curves) - 1
         colour = FAINT if last else COLOURS[place]
-        low, high = [[m + sign * s for m, s in zip(mean, spread, strict=True)] for sign in (-1, 1)]
-        axes.fill_between(n, low, high, color=colour, alpha=0.15, linewidth=0)
-        axes.plot(n, mean, "--" if last else "-", marker="o", markersize=4, color=colour, label=method)
+        beside = [size * ASIDE ** (place - (len(curves) - 1) / 2) for size in n]
+        style = "--" if last else "-"
+        axes.errorbar(
+            beside,
+            mean,
+            spread,
+            fmt=f"o{style}",
+            markersize=4,
+            capsize=3,
+            elinewidth=1,
+            color=colour,
+            label=method,
+        )
     axes.set_xscale("log")
     sizes = sorted({n for points in curves.values() for n, _, _ in points})
     axes.set_xticks(sizes, [str(n) for n in sizes])

@@ -111,10 +111,9 @@ def reason_of(candidate: Candidate) -> str:
     parts = [f"{candidate.provenance['p_hit']:.0%} likely a hit"]
     for name, estimate in candidate.properties.items():
         if name != "formation_energy_per_atom":
-            prop = PROPERTIES[name]
-            parts.append(
-                f"{prop.words} {estimate.value:.2f} ({estimate.low:.2f} to {estimate.high:.2f}) {prop.unit}"
-            )
+            known = PROPERTIES.get(name)
+            words, unit = (known.words, f" {known.unit}") if known else (name.replace("_", " "), "")
+            parts.append(f"{words} {estimate.value:.2f} ({estimate.low:.2f} to {estimate.high:.2f}){unit}")
     novelty = NOVELTY[int(candidate.verdicts["novelty"].figure or 0)]
     parts.append(
         {"new": "a new composition", "composition known": "a new structure of a known composition"}.get(

@@ -175,3 +175,11 @@ def test_identity_is_the_same_in_every_process(tmp_path):
         == campaign_fakes.fake_config(tmp_path / "elsewhere", target=target, workers=2).identity()
     )
     assert "exclude=As,Cd,Hg,Pb" in config.identity()["target"]
+
+
+def test_a_judge_of_generators_selects_nothing(tmp_path):
+    config = campaign_fakes.fake_config(tmp_path / "run")
+    judge = type("Judge", (), {"judges": True, "predict": lambda self, structures: []})()
+    parts = Parts(**{**vars(campaign_fakes.fake_parts()), "predictors": {"band_gap": judge}})
+    with pytest.raises(InputError, match="selects nothing"):
+        design(config, parts=parts, progress=False)

@@ -236,7 +236,7 @@ def test_the_representation_is_the_last_hidden_layer(base: Path) -> None:
     weight = outward.weight.detach().numpy()
     raw = trunk.raw(trunk.standardise(compositions(["NaCl", "MgO"])))[0, :, 0, 0]
     assert raw == pytest.approx(
-        rows.hidden[:, :16] @ weight[0, :, 0] + float(outward.bias[0, 0, 0]), abs=1e-5
+        rows.hidden[:, :16] @ weight[0, :, 0] + float(outward.bias.detach()[0, 0, 0]), abs=1e-5
     )
 
 

@@ -23,7 +23,7 @@ from invdesign.predictors.bonds import N_BOND_FEATURES
 from invdesign.predictors.card import held_out, trivial
 from invdesign.predictors.ensemble import Distribution
 from invdesign.predictors.property import train_on
-from invdesign.predictors.property_card import measure
+from invdesign.predictors.property_card import finite, measure
 from invdesign.predictors.property_data import PropertyConfig, training_table
 from invdesign.provenance import hardware, package_versions
 from invdesign.validators.chgnet_potential import EMBEDDING_SIZE
@@ -40,7 +40,7 @@ def add(task: str, seed: int, method: str, figures: dict[str, Any]) -> None:
     results = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {"figures": {}}
     results |= {"versions": package_versions(), "hardware": hardware()}
     results["figures"].setdefault(task, {}).setdefault(method, {})[str(seed)] = figures
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    RESULTS.write_text(json.dumps(finite(results), indent=1, allow_nan=False) + "\n")
 
 
 def figures_of(

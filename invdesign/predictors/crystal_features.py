@@ -99,7 +99,7 @@ def described_file(path: Path, cache: Path, progress: Progress) -> tuple[Describ
     Raises:
         InputError: as :func:`invdesign.data.dataset.read_dataset`.
     """
-    stored = cache / f"described-{path.name.split('.')[0]}-{_digest(path)}-{VERSION}.npz"
+    stored = cache / f"described-{path.name.split('.')[0]}-{_digest(path)}-{VERSION}-{_judge()}.npz"
     entries = list(read_dataset(path))
     columns = columns_of(entries)
     if stored.is_file():
@@ -128,6 +128,17 @@ def columns_of(entries: Sequence[Entry]) -> dict[str, np.ndarray]:
         name: np.array([entry.properties.get(name, np.nan) for entry in entries], dtype=float)
         for name in names
     }
+
+
+def _judge() -> str:
+    """Of what features and energies come from: CHGNet and its calibration."""
+    from invdesign.artifacts import find
+    from invdesign.validators.calibration import FILE
+    from invdesign.validators.chgnet_potential import CHGNetPotential
+
+    name, digest = CHGNetPotential.name, CHGNetPotential.digest
+    calibration = (find("validators", name, needs=(FILE,)) / FILE).read_bytes()
+    return hashlib.sha256(f"{name} {digest} ".encode() + calibration).hexdigest()[:16]
 
 
 def _digest(path: Path) -> str:

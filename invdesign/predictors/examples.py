@@ -58,6 +58,9 @@ def read_examples(path: Path, column: str | None = None, *, unit: str = "", log1
         InputError: no such file or column, unreadable crystals, too few or too many rows, all labels equal,
             or text that is neither a number nor one of two classes.
     """
+    if not path.exists():
+        msg = f"data: {str(path)!r} is not there; give a file of crystals, or a table with a formula column."
+        raise InputError(msg)
     cells, structures, formulas = _crystals(path) if holds_crystals(path) else _formulas(path)
     name = _column(cells, column, path)
     texts = [str(row.get(name) if row.get(name) is not None else "").strip() for row in cells]

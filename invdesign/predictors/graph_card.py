@@ -89,8 +89,8 @@ domain from calibration; figures from test, which chose nothing.
 ## Held-out error
 {markdown(columns, ROWS)}
 
-`band-gap` on the same crystals: MAE on non-metals 0.405 (mp20) and 0.513 eV (wbm), AUC 0.971 and 0.957; it
-has also learned from the compositions of 55 836 further gaps, this judge has not.
+How `band-gap` does on crystals of the same split: `models/band-gap/README.md`. It has also learned from the
+compositions of further gaps, this judge has not.
 
 {_domain(judge, found, gap, features)}
 

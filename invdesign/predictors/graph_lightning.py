@@ -236,9 +236,9 @@ def train(
         _loader(table, draw, network, settings, drop_last=True),
         _loader(table, table.rows("validation"), network, settings),
         ckpt_path=last if last.is_file() else None,
-        weights_only=False,
+        weights_only=True,
     )
-    state = torch.load(best.best_model_path, map_location="cpu", weights_only=False)["state_dict"]
+    state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
     network.load_state_dict({k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")})
     network.cpu().eval()
     return history.rows

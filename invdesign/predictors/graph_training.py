@@ -17,7 +17,7 @@ from invdesign.data.splits import grouped_split
 from invdesign.errors import InputError
 from invdesign.predictors.graph_network import GraphBandGapPredictor, GraphNetwork, GraphShape, Scales
 from invdesign.predictors.tables import PredictorConfig, read_crystals
-from invdesign.predictors.training import PARTS, _conformal, _temperature, find_domain
+from invdesign.predictors.training import PARTS, by_thirds, find_domain, temperature
 from invdesign.validators.potential import Frame, Pairs, frame_of, neighbour_pairs
 
 if TYPE_CHECKING:
@@ -195,13 +195,11 @@ def calibrated(network: GraphNetwork, scales: Scales, table: GraphTable, seed: i
     open_ = gap > 0
     mean = found.mean[open_]
     score = np.abs(gap[open_] - mean) / (Z90 * found.sigma[open_])
-    edges = np.quantile(mean, [1 / 3, 2 / 3])
-    third = np.digitize(mean, edges)
-    one, two, three = (_conformal(score[third == t]) for t in range(3))
+    (low, high), (one, two, three) = by_thirds(mean, score)
     judge.scales = replace(
         scales,
-        temperature=_temperature(raw[:, 0], gap <= 0),
-        edges=(float(edges[0]), float(edges[1])),
+        temperature=temperature(raw[:, 0], gap <= 0),
+        edges=(low, high),
         intervals=(one, two, three),
     )
     _, known = judge.raw([table.frames[k] for k in table.rows("train")], {})

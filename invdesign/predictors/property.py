@@ -56,6 +56,8 @@ FROM_COMPOSITION = {
     "bulk_modulus_gpa": "bulk-modulus-composition",
 }
 """The released model of each property from composition alone."""
+ANY_ENERGY = (-0.94, 0.95)
+"""Mean and deviation, eV/atom, of the formation energies of mp20 and wbm that `formation-energy` learned."""
 
 
 class PropertyPredictor:
@@ -116,7 +118,7 @@ class PropertyPredictor:
         """Estimates of every property of the model, in the order given.
 
         A crystal that CHGNet cannot evaluate is estimated without its embedding and is marked as
-        outside the training domain.
+        outside the training domain; what goes beyond CHGNet's energy gets the distribution of all crystals.
         """
         if not given:
             return []
@@ -159,19 +161,25 @@ class PropertyPredictor:
 
         Args:
             features: as the model was trained on.
-            energy: formation energies by calibrated CHGNet (n,), where a property goes beyond them.
+            energy: formation energies by calibrated CHGNet (n,), where a property goes beyond them; where one
+                is nan the property gets the distribution of all crystals, outside the domain.
         """
         standardised = self.ensemble.standardise(features)
-        inside = self.ensemble.inside(standardised).tolist()
+        inside = self.ensemble.inside(standardised)
+        energies = np.full(len(features), np.nan) if energy is None else energy
+        unknown = np.isnan(energies)
         columns = {}
         for name, found in self.ensemble.distributions(standardised).items():
             mean, sigma, measured = found.mean, found.sigma, self.properties[name]
-            if measured.beyond:
-                mean = mean + np.nan_to_num(energy if energy is not None else 0.0)
+            known = inside
+            if measured.beyond and self.sees == "structure":
+                mean = np.where(unknown, ANY_ENERGY[0], mean + energies)
+                sigma = np.where(unknown, ANY_ENERGY[1], sigma)
+                known = inside & ~unknown
             if measured.log10:
                 mean = 10.0**mean
                 sigma = sigma * LN10 * mean
-            triples = zip(mean.tolist(), sigma.tolist(), found.p_zero.tolist(), inside, strict=True)
+            triples = zip(mean.tolist(), sigma.tolist(), found.p_zero.tolist(), known.tolist(), strict=True)
             columns[name] = [Estimate(*triple, measured.log10) for triple in triples]
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 

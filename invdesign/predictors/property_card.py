@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from math import isfinite
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -38,8 +39,7 @@ _SEES = {
     "composition": "features of the composition alone",
     "composition and space group": "features of the composition and, where it is given, the space group",
 }
-_INTERVALS = "90 % intervals are conformal within thirds of the prediction."
-_CORE = "one core (Intel Xeon, no AMX), CHGNet's features cached."
+
 
 
 def write_property_release(
@@ -52,11 +52,19 @@ def write_property_release(
 
     ensemble.save(config.out, config.kind)
     figures = {name: property_figures(ensemble, table, name, m) for name, m in config.properties.items()}
-    (config.out / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
+    text = json.dumps(finite(figures), indent=1, allow_nan=False)
+    (config.out / "figures.json").write_text(text + "\n")
     (config.out / "README.md").write_text(_card(ensemble, config, table, figures, cpu_seconds))
     (config.out / "recipe.yaml").write_text(
         yaml.safe_dump(config.model_dump(mode="json", exclude_defaults=True), sort_keys=False)
     )
+
+
+def finite(figures: Any) -> Any:  # noqa: ANN401 - JSON
+    """Figures as JSON may hold them: what is not a number (no case to measure) becomes None."""
+    if isinstance(figures, dict):
+        return {name: finite(value) for name, value in figures.items()}
+    return None if isinstance(figures, float) and not isfinite(figures) else figures
 
 
 def property_figures(
@@ -66,6 +74,8 @@ def property_figures(
     index = [head.name for head in ensemble.heads].index(name)
     columns = {}
     for source, (found, label, inside) in held_out(ensemble, table, name).items():
+        if measured.zero and not (label > 0).any():
+            continue  # nothing whose size could be measured
         columns[source] = measure(found, label, measured) | {"inside": float(inside.mean())}
         same = trivial(table, index, len(label), zero=measured.zero)
         columns[f"{source}, trivial"] = measure(same, label, measured)
@@ -90,9 +100,9 @@ def _card(
     files = ", ".join(f"`{entry.file.name}`" for entry in config.data)
     parts = [
         f"# {config.out.name}: {titles}",
-        f"{_learners(ensemble)} on {_SEES[config.sees]}. {_INTERVALS}",
+        f"{_learners(ensemble)} on {_SEES[config.sees]}. {_intervals(ensemble)}",
         f"**Data.** {files}. {split_words(table)}",
-        f"**Training.** Seed {config.seed}, {cpu_seconds / 60:.1f} CPU minutes; {_CORE}",
+        f"**Training.** Seed {config.seed}, {cpu_seconds / 60:.1f} CPU minutes, reading included.",
         config.note,
     ]
     for name, measured in config.properties.items():
@@ -107,6 +117,12 @@ def _card(
 
 def _title(name: str) -> str:
     return PROPERTIES[name].words if name in PROPERTIES else name
+
+
+def _intervals(ensemble: Ensemble) -> str:
+    scales = ensemble.calibration.scales.values()
+    within = " within thirds of the prediction" if any(len(set(own)) > 1 for own in scales) else ""
+    return f"90 % intervals are conformal{within}."
 
 
 def _learners(ensemble: Ensemble) -> str:

@@ -20,7 +20,7 @@ from invdesign.predictors.tables import assemble
 from invdesign.predictors.training import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from invdesign.predictors.training import Table
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 Sees = Literal["structure", "composition", "composition and space group"]
 LEAST_ROWS = 40
+FORMATION_ENERGY = "formation_energy_per_atom"
 
 
 class Measured(BaseModel):
@@ -144,7 +145,7 @@ def _block(config: PropertyConfig, entry: DataFile, progress: Progress) -> _Bloc
     if not holds_crystals(path):
         table = read_compositions(path)
         labels = _labels(config, table.columns, path)
-        labels = _on_scale(labels, table.formulas, entry)
+        labels = _on_scale(labels, table.formulas, entry, config.properties)
         formulas, labels = _by_composition(table.formulas, labels, config.of_several)
         if config.sees != "composition":
             return _Block(name, np.zeros((0, 0)), labels, formulas)
@@ -152,13 +153,13 @@ def _block(config: PropertyConfig, entry: DataFile, progress: Progress) -> _Bloc
     if config.sees == "structure":
         described, columns = described_file(path, config.cache, progress)
         labels, formulas = _labels(config, columns, path), described.formulas.tolist()
-        labels = _on_scale(labels, formulas, entry)
+        labels = _on_scale(labels, formulas, entry, config.properties)
         for index, measured in enumerate(config.properties.values()):
             if measured.beyond:
                 labels[:, index] -= described.energy
         return _Block(name, described.features, labels, formulas)
     formulas, space_groups, columns = _genes(path)
-    labels = _on_scale(_labels(config, columns, path), formulas, entry)
+    labels = _on_scale(_labels(config, columns, path), formulas, entry, config.properties)
     if config.sees == "composition":
         formulas, labels = _by_composition(formulas, labels, config.of_several)
         return _Block(name, compositions(formulas), labels, formulas)
@@ -208,12 +209,17 @@ def _labels(config: PropertyConfig, columns: Mapping[str, np.ndarray], path: Pat
     return labels
 
 
-def _on_scale(labels: np.ndarray, formulas: Sequence[str], entry: DataFile) -> np.ndarray:
+def _on_scale(
+    labels: np.ndarray, formulas: Sequence[str], entry: DataFile, properties: Iterable[str]
+) -> np.ndarray:
     if not entry.older_scale:
         return labels
     from invdesign.validators.hull_build import load_shift, on_mp2020, parse
 
-    return np.stack([on_mp2020(parse(formulas), column, load_shift()) for column in labels.T], axis=1)
+    shifted = labels.copy()
+    for index in [i for i, name in enumerate(properties) if name == FORMATION_ENERGY]:
+        shifted[:, index] = on_mp2020(parse(formulas), labels[:, index], load_shift())
+    return shifted
 
 
 def _by_composition(

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from torch.nn import functional
 
 from invdesign.candidate import Z90
+from invdesign.errors import InputError
 from invdesign.predictors.ensemble import Domain, Ensemble, Head, Network, Shape
 from invdesign.predictors.kernel import LOGIT, Kernel, fit_kernel
 from invdesign.predictors.trees import Trees, fit_trees
@@ -26,6 +27,13 @@ if TYPE_CHECKING:
 
 PARTS = {"train": 0.76, "validation": 0.05, "calibration": 0.09, "test": 0.10}
 COVERAGE = 0.90
+LEAST = {"train": 20, "validation": 1, "calibration": 1, "test": 1}
+"""Rows with a label that each head needs in each part."""
+ROWS_ADVISED = 100
+LEAST_SCORES = 9
+"""Errors of a head in validation and calibration: the largest of fewer bounds less than 90 %."""
+LEAST_IN_THIRD = 20
+"""Errors in a third of the predictions; with fewer in one, all share a scale."""
 
 
 class Settings(BaseModel):
@@ -87,7 +95,11 @@ def fit(table: Table, heads: tuple[Head, ...], settings: Settings, seed: int, pr
         settings: sizes and schedule.
         seed: of weights, bags and batches.
         progress: told (share done, message) after each epoch.
+
+    Raises:
+        InputError: as :func:`check_labels`.
     """
+    check_labels(table, heads)
     torch.manual_seed(seed)
     shape = Shape(
         table.features.shape[1], heads, settings.members, settings.width, settings.depth, settings.dropout
@@ -107,6 +119,40 @@ def fit(table: Table, heads: tuple[Head, ...], settings: Settings, seed: int, pr
     calibrate(ensemble, x.numpy(), table)
     ensemble.domain = find_domain(x[train].numpy(), x[table.rows("calibration")].numpy(), seed)
     return ensemble
+
+
+def check_labels(table: Table, heads: tuple[Head, ...]) -> None:
+    """Whether every head has labels enough to learn, calibrate and measure.
+
+    Raises:
+        InputError: too few in some part, or all of one value.
+    """
+    for index, head in enumerate(heads):
+        column, above = table.labels[:, index], " above zero" if head.zero else ""
+        known = column > 0 if head.zero else ~np.isnan(column)
+        rows = {part: table.rows(part)[known[table.rows(part)]] for part in PARTS}
+        n = sum(map(len, rows.values()))
+        for part, least in LEAST.items():
+            if len(rows[part]) < least:
+                raise _too_few(f"{head.name}{above}", n, part, len(rows[part]), least)
+        held = np.concatenate([rows["validation"], rows["calibration"]])
+        if head.calibrated_on:
+            held = held[table.source[held] == head.calibrated_on]
+        if len(held) < LEAST_SCORES:
+            raise _too_few(f"{head.name}{above}", n, "validation and calibration", len(held), LEAST_SCORES)
+        if np.ptp(column[rows["train"]]) == 0:
+            msg = (
+                f"data: all {len(rows['train'])} training rows with a {head.name}{above} have the same, "
+                f"{column[rows['train'][0]]:g}; there is nothing to learn: give a property that varies."
+            )
+            raise InputError(msg)
+
+
+def _too_few(label: str, n: int, part: str, found: int, least: int) -> InputError:
+    return InputError(
+        f"data: {n} rows have a {label}, {found} of them in {part}; at least {least} are needed there, which "
+        f"{ROWS_ADVISED} rows give: give more, or train --from a released model on a few."
+    )
 
 
 def _label_scale(labels: np.ndarray, heads: tuple[Head, ...]) -> np.ndarray:
@@ -253,8 +299,7 @@ def best_kernel(
 def calibrate(ensemble: Ensemble, standardised: np.ndarray, table: Table) -> None:
     """Fit temperature and interval scales of each reported head on the parts that no weight was fitted to.
 
-    Split-conformal within thirds of the predicted mean: the scale is the finite-sample 90 %
-    quantile of |error| / (1.645 sigma).
+    The scale is the finite-sample 90 % quantile of |error| / (1.645 sigma).
     """
     rows = np.concatenate([table.rows("validation"), table.rows("calibration")])
     found = ensemble.distributions(standardised[rows])
@@ -265,25 +310,43 @@ def calibrate(ensemble: Ensemble, standardised: np.ndarray, table: Table) -> Non
         if head.calibrated_on:
             known &= table.source[rows] == head.calibrated_on
         if head.zero:
-            ensemble.calibration.temperature[head.name] = _temperature(
+            ensemble.calibration.temperature[head.name] = temperature(
                 raw_logit[known, index], label[known] <= 0
             )
             known &= label > 0
         mean, sigma = found[head.name].mean[known], found[head.name].sigma[known]
         score = np.abs(label[known] - mean) / (Z90 * sigma)
-        edges = np.quantile(mean, [1 / 3, 2 / 3])
-        third = np.digitize(mean, edges)
-        ensemble.calibration.edges[head.name] = [float(e) for e in edges]
-        ensemble.calibration.scales[head.name] = [_conformal(score[third == t]) for t in range(3)]
+        edges, scales = by_thirds(mean, score)
+        ensemble.calibration.edges[head.name] = edges
+        ensemble.calibration.scales[head.name] = scales
 
 
-def _conformal(score: np.ndarray) -> float:
+def by_thirds(mean: np.ndarray, score: np.ndarray) -> tuple[list[float], list[float]]:
+    """Split-conformal scales within thirds of the predicted mean; the same for all where one has few.
+
+    Args:
+        mean: predicted, (n,).
+        score: errors in units of the half width before calibration, (n,).
+
+    Returns:
+        The two means between thirds, and the three scales.
+    """
+    edges = np.quantile(mean, [1 / 3, 2 / 3])
+    third = np.digitize(mean, edges)
+    if np.bincount(third, minlength=3).min() < LEAST_IN_THIRD:
+        scales = [conformal(score)] * 3
+    else:
+        scales = [conformal(score[third == t]) for t in range(3)]
+    return [float(edge) for edge in edges], scales
+
+
+def conformal(score: np.ndarray) -> float:
     """The finite-sample quantile that covers ``COVERAGE`` of exchangeable cases."""
     level = min(1.0, np.ceil((len(score) + 1) * COVERAGE) / len(score))
     return float(np.quantile(score, level, method="higher"))
 
 
-def _temperature(logit: np.ndarray, zero: np.ndarray) -> float:
+def temperature(logit: np.ndarray, zero: np.ndarray) -> float:
     """The divisor of the logit with the least cross-entropy."""
     from scipy.optimize import minimize_scalar
 

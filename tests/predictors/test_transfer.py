@@ -172,6 +172,11 @@ def test_refused_in_a_sentence(
         read_examples(write(tmp_path / "mine.csv", rows), column)
 
 
+def test_a_missing_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is not there"):
+        read_examples(tmp_path / "none.csv")
+
+
 def test_what_is_peculiar_is_told(tmp_path: Path) -> None:
     rows = [(f, i) for i, f in enumerate([*FORMULAS[:12], "Na2Cl2", "MgO"])] + [("KI", "")]
     examples = read_examples(write(tmp_path / "mine.csv", rows))

@@ -6,6 +6,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from invdesign.campaign.folder import held
 from invdesign.crystal.files import Unreadable, read_entries
 from invdesign.errors import InputError
 from invdesign.predictors.explanation import Explainer
@@ -123,11 +124,11 @@ def _sites(structure: Structure, parts: Sequence[float]) -> list[dict[str, Any]]
 
 
 def _write(rows: Sequence[dict[str, Any]], out: Path) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    for number, row in enumerate(rows, start=1):
-        if "reason" not in row:
-            label = re.sub(r"[^A-Za-z0-9.+-]+", "-", row["label"])[:80]
-            draw_drivers(row, out / f"{number:04d}_{label}.png")
-    with replaced(out / TABLE) as draft:
-        text = json.dumps(rows, indent=2, ensure_ascii=False, allow_nan=False)
-        draft.write_text(text + "\n", encoding="utf-8")
+    with held(out, TABLE):
+        with replaced(out / TABLE) as draft:
+            text = json.dumps(rows, indent=2, ensure_ascii=False, allow_nan=False)
+            draft.write_text(text + "\n", encoding="utf-8")
+        for number, row in enumerate(rows, start=1):
+            if "reason" not in row:
+                label = re.sub(r"[^A-Za-z0-9.+-]+", "-", row["label"])[:80]
+                draw_drivers(row, out / f"{number:04d}_{label}.png")

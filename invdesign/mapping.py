@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
+from invdesign.campaign.folder import held
 from invdesign.crystal.files import read_entries
 from invdesign.embeddings import KINDS, Materials, embed_file, is_formula_table
 from invdesign.errors import InputError
@@ -83,8 +84,8 @@ def draw_map(
         Paths, counts, the choices made, clusters and the most isolated materials.
 
     Raises:
-        InputError: something cannot be read or embedded, a choice is none, the data have no such column, or
-            fewer than 10 materials are left.
+        InputError: something cannot be read or embedded, a choice is none, the data have no such column,
+            fewer than 10 materials are left, or ``out`` holds other files.
     """
     kind = _kind(data, over, embedding)
     method = _choice("method", method or _default_method(), METHODS)
@@ -92,28 +93,33 @@ def draw_map(
     if n_clusters is not None and clusters == "hdbscan":
         msg = "n_clusters: hdbscan finds their number itself; leave it out, or take clusters kmeans."
         raise InputError(msg)
-    out.mkdir(parents=True, exist_ok=True)
-    known, candidates = _embedded(
-        data, over, kind, out / CACHE, limit=limit, seed=seed, workers=workers, progress=progress
-    )
-    colour = _colour(colour, known, data)
-    progress(0.7, f"{method}, {clusters}")
-    drawn = _map(
-        known.kept,
-        candidates.kept,
-        colour,
-        method=method,
-        clusters=clusters,
-        n_clusters=n_clusters,
-        seed=seed,
-    )
-    progress(0.9, "drawing")
-    told = _write(drawn, known.kept, [*known.left_out, *candidates.left_out], out)
-    settings = {"data": str(data), "over": [str(path) for path in over], "embedding": kind, "method": method}
-    settings |= {"clusters": clusters, "n_clusters": n_clusters, "limit": limit, "seed": seed}
-    write_run_json(out, {"map": settings, "materials": drawn.n_known})
-    progress(1.0, f"written to {out}")
-    return told | {"embedding": kind, "method": method, "clusters_by": clusters}
+    with held(out, (CACHE, PNG)):
+        known, candidates = _embedded(
+            data, over, kind, out / CACHE, limit=limit, seed=seed, workers=workers, progress=progress
+        )
+        colour = _colour(colour, known, data)
+        progress(0.7, f"{method}, {clusters}")
+        drawn = _map(
+            known.kept,
+            candidates.kept,
+            colour,
+            method=method,
+            clusters=clusters,
+            n_clusters=n_clusters,
+            seed=seed,
+        )
+        progress(0.9, "drawing")
+        told = _write(drawn, known.kept, [*known.left_out, *candidates.left_out], out)
+        settings = {
+            "data": str(data),
+            "over": [str(path) for path in over],
+            "embedding": kind,
+            "method": method,
+        }
+        settings |= {"clusters": clusters, "n_clusters": n_clusters, "limit": limit, "seed": seed}
+        write_run_json(out, {"map": settings, "materials": drawn.n_known})
+        progress(1.0, f"written to {out}")
+        return told | {"embedding": kind, "method": method, "clusters_by": clusters}
 
 
 def _kind(data: Path, over: Sequence[Path], asked: Kind | None) -> Kind:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from invdesign.campaign.stages import Parts
 from invdesign.ranking import hit_probability, select
-from invdesign.validators.charge import charge_balance
+from invdesign.validators.charge import charges_suit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 def likeliest(candidates: Sequence[Candidate], target: Target, n: int) -> list[Candidate]:
     """The ``n`` likeliest hits by the quick rank, in the order given.
 
-    Genes that are known, or whose charges do not balance, come last, and repeats after them; those of known
-    composition only after new ones. No formula or skeleton takes more than a tenth while others are left.
+    Genes that are known, or whose charges do not do for the target, come last, and repeats after them;
+    those of known composition only after new ones. No formula or skeleton takes more than a tenth while
+    others are left.
 
     Args:
         candidates: with genes.
@@ -33,7 +34,7 @@ def likeliest(candidates: Sequence[Candidate], target: Target, n: int) -> list[C
     for gene, estimates in zip(genes, parts.quick_estimates(genes, target), strict=True):
         if gene.hash in seen:
             scores.append(-2.0)
-        elif known.novelty(gene).figure == 0 or not charge_balance(gene.composition).passed:
+        elif known.novelty(gene).figure == 0 or not charges_suit(gene.composition, target):
             scores.append(-1.0)
         else:
             new = 1.0 if known.novelty(gene).figure == 2 else 0.0

@@ -207,10 +207,14 @@ class Evaluation:
             told.append(f"{moved} of the structures relaxed into another crystal; the RMSD leaves them out.")
         if self.target is not None and (predictors := self.protocol["predictors"]):
             named = ", ".join(f"{name} by {model}" for name, model in predictors.items())
-            told.append(
-                f"In-window rates are predictions ({named}); design ranks with the same models, so for its "
-                "own output they are no independent judge."
-            )
+            from invdesign.predictors.loading import models_of
+
+            told.append(f"In-window rates are predictions ({named}).")
+            if own := sorted(set(predictors.values()) & set(models_of(predictors).values())):
+                told.append(
+                    f"design ranks with {', '.join(own)}: of its own output that is no independent judge; "
+                    "--predictor names another model."
+                )
         return told
 
     def as_json(self) -> dict[str, Any]:

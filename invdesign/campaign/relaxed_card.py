@@ -49,7 +49,7 @@ and the ranker learn from this ("verified rounds"; `docs/ranking-genes.md`).
 | --- | --- |
 | `relaxed.npz` | genes and geometries of the {n_relaxed} that relaxed to a minimum (a `TokenSet`) |
 | `outcomes.csv.gz` | one row a candidate: what was proposed and what came of it |
-| `recipe.yaml` | `invdesign train` on it rebuilds this folder, given generator, ranker and gap model of then |
+| `recipe.yaml` | `invdesign train` on it rebuilds this folder, given generator, ranker, gap model of then |
 
 `invdesign.data.relaxed.read_relaxed()` reads both. Columns of the table: place in the quick rank, genes as
 proposed and as relaxed, E above hull (eV/atom: mean, first potential, second), band gap (eV, 0: metal; no

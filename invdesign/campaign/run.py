@@ -147,8 +147,7 @@ def _check(config: CampaignConfig, parts: Parts) -> None:
         parts.generator_called(name).propose(target, 1, config.seed)  # tells what it can never meet
     for prop in parts.predictors or {}:
         if getattr(parts.predictor(prop), "judges", False):
-            msg = f"predictors: {parts.signature().get(f'predictor {prop}', (parts.predictors or {})[prop])} judges "
-            msg += f"generators and selects nothing; give another model of {prop}."
+            msg = f"predictors: the model of {prop} judges generators and selects nothing; give another."
             raise InputError(msg)
     measured = {"e_above_hull", "formation_energy_per_atom", *(parts.predictors or {})}
     if unknown := sorted(set(target.windows) - measured):

@@ -22,7 +22,7 @@ from invdesign.generators.gene_transformer import GeneTransformer
 from invdesign.generators.released import load_network
 from invdesign.target_text import amounts_of
 from invdesign.targets import MAX_ATOMS
-from invdesign.validators.charge import charge_balance, usual_charges
+from invdesign.validators.charge import charges_suit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -228,9 +228,9 @@ class GeneDiffusion:
         )
 
     def _conditions(self, target: Target, prompt: Prompt, rng: np.random.Generator) -> dict[str, float]:
-        """A value from each window, drawn as the training data are spread; always stable and new."""
+        """A value from each window, drawn as the training data are spread; stable, new but for a formula."""
         config = self.pipeline.transformer.config
-        always = {"e_above_hull": 0.0, "reported": 0.0}
+        always = {"e_above_hull": 0.0} | ({} if target.formula else {"reported": 0.0})
         asked = {name: value for name, value in always.items() if name in config["conditions"]}
         if prompt.unit > 1 or prompt.n_atoms != (1, MAX_ATOMS):
             asked["n_atoms"] = float(rng.choice(prompt.sizes))
@@ -246,21 +246,11 @@ class GeneDiffusion:
 
 
 def _unwanted(genes: list[Gene], target: Target) -> list[int]:
-    """Places of genes that occurred before, or whose charges do not balance.
-
-    Where a gap is asked for they must balance by usual states. A formula that is asked for has any charge.
-    """
-    gap = target.windows.get("band_gap")
+    """Places of genes that occurred before, or whose charges do not do for the target."""
     seen: set[str] = set()
     found = []
     for i, gene in enumerate(genes):
-        if target.formula is not None:
-            balanced = True
-        elif gap is not None and gap.low > 0:
-            balanced = usual_charges(gene.composition)
-        else:
-            balanced = charge_balance(gene.composition).passed
-        if gene.hash in seen or not balanced:
+        if gene.hash in seen or not charges_suit(gene.composition, target):
             found.append(i)
         seen.add(gene.hash)
     return found

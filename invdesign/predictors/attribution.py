@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from invdesign.predictors.ensemble import Ensemble
+    from invdesign.predictors.transfer import Transferred
 
     Value = Callable[[np.ndarray], np.ndarray]
 
@@ -66,7 +67,11 @@ class Attribution:
 
 
 def attribute(
-    value: Value, ensemble: Ensemble, features: np.ndarray, species: Sequence[str], atoms: np.ndarray
+    value: Value,
+    ensemble: Ensemble | Transferred,
+    features: np.ndarray,
+    species: Sequence[str],
+    atoms: np.ndarray,
 ) -> Attribution:
     """Take the prediction for one crystal apart.
 
@@ -161,7 +166,7 @@ def _kinds(species: Sequence[str], atoms: np.ndarray) -> list[list[int]]:
     return list(kinds.values())
 
 
-def _parts(ensemble: Ensemble, row: np.ndarray, atoms: np.ndarray) -> np.ndarray:
+def _parts(ensemble: Ensemble | Transferred, row: np.ndarray, atoms: np.ndarray) -> np.ndarray:
     """What each atom adds to the standardised embedding, which is a mean over atoms, (n_atoms, e)."""
     width = atoms.shape[1]
     own = (atoms - ensemble.centre[-width:]) / ensemble.spread[-width:] / len(atoms)

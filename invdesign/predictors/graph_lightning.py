@@ -82,6 +82,11 @@ class GapModule(ModelLightningModule):
         del batch, batch_idx
         torch.manual_seed(self.seed * 1_000_003 + self.global_step)
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Tensors and plain figures alone: our own classes come from the recipe, and nothing is unpickled."""
+        for name in ("hyper_parameters", "hparams_name", "hparams_type"):
+            checkpoint.pop(name, None)
+
     def configure_optimizers(self) -> Any:  # noqa: ANN401 (Lightning's)
         """AdamW; a short warm-up, then a cosine, a step at a time."""
         settings = self.settings

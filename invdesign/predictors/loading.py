@@ -36,8 +36,8 @@ def models_of(properties: Iterable[str], given: Mapping[str, Any] | None = None)
     return {name: released[name] for name in sorted({*properties} & released.keys())} | dict(given or {})
 
 
-def load_predictor(prop: str, name: str | Path) -> Predictor:
-    """The model of a property, by name or folder.
+def load_predictor(prop: str | None, name: str | Path) -> Predictor:
+    """The model of a property, by name or folder; the model's first property if None.
 
     Raises:
         InputError: the folder or a file of it is missing or damaged, or the model predicts something else.
@@ -50,7 +50,7 @@ def load_predictor(prop: str, name: str | Path) -> Predictor:
         raise InputError(msg) from error
     if kind != "graph-band-gap":
         return PropertyPredictor.load(name, prop)
-    if prop != "band_gap":
+    if prop not in (None, "band_gap"):
         msg = f"property: model {str(name)!r} predicts band_gap, not {prop}."
         raise InputError(msg)
     from invdesign.predictors.graph_network import GraphBandGapPredictor

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import csv
+import gzip
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from invdesign.configs import suggest
-from invdesign.crystal.files import Unreadable, read_entries
+from invdesign.crystal.files import ID_COLUMNS, Unreadable, read_entries
 from invdesign.data.compositions import formula_amounts, read_compositions
 from invdesign.errors import InputError
+from invdesign.predictors.loading import Predictor, load_predictor
 from invdesign.predictors.property import FROM_COMPOSITION, RELEASED, PropertyPredictor
 from invdesign.predictors.property_data import holds_crystals
 
@@ -74,18 +77,33 @@ def predict_given(
         (formulas, [rows[i].formula for i in formulas], FROM_COMPOSITION),
     ]
     if model is not None:
-        predictor = PropertyPredictor.load(model)
-        if predictor.sees != "structure":
+        predictor = load_predictor(None, model)
+        if isinstance(predictor, PropertyPredictor) and predictor.sees != "structure":
             readable = [i for i, row in enumerate(rows) if not row.reason]
             groups = [(readable, [structures[i] or rows[i].formula for i in readable], {})]
         for index, seen, _ in groups:
-            for i, estimates in zip(index, predictor.predict_all(seen), strict=True):
+            for i, estimates in zip(index, _all_of(predictor, seen), strict=True):
                 rows[i].estimates = estimates
         return rows
     for index, seen, models in groups:
         if index:
             _predict(rows, index, seen, _models(properties, models))
     return rows
+
+
+def _all_of(predictor: Predictor, seen: Sequence[Any]) -> list[dict[str, Estimate]]:
+    """Every property of a model; the judge of band gaps has the one, of structures.
+
+    Raises:
+        InputError: it needs structures.
+    """
+    if isinstance(predictor, PropertyPredictor):
+        return predictor.predict_all(seen)
+    formula = next((one for one in seen if isinstance(one, str)), None)
+    if formula is not None:
+        msg = f"model: a judge of band gaps needs structures; {formula!r} is a formula: give a crystal of it."
+        raise InputError(msg)
+    return [{"band_gap": estimate} for estimate in predictor.predict(seen)]
 
 
 def _models(properties: Sequence[str], models: dict[str, str]) -> dict[str, list[str]]:
@@ -124,9 +142,9 @@ def _read(given: Sequence[str]) -> tuple[list[Predicted], list[Structure | None]
             rows.append(Predicted(entry, entry))
             structures.append(None)
         elif not holds_crystals(path):
-            for formula in read_compositions(path).formulas:
-                rows.append(Predicted(formula, formula))
-                structures.append(None)
+            own = _of_formulas(path)
+            rows += own
+            structures += [None] * len(own)
         else:
             for found in read_entries(path):
                 if isinstance(found, Unreadable):
@@ -139,6 +157,25 @@ def _read(given: Sequence[str]) -> tuple[list[Predicted], list[Structure | None]
         msg = "files: none given; name files of crystals or formulas."
         raise InputError(msg)
     return rows, structures
+
+
+def _of_formulas(path: Path) -> list[Predicted]:
+    """Rows of a table of formulas, by its identifiers; what is no formula gets the reason."""
+    formulas = read_compositions(path).formulas
+    opener = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "rt", encoding="utf-8", newline="") as handle:
+        table = csv.DictReader(handle)
+        key = next((name for name in ID_COLUMNS if name in (table.fieldnames or [])), None)
+        labels = [row[key] or "" for row in table] if key else formulas
+    rows = []
+    for label, formula in zip(labels, formulas, strict=True):
+        row = Predicted(label or "", formula or "")
+        try:
+            formula_amounts(row.formula)
+        except InputError as error:
+            row.reason = str(error)
+        rows.append(row)
+    return rows
 
 
 def _check_formula(entry: str) -> None:

@@ -41,7 +41,6 @@ _SEES = {
 }
 
 
-
 def write_property_release(
     ensemble: Ensemble, config: PropertyConfig, table: Table, cpu_seconds: float
 ) -> None:

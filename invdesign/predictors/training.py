@@ -128,21 +128,21 @@ def check_labels(table: Table, heads: tuple[Head, ...]) -> None:
         InputError: too few in some part, or all of one value.
     """
     for index, head in enumerate(heads):
-        column, above = table.labels[:, index], " above zero" if head.zero else ""
+        column, label = table.labels[:, index], f"{head.name} above zero" if head.zero else head.name
         known = column > 0 if head.zero else ~np.isnan(column)
         rows = {part: table.rows(part)[known[table.rows(part)]] for part in PARTS}
         n = sum(map(len, rows.values()))
         for part, least in LEAST.items():
             if len(rows[part]) < least:
-                raise _too_few(f"{head.name}{above}", n, part, len(rows[part]), least)
+                raise _too_few(label, n, part, len(rows[part]), least)
         held = np.concatenate([rows["validation"], rows["calibration"]])
         if head.calibrated_on:
             held = held[table.source[held] == head.calibrated_on]
         if len(held) < LEAST_SCORES:
-            raise _too_few(f"{head.name}{above}", n, "validation and calibration", len(held), LEAST_SCORES)
+            raise _too_few(label, n, "validation and calibration", len(held), LEAST_SCORES)
         if np.ptp(column[rows["train"]]) == 0:
             msg = (
-                f"data: all {len(rows['train'])} training rows with a {head.name}{above} have the same, "
+                f"data: all {len(rows['train'])} training rows with a {label} have the same, "
                 f"{column[rows['train'][0]]:g}; there is nothing to learn: give a property that varies."
             )
             raise InputError(msg)
@@ -151,7 +151,7 @@ def check_labels(table: Table, heads: tuple[Head, ...]) -> None:
 def _too_few(label: str, n: int, part: str, found: int, least: int) -> InputError:
     return InputError(
         f"data: {n} rows have a {label}, {found} of them in {part}; at least {least} are needed there, which "
-        f"{ROWS_ADVISED} rows give: give more, or train --from a released model on a few."
+        f"about {ROWS_ADVISED} rows give: give more, or train --from a released model on a few."
     )
 
 

@@ -240,6 +240,7 @@ class Transferred:
     ) -> None:
         self.trunk, self.regression, self.calibrated = trunk, regression, calibrated
         self.about, self.classes = about, tuple(classes)
+        self.centre, self.spread = trunk.centre, trunk.spread
 
     def standardise(self, features: np.ndarray) -> np.ndarray:
         """Features (n, d) on the scale of the frozen model."""

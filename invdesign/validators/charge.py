@@ -41,7 +41,9 @@ if TYPE_CHECKING:
 
     from pymatgen.core import Composition
 
-__all__ = ["CHARGE_OPTIONS", "GATE", "USUAL", "charge_balance", "usual_charges"]
+    from invdesign.targets import Target
+
+__all__ = ["CHARGE_OPTIONS", "GATE", "USUAL", "charge_balance", "charges_suit", "usual_charges"]
 
 GATE = "charge balance"
 USUAL = 0.01
@@ -104,6 +106,20 @@ def charge_balance(
             text = f"{found}, mixed valence" if mixed else str(found)
             return Verdict(GATE, passed=True, reason=text, figure=round(math.exp(share), 6))
     return Verdict(GATE, passed=False, reason=_reason(amounts))
+
+
+def charges_suit(composition: Composition | Mapping[str, float] | str, target: Target) -> bool:
+    """Whether charges do for a target: any do for a formula that is asked for, usual ones for a gap.
+
+    Raises:
+        InputError: not a formula, or amounts in no ratio of small whole numbers.
+    """
+    gap = target.windows.get("band_gap")
+    if target.formula is not None:
+        return True
+    if gap is not None and gap.low > 0:
+        return usual_charges(composition)
+    return charge_balance(composition).passed
 
 
 def _reason(amounts: Mapping[str, int]) -> str:

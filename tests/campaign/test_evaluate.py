@@ -188,7 +188,7 @@ def test_target_rates() -> None:
     assert found["band_gap in >3"] == 2
     assert found["on target"] == 2
     assert found["hit"] == 1  # CaO lies too high
-    assert any("no independent judge" in caveat for caveat in evaluation.caveats)
+    assert any("rates are predictions" in caveat for caveat in evaluation.caveats)
 
 
 def test_a_window_that_nothing_predicts() -> None:

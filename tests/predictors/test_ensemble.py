@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from invdesign.errors import InputError
 from invdesign.predictors.ensemble import Ensemble, Head
 from invdesign.predictors.figures import auc, calibration_error, covered, gap_figures
-from invdesign.predictors.training import PARTS, Settings, Table, fit
+from invdesign.predictors.training import LEAST_SCORES, PARTS, Settings, Table, by_thirds, conformal, fit
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -98,3 +99,35 @@ def test_figures_of_known_answers() -> None:
     assert auc(np.array([0.1, 0.4, 0.35, 0.8]), np.array([False, False, True, True])) == pytest.approx(0.75)
     assert calibration_error(np.array([0.25] * 4), np.array([1, 0, 0, 0])) == pytest.approx(0.0)
     assert calibration_error(np.array([0.95] * 4), np.array([0, 0, 0, 0])) == pytest.approx(0.95)
+
+
+def test_too_few_labels_of_one_head_are_told() -> None:
+    table = toy(400)
+    labels = table.labels.copy()
+    labels[12:, 1] = np.nan
+    with pytest.raises(InputError, match=r"\d+ rows have a height, \d+ of them in train; at least 20"):
+        fit(replace(table, labels=labels), HEADS, SETTINGS, 0, lambda *_: None)
+    held = np.flatnonzero(np.isin(table.part, ["validation", "calibration"]))
+    labels = table.labels.copy()
+    labels[np.setdiff1d(held, [table.rows("validation")[0], table.rows("calibration")[0]]), 1] = np.nan
+    with pytest.raises(InputError, match=f"in validation and calibration; at least {LEAST_SCORES}"):
+        fit(replace(table, labels=labels), HEADS, SETTINGS, 0, lambda *_: None)
+    metals = np.where(table.labels > 0, 0, table.labels)
+    with pytest.raises(InputError, match="0 rows have a gap above zero"):
+        fit(replace(table, labels=metals), HEADS, SETTINGS, 0, lambda *_: None)
+
+
+def test_a_constant_label_is_told() -> None:
+    table = toy(400)
+    labels = np.where(np.isnan(table.labels), np.nan, 5.0)
+    with pytest.raises(InputError, match="have the same, 5; there is nothing to learn"):
+        fit(replace(table, labels=labels), HEADS, SETTINGS, 0, lambda *_: None)
+
+
+def test_thirds_have_their_own_scale_where_there_are_enough() -> None:
+    mean = np.linspace(0, 1, 90)
+    score = 1 + np.floor(3 * np.linspace(0, 0.999, 90))
+    assert by_thirds(mean, score)[1] == [1, 2, 3]
+    few = by_thirds(mean[::2], score[::2])[1]
+    assert few == [conformal(score[::2])] * 3
+    assert by_thirds(np.ones(90), score)[1] == [conformal(score)] * 3

@@ -14,9 +14,10 @@ from invdesign.candidate import Estimate
 from invdesign.configs import build as typed
 from invdesign.crystal.gene import Gene
 from invdesign.errors import InputError
-from invdesign.predictors import crystal_features
+from invdesign.predictors import crystal_features, of_files
 from invdesign.predictors.of_files import predict_given
-from invdesign.predictors.property import PropertyPredictor, build
+from invdesign.predictors.property import ANY_ENERGY, PropertyPredictor, build
+from invdesign.predictors.property_card import finite
 from invdesign.predictors.property_data import PropertyConfig, training_table, with_space_groups
 from invdesign.targets import Window
 
@@ -89,7 +90,7 @@ def test_a_property_of_crystals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         writer = csv.writer(stream)
         writer.writerow(["cif", "hardness"])
         for m in METALS:
-            for x in OTHERS[:4]:
+            for x in OTHERS[:6]:
                 cell = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.5), [m, x], [[0] * 3, [0.5] * 3])
                 writer.writerow([cell.to(fmt="cif"), hardness((m, x))])
     folder = trained(tmp_path, data=[str(path)], sees="structure")
@@ -98,7 +99,7 @@ def test_a_property_of_crystals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(InputError, match="needs structures"):
         predictor.predict(["NaCl"])
     again = training_table(recipe(tmp_path, data=[str(path)], sees="structure"), lambda *_: None)
-    assert len(again.labels) == len(METALS) * 4
+    assert len(again.labels) == len(METALS) * 6
 
 
 def test_what_is_wrong_with_the_data_is_told(tmp_path: Path) -> None:
@@ -108,10 +109,107 @@ def test_what_is_wrong_with_the_data_is_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is not there"):
         trained(tmp_path, data=str(tmp_path / "none.csv"))
     file.write_text("formula,hardness\nNaCl,2\nKCl,1\n")
-    with pytest.raises(InputError, match="2 rows have a hardness; at least 40"):
+    with pytest.raises(InputError, match="2 rows have a hardness; at least 65"):
         trained(tmp_path, data=str(file))
     with pytest.raises(InputError, match="neither a file nor a formula"):
         predict_given(["no-such.cif"])
+
+
+def test_a_small_table_trains_or_is_told(tmp_path: Path) -> None:
+    lines = table_of_formulas(tmp_path / "all.csv").read_text().splitlines()
+    file = tmp_path / "mine.csv"
+    file.write_text("\n".join(lines[:43]))
+    with pytest.raises(InputError, match="42 rows have a hardness; at least 65"):
+        trained(tmp_path, data=str(file), seed=2)
+    file.write_text("\n".join(lines[:71]))
+    with pytest.raises(InputError, match="70 rows have a hardness, . of them in validation and calibration"):
+        trained(tmp_path, data=str(file), seed=0)
+    ensemble = PropertyPredictor.load(trained(tmp_path, data=str(file), seed=2)).ensemble
+    assert len(set(ensemble.calibration.scales["hardness"])) == 1
+    assert "are conformal." in (tmp_path / "mine" / "README.md").read_text()
+
+
+def test_a_bad_row_gets_a_reason_and_keeps_its_id(tmp_path: Path) -> None:
+    folder = trained(tmp_path, data=str(table_of_formulas(tmp_path / "mine.csv")))
+    file = tmp_path / "asked.csv"
+    file.write_text("id,formula\na,LiF\nb,Xx2\nc,\nd,NaN\ne\n")
+    rows = predict_given([str(file)], model=str(folder))
+    assert [row.label for row in rows] == ["a", "b", "c", "d", "e"]
+    assert [bool(row.estimates) for row in rows] == [True, False, False, True, False]
+    assert [row.reason == "" for row in rows] == [True, False, False, True, False]
+    assert "Xx" in rows[1].reason
+    assert rows[3].formula == "NaN"
+    assert predict_given(["NaN"], model=str(folder))[0].estimates
+
+
+def test_the_judge_answers_for_crystals_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Judge:
+        def predict(self, structures: list[Structure]) -> list[Estimate]:
+            return [Estimate(1.0, 0.1) for _ in structures]
+
+    monkeypatch.setattr(of_files, "load_predictor", lambda *_: Judge())
+    file = tmp_path / "salt.cif"
+    Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.6), ["Na", "Cl"], [[0] * 3, [0.5] * 3]).to(str(file))
+    assert predict_given([str(file)], model="judge")[0].row()["band_gap"] == 1.0
+    with pytest.raises(InputError, match="'KCl' is a formula"):
+        predict_given([str(file), "KCl"], model="judge")
+
+
+def test_without_chgnets_energy_there_is_no_figure() -> None:
+    predictor = PropertyPredictor.load("formation-energy")
+    features = np.zeros((2, len(predictor.ensemble.standardise(np.zeros((1, 468)))[0])), np.float32)
+    with_energy, without = predictor.of_features(features, np.array([-2.0, np.nan]))
+    assert with_energy["formation_energy_per_atom"].mean == pytest.approx(-2.0, abs=0.5)
+    found = without["formation_energy_per_atom"]
+    assert (found.mean, found.sigma, found.in_domain) == (*ANY_ENERGY, False)
+    assert predictor.of_features(features)[0] == without
+
+
+def test_only_formation_energies_are_on_the_older_scale(tmp_path: Path) -> None:
+    file = tmp_path / "mine.csv"
+    with file.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["formula", "hardness", "formation_energy_per_atom"])
+        writer.writerows([f"{m}{x}", hardness((m, x)), -1.0] for m in METALS for x in ("O", "S", "F", "Cl"))
+    properties = {"hardness": {}, "formation_energy_per_atom": {}}
+    tables = [
+        training_table(
+            recipe(tmp_path, data=[{"file": str(file), "older_scale": older}], properties=properties),
+            lambda *_: None,
+        )
+        for older in (False, True)
+    ]
+    new, old = (table.labels for table in tables)
+    np.testing.assert_array_equal(new[:, 0], old[:, 0])
+    assert np.abs(new[:, 1] - old[:, 1]).max() > 0.01
+
+
+def test_descriptions_are_of_one_chgnet_and_calibration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from invdesign.validators.chgnet_potential import CHGNetPotential
+
+    described = []
+
+    def fake(structures: list[Structure]) -> crystal_features.Described:
+        described.append(len(structures))
+        n = len(structures)
+        return crystal_features.Described(np.zeros((n, 1)), np.zeros(n), np.ones(n), np.full(n, "NaCl"))
+
+    monkeypatch.setattr(crystal_features, "describe", fake)
+    file = tmp_path / "salt.cif"
+    Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.6), ["Na", "Cl"], [[0] * 3, [0.5] * 3]).to(str(file))
+    for _ in range(2):
+        crystal_features.described_file(file, tmp_path / "cache", lambda *_: None)
+    assert described == [1]
+    monkeypatch.setattr(CHGNetPotential, "digest", "others")
+    crystal_features.described_file(file, tmp_path / "cache", lambda *_: None)
+    assert described == [1, 1]
+
+
+def test_figures_that_are_none_are_null() -> None:
+    figures = {"mp20": {"n": 3, "auc_zero": float("nan"), "mae": 0.1}}
+    assert finite(figures) == {"mp20": {"n": 3, "auc_zero": None, "mae": 0.1}}
 
 
 def test_space_groups_may_be_unknown() -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from math import inf
+from pathlib import Path
 
 import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
 
-from invdesign.artifacts import find
+from invdesign.artifacts import find, root
 from invdesign.crystal.gene import Gene
 from invdesign.predictors.band_gap import BandGapPredictor
 from invdesign.predictors.gene_rank import GeneRanker, known_crystals, likeness_matrix
@@ -171,3 +173,14 @@ def test_company_does_not_change_what_formulas_get() -> None:
 def test_folders_are_complete_and_small(name: str) -> None:
     folder = find("models", name, needs=("README.md", "config.json", "model.safetensors", "recipe.yaml"))
     assert sum(path.stat().st_size for path in folder.iterdir()) < 12e6
+
+
+def test_every_released_json_is_json() -> None:
+    def refuse(constant: str) -> None:
+        pytest.fail(f"{file} holds {constant}")
+
+    files = [*root("models").rglob("*.json"), *(Path(__file__).parents[2] / "benchmarks").rglob("*.json")]
+    assert files
+    for file in files:
+        if ".mypy_cache" not in file.parts:
+            json.loads(file.read_text(encoding="utf-8"), parse_constant=refuse)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from invdesign.cli.app import Json, app, print_json
+from invdesign.errors import InputError
 
 if TYPE_CHECKING:
     from invdesign.predictors.of_files import Predicted
@@ -51,6 +52,9 @@ def predict_command(
     from invdesign.predictors.of_files import predict_given
 
     names = [name.strip() for name in properties.split(",") if name.strip()]
+    if not names:
+        msg = "property: none was named; give one or more, such as band_gap,bulk_modulus_gpa."
+        raise InputError(msg)
     found = predict_given(given, names, model=model, from_composition=from_composition)
     if out is not None:
         _write(found, out)
@@ -76,6 +80,8 @@ def _write(found: list[Predicted], out: Path) -> None:
 
 
 def _show(found: list[Predicted]) -> None:
+    from invdesign.properties import PROPERTIES
+
     for row in found:
         head = f"{row.label:20s} " + (f"{row.formula:14s} " if row.formula != row.label else "")
         if row.reason:
@@ -86,4 +92,5 @@ def _show(found: list[Predicted]) -> None:
             metal = f"  {share} {estimate.p_zero:.0%}" if estimate.p_zero > 0 else ""
             outside = "" if estimate.in_domain else "  outside the training domain"
             span = f"{estimate.low:.4g} to {estimate.high:.4g}"
-            typer.echo(f"{head}{name:26s} {estimate.value:8.4g}  (90 %: {span}){metal}{outside}")
+            unit = f" {PROPERTIES[name].unit}" if name in PROPERTIES else ""
+            typer.echo(f"{head}{name:26s} {estimate.value:8.4g}{unit}  (90 %: {span}){metal}{outside}")

@@ -116,7 +116,8 @@ def _arrays(roots: Sequence[dict[str, Any]]) -> Trees:
     threshold, value = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     for row, nodes in enumerate(flat):
         columns = [np.array(column) for column in zip(*nodes, strict=True)]
-        for array, column in zip((feature, threshold, left, right, value), columns, strict=True):
+        arrays: tuple[np.ndarray, ...] = (feature, threshold, left, right, value)
+        for array, column in zip(arrays, columns, strict=True):
             array[row, : len(nodes)] = column
     return Trees(feature, threshold, left, right, value, depth)
 

@@ -217,7 +217,7 @@ def _colourings(drawn: Map) -> dict[str, dict[str, list[Any]]]:
     def scaled(values: NDArray[np.float64]) -> dict[str, list[Any]]:
         low, high = drawn.limits(values[:n])
         rounded = [float(f"{value:.4g}") for value in values.tolist()]  # nan is drawn grey
-        scale = {"colorscale": ["Viridis"] * 2, "cmin": [low] * 2, "cmax": [high] * 2}
+        scale: dict[str, list[Any]] = {"colorscale": ["Viridis"] * 2, "cmin": [low] * 2, "cmax": [high] * 2}
         return {"color": [rounded[:n], rounded[n:]], "showscale": [True, False], **scale}
 
     found = {drawn.scale: scaled(drawn.values)} if drawn.colour else {}

@@ -1,4 +1,4 @@
-"""Of the genes drawn, the likeliest hits are proposed: no repeats, known or unbalanced ones while others are there."""
+"""Of the genes drawn the likeliest hits are proposed; repeats, known and unbalanced ones come last."""
 
 import pytest
 from typer.testing import CliRunner

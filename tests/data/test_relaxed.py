@@ -22,7 +22,7 @@ def folder(tmp_path):
     """Three candidates: one found no geometry, one lies too high, one is kept."""
     rows = [
         dict.fromkeys(COLUMNS, "")
-        | {"campaign": 7, "proposed_gene": str(SALT), "novelty": 2, "place": 0, "steps": 9, "e_above_hull_first": 0.1}
+        | {"campaign": 7, "proposed_gene": str(SALT), "novelty": 2, "place": 0, "steps": 9}
         for _ in range(3)
     ]
     rows[0] |= {"id": "7:c0", "rejected_by": "geometry"}

@@ -122,7 +122,7 @@ def test_a_small_table_trains_or_is_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="42 rows have a hardness; at least 65"):
         trained(tmp_path, data=str(file), seed=2)
     file.write_text("\n".join(lines[:71]))
-    with pytest.raises(InputError, match="70 rows have a hardness, . of them in validation and calibration"):
+    with pytest.raises(InputError, match=r"70 rows have a hardness, . of them in validation and calibration"):
         trained(tmp_path, data=str(file), seed=0)
     ensemble = PropertyPredictor.load(trained(tmp_path, data=str(file), seed=2)).ensemble
     assert len(set(ensemble.calibration.scales["hardness"])) == 1

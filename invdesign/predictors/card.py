@@ -199,11 +199,11 @@ computed against `mp-hull` on one energy scale) and `relaxed-genes` (generated; 
 its and TensorNet-MatPES's heights, rejected ones included); values beyond -0.2 and 0.5 eV/atom are cut
 there. PBE gaps of mp20 and wbm; of `relaxed-genes` what `band-gap` tells of the relaxed structures. The
 height above hull of the lowest entry of 85 000 compositions (`mp_hull`) and the lowest gap of 73 000
-(`mp_band_gap`) teach the composition part; formation energies are learned beside them, for the shared layers only. Where a crystal
-is from (reported, substituted, generated) is an input: a query counts as generated for E above hull, and as
-halfway between reported and substituted for its gap (as generated it would follow `band-gap`, and intervals
-miss DFT). mp20, mpts52 and wbm
-are themselves the known crystals (`models/geometries`): for these rows the nearest is sought among other
+(`mp_band_gap`) teach the composition part; formation energies are learned beside them, for the shared
+layers only. Where a crystal is from (reported, substituted, generated) is an input: a query counts as
+generated for E above hull, and as halfway between reported and substituted for its gap (as generated it
+would follow `band-gap`, and intervals miss DFT). mp20, mpts52 and wbm are themselves the known crystals
+(`models/geometries`): for these rows the nearest is sought among other
 compositions. All CC BY 4.0.
 {split_words(table)} One split, one seed; a handful of settings
 were compared on these same test crystals, so expect slightly worse elsewhere.

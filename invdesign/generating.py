@@ -286,10 +286,11 @@ def _draw(task: Draw) -> list[Candidate]:
     run = task.run
     with one_thread():
         drawn = _generator_of(run).propose(run.target, task.n * run.draws, (run.seed, task.number))
+        proposed = likeliest(drawn, run.target, task.n) if run.draws > 1 else drawn
         known = Parts().get("known")
-        for candidate in drawn:
+        for candidate in proposed:
             candidate.provenance["novelty"] = NOVELTY[int(known.novelty(candidate.gene).figure)]
-        return likeliest(drawn, run.target, task.n) if run.draws > 1 else drawn
+        return proposed
 
 
 def _build(task: Build) -> list[Candidate]:

@@ -34,11 +34,10 @@ def likeliest(candidates: Sequence[Candidate], target: Target, n: int) -> list[C
     for gene, estimates in zip(genes, parts.quick_estimates(genes, target), strict=True):
         if gene.hash in seen:
             scores.append(-2.0)
-        elif known.novelty(gene).figure == 0 or not charges_suit(gene.composition, target):
+        elif (novelty := known.novelty(gene).figure) == 0 or not charges_suit(gene.composition, target):
             scores.append(-1.0)
         else:
-            new = 1.0 if known.novelty(gene).figure == 2 else 0.0
-            scores.append(hit_probability(estimates, target) + new)
+            scores.append(hit_probability(estimates, target) + (novelty == 2))
         seen.add(gene.hash)
     most = max(3, n // 10)
     chosen = select(genes, scores, n, per_formula=most, per_skeleton=most)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     View = Callable[[np.ndarray], np.ndarray]
 
 HULL_THRESHOLD = 0.1  # eV/atom
-_GAP_ROWS = {
+GAP_ROWS = {
     "n": "non-metals held out",
     "mae": "MAE of the gap on non-metals, eV",
     "rmse": "RMSE of the gap on non-metals, eV",
@@ -225,7 +225,7 @@ Earlier rankers on these generated crystals: without likeness to known crystals 
 {domain_words(ensemble, table, "e_above_hull")}
 
 ## Held-out band gap
-{markdown(_figures(ensemble, table, "band_gap", compared=compared, asked=asked_for_gaps), _GAP_ROWS)}
+{markdown(_figures(ensemble, table, "band_gap", compared=compared, asked=asked_for_gaps), GAP_ROWS)}
 
 "As a query": counted as halfway between reported and substituted. "Composition alone" is this model with
 space group, sites, hull, known crystals and origin hidden; "trivial" gives every crystal the same answer.

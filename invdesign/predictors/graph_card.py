@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from invdesign.predictors.card import markdown
+from invdesign.predictors.card import GAP_ROWS, markdown
 from invdesign.predictors.ensemble import Distribution
 from invdesign.predictors.figures import gap_figures
 from invdesign.predictors.training import PARTS
@@ -15,22 +15,6 @@ from invdesign.predictors.training import PARTS
 if TYPE_CHECKING:
     from invdesign.predictors.graph_network import GraphBandGapPredictor
     from invdesign.predictors.graph_training import GraphBandGapConfig, GraphTable
-
-ROWS = {
-    "n": "non-metals held out",
-    "mae": "MAE of the gap on non-metals, eV",
-    "rmse": "RMSE of the gap on non-metals, eV",
-    "coverage_90": "90 % interval holds, non-metals",
-    "coverage_90_third_1": "… lowest third of predictions",
-    "coverage_90_third_2": "… middle third",
-    "coverage_90_third_3": "… highest third",
-    "mean_width_90": "mean width of the interval, eV",
-    "n_all": "crystals held out",
-    "auc_zero": "AUC metal / non-metal",
-    "ece_zero": "calibration error of P(metal)",
-    "mae_all": "MAE of the single best figure, all crystals, eV",
-    "mae_best_on_nonzero": "MAE of the single best figure (0 if metal is likelier), non-metals, eV",
-}
 
 
 def judge_card(
@@ -87,7 +71,7 @@ seed {config.seed}. Kept: epoch {epoch:.0f}, the least validation error (of the 
 domain from calibration; figures from test, which chose nothing.
 
 ## Held-out error
-{markdown(columns, ROWS)}
+{markdown(columns, GAP_ROWS)}
 
 How `band-gap` does on crystals of the same split: `models/band-gap/README.md`. It has also learned from the
 compositions of further gaps, this judge has not.

@@ -16,7 +16,7 @@ from invdesign.candidate import Z90
 from invdesign.data.splits import grouped_split
 from invdesign.errors import InputError
 from invdesign.predictors.graph_network import GraphBandGapPredictor, GraphNetwork, GraphShape, Scales
-from invdesign.predictors.tables import PredictorConfig, read_crystals
+from invdesign.predictors.tables import Recipe, read_crystals
 from invdesign.predictors.training import PARTS, by_thirds, find_domain, temperature
 from invdesign.validators.potential import Frame, Pairs, frame_of, neighbour_pairs
 
@@ -51,20 +51,14 @@ class GraphSettings(BaseModel):
     jitter: float = 0.03
 
 
-class GraphBandGapConfig(BaseModel):
+class GraphBandGapConfig(Recipe):
     """Recipe; kind ``graph-band-gap``.
 
     ``start`` is a matgl M3GNet potential whose trunk is the first guess.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     kind: Literal["graph-band-gap"]
-    data: Path
-    out: Path
     start: Path
-    seed: int = 0
-    cache: Path = Path(".cache/invdesign")
     network: GraphSettings = GraphSettings()
 
 
@@ -90,10 +84,9 @@ def read_table(config: GraphBandGapConfig, shape: GraphShape, progress: Progress
     frames: list[Frame] = []
     pairs: list[Pairs] = []
     gaps, formulas, source = [], [], []
-    reading = PredictorConfig(kind=config.kind, data=config.data, out=config.out, cache=config.cache)
     for place, name in enumerate(SOURCES):
         progress(0.02 * place, f"crystals of {name}")
-        crystals = read_crystals(reading, name)
+        crystals = read_crystals(config, name)
         structures = [e.structure for e in read_dataset(config.data / "structures" / f"{name}.csv.gz")]
         for row, gap, gene in zip(crystals.rows, crystals.column("band_gap"), crystals.genes, strict=True):
             frame = frame_of(structures[row])

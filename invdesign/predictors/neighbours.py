@@ -14,7 +14,7 @@ import numpy as np
 
 from invdesign.artifacts import find
 from invdesign.errors import InputError
-from invdesign.predictors.tables import PredictorConfig, read_crystals
+from invdesign.predictors.tables import Recipe, read_crystals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -189,7 +189,7 @@ class Neighbours:
         )
 
 
-class NeighboursConfig(PredictorConfig):
+class NeighboursConfig(Recipe):
     """Recipe of the table; kind ``neighbours``."""
 
     kind: Literal["neighbours"]
@@ -232,7 +232,7 @@ def build(config: NeighboursConfig, *, progress: Progress) -> Path:
         n_components=config.n_components,
     )
     known_materials.save(config.out)
-    recipe = yaml.safe_dump(config.model_dump(mode="json", exclude={"network"}), sort_keys=False)
+    recipe = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
     (config.out / "recipe.yaml").write_text(recipe, encoding="utf-8")
     (config.out / "README.md").write_text(card(known_materials, everything), encoding="utf-8")
     progress(1.0, f"{len(ids)} known materials in {config.out}")

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from invdesign.crystal.gene import Gene
 
 
-class PredictorConfig(BaseModel):
-    """What every predictor's recipe says."""
+class Recipe(BaseModel):
+    """What every recipe of this folder says."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -30,6 +30,11 @@ class PredictorConfig(BaseModel):
     out: Path
     seed: int = 0
     cache: Path = Path(".cache/invdesign")
+
+
+class PredictorConfig(Recipe):
+    """Recipe of an ensemble."""
+
     network: Settings = Settings()
 
 
@@ -47,7 +52,7 @@ class Crystals:
         return self.columns.get(name, np.full(len(self.rows), np.nan))
 
 
-def read_crystals(config: PredictorConfig, source: str) -> Crystals:
+def read_crystals(config: Recipe, source: str) -> Crystals:
     """Genes (tokenised once, cached) and numeric columns of ``structures/<source>.csv.gz``."""
     from invdesign.data.tokens import tokenise
 

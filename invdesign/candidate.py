@@ -7,6 +7,8 @@ from math import exp, inf, log
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
@@ -84,6 +86,62 @@ class Estimate:
         # the part of the normal below 0 is zero too, for a quantity that has zeros
         low = -inf if self.p_zero > 0 and window.low <= 0 else window.low
         return zero + (1 - self.p_zero) * (normal.cdf(window.high) - normal.cdf(low))
+
+
+@dataclass(frozen=True, slots=True)
+class Estimates:
+    """Many estimates of one property as arrays (n,), meaning what an :class:`Estimate` means."""
+
+    mean: np.ndarray
+    sigma: np.ndarray
+    p_zero: np.ndarray
+    in_domain: np.ndarray
+    lognormal: bool = False
+
+    def __getitem__(self, row: int) -> Estimate:
+        """One of them."""
+        fields = (self.mean, self.sigma, self.p_zero, self.in_domain)
+        return Estimate(*(array[row].item() for array in fields), self.lognormal)
+
+    def __len__(self) -> int:
+        """How many."""
+        return len(self.mean)
+
+    def rows(self) -> list[Estimate]:
+        """All of them, one by one."""
+        fields = (self.mean.tolist(), self.sigma.tolist(), self.p_zero.tolist(), self.in_domain.tolist())
+        return [Estimate(*one, self.lognormal) for one in zip(*fields, strict=True)]
+
+    @property
+    def value(self) -> np.ndarray:
+        """The single best figures."""
+        mixed = np.where(self.p_zero > 0.5, 0.0, np.maximum(0.0, self.mean))
+        return np.where(self.p_zero == 0.0, self.mean, mixed)
+
+    def quantile(self, level: float) -> np.ndarray:
+        """What a share ``level`` lies under: 0.05 and 0.95 are the ends of the 90 % interval."""
+        from scipy.special import ndtri
+
+        if self.lognormal:
+            return self.mean * np.exp(ndtri(level) * self.sigma / self.mean)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            mixed = np.maximum(0.0, self.mean + self.sigma * ndtri((level - self.p_zero) / (1 - self.p_zero)))
+        mixed = np.where(level <= self.p_zero, 0.0, mixed)
+        return np.where(self.p_zero == 0.0, self.mean + self.sigma * ndtri(level), mixed)
+
+    def probability(self, window: Window) -> np.ndarray:
+        """Probability that each lies inside ``window`` (both ends included)."""
+        from scipy.special import ndtr
+
+        if self.lognormal:
+            ends = [log(end) if end > 0 else -inf for end in (window.low, window.high)]
+            middle, unit = np.log(self.mean), self.sigma / self.mean
+            return np.asarray(ndtr((ends[1] - middle) / unit) - ndtr((ends[0] - middle) / unit))
+        holds_zero = window.low <= 0.0 <= window.high and (window.low, window.high) != (0.0, inf)
+        zero = self.p_zero if holds_zero else 0.0
+        low = np.where((self.p_zero > 0) & (window.low <= 0), -inf, window.low)
+        normal = ndtr((window.high - self.mean) / self.sigma) - ndtr((low - self.mean) / self.sigma)
+        return np.asarray(zero + (1 - self.p_zero) * normal)
 
 
 @dataclass(slots=True)

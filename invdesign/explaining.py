@@ -46,18 +46,16 @@ def explain_files(
         progress: is told the share that is done and a word on it.
 
     Returns:
-        A dictionary a crystal: label, formula, value with its 90 % interval, ``baseline`` (the average
-        training crystal) and ``expected``, ``drivers`` and ``sites`` in the property's unit,
-        ``neighbours``, ``why``; or label and ``reason`` of what cannot be read.
+        A dictionary a crystal: label, formula, value with its 90 % interval, ``baseline`` (of ``start``, in
+        words) and ``expected``, ``drivers``, ``sites`` and the ``residual`` that they leave, in the
+        property's unit, ``neighbours``, ``why``; or label and ``reason`` of what cannot be read or explained.
 
     Raises:
-        InputError: a file or the property cannot be used, or no crystal can be read.
+        InputError: a file or the property cannot be used, or no crystal can be read and explained.
     """
     explainer = Explainer.load(name, model)
     entries = [entry for path in files for entry in read_entries(path)]
     records = [entry for entry in entries if not isinstance(entry, Unreadable)]
-    if not records:
-        raise InputError(next(entry.reason for entry in entries if isinstance(entry, Unreadable)))
     explained = []
     for start in range(0, len(records), CHUNK):
         chunk = records[start : start + CHUNK]
@@ -68,6 +66,8 @@ def explain_files(
         {"label": entry.label, "reason": entry.reason} if isinstance(entry, Unreadable) else next(rows)
         for entry in entries
     ]
+    if all("reason" in row for row in told):
+        raise InputError(told[0]["reason"])
     if out is not None:
         _write(told, out)
     return told
@@ -75,6 +75,9 @@ def explain_files(
 
 def _row(explainer: Explainer, record: Record, explanation: Explanation) -> dict[str, Any]:
     estimate, attribution = explanation.estimate, explanation.attribution
+    if isinstance(attribution, str):
+        formula = record.structure.composition.reduced_formula
+        return {"label": record.label, "reason": f"{formula} cannot be explained: {attribution}"}
     return {
         "label": record.label,
         "formula": record.structure.composition.reduced_formula,
@@ -86,8 +89,10 @@ def _row(explainer: Explainer, record: Record, explanation: Explanation) -> dict
         "high": round(estimate.high, 4),
         "p_zero": round(estimate.p_zero, 4),
         "in_domain": estimate.in_domain,
+        "start": attribution.start,
         "baseline": round(attribution.baseline, 4),
         "expected": round(attribution.expected, 4),
+        "residual": round(attribution.residual, 4),
         "drivers": [
             {
                 "name": driver.name,

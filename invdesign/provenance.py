@@ -101,8 +101,16 @@ def package_versions() -> dict[str, str]:
 
 @lru_cache(maxsize=1)
 def artifact_hashes() -> dict[str, str]:
-    """SHA-256 of every released weight and table file, by ``models/band-gap/model.safetensors``."""
+    """SHA-256 of every released weight and table file, by ``models/band-gap/model.safetensors``.
+
+    With those of CHGNet, which come with its wheel and which the models of structures look through.
+    """
+    from invdesign.validators.chgnet_potential import CHGNetPotential, weights_file
+
+    chgnet = weights_file()
     return {
+        f"potentials/{CHGNetPotential.name}/{chgnet.name}": sha256(chgnet),
+    } | {
         f"{kind}/{folder.name}/{file}": digest
         for kind in ("models", "validators")
         for folder in sorted(root(kind).glob("*/"))

@@ -15,6 +15,8 @@ from invdesign.errors import InputError
 from invdesign.predictors.attribution import groups, shapley
 from invdesign.predictors.ensemble import Ensemble, Head, Network, Shape
 from invdesign.predictors.features import structure_matrix
+from invdesign.predictors.graph_attribution import attribute_atoms
+from invdesign.predictors.graph_network import GraphBandGapPredictor, GraphNetwork, GraphShape, Scales
 from invdesign.predictors.neighbours import FILE, Neighbours
 from invdesign.validators.chgnet_sites import CHGNetSites
 
@@ -106,6 +108,91 @@ def test_mistakes_are_one_sentence(files: Path):
     unknown = CliRunner().invoke(app, ["explain", str(files / "cifs"), "--property", "hardness"])
     assert unknown.exit_code == 2
     assert "band_gap" in unknown.stderr
+
+
+@pytest.fixture(scope="module")
+def graph_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A user's own graph network, untrained."""
+    pytest.importorskip("matgl")
+    torch.manual_seed(0)
+    shape = GraphShape(("O", "Na", "Cl", "La"), width=8, blocks=2)
+    network = GraphNetwork(shape)
+    with torch.no_grad():  # untrained outputs hardly depend on the elements
+        network.m3gnet.embedding.layer_node_embedding.weight *= 4
+        network.m3gnet.final_layer.layers[-1].weight *= 50
+    folder = tmp_path_factory.mktemp("graph")
+    GraphBandGapPredictor(network, Scales(2.0, 1.5, 0.7)).save(folder)
+    return folder
+
+
+def test_atoms_of_a_graph_network_add_up(graph_model: Path):
+    judge = GraphBandGapPredictor.load(graph_model)
+    failures: dict[int, str] = {}
+    found = attribute_atoms(judge, [SALT, MATLOCKITE, SALT * (2, 1, 1)], failures)
+    assert not failures
+    estimates = judge.predict([SALT, MATLOCKITE])
+    for own, estimate in zip((found[0], found[1]), estimates, strict=True):
+        assert own.expected == pytest.approx(estimate.mean * (1 - estimate.p_zero), abs=1e-4)
+        change = own.expected - own.baseline
+        assert abs(change) > 0.05
+        assert own.sites.sum() + own.residual == pytest.approx(change, abs=1e-9)
+        assert abs(own.residual) <= 0.01 * abs(change) + 1e-3
+        assert sum(d.contribution for d in own.drivers) == pytest.approx(own.sites.sum())
+    for symbol in ("Na", "Cl"):  # equivalent atoms
+        own = [found[0].sites[i] for i in SALT.indices_from_symbol(symbol)]
+        assert own == pytest.approx([own[0]] * 4, abs=1e-5)
+    assert found[2].expected == pytest.approx(found[0].expected, abs=1e-4)
+    assert found[2].sites.sum() == pytest.approx(found[0].sites.sum(), abs=5e-3)  # of a cell twice as large
+    assert found[2].sites[0] == pytest.approx(found[0].sites[0] / 2, abs=1e-3)
+    # the line starts where no atom is of any element: the same for all elements
+    exchanged = SALT.copy()
+    exchanged.replace_species({"Na": "La", "Cl": "O"})
+    assert attribute_atoms(judge, [exchanged], {})[0].baseline == pytest.approx(found[0].baseline, abs=1e-5)
+
+
+def test_atoms_of_the_released_judge_add_up():
+    pytest.importorskip("matgl")
+    failures: dict[int, str] = {}
+    for own in attribute_atoms(GraphBandGapPredictor.load(), [SALT, MATLOCKITE], failures).values():
+        assert own.expected > 3
+        assert own.baseline == pytest.approx(0, abs=0.1)
+        assert abs(own.residual) < 0.01 * own.expected
+        assert own.drivers[0].name == "Cl"
+
+
+def test_large_crystals_go_in_parts(graph_model: Path):
+    judge = GraphBandGapPredictor.load(graph_model)
+    whole = attribute_atoms(judge, [MATLOCKITE], {})[0]
+    judge.passes.max_edges = 1
+    assert attribute_atoms(judge, [MATLOCKITE], {})[0].sites == pytest.approx(whole.sites, abs=1e-5)
+
+
+def test_a_graph_network_is_explained_from_the_shell(files: Path, graph_model: Path, tmp_path: Path):
+    def explain(*arguments: object):
+        given = ["explain", *map(str, arguments), "--model", str(graph_model)]
+        return CliRunner().invoke(app, given, catch_exceptions=False)
+
+    rows = {r["label"]: r for r in json.loads(explain(files / "cifs", "--out", tmp_path, "--json").stdout)}
+    assert "reason" in rows["words.cif"]
+    for row in (rows["NaCl"], rows["LaOCl"]):
+        assert row["start"] == "the same sites, each of an average element"
+        for driver in row["drivers"]:
+            own = [s["contribution"] for s in row["sites"] if s["element"] == driver["name"]]
+            assert driver["contribution"] == pytest.approx(sum(own), abs=1e-3)
+    assert [len(rows[name]["sites"]) for name in ("NaCl", "LaOCl")] == [8, 6]
+    assert "nearest known: NaCl" in rows["NaCl"]["why"]
+    assert sorted(p.name for p in tmp_path.glob("*.png")) == ["0001_LaOCl.png", "0002_NaCl.png"]
+    told = explain(files / "cifs" / "NaCl.cif").stdout
+    assert "each of an average element" in told
+    assert "(4 atoms, " in told
+    Structure(Lattice.cubic(3.3), ["Po"], [[0, 0, 0]]).to(filename=str(tmp_path / "Po.cif"))
+    for arguments, word in (
+        ((tmp_path / "Po.cif",), "Po cannot be explained: the judge does not know Po"),
+        ((files / "cifs", "--property", "hardness"), "predicts band_gap, not hardness"),
+    ):
+        result = explain(*arguments)
+        assert result.exit_code == 2
+        assert word in result.stderr.strip().splitlines()[-1]
 
 
 def test_shapley_shares_add_up_and_are_exact_for_sums():

@@ -305,8 +305,8 @@ def _check_novelty(outcome: Outcome, structure: Structure, task: Task) -> None:
 
 def _predict(outcomes: list[Outcome], task: Task) -> None:
     structures = [unpack(outcome.crystal) for outcome in outcomes]
-    for name in (task.parts.predictors or {}) if structures else ():
-        for outcome, e in zip(outcomes, task.parts.predictor(name).predict(structures), strict=True):
+    for outcome, estimates in zip(outcomes, task.parts.estimates(structures), strict=True):
+        for name, e in estimates.items():
             outcome.properties[name] = (float(e.mean), float(e.sigma), float(e.p_zero), bool(e.in_domain))
 
 

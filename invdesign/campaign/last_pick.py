@@ -66,13 +66,12 @@ def _appraise(alive: Sequence[Candidate], config: CampaignConfig, parts: Parts) 
 def _explain(chosen: Sequence[Candidate], config: CampaignConfig, parts: Parts) -> None:
     """Say what drove the first property asked for, where a model that can be taken apart predicts it."""
     from invdesign.predictors.explanation import Explainer
-    from invdesign.predictors.neighbours import Neighbours
     from invdesign.predictors.property import PropertyPredictor
 
     prop = next((name for name in config.target.windows if name in (parts.predictors or {})), "band_gap")
     predictor = parts.predictor(prop) if prop in (parts.predictors or {}) else None
     if chosen and isinstance(predictor, PropertyPredictor) and predictor.sees == "structure":
-        phrases = Explainer(predictor, Neighbours.load()).why([c.structure for c in chosen])  # type: ignore[misc]
+        phrases = Explainer(predictor, parts.get("neighbours")).why([c.structure for c in chosen])  # type: ignore[misc]
         for candidate, phrase in zip(chosen, phrases, strict=True):
             candidate.provenance["why"] = phrase
 

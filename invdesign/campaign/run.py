@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from invdesign.campaign.config import CampaignConfig
     from invdesign.candidate import Candidate
+    from invdesign.validators.potential import Potential
 
 DATABASE = "candidates.db"
 
@@ -102,7 +103,7 @@ def design(
         if worked := not store.complete:
             _check(config, parts)
             _work(config, parts, store, executor, progress=progress)
-        return _conclude(config, store, worked=worked)
+        return _conclude(config, parts, store, worked=worked)
 
 
 def _store(config: CampaignConfig, parts: Parts) -> Store:
@@ -140,7 +141,7 @@ def _check(config: CampaignConfig, parts: Parts) -> None:
             named = ", ".join(missing)
             msg = f"elements: the {kind} does not know {named}; leave them out or give another {kind}."
             raise InputError(msg)
-    for kind in ("known", "ranker", "geometry", "synthesisability"):
+    for kind in ("known", "ranker", "geometry", "synthesisability", "neighbours"):
         parts.get(kind)
     parts.check_scale()
     for name in parts.generators:
@@ -249,7 +250,7 @@ def _record(pool: Sequence[str], taken: int, known: Mapping[str, Candidate]) -> 
     return Record(taken, passed, len(pool) - taken)
 
 
-def _conclude(config: CampaignConfig, store: Store, *, worked: bool) -> CampaignResult:
+def _conclude(config: CampaignConfig, parts: Parts, store: Store, *, worked: bool) -> CampaignResult:
     """The result of a complete store, its files written (again); the record of who made it stays."""
     from invdesign.report import write_outputs
 
@@ -264,7 +265,7 @@ def _conclude(config: CampaignConfig, store: Store, *, worked: bool) -> Campaign
     )
     write_outputs(config.out, shortlisted, funnel, config.target)
     if worked or not (config.out / "run.json").exists():
-        _write_run_json(result)
+        _write_run_json(result, parts.get("potential"))
     return result
 
 
@@ -294,16 +295,19 @@ def _message(config: CampaignConfig, funnel: Funnel, found: int) -> str:
     )
 
 
-def _write_run_json(result: CampaignResult) -> None:
+def _write_run_json(result: CampaignResult, potential: Potential) -> None:
+    from dataclasses import asdict
+
+    from invdesign.data.oxidation import ChargeRules
     from invdesign.provenance import write_run_json
-    from invdesign.validators.charge import CHARGE_OPTIONS
 
     write_run_json(
         result.out,
         {
             "campaign": result.config.identity(),
             "target": result.config.target.words(),
-            "charge_balance": CHARGE_OPTIONS,
+            "potential": {"name": potential.name, "weights": potential.digest},
+            "charge_balance": asdict(ChargeRules()),
             "funnel": result.funnel.as_json(),
             "generators": [own.as_json() for own in result.yields],
             "shortlisted": len(result.shortlist),

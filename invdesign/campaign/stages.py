@@ -21,10 +21,13 @@ from invdesign.ranking import hit_probability, select
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from pymatgen.core import Structure
+
     from invdesign.campaign.config import CampaignConfig
     from invdesign.candidate import Estimate
     from invdesign.crystal.gene import Gene
     from invdesign.generators.loading import Generator
+    from invdesign.predictors.crystal_features import Described
     from invdesign.predictors.loading import Predictor
     from invdesign.targets import Target
 
@@ -37,6 +40,7 @@ _LOADERS = {
     "calibration": "invdesign.validators.calibration:Calibration.load",
     "hull": "invdesign.validators.hull:Hull.load",
     "synthesisability": "invdesign.predictors.synthesisability:Synthesisability.load",
+    "neighbours": "invdesign.predictors.neighbours:Neighbours.load",
 }
 
 
@@ -56,6 +60,7 @@ class Parts:
     hull: Any = "mp-hull"
     predictors: Mapping[str, Any] | None = None
     synthesisability: Any = "synthesisability"
+    neighbours: Any = "neighbours"
 
     @classmethod
     def named(cls, config: CampaignConfig) -> Parts:
@@ -119,6 +124,35 @@ class Parts:
         part = (self.predictors or {})[prop]
         predictor: Predictor = _predictor(prop, part) if isinstance(part, str) else part
         return predictor
+
+    def estimates(
+        self, structures: Sequence[Structure], described: Described | None = None
+    ) -> list[dict[str, Estimate]]:
+        """Every model's estimates of relaxed structures; each model is asked once, of one description.
+
+        Args:
+            structures: relaxed.
+            described: their description, where CHGNet has seen them already.
+        """
+        from invdesign.predictors.crystal_features import describe
+        from invdesign.predictors.property import PropertyPredictor
+
+        rows: list[dict[str, Estimate]] = [{} for _ in structures]
+        said: dict[Any, list[dict[str, Estimate]]] = {}  # by model
+        for prop, part in (self.predictors or {}).items() if structures else ():
+            predictor, model = self.predictor(prop), part if isinstance(part, str) else id(part)
+            if not isinstance(predictor, PropertyPredictor):
+                found = predictor.predict(structures)
+            else:
+                if model not in said and predictor.sees == "structure":
+                    described = described or describe(structures)
+                    said[model] = predictor.of_described(described)
+                elif model not in said:
+                    said[model] = predictor.predict_all(structures)
+                found = [row[predictor.property] for row in said[model]]
+            for row, estimate in zip(rows, found, strict=True):
+                row[prop] = estimate
+        return rows
 
     def quick_estimates(self, genes: Sequence[Gene], target: Target) -> list[dict[str, Estimate]]:
         """The ranker's estimates of genes, and of what else is asked for what the composition tells."""

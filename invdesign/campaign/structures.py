@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from invdesign.campaign.funnel import Clock
 from invdesign.campaign.stages import one_thread
 from invdesign.candidate import Candidate, Estimate, Verdict
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
     from invdesign.campaign.config import CampaignConfig
     from invdesign.campaign.stages import Parts
+    from invdesign.predictors.crystal_features import Described
     from invdesign.validators.relaxation import Relaxed
 
 
@@ -41,14 +44,14 @@ def _give_structures(config: CampaignConfig, parts: Parts, candidates: list[Cand
     with clock.stage("geometry"):
         trials = starting_structures(candidates, config, parts)
     with clock.stage("relaxation"):
-        _relax(candidates, trials, config, parts)
+        embeddings = _relax(candidates, trials, config, parts)
     alive = [candidate for candidate in candidates if candidate.alive]
     with clock.stage("hull"):
         for candidate in alive:
             _place_on_hull(candidate, config, parts)
     alive = [candidate for candidate in alive if candidate.alive]
     with clock.stage("properties"):
-        _predict(alive, config, parts)
+        _predict(alive, embeddings, config, parts)
     return clock
 
 
@@ -95,13 +98,18 @@ def _relax(
     trials: Sequence[list[tuple[Structure, str]]],
     config: CampaignConfig,
     parts: Parts,
-) -> None:
-    """Relax all trials in one call and give each candidate its converged structure of lowest energy."""
+) -> dict[str, np.ndarray]:
+    """Relax all trials in one call and give each candidate its converged structure of lowest energy.
+
+    Returns:
+        The potential's embedding of that structure by id, where it has one.
+    """
     from invdesign.validators.relaxation import relax
 
     numbered = [(number, structure) for number, own in enumerate(trials) for structure, _ in own]
+    embeddings: dict[str, np.ndarray] = {}
     if not numbered:
-        return
+        return embeddings
     potential = parts.get("potential")
     relaxed = iter(
         relax(
@@ -115,7 +123,12 @@ def _relax(
     )
     for candidate, own in zip(candidates, trials, strict=True):
         if own:
-            candidate.record(_best_outcome(candidate, [(next(relaxed), origin) for _, origin in own]))
+            outcomes = [(next(relaxed), origin) for _, origin in own]
+            candidate.record(_best_outcome(candidate, outcomes))
+            for result, _ in outcomes:
+                if result.structure is candidate.structure and result.embedding is not None:
+                    embeddings[candidate.id] = result.embedding
+    return embeddings
 
 
 def _prospects(
@@ -219,11 +232,35 @@ def _place_on_hull(candidate: Candidate, config: CampaignConfig, parts: Parts) -
     candidate.record(Verdict("hull", height <= limit, reason, height, limit))
 
 
-def _predict(candidates: Sequence[Candidate], config: CampaignConfig, parts: Parts) -> None:
-    for prop in parts.predictors or {}:
-        estimates = parts.predictor(prop).predict([c.structure for c in candidates]) if candidates else []
-        for candidate, estimate in zip(candidates, estimates, strict=True):
-            candidate.properties[prop] = estimate
+def _described(
+    candidates: Sequence[Candidate], embeddings: dict[str, np.ndarray], parts: Parts
+) -> Described | None:
+    """Crystals as CHGNet saw them in the last step of their relaxation; None where another potential did."""
+    from invdesign.predictors.crystal_features import of_embedded
+    from invdesign.validators.calibration import Calibration
+    from invdesign.validators.chgnet_potential import CHGNetPotential
+
+    if not candidates or not isinstance(parts.get("potential"), CHGNetPotential):
+        return None
+    return of_embedded(
+        [c.structure for c in candidates],  # type: ignore[misc]
+        np.array([c.provenance["energy"] for c in candidates]),
+        np.stack([embeddings[c.id] for c in candidates]),
+        Calibration.load(CHGNetPotential.name),
+    )
+
+
+def _predict(
+    candidates: Sequence[Candidate],
+    embeddings: dict[str, np.ndarray],
+    config: CampaignConfig,
+    parts: Parts,
+) -> None:
+    structures = [c.structure for c in candidates]
+    described = _described(candidates, embeddings, parts)
+    found = parts.estimates(structures, described)  # type: ignore[arg-type]
+    for candidate, estimates in zip(candidates, found, strict=True):
+        candidate.properties |= estimates
     for candidate in candidates:
         probability = window_probability(candidate.properties, config.target.windows)
         told = ", ".join(

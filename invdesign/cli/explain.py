@@ -9,6 +9,8 @@ import typer
 
 from invdesign.cli.app import Json, app, print_json, shown_progress
 
+WORTH_A_LINE = 0.005  # rounds to 0.01
+
 
 @app.command("explain")
 def explain_command(
@@ -28,13 +30,15 @@ def explain_command(
 ) -> None:
     """What drove a prediction: elements, bonds, sites, volume; and the nearest known materials' values.
 
+    Of a graph network, such as band-gap-judge: what each atom adds.
+
     **Examples**
 
     invdesign explain LaOCl.cif
 
     invdesign explain run --out why
 
-    invdesign explain cifs/ --property band_gap --json
+    invdesign explain cifs/ --model band-gap-judge --json
     """
     from invdesign.explaining import explain_files
 
@@ -58,13 +62,15 @@ def _print(row: dict[str, Any]) -> None:
         f"{row['label']} ({row['formula']}): {words} {row['value']:.4g} {unit} "
         f"({row['low']:.4g} to {row['high']:.4g})"
         + ("" if row["in_domain"] else ", outside the training data"),
-        f"  {row['baseline']:8.2f}  average training crystal",
+        f"  {row['baseline']:z8.2f}  {row['start']}",
     ]
-    for driver in row["drivers"]:
-        own = driver["surroundings"]
-        aside = f" (surroundings of its atoms {own:+.2f})" if own else ""
-        told.append(f"  {driver['contribution']:+8.2f}  {driver['name']}{aside}")
-    told.append(f"  {row['expected']:8.2f}  expected value")
+    told += [
+        f"  {driver['contribution']:+z8.2f}  {driver['name']}{_aside(driver, row['sites'])}"
+        for driver in row["drivers"]
+    ]
+    if abs(row["residual"]) >= WORTH_A_LINE:
+        told.append(f"  {row['residual']:+8.2f}  left over")
+    told.append(f"  {row['expected']:z8.2f}  expected value")
     told += [
         f"  {'nearest known:' if i == 0 else '':14s} {near['formula']} ({near['id']}, {near['space_group']}) "
         + (f"{near[row['property']]:.4g} {unit}, " if row["property"] in near else "")
@@ -72,3 +78,14 @@ def _print(row: dict[str, Any]) -> None:
         for i, near in enumerate(row["neighbours"])
     ]
     typer.echo("\n".join(told) + "\n")
+
+
+def _aside(driver: dict[str, Any], sites: list[dict[str, Any]]) -> str:
+    """What an element's atoms have to do with its contribution."""
+    if driver["surroundings"]:
+        return f" (surroundings of its atoms {driver['surroundings']:+.2f})"
+    own = [site["contribution"] for site in sites if site["element"] == driver["name"]]
+    if not any(own):
+        return ""
+    least, most = f"{min(own):+z.2f}", f"{max(own):+z.2f}"
+    return f" ({len(own)} atoms, {least if least == most else f'{least} to {most}'} each)"

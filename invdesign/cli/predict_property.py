@@ -11,6 +11,7 @@ from invdesign.cli.app import Json, app, print_json
 from invdesign.errors import InputError
 
 if TYPE_CHECKING:
+    from invdesign.candidate import Estimate
     from invdesign.predictors.of_files import Predicted
 
 Given = Annotated[
@@ -41,6 +42,8 @@ def predict_command(
 ) -> None:
     """Predict properties of relaxed crystals, or of formulas: value, 90 % interval, P(metal), in domain.
 
+    Of a model of two classes: the likelier one, and the probability of the second.
+
     **Examples**
 
     invdesign predict relaxed/*.cif --property band_gap,bulk_modulus_gpa
@@ -61,7 +64,7 @@ def predict_command(
     if as_json:
         print_json([row.row() for row in found])
     elif out is None:
-        _show(found)
+        _show(found, () if model is None else _classes(model))
     if out is not None:
         typer.echo(f"{out} written", err=True)
     if not any(row.estimates for row in found):
@@ -79,18 +82,38 @@ def _write(found: list[Predicted], out: Path) -> None:
         writer.writerows(rows)
 
 
-def _show(found: list[Predicted]) -> None:
-    from invdesign.properties import PROPERTIES
+def _classes(model: str) -> tuple[str, ...]:
+    """Names of classes 0 and 1 of a model that tells two apart; none of other models."""
+    import json
 
+    from invdesign.artifacts import find
+
+    config = json.loads((find("models", model) / "config.json").read_text(encoding="utf-8"))
+    return tuple(config.get("classes", ()))
+
+
+def _show(found: list[Predicted], classes: tuple[str, ...]) -> None:
     for row in found:
         head = f"{row.label:20s} " + (f"{row.formula:14s} " if row.formula != row.label else "")
         if row.reason:
             typer.echo(f"{head}{row.reason}")
             continue
         for name, estimate in row.estimates.items():
-            share = "P(metal)" if name.startswith("band_gap") else "P(0)"
-            metal = f"  {share} {estimate.p_zero:.0%}" if estimate.p_zero > 0 else ""
+            told = _of_class(estimate, classes) if classes else _figure(name, estimate)
             outside = "" if estimate.in_domain else "  outside the training domain"
-            span = f"{estimate.low:.4g} to {estimate.high:.4g}"
-            unit = f" {PROPERTIES[name].unit}" if name in PROPERTIES else ""
-            typer.echo(f"{head}{name:26s} {estimate.value:8.4g}{unit}  (90 %: {span}){metal}{outside}")
+            typer.echo(f"{head}{name:26s} {told}{outside}")
+
+
+def _of_class(estimate: Estimate, classes: tuple[str, ...]) -> str:
+    """The likelier class, and the probability of class 1."""
+    return f"{classes[estimate.p_zero <= 0.5]}  (P({classes[1]}) {1 - estimate.p_zero:.0%})"
+
+
+def _figure(name: str, estimate: Estimate) -> str:
+    """A value with its interval."""
+    from invdesign.properties import PROPERTIES
+
+    share = "P(metal)" if name.startswith("band_gap") else "P(0)"
+    zero = f"  {share} {estimate.p_zero:.0%}" if estimate.p_zero > 0 else ""
+    unit = f" {PROPERTIES[name].unit}" if name in PROPERTIES else ""
+    return f"{estimate.value:8.4g}{unit}  (90 %: {estimate.low:.4g} to {estimate.high:.4g}){zero}"

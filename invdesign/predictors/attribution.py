@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 ORDERS = 24  # drawn; each is also taken backwards, which halves the error
 ABSENT, AVERAGES, BALANCE = "elements that are absent", "means over the elements", "charge balance"
 SITES, SIZE, BONDS = "space group and sites", "volume and density", "bonds"
+ELECTRONS = "electron count"
 _N_SIZE = 4  # columns of volume and density
 _N_BALANCE = 2  # last columns of the composition
 _ALIKE = 3  # decimals of the features of atoms that count as one kind of site
@@ -51,19 +52,24 @@ class Driver:
 
 @dataclass(frozen=True, slots=True)
 class Attribution:
-    """A prediction taken apart: ``baseline`` plus all contributions is ``expected``.
+    """A prediction taken apart: ``baseline`` plus all contributions, and ``residual``, is ``expected``.
 
     Attributes:
-        baseline: prediction for the average training crystal.
+        baseline: prediction for what the contributions start from.
         expected: the crystal's expected value (a share of it counts as zero where the model doubts).
         drivers: largest first.
-        sites: what CHGNet's features of each atom add, (n_atoms,); part of its element's contribution.
+        sites: what each atom (of a model of features: CHGNet's features of it) adds, (n_atoms,); part of its
+            element's contribution.
+        start: what the contributions start from.
+        residual: what they leave over; nothing, but for integrated gradients.
     """
 
     baseline: float
     expected: float
     drivers: tuple[Driver, ...]
     sites: np.ndarray
+    start: str = "average training crystal"
+    residual: float = 0.0
 
 
 def attribute(
@@ -145,7 +151,8 @@ def groups(n_columns: int, elements: frozenset[str]) -> dict[str, np.ndarray]:
         AVERAGES: np.arange(2 * n_shares, n_composition - _N_BALANCE),
         BALANCE: np.arange(n_composition - _N_BALANCE, n_composition),
         SITES: np.arange(n_composition, n_gene),
-        SIZE: np.arange(n_gene, bonds),
+        ELECTRONS: np.arange(n_gene, bonds - _N_SIZE),
+        SIZE: np.arange(bonds - _N_SIZE, bonds),
         BONDS: np.arange(bonds, n_columns),
     }
 

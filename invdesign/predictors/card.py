@@ -67,6 +67,7 @@ def held_out(
 ) -> dict[str, tuple[Distribution, np.ndarray, np.ndarray]]:
     """Distribution, label and in-domain flag of the test rows that have a label, by source.
 
+    Intervals are those of hypothetical crystals or of known ones, as the source is.
     ``seen`` changes the features, (n, d), to what the model is shown of them.
     """
     index = [h.name for h in ensemble.heads].index(head)
@@ -74,7 +75,8 @@ def held_out(
     rows = rows[~np.isnan(table.labels[rows, index])]
     features = table.features[rows]
     standardised = ensemble.standardise(seen(features) if seen else features)
-    found = ensemble.distributions(standardised)[head]
+    hypothetical = table.source[rows] == ensemble.heads[index].hypothetical
+    found = ensemble.distributions(standardised, hypothetical=hypothetical)[head]
     inside = ensemble.inside(standardised)
     result = {}
     for source in dict.fromkeys(table.source[rows].tolist()):

@@ -134,9 +134,9 @@ def _judge() -> str:
     """Of what features and energies come from: CHGNet and its calibration."""
     from invdesign.artifacts import find
     from invdesign.validators.calibration import FILE
-    from invdesign.validators.chgnet_potential import CHGNetPotential
+    from invdesign.validators.chgnet_potential import CHGNetPotential, weights_digest
 
-    name, digest = CHGNetPotential.name, CHGNetPotential.digest
+    name, digest = CHGNetPotential.name, weights_digest()
     calibration = (find("validators", name, needs=(FILE,)) / FILE).read_bytes()
     return hashlib.sha256(f"{name} {digest} ".encode() + calibration).hexdigest()[:16]
 

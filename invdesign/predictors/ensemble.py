@@ -36,12 +36,14 @@ class Head:
     """One predicted property.
 
     ``zero``: a share of crystals has exactly zero. ``calibrated_on``: the one source whose rows the
-    intervals must cover; all of them if empty.
+    intervals must cover; all of them if empty. ``hypothetical``: the source of crystals that nobody has
+    made, where their errors are of another size than those of the rest; both then have their own intervals.
     """
 
     name: str
     zero: bool = False
     calibrated_on: str = ""
+    hypothetical: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +63,25 @@ class Calibration:
     """What maps raw outputs to honest distributions, per head name.
 
     ``temperature`` divides the zero logit. ``scales`` multiply sigma; ``edges`` (two predicted
-    means) say which of the three scales a prediction takes.
+    means) say which of the three scales a prediction takes. ``known_…``: the same for known crystals, of
+    heads that tell them from hypothetical ones.
     """
 
     temperature: dict[str, float] = field(default_factory=dict)
     edges: dict[str, list[float]] = field(default_factory=dict)
     scales: dict[str, list[float]] = field(default_factory=dict)
+    known_edges: dict[str, list[float]] = field(default_factory=dict)
+    known_scales: dict[str, list[float]] = field(default_factory=dict)
+
+    def factors(self, name: str, mean: np.ndarray, *, hypothetical: np.ndarray | bool) -> np.ndarray:
+        """What multiplies the sigma of each predicted mean (n,) of a head, (n,)."""
+        found = np.ones(len(mean))
+        if name in self.scales:
+            found = np.take(self.scales[name], np.digitize(mean, self.edges[name]))
+        if name in self.known_scales:
+            known = np.take(self.known_scales[name], np.digitize(mean, self.known_edges[name]))
+            found = np.where(hypothetical, found, known)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,8 +229,15 @@ class Ensemble:
         """The learners whose mean counts: not the networks where there is a kernel regression."""
         return said[1:] if self.kernel is not None else said
 
-    def distributions(self, standardised: np.ndarray) -> dict[str, Distribution]:
-        """Calibrated distributions of every head for standardised rows (n, d)."""
+    def distributions(
+        self, standardised: np.ndarray, *, hypothetical: np.ndarray | bool = True
+    ) -> dict[str, Distribution]:
+        """Calibrated distributions of every head.
+
+        Args:
+            standardised: rows (n, d).
+            hypothetical: whether nobody has made the crystal, of all or of each (n,); for heads that ask.
+        """
         raw = self.raw(standardised)
         said = self.learners(standardised, raw)
         result = {}
@@ -223,9 +245,7 @@ class Ensemble:
             mean, sigma = raw[:, :, index, 1], raw[:, :, index, 2]  # each (members, n)
             logit, middle = self._heard(said)[:, :, index].mean(0).T
             spread = np.sqrt((sigma**2).mean(0) + mean.var(0) + said[:, :, index, 1].var(0))
-            if head.name in self.calibration.scales:
-                third = np.digitize(middle, self.calibration.edges[head.name])
-                spread = spread * np.asarray(self.calibration.scales[head.name])[third]
+            spread = spread * self.calibration.factors(head.name, middle, hypothetical=hypothetical)
             temperature = self.calibration.temperature.get(head.name, 1.0)
             p_zero = expit(logit / temperature) if head.zero else np.zeros(len(middle))
             result[head.name] = Distribution(middle, np.maximum(spread, MIN_SIGMA), p_zero)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -11,18 +11,21 @@ from invdesign.configs import suggest
 from invdesign.errors import InputError
 from invdesign.predictors.attribution import Driver, attribute, in_words
 from invdesign.predictors.crystal_features import of_embedded
+from invdesign.predictors.graph_attribution import attribute_atoms
+from invdesign.predictors.loading import load_predictor
 from invdesign.predictors.neighbours import Neighbours
 from invdesign.predictors.property import RELEASED, PropertyPredictor
 from invdesign.properties import PROPERTIES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from pymatgen.core import Structure
 
     from invdesign.candidate import Estimate
     from invdesign.predictors.attribution import Attribution
+    from invdesign.predictors.graph_network import GraphBandGapPredictor
     from invdesign.predictors.neighbours import Neighbour
     from invdesign.validators.chgnet_sites import CHGNetSites
 
@@ -36,13 +39,13 @@ class Explanation:
 
     Attributes:
         estimate: with its interval.
-        attribution: what drove it.
+        attribution: what drove it; a sentence where a graph network cannot evaluate the crystal.
         neighbours: nearest known materials (with a value of the property, if any has one), nearest first;
             none where CHGNet cannot evaluate the crystal.
     """
 
     estimate: Estimate
-    attribution: Attribution
+    attribution: Attribution | str
     neighbours: list[Neighbour]
 
 
@@ -55,13 +58,17 @@ class Explainer:
     """
 
     def __init__(self, predictor: PropertyPredictor, neighbours: Neighbours) -> None:
-        self.name = predictor.property
-        own = PROPERTIES.get(self.name)
-        self.words = own.words if own else self.name.replace("_", " ")
-        self.unit = own.unit if own else predictor.properties[self.name].unit
-        self._known = self.name if self.name in neighbours.names else None
         self.predictor = predictor
+        unit = predictor.properties[predictor.property].unit
+        self._set_up(predictor.property, unit, neighbours)
+
+    def _set_up(self, name: str, unit: str, neighbours: Neighbours) -> None:
+        own = PROPERTIES.get(name)
+        self.name = name
+        self.words = own.words if own else name.replace("_", " ")
+        self.unit = own.unit if own else unit
         self.neighbours = neighbours
+        self._known = name if name in neighbours.names else None
         self._potential: CHGNetSites | None = None
 
     @classmethod
@@ -80,7 +87,9 @@ class Explainer:
             if name not in RELEASED:
                 msg = f"property: nothing predicts {name!r} from structure; {suggest(name, tuple(RELEASED))}."
                 raise InputError(msg)
-        predictor = PropertyPredictor.load(model or RELEASED[str(name)], name)
+        predictor = load_predictor(name, model or RELEASED[str(name)])
+        if not isinstance(predictor, PropertyPredictor):
+            return GraphExplainer(cast("GraphBandGapPredictor", predictor), Neighbours.load())
         if predictor.sees != "structure":
             msg = f"model: {str(model)!r} sees the {predictor.sees} alone; give a model of structures."
             raise InputError(msg)
@@ -88,24 +97,37 @@ class Explainer:
 
     def explain(self, structures: Sequence[Structure], k: int = 5) -> list[Explanation]:
         """Explain the predictions for ordered crystals, with ``k`` neighbours each."""
-        from invdesign.validators.calibration import Calibration
         from invdesign.validators.chgnet_sites import CHGNetSites
 
         if not structures:
             return []
         self._potential = self._potential or CHGNetSites()
         energies, atoms, failures = self._potential.embed_sites(structures)
+        near = self.neighbours.nearest(np.stack([own.mean(axis=0) for own in atoms]), k, known=self._known)
+        behind = self._behind(structures, energies, atoms, failures)
+        return [Explanation(*own, known) for own, known in zip(behind, near, strict=True)]
+
+    def _behind(
+        self,
+        structures: Sequence[Structure],
+        energies: np.ndarray,
+        atoms: Sequence[np.ndarray],
+        failures: Mapping[int, str],
+    ) -> list[tuple[Estimate, Attribution | str]]:
+        """Estimate and attribution of each, with what CHGNet says of them."""
+        from invdesign.validators.calibration import Calibration
+        from invdesign.validators.chgnet_sites import CHGNetSites
+
+        calibration = Calibration.load(CHGNetSites.name)
         embeddings = np.stack([own.mean(axis=0) for own in atoms])
-        described = of_embedded(structures, energies, embeddings, Calibration.load(self._potential.name))
-        estimates = self.predictor.of_features(described.features, described.energy)
-        near = self.neighbours.nearest(embeddings, k, known=self._known)
-        found = []
-        for i, structure in enumerate(structures):
-            estimate = estimates[i][self.name]
+        described = of_embedded(structures, energies, embeddings, calibration)
+        found: list[tuple[Estimate, Attribution | str]] = []
+        for i, estimates in enumerate(self.predictor.of_features(described.features, described.energy)):
+            estimate = estimates[self.name]
             if i in failures:
                 estimate = replace(estimate, in_domain=False)
-            taken_apart = self._taken_apart(structure, described.features[i], described.energy[i], atoms[i])
-            found.append(Explanation(estimate, taken_apart, near[i]))
+            row, energy = described.features[i], described.energy[i]
+            found.append((estimate, self._taken_apart(structures[i], row, energy, atoms[i])))
         return found
 
     def _taken_apart(
@@ -133,11 +155,28 @@ class Explainer:
 
     def phrase(self, explanation: Explanation) -> str:
         """An explanation in one short phrase."""
-        attribution = explanation.attribution
-        largest = max((abs(driver.contribution) for driver in attribution.drivers), default=0.0)
-        told = [in_words(attribution, WORTH_A_WORD * largest)]
+        attribution, told = explanation.attribution, []
+        if not isinstance(attribution, str):
+            largest = max((abs(driver.contribution) for driver in attribution.drivers), default=0.0)
+            told.append(in_words(attribution, WORTH_A_WORD * largest))
         if explanation.neighbours:
             nearest = explanation.neighbours[0]
             value = f" {nearest.properties[self.name]:.3g} {self.unit}" if self._known else ""
             told.append(f"nearest known: {nearest.formula}{value} ({nearest.id})")
         return "; ".join(filter(None, told))
+
+
+class GraphExplainer(Explainer):
+    """Explains the gaps of a graph network, such as the judge; that selects nothing, and nor does this."""
+
+    def __init__(self, judge: GraphBandGapPredictor, neighbours: Neighbours) -> None:
+        self.judge = judge
+        self._set_up("band_gap", "eV", neighbours)
+
+    def _behind(
+        self, structures: Sequence[Structure], *_: object
+    ) -> list[tuple[Estimate, Attribution | str]]:
+        failures: dict[int, str] = {}
+        found = attribute_atoms(self.judge, structures, failures)
+        estimates = self.judge.predict(structures)
+        return [(estimate, found.get(i) or failures[i]) for i, estimate in enumerate(estimates)]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from invdesign.crystal.gene import Gene
 
-VERSION = 1
+VERSION = 2
 SYSTEM_BOUNDS = (1, 3, 16, 75, 143, 168, 195, 231)
 """First space group of each crystal system, and one past the last."""
 
@@ -273,7 +273,7 @@ class _Orbits:
 def structure_matrix(
     structures: Sequence[Structure], genes: Sequence[Gene], embeddings: np.ndarray
 ) -> np.ndarray:
-    """Structure features (n, d): those of its gene, size and density, bonds, potential's embedding.
+    """Structure features (n, d): those of its gene, electrons, size and density, bonds, embedding.
 
     Args:
         structures: ordered crystals.
@@ -286,8 +286,33 @@ def structure_matrix(
     mass = counts @ element_table()["mass"] / n_atoms
     ball = counts @ element_table()["covalent_radius"] ** 3 / n_atoms
     size = np.stack([volume, np.log(volume), volume / ball, mass / volume], axis=1)
-    parts = [gene_matrix(genes, each_group=False), size, bond_matrix(structures), embeddings]
+    parts = [
+        gene_matrix(genes, each_group=False),
+        _electrons(_Orbits(genes).counts()),
+        size,
+        bond_matrix(structures),
+        embeddings,
+    ]
     return np.concatenate(parts, axis=1).astype(np.float32)
+
+
+def _electrons(counts: np.ndarray) -> np.ndarray:
+    """Electron counts: odd in the cell, odd in the formula unit; valence electrons beyond eights, per atom.
+
+    An odd number of electrons leaves a band half full, unless moments order: of odd crystals of mp20 90 %
+    are metals, of even ones 62 %.
+
+    Args:
+        counts: atoms by atomic number in the primitive cell, (n, 104).
+
+    Returns:
+        (n, 4)
+    """
+    table = element_table()
+    shells = np.sum([table[f"valence_{shell}"] for shell in "spdf"], axis=0)
+    electrons, valence = counts @ np.arange(_N_NUMBERS), counts @ shells
+    units = np.gcd.reduce(counts.astype(int), axis=1)
+    return np.stack([electrons % 2, electrons / units % 2, valence % 8, valence / counts.sum(axis=1)], axis=1)
 
 
 def padded(composition_rows: np.ndarray, width: int) -> np.ndarray:

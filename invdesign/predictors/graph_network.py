@@ -182,9 +182,9 @@ class GraphBandGapPredictor:
         self.scales = scales
         self.domain = domain
         shape = network.shape
-        self._types = node_types(shape.elements)
+        self.types = node_types(shape.elements)
         limit = EDGES_PER_PASS[self.device.type]
-        self._passes = Passes("the judge", frozenset(shape.elements), shape.cutoff, limit)
+        self.passes = Passes("the judge", frozenset(shape.elements), shape.cutoff, limit)
 
     def predict(self, structures: Sequence[Structure]) -> list[Estimate]:
         """Estimates of the gap (eV), in the order given.
@@ -225,14 +225,14 @@ class GraphBandGapPredictor:
 
         def compute(members: list[int], pairs: list[Pairs]) -> None:
             own = [frames[k] for k in members]
-            types = self._types[np.concatenate([frame.numbers for frame in own])]
+            types = self.types[np.concatenate([frame.numbers for frame in own])]
             graph = pair_graph(own, pairs, types, self.network, self.device)
             with torch.inference_mode():
                 of_crystals = self.network.features(graph)
                 raw[members] = self.network.m3gnet.final_layer(of_crystals).cpu().numpy()
                 features[members] = of_crystals.cpu().numpy()
 
-        self._passes.run(frames, compute, failures)
+        self.passes.run(frames, compute, failures)
         return raw, features
 
     def distribution(self, raw: np.ndarray) -> Distribution:
@@ -243,6 +243,13 @@ class GraphBandGapPredictor:
         sigma = np.exp(np.clip(log_sigma, -7.0, 3.0)) * scales.unit
         sigma = sigma * np.asarray(scales.intervals)[np.digitize(mean, scales.edges)]
         return Distribution(mean, np.maximum(sigma, MIN_SIGMA), 1 / (1 + np.exp(-logit / scales.temperature)))
+
+    def expected(self, raw: Tensor) -> Tensor:
+        """Expected gaps (n,), eV, of raw outputs (n, 3): a share of them is a metal's; differentiable."""
+        logit, mean, _ = raw.T
+        gap = mean * self.scales.unit + self.scales.shift
+        expected: Tensor = gap * (-logit / self.scales.temperature).sigmoid()
+        return expected
 
     def save(self, folder: Path) -> None:
         """Write ``model.safetensors`` and ``config.json``."""

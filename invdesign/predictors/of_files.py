@@ -12,6 +12,7 @@ from invdesign.configs import suggest
 from invdesign.crystal.files import ID_COLUMNS, Unreadable, read_entries
 from invdesign.data.compositions import formula_amounts, read_compositions
 from invdesign.errors import InputError
+from invdesign.predictors.crystal_features import describe
 from invdesign.predictors.loading import Predictor, load_predictor
 from invdesign.predictors.property import FROM_COMPOSITION, RELEASED, PropertyPredictor
 from invdesign.predictors.property_data import holds_crystals
@@ -125,9 +126,15 @@ def _models(properties: Sequence[str], models: dict[str, str]) -> dict[str, list
 def _predict(
     rows: list[Predicted], index: list[int], seen: Sequence[Any], models: dict[str, list[str]]
 ) -> None:
+    described = None  # crystals once, whatever the number of models
     for model, names in models.items():
         predictor = PropertyPredictor.load(model)
-        for i, estimates in zip(index, predictor.predict_all(seen), strict=True):
+        if predictor.sees == "structure":
+            described = described or describe(seen)
+            found = predictor.of_described(described)
+        else:
+            found = predictor.predict_all(seen)
+        for i, estimates in zip(index, found, strict=True):
             rows[i].estimates |= {name: estimates[name] for name in names}
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from invdesign.predictors.property_data import Measured, PropertyConfig
     from invdesign.predictors.training import Table
 
+    Trained = tuple[Ensemble, Table]
+
 _INTERVAL = {
     "n": "held out",
     "mae": "MAE",
@@ -34,26 +36,48 @@ _ZERO = {
     "mae_best_on_nonzero": "MAE of the single best figure, not zero",
 }
 _SEES = {
-    "structure": "features of composition, gene (space group and sites), near-neighbour bonds, volume, and "
-    "CHGNet 0.3.0's crystal embedding",
+    "structure": "features of composition, gene (space group and sites), electron count, near-neighbour "
+    "bonds, volume, and CHGNet 0.3.0's crystal embedding",
     "composition": "features of the composition alone",
     "composition and space group": "features of the composition and, where it is given, the space group",
 }
 
 
+_STRESS = {"n": "held out", "mae": "MAE", "coverage_90": "90 % interval holds", "inside": "in the domain"}
+
+
 def write_property_release(
-    ensemble: Ensemble, config: PropertyConfig, table: Table, cpu_seconds: float
+    ensemble: Ensemble,
+    config: PropertyConfig,
+    table: Table,
+    cpu_seconds: float,
+    stress: dict[str, Trained],
 ) -> None:
-    """Write weights, configuration, card, figures and recipe to ``config.out``."""
+    """Write weights, configuration, card, figures and recipe to ``config.out``.
+
+    Args:
+        ensemble: the model.
+        config: its recipe.
+        table: what it was trained on.
+        cpu_seconds: that its training took.
+        stress: by element, a model trained without it and the table that has it as its test.
+    """
     import json
 
     import yaml
 
     ensemble.save(config.out, config.kind)
     figures = {name: property_figures(ensemble, table, name, m) for name, m in config.properties.items()}
-    text = json.dumps(finite(figures), indent=1, allow_nan=False)
+    beyond = {
+        f"{name} without {element}": property_figures(*trained, name, m)
+        for name, m in config.properties.items()
+        for element, trained in stress.items()
+    }
+    text = json.dumps(finite(figures | beyond), indent=1, allow_nan=False)
     (config.out / "figures.json").write_text(text + "\n")
-    (config.out / "README.md").write_text(_card(ensemble, config, table, figures, cpu_seconds))
+    (config.out / "README.md").write_text(
+        _card(ensemble, config, table, figures, cpu_seconds) + _stress(config, beyond)
+    )
     (config.out / "recipe.yaml").write_text(
         yaml.safe_dump(config.model_dump(mode="json", exclude_defaults=True), sort_keys=False)
     )
@@ -114,6 +138,23 @@ def _card(
     return "\n\n".join(part.strip() for part in parts if part) + "\n"
 
 
+def _stress(config: PropertyConfig, figures: dict[str, dict[str, dict[str, float]]]) -> str:
+    """What becomes of the error where a whole element is new."""
+    if not figures:
+        return ""
+    parts = ["\n## Where an element is new\nTrained again without all rows that hold the element: the test."]
+    for name, measured in config.properties.items():
+        columns = {
+            f"{element}, {source}": own
+            for element in config.without
+            for source, own in figures[f"{name} without {element}"].items()
+            if not source.endswith(", trivial")
+        }
+        rows = _STRESS | ({"auc_zero": _ZERO["auc_zero"]} if measured.zero else {})
+        parts.append(f"{name}:\n\n{markdown(columns, rows)}")
+    return "\n\n".join(parts) + "\n"
+
+
 def _title(name: str) -> str:
     return PROPERTIES[name].words if name in PROPERTIES else name
 
@@ -121,7 +162,15 @@ def _title(name: str) -> str:
 def _intervals(ensemble: Ensemble) -> str:
     scales = ensemble.calibration.scales.values()
     within = " within thirds of the prediction" if any(len(set(own)) > 1 for own in scales) else ""
-    return f"90 % intervals are conformal{within}."
+    apart = {f"`{head.hypothetical}`" for head in ensemble.heads if head.hypothetical}
+    if not apart:
+        return f"90 % intervals are conformal{within}."
+    return (
+        f"90 % intervals are conformal{within}, on hypothetical crystals ({', '.join(apart)}) and known ones "
+        "apart: the errors differ, which the features hardly tell. Predictions have the intervals of "
+        "hypothetical crystals unless the predictor's `hypothetical` is set to False; below each data set "
+        "has its own."
+    )
 
 
 def _learners(ensemble: Ensemble) -> str:

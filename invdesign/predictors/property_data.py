@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, field_validator
 
+from invdesign.crystal.elements import atomic_number
 from invdesign.data.compositions import FORMULA_COLUMNS, formula_amounts, read_compositions, reduced_amounts
 from invdesign.data.dataset import read_dataset
 from invdesign.errors import InputError
@@ -37,7 +38,8 @@ class Measured(BaseModel):
     ``columns`` are its names in the files, its own name if empty; a column ``log10_…`` holds logarithms.
     ``log10``: the model works on the logarithm. ``zero``: a share is exactly zero, everything under
     ``least`` (metals have no gap). ``beyond: chgnet``: what is learned is the difference from the energy
-    of formation by calibrated CHGNet.
+    of formation by calibrated CHGNet. ``hypothetical``: the data file (its name up to the first dot) of
+    crystals that nobody has made, where errors differ from those of the others: both get own intervals.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -48,6 +50,7 @@ class Measured(BaseModel):
     zero: bool = False
     least: float = 0.0
     beyond: Literal["", "chgnet"] = ""
+    hypothetical: str = ""
 
 
 class DataFile(BaseModel):
@@ -66,6 +69,7 @@ class PropertyConfig(BaseModel):
     """Recipe of a property model; kind ``property``.
 
     ``of_several``: what counts of a composition's several rows where only the composition is seen.
+    ``without``: elements, each left out of a further training for the card to tell the error there.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -76,10 +80,18 @@ class PropertyConfig(BaseModel):
     properties: dict[str, Measured]
     sees: Sees = "structure"
     of_several: Literal["lowest", "mean"] = "lowest"
+    without: tuple[str, ...] = ()
     note: str = ""
     seed: int = 0
     cache: Path = Path(".cache/invdesign")
     network: Settings = Settings()
+
+    @field_validator("without")
+    @classmethod
+    def _elements(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        for symbol in given:
+            atomic_number(symbol)
+        return given
 
     @field_validator("data", mode="before")
     @classmethod
@@ -89,12 +101,24 @@ class PropertyConfig(BaseModel):
         return [entry if isinstance(entry, dict | DataFile) else {"file": entry} for entry in entries]
 
 
+def _source(path: Path) -> str:
+    """What a file's rows are called: its name up to the first dot."""
+    return path.name.split(".")[0]
+
+
 def training_table(config: PropertyConfig, progress: Progress) -> Table:
     """Features, labels and parts of a recipe's rows.
 
     Raises:
-        InputError: a file is missing or has none of the columns, or too few rows have a label.
+        InputError: a file is missing or has none of the columns, too few rows have a label, or what is
+            called hypothetical is none of the files.
     """
+    names = [_source(entry.file) for entry in config.data]
+    for name, measured in config.properties.items():
+        if measured.hypothetical not in ("", *names):
+            msg = f"properties: hypothetical of {name} is {measured.hypothetical!r}, none of the data files; "
+            msg += f"give {' or '.join(names)}."
+            raise InputError(msg)
     blocks = []
     for place, entry in enumerate(config.data):
         share = place / len(config.data)
@@ -141,7 +165,7 @@ def _block(config: PropertyConfig, entry: DataFile, progress: Progress) -> _Bloc
             f"data: {str(path)!r} is not there; give a CSV with a cif or formula column, or a structure file."
         )
         raise InputError(msg)
-    name = path.name.split(".")[0]
+    name = _source(path)
     if not holds_crystals(path):
         table = read_compositions(path)
         labels = _labels(config, table.columns, path)

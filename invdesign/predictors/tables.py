@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from invdesign.crystal.elements import ATOMIC_NUMBER
 from invdesign.data.compositions import composition_key, read_compositions, reduced_amounts
 from invdesign.data.splits import grouped_split
 from invdesign.predictors.features import composition_matrix, counts_of, padded
@@ -135,3 +136,15 @@ def _hold_out(
     for name, half in zip(("calibration", "test"), halves, strict=True):
         part[rows[half]] = name
     return part
+
+
+def without(table: Table, element: str) -> Table:
+    """The table with all rows that hold an element as its test, and no other row in it.
+
+    Args:
+        table: its features begin with the elements' shares, as those of compositions do.
+        element: symbol.
+    """
+    holds = table.features[:, ATOMIC_NUMBER[element] - 1] > 0
+    part = np.where(holds, "test", np.where(table.part == "test", "left out", table.part))
+    return replace(table, part=part)

@@ -135,11 +135,11 @@ def check_labels(table: Table, heads: tuple[Head, ...]) -> None:
         for part, least in LEAST.items():
             if len(rows[part]) < least:
                 raise _too_few(label, n, part, len(rows[part]), least)
-        held = np.concatenate([rows["validation"], rows["calibration"]])
-        if head.calibrated_on:
-            held = held[table.source[held] == head.calibrated_on]
-        if len(held) < LEAST_SCORES:
-            raise _too_few(label, n, "validation and calibration", len(held), LEAST_SCORES)
+        held = table.source[np.concatenate([rows["validation"], rows["calibration"]])]
+        for own in judged_by(head, held):
+            if own.sum() < LEAST_SCORES:
+                apart = ", hypothetical and known ones apart" if head.hypothetical else ""
+                raise _too_few(label, n, f"validation and calibration{apart}", int(own.sum()), LEAST_SCORES)
         if np.ptp(column[rows["train"]]) == 0:
             msg = (
                 f"data: all {len(rows['train'])} training rows with a {label} have the same, "
@@ -301,24 +301,34 @@ def calibrate(ensemble: Ensemble, standardised: np.ndarray, table: Table) -> Non
 
     The scale is the finite-sample 90 % quantile of |error| / (1.645 sigma).
     """
+    calibration = ensemble.calibration
+    places = (calibration.edges, calibration.scales), (calibration.known_edges, calibration.known_scales)
     rows = np.concatenate([table.rows("validation"), table.rows("calibration")])
     found = ensemble.distributions(standardised[rows])
     raw_logit = ensemble.logits(standardised[rows])
     for index, head in enumerate(ensemble.heads):
         label = table.labels[rows, index]
         known = ~np.isnan(label)
-        if head.calibrated_on:
-            known &= table.source[rows] == head.calibrated_on
+        sets = judged_by(head, table.source[rows])
         if head.zero:
-            ensemble.calibration.temperature[head.name] = temperature(
-                raw_logit[known, index], label[known] <= 0
-            )
+            counted = known & np.any(sets, axis=0)
+            calibration.temperature[head.name] = temperature(raw_logit[counted, index], label[counted] <= 0)
             known &= label > 0
-        mean, sigma = found[head.name].mean[known], found[head.name].sigma[known]
-        score = np.abs(label[known] - mean) / (Z90 * sigma)
-        edges, scales = by_thirds(mean, score)
-        ensemble.calibration.edges[head.name] = edges
-        ensemble.calibration.scales[head.name] = scales
+        mean, sigma = found[head.name].mean, found[head.name].sigma
+        score = np.abs(label - mean) / (Z90 * sigma)
+        for own, (edges, scales) in zip(sets, places, strict=False):
+            counted = known & own
+            edges[head.name], scales[head.name] = by_thirds(mean[counted], score[counted])
+
+
+def judged_by(head: Head, source: np.ndarray) -> list[np.ndarray]:
+    """Which rows, of these sources (n,), calibrate a head's intervals, (n,) bool.
+
+    Two sets where the head tells hypothetical crystals, the first, from known ones.
+    """
+    if head.hypothetical:
+        return [source == head.hypothetical, source != head.hypothetical]
+    return [source == head.calibrated_on if head.calibrated_on else np.ones(len(source), dtype=bool)]
 
 
 def by_thirds(mean: np.ndarray, score: np.ndarray) -> tuple[list[float], list[float]]:

@@ -251,8 +251,16 @@ class Transferred:
         near = nearest(self.regression.likeness, represent(self.trunk, standardised))
         return np.asarray(self.trunk.inside(standardised) & (near <= self.calibrated.reach))
 
-    def distributions(self, standardised: np.ndarray) -> dict[str, Distribution]:
-        """Calibrated distribution of the property for standardised rows (n, d)."""
+    def distributions(
+        self,
+        standardised: np.ndarray,
+        *,
+        hypothetical: bool = True,  # noqa: ARG002
+    ) -> dict[str, Distribution]:
+        """Calibrated distribution of the property for standardised rows (n, d).
+
+        ``hypothetical`` is there as an ensemble asks it; the examples do not say.
+        """
         mean, deviation = self.regression.predict(represent(self.trunk, standardised))
         name = next(iter(self.about["properties"]))
         if self.classes:

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _GROWTH = {
-    "learning_rate": 0.05,
     "num_leaves": 31,
     "min_data_in_leaf": 8,
     "feature_fraction": 0.2,
@@ -98,7 +97,9 @@ def fit_trees(x: np.ndarray, y: np.ndarray, *, n_trees: int, seed: int, binary: 
         )
         raise InputError(msg) from error
     objective = "binary" if binary else "regression"
-    settings = {**_GROWTH, "objective": objective, "seed": seed}
+    # many trees learn slowly, so that their number only says how fine the steps are
+    rate = min(0.1, 20 / n_trees)
+    settings = {**_GROWTH, "learning_rate": rate, "objective": objective, "seed": seed}
     grown = lightgbm.train(settings, lightgbm.Dataset(x, y), n_trees)
     return _arrays([info["tree_structure"] for info in grown.dump_model()["tree_info"]])
 

@@ -14,7 +14,7 @@ RAISES, LOWERS, INK, FAINT = "#1f6f8b", "#d98c3f", "#22303a", "#73828c"
 
 
 def draw_drivers(row: Mapping[str, Any], path: Path) -> None:
-    """Draw one explanation: bars from the average crystal to this one, the nearest materials below.
+    """Draw one explanation: bars from where it starts to the expected value, the nearest materials below.
 
     Args:
         row: of :func:`invdesign.explaining.explain_files`.
@@ -47,7 +47,7 @@ def draw_drivers(row: Mapping[str, Any], path: Path) -> None:
         for material in row["neighbours"][:4]
     )
     axes.set_xlabel(
-        f"{name} ({unit}), from the average training crystal ({row['baseline']:.3g}) "
+        f"{name} ({unit}), from {row['start']} ({row['baseline']:.3g}) "
         f"to the expected value ({row['expected']:.3g})\nnearest known: {near or 'none'}",
         color=INK,
         fontsize=9,

@@ -18,9 +18,13 @@ with ``create_graph``. What differs, none of it in the function computed:
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import warnings
 from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -76,7 +80,6 @@ class CHGNetPotential:
     """
 
     name = "chgnet-0.3.0"
-    digest = ""
 
     def __init__(self, device: str | None = None, *, double: bool = False) -> None:
         """Load the weights of the installed ``chgnet`` wheel.
@@ -97,6 +100,7 @@ class CHGNetPotential:
 
             device = device or ("cuda" if torch.cuda.is_available() else "cpu")
             model = CHGNet.load(use_device=device, verbose=False)
+        self.digest = weights_digest()
         self.device = torch.device(device)
         known = set(range(1, LAST_ELEMENT + 1)) - UNTRAINED
         self.elements = frozenset(Element.from_Z(z).symbol for z in known)
@@ -108,20 +112,23 @@ class CHGNetPotential:
         self._passes = Passes(self.name, self.elements, cutoff, EDGES_PER_PASS[self.device.type])
 
     def evaluate(self, crystals: Sequence[Structure | Frame]) -> Evaluation:
-        """Energies (eV), forces (eV/Å) and stresses (eV/Å³); failures are named by index."""
+        """Energies (eV), forces (eV/Å), stresses (eV/Å³) and embeddings; failures are named by index."""
         import torch
 
         failures: dict[int, str] = {}
         frames = as_frames(crystals, failures)
         result = Evaluation.empty(frames)
         result.failures = failures
+        embeddings = np.full((len(frames), EMBEDDING_SIZE), np.nan, dtype=np.float32)
+        result.embeddings = embeddings
 
         def compute(members: list[int], pairs: list[Pairs]) -> None:
             graph = self._graph(members, [frames[k] for k in members], pairs)
             graph.vectors.requires_grad_()
-            energy, _ = self._network(graph)
+            energy, feature = self._network(graph)
             (slope,) = torch.autograd.grad(energy.sum(), graph.vectors)
             _fill(result, frames, graph, energy, slope)
+            embeddings[members] = feature.detach().cpu().numpy()
 
         self._passes.run(frames, compute, failures)
         return result
@@ -195,6 +202,20 @@ class CHGNetPotential:
             index(edges),
             index(edges % n_short),
         )
+
+
+def weights_file() -> Path:
+    """The installed wheel's weights; the package is not imported, which takes seconds."""
+    package = find_spec("chgnet")
+    assert package is not None  # noqa: S101 - it is a dependency
+    assert package.origin is not None  # noqa: S101
+    return next((Path(package.origin).parent / "pretrained" / "0.3.0").glob("*.pth.tar"))
+
+
+@lru_cache(maxsize=1)
+def weights_digest() -> str:
+    """Hash of the installed weights."""
+    return hashlib.sha256(weights_file().read_bytes()).hexdigest()[:16]
 
 
 def _fill(result: Evaluation, frames: list[Frame], graph: Graph, energy: Tensor, slope: Tensor) -> None:

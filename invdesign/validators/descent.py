@@ -27,12 +27,14 @@ class Point(NamedTuple):
         energy: eV per cell.
         enthalpy: energy plus pressure times volume, eV per cell; what is minimised.
         fmax: eV/Å, see ``relaxation.Relaxed``.
+        embedding: of the potential, (d,), where it has one.
     """
 
     frame: Frame
     energy: float
     enthalpy: float
     fmax: float
+    embedding: np.ndarray | None
 
 
 class Descent:
@@ -62,13 +64,16 @@ class Descent:
         self._limit = MAX_STEP
         self._step = self._gradient = np.zeros(len(freedom))
 
-    def consider(self, energy: float, forces: np.ndarray, stress: np.ndarray) -> None:
+    def consider(
+        self, energy: float, forces: np.ndarray, stress: np.ndarray, embedding: np.ndarray | None
+    ) -> None:
         """Learn from the trial, and accept it unless the enthalpy rose and the step can be shortened.
 
         Args:
             energy: eV per cell.
             forces: (n, 3) eV/Å.
             stress: (3, 3) eV/Å³.
+            embedding: (d,), where the potential has one.
         """
         n, volume = len(self.trial), self.trial.volume
         gradient = self.freedom.gradient(forces, (stress + self._pressure * np.eye(3)) * volume)
@@ -80,7 +85,7 @@ class Descent:
                 return
             self._limit = min(MAX_STEP, 1.5 * self._limit)
             self.last_drop = (self.point.enthalpy - enthalpy) / n
-        self.point = Point(self.trial, energy, enthalpy, self.freedom.fmax(gradient))
+        self.point = Point(self.trial, energy, enthalpy, self.freedom.fmax(gradient), embedding)
         self._gradient = gradient
 
     def shorten(self) -> bool:

@@ -89,12 +89,15 @@ class Evaluation:
         forces: eV/Å, one (n_atoms, 3) array a crystal; nan where it failed.
         stress: eV/Å³, (n, 3, 3); nan where it failed.
         failures: sentence by index of the crystal that could not be evaluated.
+        embeddings: features of the crystals, (n, d) float32, nan where the evaluation failed; None of a
+            potential that has none.
     """
 
     energy: np.ndarray
     forces: list[np.ndarray]
     stress: np.ndarray
     failures: dict[int, str] = field(default_factory=dict)
+    embeddings: np.ndarray | None = None
 
     @classmethod
     def empty(cls, frames: Sequence[Frame]) -> Evaluation:
@@ -123,7 +126,7 @@ class Potential(Protocol):
 
     @property
     def digest(self) -> str:
-        """Hash of the weights; empty where the name says which they are."""
+        """Hash of the weights; empty where there are none."""
         ...
 
     @property

@@ -44,6 +44,7 @@ class Relaxed:
             None where nothing was tried.
         abandoned: whether it was given up because its energy would have stayed above the ceiling.
         trace: where it stood after each step (of the symmetric leg, where there are two).
+        embedding: the potential's, (d,), of this very structure; None where it has none or failed.
     """
 
     structure: Structure
@@ -55,6 +56,7 @@ class Relaxed:
     symmetry_kept: bool | None = None
     abandoned: bool = False
     trace: tuple[Progress, ...] = ()
+    embedding: np.ndarray | None = None
 
 
 def relax(
@@ -138,9 +140,9 @@ def _outcome(structure: Structure, walker: Walker, reason: str) -> Relaxed:
     """What a walker ended as, with the species of the given structure."""
     from pymatgen.core import Lattice, Structure
 
-    energy, fmax = np.nan, np.nan
+    energy, fmax, embedding = np.nan, np.nan, None
     if (point := walker.point) is not None:
-        energy, fmax = point.energy, point.fmax
+        energy, fmax, embedding = point.energy, point.fmax, point.embedding
         structure = Structure(
             Lattice(point.frame.cell),
             structure.species,
@@ -158,4 +160,5 @@ def _outcome(structure: Structure, walker: Walker, reason: str) -> Relaxed:
         walker.symmetry_kept,
         walker.abandoned,
         tuple(walker.trace),
+        embedding,
     )

@@ -2,9 +2,11 @@ import csv
 import io
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import campaign_fakes
 import pytest
+from pymatgen.core import Lattice, Structure
 from rich.console import Console
 
 from invdesign.campaign import CampaignConfig, Parts, design
@@ -14,6 +16,7 @@ from invdesign.candidate import Candidate, Verdict
 from invdesign.crystal.gene import Gene
 from invdesign.crystal.supply import supply_of
 from invdesign.errors import InputError
+from invdesign.predictors.loading import models_of
 from invdesign.targets import parse_target
 
 
@@ -108,8 +111,29 @@ def test_parts_that_do_not_fit_are_told_before_any_work(tmp_path):
     with pytest.raises(InputError, match="no-such-hull"):
         design(campaign_fakes.fake_config(tmp_path / "b"), parts=parts, progress=False)
     parts = Parts(**{**vars(campaign_fakes.fake_parts()), "predictors": {}})
+    with pytest.raises(InputError, match="no-such-table"):
+        design(
+            campaign_fakes.fake_config(tmp_path / "d"),
+            parts=replace(campaign_fakes.fake_parts(), neighbours="no-such-table"),
+        )
     with pytest.raises(InputError, match="nothing predicts band_gap"):
         design(campaign_fakes.fake_config(tmp_path / "c"), parts=parts, progress=False)
+
+
+def test_a_model_is_asked_once_of_one_description(monkeypatch):
+    from invdesign.predictors import crystal_features
+    from invdesign.predictors.property import PropertyPredictor
+
+    parts = Parts(predictors=models_of(("band_gap", "bulk_modulus_gpa", "shear_modulus_gpa")))
+    salt = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.6), ["Na", "Cl"], [[0] * 3, [0.5] * 3])
+    one_by_one = {name: parts.predictor(name).predict([salt])[0] for name in parts.predictors}
+    described, asked = [], []
+    describe, features = crystal_features.describe, PropertyPredictor.of_features
+    monkeypatch.setattr(crystal_features, "describe", lambda seen: described.append(1) or describe(seen))
+    monkeypatch.setattr(PropertyPredictor, "of_features", lambda *a: asked.append(1) or features(*a))
+    assert parts.estimates([salt]) == [one_by_one]
+    assert (len(described), len(asked)) == (1, 2)
+    assert parts.estimates([]) == []
 
 
 def test_survivors_carry_their_front_and_score(unbroken, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -9,9 +10,19 @@ import numpy as np
 import pytest
 
 from invdesign.errors import InputError
-from invdesign.predictors.ensemble import Ensemble, Head
+from invdesign.predictors.card import held_out
+from invdesign.predictors.ensemble import Calibration, Ensemble, Head
 from invdesign.predictors.figures import auc, calibration_error, covered, gap_figures
-from invdesign.predictors.training import LEAST_SCORES, PARTS, Settings, Table, by_thirds, conformal, fit
+from invdesign.predictors.training import (
+    LEAST_SCORES,
+    PARTS,
+    Settings,
+    Table,
+    by_thirds,
+    calibrate,
+    conformal,
+    fit,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -131,3 +142,32 @@ def test_thirds_have_their_own_scale_where_there_are_enough() -> None:
     few = by_thirds(mean[::2], score[::2])[1]
     assert few == [conformal(score[::2])] * 3
     assert by_thirds(np.ones(90), score)[1] == [conformal(score)] * 3
+
+
+def test_hypothetical_crystals_have_intervals_of_their_own(
+    tmp_path: Path, table: Table, ensemble: Ensemble
+) -> None:
+    rng = np.random.default_rng(3)
+    far = rng.random(len(table.labels)) < 0.4  # which the features do not tell
+    labels = table.labels + np.where(far, 0.5 * rng.normal(size=len(far)), 0.0)[:, None]
+    sources = replace(table, labels=labels, source=np.where(far, "far", "near"))
+    apart = deepcopy(ensemble)
+    apart.network.shape = replace(apart.network.shape, heads=(HEADS[0], Head("height", hypothetical="far")))
+    apart.calibration = Calibration()
+    calibrate(apart, apart.standardise(sources.features), sources)
+    apart.save(tmp_path / "m", "toy")
+    found = held_out(Ensemble.load(tmp_path / "m", "toy"), sources, "height")
+    share = {source: covered(own, label).mean() for source, (own, label, _) in found.items()}
+    assert share["far"] == pytest.approx(0.9, abs=0.08)
+    assert share["near"] == pytest.approx(0.9, abs=0.08)
+    rows = apart.standardise(table.features[:50])
+    default, known = (apart.distributions(rows, **asked) for asked in ({}, {"hypothetical": False}))
+    assert (default["height"].sigma > 1.5 * known["height"].sigma).all()
+    assert (default["gap"].sigma == known["gap"].sigma).all()
+
+
+def test_too_few_hypothetical_crystals_are_told() -> None:
+    table = toy(400)
+    heads = (HEADS[0], Head("height", hypothetical="far"))
+    with pytest.raises(InputError, match="0 of them in validation and calibration, hypothetical and known"):
+        fit(table, heads, SETTINGS, 0, lambda *_: None)

@@ -16,7 +16,7 @@ from invdesign.crystal.gene import Gene
 from invdesign.errors import InputError
 from invdesign.predictors import crystal_features, of_files
 from invdesign.predictors.of_files import predict_given
-from invdesign.predictors.property import ANY_ENERGY, PropertyPredictor, build
+from invdesign.predictors.property import ANY_ENERGY, BLIND, PropertyPredictor, build
 from invdesign.predictors.property_card import finite
 from invdesign.predictors.property_data import PropertyConfig, training_table, with_space_groups
 from invdesign.targets import Window
@@ -157,12 +157,36 @@ def test_the_judge_answers_for_crystals_alone(tmp_path: Path, monkeypatch: pytes
 
 def test_without_chgnets_energy_there_is_no_figure() -> None:
     predictor = PropertyPredictor.load("formation-energy")
-    features = np.zeros((2, len(predictor.ensemble.standardise(np.zeros((1, 468)))[0])), np.float32)
+    features = np.zeros((2, len(predictor.ensemble.centre)), np.float32)
     with_energy, without = predictor.of_features(features, np.array([-2.0, np.nan]))
     assert with_energy["formation_energy_per_atom"].mean == pytest.approx(-2.0, abs=0.5)
     found = without["formation_energy_per_atom"]
     assert (found.mean, found.sigma, found.in_domain) == (*ANY_ENERGY, False)
     assert predictor.of_features(features)[0] == without
+
+
+@pytest.mark.parametrize("model", ["band-gap", "elasticity"])
+def test_without_chgnets_embedding_one_is_less_sure(model: str) -> None:
+    predictor = PropertyPredictor.load(model)
+    features = np.tile(predictor.ensemble.centre, (2, 1))
+    features[1, -64:] = np.nan  # as good as the mean of training, were it known
+    sighted, blind = predictor.of_features(features)
+    for name in predictor.properties:
+        assert blind[name].mean == pytest.approx(sighted[name].mean)
+        assert blind[name].sigma == pytest.approx(BLIND * sighted[name].sigma)
+
+
+def test_several_models_share_a_description(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    whole = of_files.describe
+    calls = []
+    monkeypatch.setattr(of_files, "describe", lambda seen: calls.append(len(seen)) or whole(seen))
+    file = tmp_path / "salt.cif"
+    Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.6), ["Na", "Cl"], [[0] * 3, [0.5] * 3]).to(str(file))
+    asked = ("band_gap", "bulk_modulus_gpa", "shear_modulus_gpa")
+    (row,) = predict_given([str(file)], asked)
+    assert calls == [1]
+    assert tuple(row.estimates) == asked
+    assert row.estimates["band_gap"] == predict_given([str(file)])[0].estimates["band_gap"]
 
 
 def test_only_formation_energies_are_on_the_older_scale(tmp_path: Path) -> None:
@@ -187,7 +211,7 @@ def test_only_formation_energies_are_on_the_older_scale(tmp_path: Path) -> None:
 def test_descriptions_are_of_one_chgnet_and_calibration(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from invdesign.validators.chgnet_potential import CHGNetPotential
+    from invdesign.validators import chgnet_potential
 
     described = []
 
@@ -202,7 +226,7 @@ def test_descriptions_are_of_one_chgnet_and_calibration(
     for _ in range(2):
         crystal_features.described_file(file, tmp_path / "cache", lambda *_: None)
     assert described == [1]
-    monkeypatch.setattr(CHGNetPotential, "digest", "others")
+    monkeypatch.setattr(chgnet_potential, "weights_digest", lambda: "others")
     crystal_features.described_file(file, tmp_path / "cache", lambda *_: None)
     assert described == [1, 1]
 

@@ -9,7 +9,9 @@ import pytest
 
 from invdesign.crystal.gene import Gene
 from invdesign.data.compositions import composition_key
+from invdesign.errors import InputError
 from invdesign.predictors.features import gene_matrix
+from invdesign.predictors.property_data import Measured, PropertyConfig, training_table
 from invdesign.predictors.tables import assemble, lowest_by_composition
 
 if TYPE_CHECKING:
@@ -113,3 +115,12 @@ def test_compositions_of_the_judged_set_are_held_out_wherever_they_occur() -> No
     assert parts == {"calibration", "test"}
     assert len(table.part) - 2 * n <= len(set(formulas) - held_out)
     assert (table.part[: 2 * n] == "train").any()
+
+
+def test_hypothetical_crystals_of_no_data_file_are_told(tmp_path: Path) -> None:
+    measured = {"hardness": Measured(hypothetical="guessed")}
+    config = PropertyConfig(
+        kind="property", out=tmp_path, data=({"file": "mine.csv"},), properties=measured, sees="composition"
+    )
+    with pytest.raises(InputError, match="hypothetical of hardness is 'guessed', none of the data files"):
+        training_table(config, lambda *_: None)

@@ -6,7 +6,8 @@ import pytest
 
 from invdesign.crystal.gene import Gene
 from invdesign.errors import InputError
-from invdesign.validators.novelty import KnownMaterials, Source, framework, text_hash
+from invdesign.data.compositions import text_hash
+from invdesign.validators.novelty import KnownMaterials, Source, framework
 from invdesign.validators.novelty_build import Crystal, index, measure
 
 if TYPE_CHECKING:

@@ -11,6 +11,8 @@ from ase.calculators.calculator import Calculator
 from pymatgen.core import Lattice, Structure
 
 from invdesign.errors import InputError
+from invdesign.provenance import artifact_hashes
+from invdesign.validators.calibration import Calibration
 from invdesign.validators.chgnet_potential import CHGNetPotential
 from invdesign.validators.potential import (
     Frame,
@@ -108,6 +110,13 @@ def test_chgnet_embedding_is_its_crystal_feature_per_atom(
     )
     for feature, structure, other in zip(features, crystals, theirs, strict=True):
         np.testing.assert_allclose(feature, other["crystal_fea"] / len(structure), atol=1e-4)
+    np.testing.assert_allclose(features, chgnet.evaluate(crystals).embeddings, atol=1e-6)
+
+
+def test_the_calibration_is_of_the_installed_weights(chgnet: Potential) -> None:
+    assert len(chgnet.digest) == 16
+    assert Calibration.load(chgnet.name).digest == chgnet.digest
+    assert any(sha.startswith(chgnet.digest) for sha in artifact_hashes().values())
 
 
 def test_forces_and_stress_are_the_energy_s_derivatives(crystals: list[Structure]) -> None:

@@ -9,6 +9,7 @@ import pytest
 from pymatgen.core import Lattice, Structure
 from relaxation_crystals import magnesia, perovskite, rutile, space_group
 
+from invdesign.validators.chgnet_potential import CHGNetPotential
 from invdesign.validators.degrees_of_freedom import Freedom, _components, _matrix, displaced, symmetrised
 from invdesign.validators.potential import Evaluation, Frame, Potential, as_frames, frame_of
 from invdesign.validators.relaxation import relax
@@ -45,7 +46,12 @@ def test_symmetric_forces_are_inside_the_freedom(chgnet: Potential) -> None:
     assert np.linalg.norm(lost) < 1e-3
 
 
-def test_stable_symmetry_is_kept_and_cheap(chgnet: Potential) -> None:
+def embedding(structure: Structure, chgnet: CHGNetPotential) -> np.ndarray:
+    """As if it had not been relaxed just now."""
+    return chgnet.embed([structure])[1][0]
+
+
+def test_stable_symmetry_is_kept_and_cheap(chgnet: CHGNetPotential) -> None:
     start = rutile()
     free, kept = (
         relax([start], chgnet, fmax=0.02)[0],
@@ -56,9 +62,11 @@ def test_stable_symmetry_is_kept_and_cheap(chgnet: Potential) -> None:
     assert "symmetry kept" in kept.reason
     assert space_group(kept.structure) == 136
     assert kept.energy == pytest.approx(free.energy, abs=0.006)
+    np.testing.assert_allclose(kept.embedding, embedding(kept.structure, chgnet), atol=1e-5)
+    np.testing.assert_allclose(free.embedding, embedding(free.structure, chgnet), atol=1e-5)
 
 
-def test_a_saddle_is_left_for_what_lies_below(chgnet: Potential) -> None:
+def test_a_saddle_is_left_for_what_lies_below(chgnet: CHGNetPotential) -> None:
     # cubic CaTiO3 is a saddle: in a doubled cell its octahedra tilt
     cubic = perovskite(3.9) * (2, 2, 2)
     symmetric = relax([cubic], chgnet, fmax=0.05)[0]
@@ -67,6 +75,8 @@ def test_a_saddle_is_left_for_what_lies_below(chgnet: Potential) -> None:
     assert free.symmetry_kept is False
     assert free.energy < symmetric.energy - 40 * 0.005
     assert space_group(free.structure) != 221
+    np.testing.assert_allclose(free.embedding, embedding(free.structure, chgnet), atol=1e-5)
+    assert np.abs(free.embedding - symmetric.embedding).max() > 1e-3
 
 
 def true_fmax(structure: Structure, chgnet: Potential) -> float:

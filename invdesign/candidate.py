@@ -100,8 +100,10 @@ class Estimates:
 
     def __getitem__(self, row: int) -> Estimate:
         """One of them."""
-        fields = (self.mean, self.sigma, self.p_zero, self.in_domain)
-        return Estimate(*(array[row].item() for array in fields), self.lognormal)
+        mean, sigma, p_zero, inside = (
+            a[row].item() for a in (self.mean, self.sigma, self.p_zero, self.in_domain)
+        )
+        return Estimate(mean, sigma, p_zero, inside, self.lognormal)
 
     def __len__(self) -> int:
         """How many."""
@@ -116,18 +118,18 @@ class Estimates:
     def value(self) -> np.ndarray:
         """The single best figures."""
         mixed = np.where(self.p_zero > 0.5, 0.0, np.maximum(0.0, self.mean))
-        return np.where(self.p_zero == 0.0, self.mean, mixed)
+        return np.asarray(np.where(self.p_zero == 0.0, self.mean, mixed))
 
     def quantile(self, level: float) -> np.ndarray:
         """What a share ``level`` lies under: 0.05 and 0.95 are the ends of the 90 % interval."""
         from scipy.special import ndtri
 
         if self.lognormal:
-            return self.mean * np.exp(ndtri(level) * self.sigma / self.mean)
+            return np.asarray(self.mean * np.exp(ndtri(level) * self.sigma / self.mean))
         with np.errstate(divide="ignore", invalid="ignore"):
             mixed = np.maximum(0.0, self.mean + self.sigma * ndtri((level - self.p_zero) / (1 - self.p_zero)))
         mixed = np.where(level <= self.p_zero, 0.0, mixed)
-        return np.where(self.p_zero == 0.0, self.mean + self.sigma * ndtri(level), mixed)
+        return np.asarray(np.where(self.p_zero == 0.0, self.mean + self.sigma * ndtri(level), mixed))
 
     def probability(self, window: Window) -> np.ndarray:
         """Probability that each lies inside ``window`` (both ends included)."""

@@ -266,7 +266,12 @@ def _pieces(value: Any, name: str) -> list[str]:  # noqa: ANN401 - whatever YAML
     raise InputError(msg)
 
 
-def _symbols(value: Any, name: str) -> frozenset[str]:  # noqa: ANN401 - whatever YAML or a caller holds
+def symbols_of(value: Any, name: str) -> frozenset[str]:  # noqa: ANN401 - whatever YAML or a caller holds
+    """``"Cu,Zn"``, or a list of symbols, as a set.
+
+    Raises:
+        InputError: one is not an element.
+    """
     symbols = _pieces(value, name)
     for symbol in symbols:
         if symbol not in ATOMIC_NUMBER:
@@ -284,7 +289,7 @@ def _excluded(value: Any, name: str) -> frozenset[str]:  # noqa: ANN401 - whatev
     """Symbols, groups of elements by their names."""
     pieces = set(_pieces(value, name))
     groups = [ELEMENT_GROUPS[piece] for piece in pieces & ELEMENT_GROUPS.keys()]
-    return _symbols(pieces - ELEMENT_GROUPS.keys(), name).union(*groups)
+    return symbols_of(pieces - ELEMENT_GROUPS.keys(), name).union(*groups)
 
 
 def _formula(value: Any, name: str) -> str:  # noqa: ANN401 - whatever YAML or a caller holds
@@ -298,13 +303,23 @@ def _anonymous(value: Any, _name: str) -> str:  # noqa: ANN401 - whatever YAML o
     return "".join(f"{chr(65 + i)}{count if count > 1 else ''}" for i, count in enumerate(counts))
 
 
-def _n_atoms(value: Any, name: str) -> tuple[int, int]:  # noqa: ANN401 - whatever YAML or a caller holds
+def range_of(value: Any, name: str) -> tuple[int, int]:  # noqa: ANN401 - whatever YAML or a caller holds
+    """Both ends of ``"5..20"``, of ``10``, or of two numbers.
+
+    Args:
+        value: as given.
+        name: ``n_atoms``, ``n_elements``: the field, and what is counted.
+
+    Raises:
+        InputError: none of these.
+    """
     ends = value if isinstance(value, list | tuple) else re.split(r"\.\.+|…|–|-", str(value))
     try:
         numbers = [int(str(end)) for end in ends]
         fewest, most = numbers * 2 if len(numbers) == 1 else numbers
     except ValueError as error:
-        msg = f"{name}: {value!r} is not a number of atoms; write 5..20, or 10 for exactly ten."
+        counted = name.removeprefix("n_")
+        msg = f"{name}: {value!r} is not a number of {counted}; write 5..20, or 10 for exactly ten."
         raise InputError(msg) from error
     return fewest, most
 
@@ -337,13 +352,13 @@ def _space_group_numbers() -> dict[str, int]:
 
 
 _READERS: dict[str, Read] = {
-    "required": _symbols,
-    "allowed": _symbols,
+    "required": symbols_of,
+    "allowed": symbols_of,
     "excluded": _excluded,
     "formula": _formula,
     "anonymous_formula": _anonymous,
     "space_groups": _space_groups,
-    "n_atoms": _n_atoms,
+    "n_atoms": range_of,
 }
 
 _CLAUSES = {

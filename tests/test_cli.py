@@ -170,22 +170,40 @@ def test_relax_writes_a_table_and_cifs(files):
 
 
 def test_screen_from_arguments_file_and_stdin(tmp_path):
+    def rows(*given):
+        lines = run("screen", *given, "--no-estimates", "--json").stdout.splitlines()
+        return {row["given"]: row for row in map(json.loads, lines)}
+
     (tmp_path / "formulas.txt").write_text("CuInS2\nNaN\n")
-    result = run(
-        "screen", "MgO", "-", "--file", str(tmp_path / "formulas.txt"), "--json", stdin="LiFePO4 Na3Cl"
-    )
-    rows = {row["formula"]: row for row in json.loads(result.stdout)}
-    assert list(rows) == ["MgO", "CuInS2", "NaN", "LiFePO4", "Na3Cl"]
-    assert rows["MgO"]["balanced"]
-    assert rows["MgO"]["known"] == "yes"
-    assert not rows["Na3Cl"]["balanced"]
-    assert "MgO" in run("screen", "MgO").stdout
+    assert list(rows(str(tmp_path / "formulas.txt"))) == ["CuInS2", "NaN"]
+    command = [sys.executable, "-m", "invdesign", "screen", "-", "--no-estimates", "--json"]
+    piped = subprocess.run(command, input="MgO\n\nfoo\nNa3Cl\n", capture_output=True, text=True, check=True)
+    found = {row["given"]: row for row in map(json.loads, piped.stdout.splitlines())}
+    assert "line 3" in piped.stderr
+    assert found["MgO"]["verdict"] == "passed"
+    assert found["MgO"]["known"] == "yes"
+    assert found["Na3Cl"]["verdict"] == "charge balance"
+    told = run("screen", "MgO", "Na3Cl", "--no-estimates").stdout
+    assert "known: yes" in told
+    assert "no states are neutral" in told
+
+
+def test_screen_a_space_into_a_folder(tmp_path):
+    out = tmp_path / "space"
+    given = ("screen", "--elements", "Na,K,Cl,O", "--max-atoms", "4", "--no-estimates", "--out", str(out))
+    told = json.loads(run(*given, "--json").stdout)
+    assert told["tally"]["rows"] == len((out / "screened.csv").read_text().splitlines()) - 1
+    assert (out / "run.json").is_file()
+    assert "screened.csv" in run(*given).stdout  # once more: it is all there
 
 
 def test_screen_refuses(tmp_path):
-    assert "none given" in refused("screen")
-    assert "'Foo'" in refused("screen", "Foo")
-    assert "cannot be read" in refused("screen", "--file", str(tmp_path / "none"))
+    assert "exactly one" in refused("screen")
+    assert "'Foo'" in refused("screen", "Foo", "--no-estimates")
+    assert "there is no file" in refused("screen", str(tmp_path / "none.csv"))
+    assert "2/8" in refused("screen", "--elements", "Na,Cl", "--shard", "3")
+    assert "elements" in refused("screen", "--elements", "Na,Xx")
+    assert "commonality" in refused("screen", "NaCl", "--commonality", "rare")
 
 
 def test_dft_write(files):
@@ -242,7 +260,14 @@ def test_interruption_says_how_to_go_on(monkeypatch):
 
 
 def test_a_closed_pipe_is_no_error():
-    command = [sys.executable, "-m", "invdesign", "screen", *["MgO"] * 20000]
+    command = [
+        sys.executable,
+        "-m",
+        "invdesign",
+        "screen",
+        *[f"Na{i}Cl{j}" for i in range(1, 142) for j in range(1, 142)],
+        "--no-estimates",
+    ]
     read, write = os.pipe()
     with subprocess.Popen(command, stdout=write, stderr=subprocess.PIPE, text=True) as process:
         os.close(write)

@@ -11,6 +11,7 @@ from invdesign.cli import (
     mapping,
     predict,
     predict_property,
+    screen,
 )
 from invdesign.cli.app import app, main
 
@@ -27,4 +28,5 @@ __all__ = [
     "mapping",
     "predict",
     "predict_property",
+    "screen",
 ]

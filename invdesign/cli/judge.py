@@ -1,8 +1,7 @@
-"""Commands that judge what is there already: ``relax``, ``evaluate``, ``screen``."""
+"""Commands that judge what is there already: ``relax``, ``evaluate``."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -154,46 +153,3 @@ def _named(text: str) -> tuple[str, str]:
         msg = f"predictor: {text!r} is not PROPERTY=MODEL; give such as band_gap=band-gap-judge."
         raise InputError(msg)
     return prop, model
-
-
-@app.command("screen")
-def screen_command(
-    formulas: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="FORMULAS…", help="Formulas; - reads stdin.", show_default=False),
-    ] = None,
-    file: Annotated[Path | None, typer.Option(help="Text file with one formula a line.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Say of formulas whether their charges balance and whether they are known.
-
-    **Examples**
-
-    invdesign screen CuInS2 Na3PS4 MgO2
-
-    cut -d, -f2 table.csv | invdesign screen - --json
-    """
-    from invdesign.screening import screen
-
-    given = list(formulas or [])
-    if file is not None:
-        given += _lines(file)
-    if "-" in given:
-        given = [formula for formula in given if formula != "-"] + sys.stdin.read().split()
-    if not given:
-        msg = "formulas: none given; name some, or a --file, or - for stdin."
-        raise InputError(msg)
-    if as_json:
-        print_json([screened.row() for screened in screen(given)])
-        return
-    for screened in screen(given):
-        verdict = "balanced" if screened.balanced else "not balanced"
-        typer.echo(f"{screened.formula:16s} {verdict:13s} known: {screened.known:13s} {screened.charge}")
-
-
-def _lines(file: Path) -> list[str]:
-    try:
-        return file.read_text(encoding="utf-8").split()
-    except (OSError, UnicodeDecodeError) as error:
-        msg = f"file: {str(file)!r} cannot be read as text; give one formula a line."
-        raise InputError(msg) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import hashlib
 import math
 import re
 from dataclasses import dataclass
@@ -71,6 +72,28 @@ def reduced_amounts(composition: Composition | Mapping[str, float] | str) -> dic
     Raises:
         InputError: an unknown element, no atoms, or amounts in no ratio of whole numbers up to 100.
     """
+    amounts = _amounts(composition)
+    if all(amount.is_integer() for amount in amounts.values()):
+        counts = {element: int(amount) for element, amount in amounts.items()}
+    else:
+        counts = _whole(amounts)
+    return _reduced(counts)
+
+
+def truncated_amounts(composition: Composition | Mapping[str, float] | str) -> dict[str, int]:
+    """As smact counts: the fraction of every amount is dropped, so that an element may have no atoms left.
+
+    Raises:
+        InputError: an unknown element, or less than one atom of each.
+    """
+    counts = {element: int(amount) for element, amount in _amounts(composition).items()}
+    if not any(counts.values()):
+        msg = f"composition: {composition} has no whole atom of any element; keep the fractions."
+        raise InputError(msg)
+    return _reduced(counts)
+
+
+def _amounts(composition: Composition | Mapping[str, float] | str) -> dict[str, float]:
     if isinstance(composition, str | float):  # a float has lost its formula, and is told so
         amounts = formula_amounts(composition)
     else:
@@ -82,10 +105,10 @@ def reduced_amounts(composition: Composition | Mapping[str, float] | str) -> dic
     if not amounts or min(amounts.values()) <= 0:
         msg = f"composition: {composition} has no atoms of some element; give positive amounts."
         raise InputError(msg)
-    if all(amount.is_integer() for amount in amounts.values()):
-        counts = {element: int(amount) for element, amount in amounts.items()}
-    else:
-        counts = _whole(amounts)
+    return amounts
+
+
+def _reduced(counts: dict[str, int]) -> dict[str, int]:
     divisor = math.gcd(*counts.values())
     return {element: counts[element] // divisor for element in sorted(counts)}
 
@@ -112,6 +135,11 @@ def composition_key(composition: Composition | Mapping[str, float] | str) -> str
         InputError: as :func:`reduced_amounts`.
     """
     return "".join(f"{element}{amount}" for element, amount in reduced_amounts(composition).items())
+
+
+def text_hash(text: str) -> int:
+    """64-bit hash of a text, the same on every machine."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from enum import IntFlag
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ import numpy as np
 
 from invdesign import artifacts
 from invdesign.candidate import Verdict
-from invdesign.data.compositions import composition_key
+from invdesign.data.compositions import composition_key, text_hash
 from invdesign.errors import InputError
 
 if TYPE_CHECKING:
@@ -75,10 +74,13 @@ class KnownMaterials:
         Raises:
             InputError: not a composition.
         """
-        key = np.uint64(text_hash(composition_key(composition)))
-        place = int(np.searchsorted(self.compositions, key))
-        found = place < len(self.compositions) and self.compositions[place] == key
-        return Source(int(self.sources[place])) if found else Source(0)
+        key = np.array([text_hash(composition_key(composition))], dtype=np.uint64)
+        return Source(int(self.known_compositions(key)[0]))
+
+    def known_compositions(self, keys: np.ndarray) -> np.ndarray:
+        """:class:`Source` of many compositions, (n,), by their hashes (``CompositionBatch.keys``)."""
+        place = np.minimum(np.searchsorted(self.compositions, keys), len(self.compositions) - 1)
+        return np.where(self.compositions[place] == keys, self.sources[place], 0).astype(np.uint8)
 
     def known_gene(self, gene_hash: str) -> tuple[str, ...]:
         """Identifiers of the crystals with a gene (``Gene.hash``); none if it is not known."""
@@ -115,11 +117,6 @@ class KnownMaterials:
 
 def _verdict(figure: int, reason: str) -> Verdict:
     return Verdict(GATE, passed=True, reason=reason, figure=float(figure))
-
-
-def text_hash(text: str) -> int:
-    """64-bit hash of a text, the same on every machine."""
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
 def framework(gene: Gene) -> str:

@@ -12,9 +12,9 @@ import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict
 
-from invdesign.data.compositions import composition_key, read_compositions
+from invdesign.data.compositions import composition_key, read_compositions, text_hash
 from invdesign.data.dataset import read_dataset
-from invdesign.validators.novelty import INDEX, KnownMaterials, Source, framework, text_hash
+from invdesign.validators.novelty import INDEX, KnownMaterials, Source, framework
 
 if TYPE_CHECKING:
     from collections.abc import Callable

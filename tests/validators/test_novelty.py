@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from invdesign.crystal.gene import Gene
-from invdesign.errors import InputError
+from invdesign.data.composition_batch import CompositionBatch
 from invdesign.data.compositions import text_hash
+from invdesign.errors import InputError
 from invdesign.validators.novelty import KnownMaterials, Source, framework
 from invdesign.validators.novelty_build import Crystal, index, measure
 
@@ -68,6 +69,13 @@ def test_known_composition_with_another_gene_and_nothing_known(known: KnownMater
     new = known.novelty(Gene.parse("216 Zn@a S@c"))
     assert new.figure == 2
     assert "framework" not in new.reason
+
+
+def test_known_compositions_of_a_batch(known: KnownMaterials) -> None:
+    batch, _ = CompositionBatch.of(["Na2Cl2", "NaBr", "CsCl", "KI", "ZnS"])
+    expected = [known.known_composition(formula) for formula in batch.formulas()]
+    assert known.known_compositions(batch.keys()).tolist() == expected
+    assert sum(map(bool, expected)) == 3
 
 
 def test_known_composition(known: KnownMaterials) -> None:

@@ -1,0 +1,91 @@
+"""By what compositions are judged, as one typed object."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from invdesign.data.oxidation import ChargeRules
+from invdesign.errors import InputError
+from invdesign.predictors.property import FROM_COMPOSITION
+from invdesign.properties import STABILITY
+from invdesign.target_text import fields_of
+from invdesign.targets import MAX_ATOMS, Target
+
+ESTIMATED = ("band_gap", "band_gap_experimental")
+"""Properties that are estimated even if nobody asks for them."""
+
+
+class ScreenConfig(BaseModel):
+    """What decides a screening's verdicts and figures; the formulas come from elsewhere.
+
+    Attributes:
+        target: windows, elements and limits, in the language of ``design``. What asks for a structure
+            (space group, atoms in the cell) is refused.
+        excluded: elements that the target excludes by name; what ``design`` leaves out by default is judged.
+        rules: of charge balance; None: charges are not looked at.
+        novel: reject what is known.
+        estimates: predict stability and properties; without, the gates of arithmetic alone.
+        min_stability: least probability that there is a compound under the target's limit above the hull.
+        min_probability: least probability that all properties lie in their windows.
+        states: the likeliest oxidation states, every neutral assignment, or none.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    target: Target = Target()
+    excluded: frozenset[str] = frozenset()
+    rules: ChargeRules | None = ChargeRules()
+    novel: bool = False
+    estimates: bool = True
+    min_stability: float = Field(0.0, ge=0, le=1)
+    min_probability: float = Field(0.1, ge=0, le=1)
+    states: Literal["likeliest", "all", "none"] = "likeliest"
+    known: str = "known-materials"
+    stability: str = "stability-composition"
+    predictors: dict[str, str] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, given: Any) -> Any:  # noqa: ANN401 - whatever a caller holds
+        """The elements that clauses exclude by name."""
+        target = given.get("target", ())
+        if isinstance(target, Target):
+            return given
+        return {**given, "excluded": fields_of(target).get("excluded", frozenset())}
+
+    @model_validator(mode="after")
+    def _of_compositions(self) -> ScreenConfig:
+        target = self.target
+        asked = {"space_group": target.space_groups, "n_atoms": target.n_atoms != (1, MAX_ATOMS)}
+        for name, given in asked.items():
+            if given:
+                msg = f"target: {name} asks for a structure, formulas have none; give it to design --from."
+                raise InputError(msg)
+        if strange := sorted(target.windows.keys() - self.models.keys()):
+            msg = (
+                f"target: nothing predicts {', '.join(strange)} from a formula; ask for "
+                f"{', '.join(self.models)}, or for it in design --from."
+            )
+            raise InputError(msg)
+        if not self.estimates and (target.windows or self.min_stability):
+            msg = "estimates: windows and min_stability need them; drop these or let them be estimated."
+            raise InputError(msg)
+        return self
+
+    def identity(self) -> dict[str, Any]:
+        """What decides verdicts and figures, as plain JSON."""
+        fields = self.model_dump(mode="json", exclude={"target", "excluded"})
+        return {"target": str(self.target), "excluded": sorted(self.excluded), **fields}
+
+    @property
+    def models(self) -> dict[str, str]:
+        """Model by property that formulas can be asked for."""
+        return {name: FROM_COMPOSITION[name] for name in FROM_COMPOSITION} | self.predictors
+
+    @property
+    def estimated(self) -> dict[str, str]:
+        """Model by property that is estimated."""
+        wanted = {*ESTIMATED, *self.target.windows, *self.predictors} - {STABILITY}
+        return {name: model for name, model in self.models.items() if name in wanted}

@@ -1,0 +1,370 @@
+"""A screening from its formulas to rows: streamed, in several processes, resumable at every unit."""
+
+from __future__ import annotations
+
+import csv
+from collections import deque
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from invdesign.campaign.chunks import Journal
+from invdesign.campaign.executor import default_workers, process_pool
+from invdesign.campaign.folder import held
+from invdesign.errors import InputError
+from invdesign.properties import STABILITY
+from invdesign.report import replaced
+from invdesign.screening.judging import CHUNK, GATES, PASSED, judge
+from invdesign.screening.tables import CsvFile, ParquetFolder, empty_table, table_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    import pyarrow as pa
+
+    from invdesign.screening.config import ScreenConfig
+    from invdesign.screening.units import Unit
+
+    Progress = Callable[[float, str], None]
+
+JOURNAL = "units.jsonl"
+FAULTS = "faults.csv"
+BEST = "best.csv"
+FAULTS_TOLD = 10
+
+
+class Formulas(Protocol):
+    """Where formulas come from."""
+
+    beside: tuple[str, ...]
+
+    def identity(self) -> dict[str, Any]:
+        """What it is, as JSON."""
+        ...
+
+    @property
+    def total(self) -> int | None:
+        """About how many formulas; None where nobody knows before they are read."""
+        ...
+
+    def units(self) -> Iterator[Unit]:
+        """In order."""
+        ...
+
+
+@dataclass(slots=True)
+class Tally:
+    """How many formulas came to each gate and passed it, and what it cost.
+
+    Attributes:
+        entered: by gate.
+        passed: by gate.
+        seconds: core seconds by gate.
+        faults: lines without a formula.
+        repeats: formulas that were there before.
+        skipped: blank lines and comments.
+        rows: written.
+        fault_lines: what stands on the first lines with faults.
+    """
+
+    entered: dict[str, int] = field(default_factory=lambda: dict.fromkeys(GATES, 0))
+    passed: dict[str, int] = field(default_factory=lambda: dict.fromkeys(GATES, 0))
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(GATES, 0.0))
+    faults: int = 0
+    repeats: int = 0
+    skipped: int = 0
+    rows: int = 0
+    fault_lines: dict[int, str] = field(default_factory=dict)
+
+    def add(self, other: Tally) -> None:
+        """Another's counts too."""
+        for gate in GATES:
+            self.entered[gate] += other.entered[gate]
+            self.passed[gate] += other.passed[gate]
+            self.seconds[gate] += other.seconds[gate]
+        self.faults += other.faults
+        self.repeats += other.repeats
+        self.skipped += other.skipped
+        self.rows += other.rows
+        self.fault_lines = dict([*self.fault_lines.items(), *other.fault_lines.items()][:FAULTS_TOLD])
+
+    def as_json(self) -> dict[str, Any]:
+        """Counts and seconds."""
+        return {name: value for name, value in asdict(self).items() if name != "fault_lines"}
+
+    @property
+    def formulas(self) -> int:
+        """Different formulas that were judged."""
+        return next(iter(self.entered.values()))
+
+    @property
+    def read(self) -> int:
+        """Formulas and what stood in their place."""
+        return self.formulas + self.faults + self.repeats + self.skipped
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    unit: Unit
+    config: ScreenConfig
+    columns: list[str]
+    beside: tuple[str, ...]
+    rejected: bool
+
+
+def columns_of(config: ScreenConfig) -> list[str]:
+    """Columns of a screening's table after the verdict, in order.
+
+    Raises:
+        InputError: a model is missing or damaged.
+    """
+    from invdesign.screening.judging import predictor, stability_model
+
+    columns = []
+    if config.estimates:
+        stability_model(config.stability)
+        columns += ["p_hit", *_interval(STABILITY), "p_stable", "p_exists"]
+        for name, model in config.estimated.items():
+            zero = predictor(model).properties[name].zero
+            columns += [*_interval(name), *([f"{name}_p_zero"] if zero else [])]
+    if config.rules is not None:
+        columns += ["charge"]
+        columns += ["states", "rarest_state_share"] if config.states != "none" else []
+        columns += ["all_states"] if config.states == "all" else []
+    return [*columns, "known", "hhi_production", "hhi_reserves", "abundance", "toxic"]
+
+
+def _interval(name: str) -> list[str]:
+    return [name, f"{name}_low", f"{name}_high"]
+
+
+def tables(
+    formulas: Formulas,
+    config: ScreenConfig,
+    *,
+    rejected: bool,
+    workers: int | None = None,
+    done: int = 0,
+) -> Iterator[tuple[Unit, pa.Table, Tally]]:
+    """Every unit with its rows and counts, in order; at most a few units are in memory.
+
+    Args:
+        formulas: where they come from.
+        config: by what they are judged.
+        rejected: rows also of what did not pass.
+        workers: processes; one per core if None.
+        done: units at the beginning that are only read.
+    """
+    columns = columns_of(config)
+    tasks = (
+        _Task(unit, config, columns, formulas.beside, rejected)
+        for number, unit in enumerate(formulas.units())
+        if number >= done
+    )
+    workers = workers or default_workers()
+    if workers == 1:
+        for task in tasks:
+            yield task.unit, *_screened(task)
+        return
+    with process_pool(workers) as pool:
+        waiting: deque[Any] = deque()
+        try:
+            for task in tasks:
+                waiting.append((task.unit, pool.submit(_screened, task)))
+                if len(waiting) > 2 * workers:
+                    unit, future = waiting.popleft()
+                    yield unit, *future.result()
+            while waiting:
+                unit, future = waiting.popleft()
+                yield unit, *future.result()
+        except BrokenProcessPool as error:
+            msg = "workers: a process died (out of memory?); give the same command again with --workers 1."
+            raise InputError(msg) from error
+
+
+def _screened(task: _Task) -> tuple[pa.Table, Tally]:
+    """Rows and counts of a unit; runs in a worker."""
+    import pyarrow as pa
+
+    from invdesign.campaign.stages import one_thread
+
+    tally, found = Tally(), []
+    unit = task.unit
+    with one_thread():
+        for batch, beside in unit.batches(CHUNK):
+            judged = judge(batch, task.config)
+            left = len(batch)
+            for gate, seconds in judged.seconds.items():
+                tally.entered[gate] += left
+                left -= int((judged.verdict == gate).sum())
+                tally.passed[gate] += left
+                tally.seconds[gate] += seconds
+            found.append(table_of(judged, task.columns, beside, rejected=task.rejected))
+    tally.fault_lines = dict(sorted(unit.faults.items())[:FAULTS_TOLD])
+    tally.faults, tally.repeats, tally.skipped = len(unit.faults), unit.repeats, unit.skipped
+    if not found:
+        found = [empty_table([*task.beside, "formula", "verdict", *task.columns])]
+    table = pa.concat_tables(found)
+    tally.rows = len(table)
+    return table, tally
+
+
+@dataclass(frozen=True, slots=True)
+class Screened:
+    """What a screening left in its folder.
+
+    Attributes:
+        out: the folder.
+        tally: counts and cost.
+        best: the likeliest hits, best first, as rows.
+    """
+
+    out: Path
+    tally: Tally
+    best: list[dict[str, Any]]
+
+
+def screen_into(
+    out: Path,
+    formulas: Formulas,
+    config: ScreenConfig,
+    *,
+    rejected: bool,
+    parquet: bool = False,
+    header: bool = True,
+    top: int = 100,
+    workers: int | None = None,
+    progress: Progress = lambda _share, _message: None,
+) -> Screened:
+    """Screen into a folder: ``screened.csv`` or ``.parquet``, ``best.csv``, ``faults.csv``, ``run.json``.
+
+    Killed at any moment, the same call goes on after the last unit that was written, to the same files.
+
+    Args:
+        out: made if not there.
+        formulas: where they come from.
+        config: by what they are judged.
+        rejected: rows also of what did not pass.
+        parquet: in place of CSV.
+        header: of the CSV; shards after the first have none, so that they follow one another.
+        top: likeliest hits in ``best.csv``.
+        workers: processes; one per core if None.
+        progress: is told the share that is done and a word on it.
+
+    Raises:
+        InputError: the folder holds something else, the formulas are not those that it began with, a model
+            or the source cannot be used.
+    """
+    identity = {**formulas.identity(), **config.identity(), "rejected": rejected}
+    identity |= {"parquet": parquet, "header": header}
+    with held(out, JOURNAL):
+        columns_of(config)  # what cannot run claims no folder
+        journal = Journal(out / JOURNAL, "screening", identity)
+        sink = ParquetFolder(out) if parquet else CsvFile(out, header=header)
+        faults = _Faults(out / FAULTS)
+        tally, done = Tally(), journal.entries
+        for earlier in done:
+            tally.add(Tally(**earlier["tally"]))
+        sink.rewind(done[-1]["mark"] if done else 0)
+        faults.rewind(done[-1]["faults"] if done else 0)
+        known = [entry["digest"] for entry in done]
+        same = _Same(formulas, known)
+        for unit, table, own in tables(same, config, rejected=rejected, workers=workers, done=len(done)):
+            mark, fault_mark = sink.append(table), faults.append(unit.faults)
+            journal.append(
+                {"digest": unit.digest, "mark": mark, "faults": fault_mark, "tally": own.as_json()}
+            )
+            tally.add(own)
+            share = min(1.0, tally.read / formulas.total) if formulas.total else 0.0
+            progress(share, f"{tally.formulas} formulas, {tally.rows} rows")
+        best = _best(sink, top)
+        _write_best(best, out / BEST)
+        _write_run(out, identity, tally)
+    return Screened(out, tally, best)
+
+
+class _Same:
+    """Formulas of which the first units must be those of an earlier run."""
+
+    def __init__(self, formulas: Formulas, known: list[str]) -> None:
+        self._formulas, self._known = formulas, known
+        self.beside, self.identity = formulas.beside, formulas.identity
+
+    @property
+    def total(self) -> int | None:
+        """As of the formulas."""
+        return self._formulas.total
+
+    def units(self) -> Iterator[Unit]:
+        """Units, compared while there is something to compare with."""
+        count = 0
+        for unit in self._formulas.units():
+            if count < len(self._known) and unit.digest != self._known[count]:
+                raise self._other()
+            count += 1
+            yield unit
+        if count < len(self._known):
+            raise self._other()
+
+    @staticmethod
+    def _other() -> InputError:
+        return InputError("out: the folder was begun with other formulas; give another folder.")
+
+
+class _Faults:
+    """What lines that are no formulas hold, as CSV; there is no file without any."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def rewind(self, mark: int) -> None:
+        if self._path.exists():
+            with self._path.open("ab") as file:
+                file.truncate(mark)
+
+    def append(self, faults: dict[int, str]) -> int:
+        if not faults:
+            return self._path.stat().st_size if self._path.exists() else 0
+        with self._path.open("a", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            if file.tell() == 0:
+                writer.writerow(["line", "fault"])
+            writer.writerows(sorted(faults.items()))
+            return file.tell()
+
+
+def _best(sink: CsvFile | ParquetFolder, top: int) -> list[dict[str, Any]]:
+    """The likeliest hits of all rows that passed; without estimates none."""
+    best: list[tuple[float, int, dict[str, Any]]] = []
+    place = 0
+    for table in sink.blocks():
+        if "p_hit" not in table.column_names:
+            return []
+        chances = np.nan_to_num(table["p_hit"].to_numpy().astype(float), nan=-1.0)
+        passed = np.asarray(table["verdict"].to_pylist(), dtype=object) == PASSED
+        chances = np.where(passed, chances, -1.0)
+        least = best[-1][0] if len(best) == top else 0.0
+        rows = [row for row in np.argsort(-chances, kind="stable")[:top].tolist() if chances[row] >= least]
+        best += [(float(chances[row]), place + row, table.slice(row, 1).to_pylist()[0]) for row in rows]
+        best = sorted(best, key=lambda one: (-one[0], one[1]))[:top]
+        place += len(table)
+    return [row for _, _, row in best]
+
+
+def _write_best(best: list[dict[str, Any]], path: Path) -> None:
+    if not best:
+        path.unlink(missing_ok=True)
+        return
+    with replaced(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(best[0]))
+        writer.writeheader()
+        writer.writerows(best)
+
+
+def _write_run(out: Path, identity: dict[str, Any], tally: Tally) -> None:
+    from invdesign.provenance import write_run_json
+
+    write_run_json(out, {"screening": identity, "tally": tally.as_json()})

@@ -28,6 +28,7 @@ RECIPES = {
     "graph-band-gap": "invdesign.predictors.graph_training:GraphBandGapConfig:build",
     "gene-rank": "invdesign.predictors.gene_rank:GeneRankConfig:build",
     "neighbours": "invdesign.predictors.neighbours:NeighboursConfig:build",
+    "stability": "invdesign.predictors.stability_training:StabilityConfig:build",
     "synthesisability": "invdesign.predictors.synthesisability:SynthesisabilityConfig:build",
 }
 """Where each kind lives: module, its pydantic config, and ``build(config, *, progress) -> Path``."""

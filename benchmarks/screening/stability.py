@@ -27,7 +27,6 @@ from invdesign.predictors.figures import auc
 from invdesign.predictors.property import PropertyPredictor
 from invdesign.predictors.stability import Stabilities, StabilityModel
 from invdesign.predictors.stability_card import (
-    answers,
     exists_figures,
     height_figures,
     hidden_compounds,
@@ -84,8 +83,13 @@ def heights(
     result = {}
     for name, own in sets.items():
         features = around.features(own.batch)
+        said = Stabilities(*model.judge(features), quantiles=model.quantiles)
         result[name] = {
-            "stability-composition": height_figures(answers(model, around, own.batch), own.height),
+            "stability-composition": height_figures(said, own.height),
+            "p_exists as a score of lying low": {
+                f"auc at {threshold:g}": auc(said.p_exists, own.height <= threshold)
+                for threshold in THRESHOLDS
+            },
             "one answer for all": of_height(np.full(len(own.height), median), own.height),
             "formation-energy-composition less hull": of_height(less_hull.heights(features), own.height),
         }

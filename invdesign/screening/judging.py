@@ -132,10 +132,12 @@ def _charge(judged: Judged, rows: np.ndarray, config: ScreenConfig) -> Flags:
 
 
 def _novelty(judged: Judged, rows: np.ndarray, config: ScreenConfig) -> Flags:
-    sources = _known(config.known).known_compositions(judged.batch.take(rows).keys())
-    told = np.select([sources == 0, sources == Source.HYPOTHETICAL], ["no", "hypothetical"], "yes")
+    batch = judged.batch.take(rows)
+    sources = _known(config.known).known_compositions(batch.keys())
+    new = (sources == 0) & ((batch.numbers > 0).sum(axis=1) > 1)
+    told = np.select([new, sources == Source.HYPOTHETICAL], ["no", "hypothetical"], "yes")
     judged.put("known", rows, told.astype(object))
-    return np.asarray((sources == 0) | (not config.novel))
+    return np.asarray(new | (not config.novel))
 
 
 def _stability(judged: Judged, rows: np.ndarray, config: ScreenConfig) -> Flags:

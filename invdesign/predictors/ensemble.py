@@ -38,12 +38,14 @@ class Head:
     ``zero``: a share of crystals has exactly zero. ``calibrated_on``: the one source whose rows the
     intervals must cover; all of them if empty. ``hypothetical``: the source of crystals that nobody has
     made, where their errors are of another size than those of the rest; both then have their own intervals.
+    ``trees_alone``: the networks only tell the spread.
     """
 
     name: str
     zero: bool = False
     calibrated_on: str = ""
     hypothetical: str = ""
+    trees_alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,11 +225,16 @@ class Ensemble:
 
     def logits(self, standardised: np.ndarray) -> np.ndarray:
         """Uncalibrated logits of zero, (n, heads)."""
-        return np.asarray(self._heard(self.learners(standardised, self.raw(standardised)))[..., 0].mean(0))
+        said = self.learners(standardised, self.raw(standardised))
+        return np.stack(
+            [self._heard(said, index)[..., 0].mean(0) for index in range(len(self.heads))], axis=1
+        )
 
-    def _heard(self, said: np.ndarray) -> np.ndarray:
-        """The learners whose mean counts: not the networks where there is a kernel regression."""
-        return said[1:] if self.kernel is not None else said
+    def _heard(self, said: np.ndarray, index: int) -> np.ndarray:
+        """A head's (learners, n, 2) whose mean counts: not the networks where there is a kernel regression."""
+        if self.heads[index].trees_alone:
+            return said[-1:, :, index]
+        return said[1:, :, index] if self.kernel is not None else said[:, :, index]
 
     def distributions(
         self, standardised: np.ndarray, *, hypothetical: np.ndarray | bool = True
@@ -243,7 +250,7 @@ class Ensemble:
         result = {}
         for index, head in enumerate(self.heads):
             mean, sigma = raw[:, :, index, 1], raw[:, :, index, 2]  # each (members, n)
-            logit, middle = self._heard(said)[:, :, index].mean(0).T
+            logit, middle = self._heard(said, index).mean(0).T
             spread = np.sqrt((sigma**2).mean(0) + mean.var(0) + said[:, :, index, 1].var(0))
             spread = spread * self.calibration.factors(head.name, middle, hypothetical=hypothetical)
             temperature = self.calibration.temperature.get(head.name, 1.0)

@@ -251,7 +251,8 @@ def build(config: PropertyConfig, *, progress: Progress) -> Path:
 def train_on(config: PropertyConfig, table: Any, progress: Progress) -> Ensemble:  # noqa: ANN401 - a Table
     """An ensemble fitted to a recipe's table."""
     heads = tuple(
-        Head(name, zero=m.zero, hypothetical=m.hypothetical) for name, m in config.properties.items()
+        Head(name, m.zero, hypothetical=m.hypothetical, trees_alone=name in config.network.trees_alone)
+        for name, m in config.properties.items()
     )
     ensemble = fit(table, heads, config.network, config.seed, progress)
     ensemble.about = {

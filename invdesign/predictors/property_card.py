@@ -177,4 +177,7 @@ def _learners(ensemble: Ensemble) -> str:
     networks = f"{ensemble.network.shape.members} residual networks"
     if ensemble.kernel is not None:
         return f"Robust kernel regression, {networks} for its spread,"
+    alone = [head.name for head in ensemble.heads if head.trees_alone]
+    if alone:
+        return f"Boosted trees and {networks} with an equal say (trees alone for {', '.join(alone)})"
     return f"{networks} and boosted trees with an equal say," if ensemble.trees else networks

@@ -41,7 +41,9 @@ class Settings(BaseModel):
 
     ``bag`` is the share of training rows each member sees; an epoch draws ``extra_share`` extra rows for
     every one of these, and each weighs ``extra_weight``. Rows of a source named in ``repeat`` are drawn so
-    many times an epoch. ``trees``: boosted trees for each head that stand beside the networks. ``kernel``:
+    many times an epoch. ``trees``: boosted trees for each head that stand beside the networks, of at most
+    ``tree_leaves`` and ``tree_depth`` (-1: any); of the heads in ``trees_alone`` the networks only tell the
+    spread. ``kernel``:
     widths of kernel regressions; the best on validation stands beside the networks, none if empty.
     """
 
@@ -61,6 +63,9 @@ class Settings(BaseModel):
     extra_weight: float = 0.5
     repeat: dict[str, int] = {}
     trees: int = 0
+    tree_leaves: int = 31
+    tree_depth: int = -1
+    trees_alone: tuple[str, ...] = ()
     kernel: tuple[float, ...] = ()
 
 
@@ -254,19 +259,18 @@ def grow(
 ) -> dict[str, Trees]:
     """Trees for every head, grown on the training crystals."""
     rows, grown = table.rows("train"), {}
+    size = {"n_trees": settings.trees, "leaves": settings.tree_leaves, "depth": settings.tree_depth}
     for index, head in enumerate(ensemble.heads):
         label = table.labels[rows, index]
         known = ~np.isnan(label)
         if head.zero:
             own = rows[known]
             zero = (table.labels[own, index] <= 0).astype(float)
-            grown[f"{head.name}.zero"] = fit_trees(
-                standardised[own], zero, n_trees=settings.trees, seed=seed, binary=True
-            )
+            grown[f"{head.name}.zero"] = fit_trees(standardised[own], zero, **size, seed=seed, binary=True)
             known &= label > 0
         own = rows[known]
         grown[f"{head.name}.mean"] = fit_trees(
-            standardised[own], table.labels[own, index], n_trees=settings.trees, seed=seed + 1
+            standardised[own], table.labels[own, index], **size, seed=seed + 1
         )
     return grown
 

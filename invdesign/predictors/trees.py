@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from invdesign.errors import InputError
 
@@ -14,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _GROWTH = {
-    "num_leaves": 31,
     "min_data_in_leaf": 8,
     "feature_fraction": 0.2,
     "bagging_fraction": 0.7,
@@ -41,29 +39,26 @@ class Trees:
     value: np.ndarray
     depth: int
 
-    def predict(self, rows: np.ndarray, batch: int = 1024) -> np.ndarray:
+    def predict(self, rows: np.ndarray, batch: int = 256) -> np.ndarray:
         """Sums over the trees for rows (n, d), (n,)."""
         n_trees, n_nodes = self.feature.shape
-        flat = [
-            torch.from_numpy(array.astype(kind).ravel())
-            for array, kind in (
-                (self.feature.clip(0), np.int64),
-                (self.threshold, np.float32),
-                (self.left, np.int64),
-                (self.right, np.int64),
-                (self.value, np.float32),
-            )
-        ]
-        feature, threshold, left, right, value = flat
-        first = torch.arange(n_trees) * n_nodes
-        sums = []
-        for x in torch.split(torch.from_numpy(rows), batch):
-            place = first.expand(len(x), -1)
+        first = np.arange(n_trees) * n_nodes
+        feature = self.feature.clip(0).astype(np.intp).ravel()
+        # at a leaf both children are the leaf itself
+        children = np.stack([self.right, self.left], axis=-1) + first[:, None, None]
+        children, threshold, value = children.ravel(), self.threshold.ravel(), self.value.ravel()
+        sums = np.zeros(len(rows), dtype=np.float32)
+        for start in range(0, len(rows), batch):
+            x = rows[start : start + batch]
+            own, flat = (np.arange(len(x)) * x.shape[1])[:, None], np.ravel(x)
+            place = np.broadcast_to(first, (len(x), n_trees))
             for _ in range(self.depth):
-                low = torch.gather(x, 1, feature[place]) <= threshold[place]
-                place = torch.where(low, left[place], right[place]) + first
-            sums.append(value[place].sum(1))
-        return torch.cat(sums).numpy() if sums else np.zeros(0, np.float32)
+                # "clip" saves the check of bounds
+                seen = flat.take(feature.take(place, mode="clip") + own, mode="clip")
+                low = seen <= threshold.take(place, mode="clip")
+                place = children.take(2 * place + low, mode="clip")
+            sums[start : start + batch] = value.take(place, mode="clip").sum(axis=1)
+        return sums
 
     def tensors(self) -> dict[str, np.ndarray]:
         """The arrays by name, as files keep them."""
@@ -76,7 +71,16 @@ class Trees:
         return cls(**{k: v for k, v in tensors.items() if k != "depth"}, depth=int(tensors["depth"][0]))
 
 
-def fit_trees(x: np.ndarray, y: np.ndarray, *, n_trees: int, seed: int, binary: bool = False) -> Trees:
+def fit_trees(
+    x: np.ndarray,
+    y: np.ndarray,
+    *,
+    n_trees: int,
+    seed: int,
+    binary: bool = False,
+    leaves: int = 31,
+    depth: int = -1,
+) -> Trees:
     """Grow trees on rows (n, d) with targets (n,).
 
     Args:
@@ -85,6 +89,8 @@ def fit_trees(x: np.ndarray, y: np.ndarray, *, n_trees: int, seed: int, binary: 
         n_trees: how many.
         seed: of the draws of rows and features.
         binary: classification.
+        leaves: most of a tree; where there are few rows one a hundred, at least 31.
+        depth: most; -1: any.
 
     Raises:
         InputError: LightGBM is not installed.
@@ -99,7 +105,9 @@ def fit_trees(x: np.ndarray, y: np.ndarray, *, n_trees: int, seed: int, binary: 
     objective = "binary" if binary else "regression"
     # many trees learn slowly, so that their number only says how fine the steps are
     rate = min(0.1, 20 / n_trees)
-    settings = {**_GROWTH, "learning_rate": rate, "objective": objective, "seed": seed}
+    most = min(leaves, max(31, len(x) // 100))
+    settings = {**_GROWTH, "num_leaves": most, "max_depth": depth, "learning_rate": rate}
+    settings |= {"objective": objective, "seed": seed}
     grown = lightgbm.train(settings, lightgbm.Dataset(x, y), n_trees)
     return _arrays([info["tree_structure"] for info in grown.dump_model()["tree_info"]])
 

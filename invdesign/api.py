@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from invdesign.campaign import CampaignConfig, Parts
 from invdesign.campaign import design as run_campaign
+from invdesign.campaign.screened import GENES_PER_FORMULA, check_open, meetable
 from invdesign.configs import build, read_yaml
+from invdesign.errors import InputError
 from invdesign.targets import Target, parse_target
 
 if TYPE_CHECKING:
@@ -24,6 +27,7 @@ def design(
     target: str | Iterable[str] | Target = (),
     *,
     config: str | Path | None = None,
+    from_: str | Path | None = None,
     parts: Parts | None = None,
     executor: Executor | None = None,
     progress: bool = False,
@@ -38,6 +42,8 @@ def design(
     Args:
         target: clauses of the target language (``docs/targets.md``), or a Target.
         config: campaign as YAML; the target adds to the file's, options replace its fields.
+        from_: formulas to make structures of: a screening's folder, its table, or any table or list; of
+            these the likeliest, one for every 32 genes.
         parts: own objects in place of the released models and reference data.
         executor: takes the relaxations (default: one process per core).
         progress: show the live funnel on stderr.
@@ -57,9 +63,44 @@ def design(
     if "target" in fields:
         clauses = [str(build(CampaignConfig, {"target": fields["target"]}, "campaign").target), *clauses]
     fields |= {"target": parse_target(clauses, **conditions), **options}
-    return run_campaign(
-        build(CampaignConfig, fields, "campaign"), parts=parts, executor=executor, progress=progress
+    campaign = build(CampaignConfig, fields, "campaign")
+    if from_ is not None:
+        campaign, told = _of_formulas(campaign, from_, parts or Parts.named(campaign))
+        if progress:
+            print(told, file=sys.stderr)  # noqa: T201 - as the live funnel
+    return run_campaign(campaign, parts=parts, executor=executor, progress=progress)
+
+
+def _of_formulas(config: CampaignConfig, path: str | Path, parts: Parts) -> tuple[CampaignConfig, str]:
+    """The campaign with formulas, and a line on how many there are of how many.
+
+    Raises:
+        InputError: none can be taken on.
+    """
+    from invdesign.screening.survivors import survivors
+
+    check_open(config.target)
+    found = survivors(
+        path,
+        config.target,
+        max(1, config.n_genes // GENES_PER_FORMULA),
+        elements=parts.elements,
+        known=config.known,
+        include_known=config.include_known,
     )
+    formulas, unmet = meetable(config, parts, found.formulas)
+    reasons = {**found.left_out, **unmet}
+    left_out = ", ".join(f"{reason}: {n:,}" for reason, n in reasons.items())
+    if not formulas:
+        msg = (
+            f"from: {path} has no formula that can be taken on among {found.rows:,} rows"
+            f"{f' ({left_out})' if left_out else ''}; give others"
+            f"{' or include known ones' if 'known' in reasons else ''}."
+        )
+        raise InputError(msg)
+    told = f"{len(formulas):,} formula{'s' * (len(formulas) > 1)} of {found.rows:,} rows"
+    fields = {**dict(config), "formulas": tuple(formulas)}
+    return build(CampaignConfig, fields, "campaign"), f"{told}{f'; left out: {left_out}' if left_out else ''}"
 
 
 def generate(

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from invdesign.campaign.screened import with_formula
 from invdesign.configs import build, read_yaml
 from invdesign.errors import InputError
 from invdesign.targets import Target
@@ -23,6 +24,7 @@ class CampaignConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     target: Target
+    formulas: tuple[str, ...] = Field((), description="the only ones, likeliest first; none: any")
     out: Path = Field(Path("run"), description="folder of the results, one campaign each")
     seed: int = Field(0, ge=0)
     n_genes: int = Field(4096, ge=1, description="genes to generate")
@@ -66,6 +68,14 @@ class CampaignConfig(BaseModel):
             raise InputError(msg)
         return given[0] if len(given) == 1 else given
 
+    @model_validator(mode="after")
+    def _within_the_target(self) -> CampaignConfig:
+        for formula in self.formulas:
+            if formula != (reduced := with_formula(self.target, formula).formula):
+                msg = f"formulas: {formula} is not the reduced formula; write {reduced}."
+                raise InputError(msg)
+        return self
+
     @classmethod
     def from_yaml(cls, path: Path | str, **changes: Any) -> CampaignConfig:  # noqa: ANN401 - field values
         """Read a campaign file; ``changes`` replace its fields.
@@ -75,7 +85,13 @@ class CampaignConfig(BaseModel):
         """
         return build(cls, {**read_yaml(path), **changes}, "campaign")
 
+    def words(self) -> str:
+        """What is asked for in plain English."""
+        n = len(self.formulas)
+        return self.target.words() + (f", of {n} screened formula{'s' * (n > 1)}" if n else "")
+
     def identity(self) -> dict[str, Any]:
         """What decides the result, as plain JSON: two runs with the same identity are the same campaign."""
-        fields = self.model_dump(mode="json", exclude={*_HOW, "target"})
-        return {"target": str(self.target), **fields}
+        fields = self.model_dump(mode="json", exclude={*_HOW, "target", "formulas"})
+        listed = {"formulas": list(self.formulas)} if self.formulas else {}
+        return {"target": str(self.target), **listed, **fields}

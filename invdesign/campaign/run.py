@@ -13,6 +13,7 @@ from invdesign.campaign.folder import held
 from invdesign.campaign.funnel import GENE_PHASE, LiveFunnel
 from invdesign.campaign.last_pick import last_pick
 from invdesign.campaign.named import check_names
+from invdesign.campaign.screened import with_formula
 from invdesign.campaign.stages import (
     Parts,
     batches,
@@ -144,8 +145,9 @@ def _check(config: CampaignConfig, parts: Parts) -> None:
     for kind in ("known", "ranker", "geometry", "synthesisability", "neighbours"):
         parts.get(kind)
     parts.check_scale()
+    asked = with_formula(target, config.formulas[0]) if config.formulas else target
     for name in parts.generators:
-        parts.generator_called(name).propose(target, 1, config.seed)  # tells what it can never meet
+        parts.generator_called(name).propose(asked, 1, config.seed)  # tells what it can never meet
     for prop in parts.predictors or {}:
         if getattr(parts.predictor(prop), "judges", False):
             msg = f"predictors: the model of {prop} judges generators and selects nothing; give another."
@@ -161,7 +163,7 @@ def _work(
 ) -> None:
     """All that is not stored yet, unit by unit."""
     with ExitStack() as stack:
-        live = stack.enter_context(LiveFunnel(f"Target: {config.target.words()}", show=progress))
+        live = stack.enter_context(LiveFunnel(f"Target: {config.words()}", show=progress))
         if executor is None and (workers := config.workers or default_workers()) > 1:
             executor = stack.enter_context(process_pool(workers))
         _gene_phase(config, parts, store, live, executor)
@@ -305,7 +307,7 @@ def _write_run_json(result: CampaignResult, potential: Potential) -> None:
         result.out,
         {
             "campaign": result.config.identity(),
-            "target": result.config.target.words(),
+            "target": result.config.words(),
             "potential": {"name": potential.name, "weights": potential.digest},
             "charge_balance": asdict(ChargeRules()),
             "funnel": result.funnel.as_json(),

@@ -11,9 +11,11 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import import_module
 from itertools import accumulate
+from math import ceil
 from typing import TYPE_CHECKING, Any, cast
 
 from invdesign.campaign.funnel import Clock
+from invdesign.campaign.screened import shares, with_formula
 from invdesign.candidate import Candidate, Verdict
 from invdesign.errors import InputError
 from invdesign.ranking import hit_probability, select
@@ -210,7 +212,11 @@ def one_thread() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Batch:
-    """Genes to be generated: travels to a worker."""
+    """Genes to be generated: travels to a worker.
+
+    Attributes:
+        formulas: of the genes, with how many of each; none: any.
+    """
 
     config: CampaignConfig
     parts: Parts
@@ -218,31 +224,37 @@ class Batch:
     generator: str
     first: int
     n: int
+    formulas: tuple[tuple[str, int], ...] = ()
 
 
 def batches(config: CampaignConfig, parts: Parts) -> list[Batch]:
     """The batches of a campaign in order: generators take turns, each with an equal share of the genes."""
     names = list(parts.generators)
-    shares = [config.n_genes // len(names) + (i < config.n_genes % len(names)) for i in range(len(names))]
+    genes = [config.n_genes // len(names) + (i < config.n_genes % len(names)) for i in range(len(names))]
     turns = [
-        (name, min(config.gene_batch, share - start))
-        for start in range(0, max(shares), config.gene_batch)
-        for name, share in zip(names, shares, strict=True)
-        if start < share
+        (name, n := min(config.gene_batch, own - start), shares(config.formulas, start, n, own))
+        for start in range(0, max(genes), config.gene_batch)
+        for name, own in zip(names, genes, strict=True)
+        if start < own
     ]
-    firsts = accumulate((n for _, n in turns), initial=0)
+    firsts = accumulate((n for _, n, _ in turns), initial=0)
     return [
-        Batch(config, parts, number, name, first, n)
-        for number, ((name, n), first) in enumerate(zip(turns, firsts, strict=False))
+        Batch(config, parts, number, name, first, n, formulas)
+        for number, ((name, n, formulas), first) in enumerate(zip(turns, firsts, strict=False))
     ]
 
 
 def propose_batch(batch: Batch) -> tuple[list[Candidate], Clock]:
-    """Generate one batch of genes; the generator's seed is (campaign seed, batch number)."""
+    """Generate one batch of genes; the seed is (campaign seed, batch number), then the formula's place."""
     config, clock = batch.config, Clock()
+    seed: tuple[int, ...] = (config.seed, batch.number)
+    asked = [
+        (with_formula(config.target, formula), n, (*seed, place))
+        for place, (formula, n) in enumerate(batch.formulas)
+    ] or [(config.target, batch.n, seed)]
     with one_thread(), clock.stage("generator"):
         generator = batch.parts.generator_called(batch.generator)
-        candidates = generator.propose(config.target, batch.n, (config.seed, batch.number))
+        candidates = [candidate for share in asked for candidate in generator.propose(*share)]
     for i, candidate in enumerate(candidates):
         candidate.id = f"c{batch.first + i:06d}"
         candidate.provenance |= {"generator": batch.generator, "batch": batch.number}
@@ -264,7 +276,7 @@ def judge_batch(
     owners = dict(seen)
     known, elements = parts.get("known"), parts.elements
     judges: dict[str, Callable[[Candidate], Verdict]] = {
-        "target": lambda c: _in_target(c.gene, config.target, elements),
+        "target": lambda c: _in_target(c.gene, config, elements),
         "charge balance": lambda c: _charge_balance(c.gene),
         "unique": lambda c: _first_of_its_gene(c, owners),
         "novelty": lambda c: novelty_verdict(c.gene, known, include_known=config.include_known),
@@ -285,7 +297,7 @@ def first_of_genes(candidates: Iterable[Candidate]) -> dict[str, str]:
     return {c.gene.hash: c.id for c in candidates if "unique" in c.verdicts and c.verdicts["unique"].passed}
 
 
-def _in_target(gene: Gene, target: Target, elements: frozenset[str]) -> Verdict:
+def _in_target(gene: Gene, config: CampaignConfig, elements: frozenset[str]) -> Verdict:
     if strange := sorted(set(gene.elements) - elements):
         return Verdict(
             "target",
@@ -294,7 +306,9 @@ def _in_target(gene: Gene, target: Target, elements: frozenset[str]) -> Verdict:
         )
     if not gene.realisable:
         return Verdict("target", passed=False, reason="two atoms on one point")
-    verdict: Verdict = target.allows(gene)
+    if config.formulas and gene.formula not in config.formulas:
+        return Verdict("target", passed=False, reason=f"none of the formulas: {gene.formula}")
+    verdict: Verdict = config.target.allows(gene)
     return verdict
 
 
@@ -338,11 +352,13 @@ def quick_rank(config: CampaignConfig, candidates: Sequence[Candidate]) -> Clock
 
 def _rank(config: CampaignConfig, alive: Sequence[Candidate]) -> None:
     scores = [hit_probability(candidate.properties, config.target) for candidate in alive]
+    # chosen formulas are all to be tried
+    per_formula = ceil(config.n_relax / len(config.formulas)) if config.formulas else 3
     chosen = select(
         [candidate.gene for candidate in alive],
         scores,
         config.n_relax,
-        per_formula=3,
+        per_formula=per_formula,
         per_skeleton=max(3, config.n_relax // 10),
     )
     places = {index: place for place, index in enumerate(chosen)}

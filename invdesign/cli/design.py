@@ -34,6 +34,14 @@ if TYPE_CHECKING:
 
 
 Out = Annotated[Path | None, typer.Option(help="Folder of the results; default: run.")]
+From = Annotated[
+    Path | None,
+    typer.Option(
+        "--from",
+        help="Formulas to make structures of: a screening's folder or table, any CSV, Parquet or text.",
+        rich_help_panel="Target",
+    ),
+]
 Config = Annotated[Path | None, typer.Option(help="Campaign as YAML; what is given here adds to it.")]
 Risk = Annotated[
     float | None,
@@ -86,6 +94,7 @@ def design_command(
     only: Only = None,
     exclude: Exclude = None,
     formula: Formula = None,
+    from_: From = None,
     anonymous: Anonymous = None,
     space_group: SpaceGroup = None,
     n_atoms: NAtoms = None,
@@ -117,6 +126,8 @@ def design_command(
     invdesign design "band_gap>3" --elements O --exclude toxic --max-hhi 2500 --out wide-gap-oxides
 
     invdesign design --formula Li2FeSiO4 --n 2048 --n-relax 200 --out cathode
+
+    invdesign design "band_gap=1.5±0.3" --from screened --out absorbers
     """
     from invdesign.api import design
 
@@ -125,6 +136,7 @@ def design_command(
     effort = {"n_genes": n, "n_relax": n_relax, "n_shortlist": n_shortlist, "seed": seed, "workers": workers}
     parts = {"generator": generator or None, "potential": potential, "calibration": calibration, "hull": hull}
     options: dict[str, Any] = {
+        "from_": from_,
         **conditions,
         **effort,
         **parts,

@@ -231,7 +231,7 @@ class Ensemble:
         )
 
     def _heard(self, said: np.ndarray, index: int) -> np.ndarray:
-        """A head's (learners, n, 2) whose mean counts: not the networks where there is a kernel regression."""
+        """What counts of a head, (learners, n, 2): not the networks where there is a kernel regression."""
         if self.heads[index].trees_alone:
             return said[-1:, :, index]
         return said[1:, :, index] if self.kernel is not None else said[:, :, index]

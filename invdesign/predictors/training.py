@@ -7,6 +7,7 @@ known by its composition only still teaches the shared layers).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -259,19 +260,19 @@ def grow(
 ) -> dict[str, Trees]:
     """Trees for every head, grown on the training crystals."""
     rows, grown = table.rows("train"), {}
-    size = {"n_trees": settings.trees, "leaves": settings.tree_leaves, "depth": settings.tree_depth}
+    planted = partial(
+        fit_trees, n_trees=settings.trees, leaves=settings.tree_leaves, depth=settings.tree_depth
+    )
     for index, head in enumerate(ensemble.heads):
         label = table.labels[rows, index]
         known = ~np.isnan(label)
         if head.zero:
             own = rows[known]
             zero = (table.labels[own, index] <= 0).astype(float)
-            grown[f"{head.name}.zero"] = fit_trees(standardised[own], zero, **size, seed=seed, binary=True)
+            grown[f"{head.name}.zero"] = planted(standardised[own], zero, seed=seed, binary=True)
             known &= label > 0
         own = rows[known]
-        grown[f"{head.name}.mean"] = fit_trees(
-            standardised[own], table.labels[own, index], **size, seed=seed + 1
-        )
+        grown[f"{head.name}.mean"] = planted(standardised[own], table.labels[own, index], seed=seed + 1)
     return grown
 
 

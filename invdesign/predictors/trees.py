@@ -106,8 +106,8 @@ def fit_trees(
     # many trees learn slowly, so that their number only says how fine the steps are
     rate = min(0.1, 20 / n_trees)
     most = min(leaves, max(31, len(x) // 100))
-    settings = {**_GROWTH, "num_leaves": most, "max_depth": depth, "learning_rate": rate}
-    settings |= {"objective": objective, "seed": seed}
+    size = {"num_leaves": most, "max_depth": depth}
+    settings = {**_GROWTH, **size, "learning_rate": rate, "objective": objective, "seed": seed}
     grown = lightgbm.train(settings, lightgbm.Dataset(x, y), n_trees)
     return _arrays([info["tree_structure"] for info in grown.dump_model()["tree_info"]])
 

@@ -43,6 +43,7 @@ _SEES = {
 }
 
 
+_GROWN = " Trees are grown again on all rows but the test once the intervals are calibrated."
 _STRESS = {"n": "held out", "mae": "MAE", "coverage_90": "90 % interval holds", "inside": "in the domain"}
 
 
@@ -124,7 +125,7 @@ def _card(
     parts = [
         f"# {config.out.name}: {titles}",
         f"{_learners(ensemble)} on {_SEES[config.sees]}. {_intervals(ensemble)}",
-        f"**Data.** {files}. {split_words(table)}",
+        f"**Data.** {files}. {split_words(table)}{_GROWN if ensemble.trees else ''}",
         f"**Training.** Seed {config.seed}, {cpu_seconds / 60:.1f} CPU minutes, reading included.",
         config.note,
     ]

@@ -121,12 +121,12 @@ def fit(table: Table, heads: tuple[Head, ...], settings: Settings, seed: int, pr
     if settings.kernel:
         ensemble.kernel = best_kernel(ensemble, x.numpy(), table, settings.kernel)
     if settings.trees:
-        ensemble.trees = grow(ensemble, x.numpy(), table, settings, seed, train)
+        ensemble.trees = grow(ensemble, x.numpy(), table, settings, seed=seed, rows=train)
     calibrate(ensemble, x.numpy(), table)
     if settings.trees:
         # what the intervals were measured on teaches as well: they hold a little more than they say
         learned = np.concatenate([table.rows(part) for part in PARTS if part != "test"])
-        ensemble.trees = grow(ensemble, x.numpy(), table, settings, seed, learned)
+        ensemble.trees = grow(ensemble, x.numpy(), table, settings, seed=seed, rows=learned)
     ensemble.domain = find_domain(x[train].numpy(), x[table.rows("calibration")].numpy(), seed)
     return ensemble
 
@@ -264,6 +264,7 @@ def grow(
     standardised: np.ndarray,
     table: Table,
     settings: Settings,
+    *,
     seed: int,
     rows: np.ndarray,
 ) -> dict[str, Trees]:

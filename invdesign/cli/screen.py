@@ -39,7 +39,7 @@ Require = Annotated[str | None, typer.Option(help="Elements of every formula.", 
 Like = Annotated[
     str | None, typer.Option(help="A known compound whose ions are exchanged: CsPbI3.", rich_help_panel=SPACE)
 ]
-LikeN = Annotated[int, typer.Option(help="Most formulas like it.", rich_help_panel=SPACE)]
+LikeN = Annotated[int, typer.Option(min=1, help="Most formulas like it.", rich_help_panel=SPACE)]
 Target = Annotated[
     list[str] | None,
     typer.Option(help='As for design: "band_gap=1.5±0.3", "exclude=toxic hhi<2500".', rich_help_panel=GATES),
@@ -107,7 +107,7 @@ Rejected = Annotated[
         rich_help_panel=OUTPUT,
     ),
 ]
-Top = Annotated[int, typer.Option(help="Likeliest hits in best.csv.", rich_help_panel=OUTPUT)]
+Top = Annotated[int, typer.Option(min=1, help="Likeliest hits in best.csv.", rich_help_panel=OUTPUT)]
 Shard = Annotated[
     str | None,
     typer.Option(help="i/n: this part of n, whose outputs follow one another.", rich_help_panel=OUTPUT),
@@ -193,6 +193,7 @@ def screen_command(
         mixed_valence_combinations=SMACT_COMBINATIONS if smact else None,
         truncate_fractions=smact,
     )
+    _check(out, formulas or [], column=column, parquet=parquet)
     source: dict[str, Any] = {"formulas": _source(formulas or []), "space": space or None, "like": like}
     judged: dict[str, Any] = {
         "target": target or (),
@@ -223,6 +224,20 @@ def screen_command(
     best = f", best.csv ({len(found.best)} likeliest)" if found.best else ""
     faults = f", faults.csv ({found.tally.faults})" if found.tally.faults else ""
     typer.echo(f"{out}: {left} ({found.tally.rows} rows){best}{faults}, run.json")
+
+
+def _check(out: Path | None, formulas: list[str], *, column: str | None, parquet: bool) -> None:
+    """Options that would do nothing.
+
+    Raises:
+        InputError: one of them.
+    """
+    if parquet and out is None:
+        msg = "parquet: there is no folder to write to; give --out FOLDER."
+        raise InputError(msg)
+    if column is not None and not isinstance(_source(formulas), str):
+        msg = f"column: {column!r} is of no file; give one, or leave it out."
+        raise InputError(msg)
 
 
 def _source(given: list[str]) -> str | list[str] | None:

@@ -70,7 +70,8 @@ def supply_risk(amounts: np.ndarray) -> np.ndarray:
     weighted = np.nan_to_num(index) * mass[:, None]
     # one product for all: index times mass, mass, mass without an index
     columns = np.column_stack([weighted, mass, mass * np.isnan(index[:, 0])])
-    total = amounts @ columns.astype(np.result_type(amounts, np.float32))
+    # in double precision: sums in single depend on how many rows there are
+    total = amounts.astype(float) @ columns
     return np.where(total[:, 3:] > 0, np.nan, total[:, :2] / total[:, 2:3])
 
 

@@ -74,6 +74,14 @@ class ChargeRules:
                 "give one of them or a number of per cent."
             )
             raise InputError(msg)
+        for name, value, (least, most) in (
+            ("commonality", 0.0 if isinstance(self.commonality, str) else self.commonality, (0, 100)),
+            ("consensus", self.consensus, (0, 10**9)),
+            ("metallicity_threshold", self.metallicity_threshold, (0, 1)),
+        ):
+            if not least <= value <= most:
+                msg = f"{name}: {value:g} is not within {least:g} to {most:g}; give one that is."
+                raise InputError(msg)
         if self.truncate_fractions and self.check_metallicity:
             msg = (
                 "truncate_fractions: smact scores the metallicity of the amounts before it truncates them, "

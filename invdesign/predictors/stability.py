@@ -40,6 +40,8 @@ HEIGHT, NOTHING = "e_above_hull", "nothing"
 """Heads: height of a compound; that there is none (its zero), in ``NOTHING``."""
 BASE_RATE = 0.01
 """Compounds among the formulas that ``p_exists`` reckons with: one in a hundred."""
+EXISTING = 0.1
+"""Height up to which a compound counts as being there, eV/atom."""
 LEVELS = np.concatenate([[0.002, 0.005], np.linspace(0.01, 0.99, 99), [0.995, 0.998]])
 """Of the quantiles that the calibrated distribution is made of."""
 
@@ -75,11 +77,15 @@ class Stabilities:
     def p_stable(self, threshold: float = 0.0) -> NDArray[np.float64]:
         """Probability that a compound of this composition lies at or under a height, eV/atom, (n,)."""
         at = (threshold - self.e_above_hull) / self.sigma
-        return np.asarray(np.interp(at, self.quantiles, LEVELS, left=0.0, right=1.0))
+        return np.asarray(np.interp(at, self.quantiles, LEVELS))
 
     def p_hit(self, threshold: float = 0.0) -> NDArray[np.float64]:
-        """Probability that there is a compound and that it lies at or under a height, (n,): to rank by."""
-        return self.p_exists * self.p_stable(threshold)
+        """Probability that there is a compound at or under a height, (n,): to rank by.
+
+        ``p_exists`` reckons with compounds up to ``EXISTING``: above it nothing is added.
+        """
+        share = self.p_stable(threshold) / self.p_stable(EXISTING)
+        return np.asarray(self.p_exists * np.minimum(share, 1.0))
 
 
 class StabilityModel:

@@ -235,7 +235,8 @@ _TEXT = """# stability-composition: is there a stable compound of this compositi
 Two answers for a formula. `e_above_hull` with a 90 % interval and `p_stable`: how high its lowest structure
 would lie, *if* somebody proposes one as the Materials Project and WBM do (below zero: under the hull of its
 competitors). `p_exists`: whether there is a compound at most 0.1 eV/atom above the hull at all, where one
-formula in a hundred is one. Rank made-up formulas by `p_exists`, or by `p_hit`, the product.
+formula in a hundred is one. Rank made-up formulas by `p_exists`, or by `p_hit`, which asks for a lower
+height too.
 
 {members} small networks. They see the composition, the hull of its competitors (`mp-hull`), and the
 known compounds like it: with one element replaced, or the same stoichiometry in like elements. They never see
@@ -244,7 +245,9 @@ the composition's own compound: a known formula is judged as if it were novel.
 **Data.** Compounds of the Materials Project (`mp_hull.csv.gz`), hypothetical ones of WBM on the same scale,
 generated crystals relaxed with two potentials (`relaxed-genes`), and decoys: the same elements in other
 stoichiometries, the same stoichiometry with other elements, half of them balanced by usual oxidation states.
-All CC BY 4.0. Split by chemical system: a system is in one part only. Train and test: {told}.
+All CC BY 4.0. Split by chemical system: those of compounds are in one part only; a decoy goes with the
+compound that it was made from, so that of those with other elements about a quarter lie in held-out systems.
+Train and test: {told}.
 The tables that it looks things up in hold all known compounds. {minutes:.0f} minutes of one core.
 
 ## Its limit
@@ -257,7 +260,8 @@ is as much as stability is about; of those that it calls stable (P > 0.5 of at m
 are), and it finds {wbm[recall at 0]:.0%} of the stable ones. Its `p_stable` is off by {wbm[ece at 0]:.2f} on
 average there, and too high. `p_exists` does not know heights: it tells what looks like a compound, and orders
 WBM's by height worse than `p_stable` does. The model thins millions out; relaxation and the hull have the
-last word.
+last word. On crystals of our generators heights are no better than one figure for all, and 90 % intervals
+hold less (last column).
 
 ## Heights in held-out systems
 
@@ -277,7 +281,9 @@ Known compounds of at most 0.1 eV/atom in held-out systems, everything in these 
 
 ECE: calibration error of `p_exists`. "Neutral": balanced by usual oxidation states, or all-metal (fewer
 than {times} where there are not so many). Enrichment is among all systems at once, at most about {times}.
-Decoys are compositions that nobody has reported: some may exist.
+Decoys are compositions that nobody has reported: some may exist. They are of the kinds that the model was
+taught with; on decoys of another maker it was not measured. Among neutral ones, which is what comes through
+charge balance, `p_exists` says about twice what is true.
 
 ## What it is not for
 

@@ -6,11 +6,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from invdesign.crystal.elements import EXCLUDED_BY_DEFAULT
 from invdesign.data.oxidation import ChargeRules
 from invdesign.errors import InputError
 from invdesign.predictors.property import FROM_COMPOSITION
 from invdesign.properties import STABILITY
-from invdesign.target_text import fields_of
+from invdesign.target_text import fields_of, symbols_of
 from invdesign.targets import MAX_ATOMS, Target
 
 ESTIMATED = ("band_gap", "band_gap_experimental")
@@ -51,9 +52,12 @@ class ScreenConfig(BaseModel):
     def _named(cls, given: Any) -> Any:  # noqa: ANN401 - whatever a caller holds
         """The elements that clauses exclude by name."""
         target = given.get("target", ())
-        if isinstance(target, Target):
-            return given
-        return {**given, "excluded": fields_of(target).get("excluded", frozenset())}
+        named = (
+            target.excluded - EXCLUDED_BY_DEFAULT
+            if isinstance(target, Target)
+            else (fields_of(target).get("excluded", frozenset()))
+        )
+        return {**given, "excluded": named | symbols_of(given.get("excluded", ()), "excluded")}
 
     @model_validator(mode="after")
     def _of_compositions(self) -> ScreenConfig:

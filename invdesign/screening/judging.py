@@ -160,17 +160,19 @@ def _properties(judged: Judged, rows: np.ndarray, config: ScreenConfig) -> Flags
     from invdesign.predictors.features import composition_matrix
 
     features = composition_matrix(judged.batch.take(rows).counts())
-    likely = np.ones(len(rows))
+    likely, inside = np.ones(len(rows)), np.ones(len(rows), bool)
     for model in dict.fromkeys(config.estimated.values()):
         for name, found in predictor(model).estimates(features).items():
             if config.estimated.get(name) != model:
                 continue
             judged.estimate(name, rows, found)
+            inside &= found.in_domain
             if found.p_zero.any():
                 judged.put(f"{name}_p_zero", rows, found.p_zero)
             if name in config.target.windows:
                 likely *= found.probability(config.target.windows[name])
     judged.put("p_hit", rows, judged.columns["p_hit"][rows] * likely)
+    judged.put("in_domain", rows, np.where(inside, "yes", "no").astype(object))
     return np.asarray((likely >= config.min_probability) | (not config.target.windows))
 
 

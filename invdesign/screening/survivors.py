@@ -16,6 +16,7 @@ from invdesign.crystal.elements import SYMBOLS
 from invdesign.data.composition_batch import CompositionBatch
 from invdesign.data.compositions import FORMULA_COLUMNS
 from invdesign.errors import InputError
+from invdesign.predictors.property import FROM_COMPOSITION
 from invdesign.screening.config import ScreenConfig
 from invdesign.screening.judging import PASSED, judge
 from invdesign.screening.sources import read_formulas
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from invdesign.targets import Target
 
+FURTHER = 20
 _BLOCK = 1 << 16  # rows
 _LONGEST_HEADER = 1 << 16  # bytes
 _JUDGED = ("verdict", "p_hit")
@@ -74,12 +76,13 @@ def survivors(
 ) -> Survivors:
     """The ``n`` likeliest hits of a screening, or the first ``n`` formulas of a list, that can be taken on.
 
-    Left out is what did not pass, is known, is outside the target, has no neutral charges or too many atoms.
-    Any number of rows, in flat memory.
+    Where the target has windows, ``FURTHER`` times as many are judged anew by them: the screening may have
+    had another target. Left out is what did not pass, is known, is outside the target, has no neutral charges
+    or too many atoms. Any number of rows, in flat memory.
 
     Args:
         path: a screening's folder, its table, or any CSV, Parquet or text with formulas.
-        target: elements, supply and atoms in the primitive cell; its windows are not looked at.
+        target: elements, supply and atoms in the primitive cell, windows.
         n: most formulas.
         elements: that can be relaxed.
         known: index of the known materials.
@@ -97,6 +100,8 @@ def survivors(
         states="none",
         known=known,
     )
+    windows = {name: window for name, window in target.windows.items() if name in FROM_COMPOSITION}
+    most = n * FURTHER if windows else n
     best: dict[str, tuple[float, int]] = {}  # rank, then place
     rows, places, left_out = 0, count(), Counter[str]()
     for block in _blocks(Path(path)):
@@ -105,8 +110,17 @@ def survivors(
         ranks = np.where(np.isnan(chances), np.inf, -chances).tolist()
         for formula, rank, place in zip(batch.formulas(), ranks, places, strict=False):
             best[formula] = min(best.get(formula, (rank, place)), (rank, place))
-        best = dict(nsmallest(n, best.items(), key=lambda one: one[1]))
-    return Survivors(list(best), rows, +left_out)
+        best = dict(nsmallest(most, best.items(), key=lambda one: one[1]))
+    formulas = list(best)
+    if windows and formulas:
+        asked = config.target.model_copy(update={"windows": windows})
+        judged = judge(
+            CompositionBatch.of(formulas)[0],
+            config.model_copy(update={"target": asked, "estimates": True, "min_probability": 0.0}),
+        )
+        order = np.argsort(-judged.columns["p_hit"], kind="stable")[:n]
+        formulas = [formulas[row] for row in order.tolist()]
+    return Survivors(formulas, rows, +left_out)
 
 
 def _admitted(

@@ -120,7 +120,7 @@ def test_the_released_model_knows_chemistry(model):
     odd = ["MgAl5O3", "Ca3TiO", "NaAl3F2", "Cu3InSe7", "Zn3S7", "Y5AlO2"]
     said = model.predict([*real, *odd])
     assert said.p_exists[:6].min() > 10 * np.median(said.p_exists[6:])
-    assert (said.low <= said.e_above_hull).mean() > 0.9
+    assert (said.low <= said.e_above_hull).all()
     assert (said.low < said.high).all()
 
 
@@ -129,7 +129,7 @@ def test_formulas_and_batches_get_one_answer(model):
     from_batch, from_text = model.predict(batch), model.predict(["CsPbI3", "Fe", "La3Li7O12Zr2"])
     np.testing.assert_allclose(from_batch.p_exists, from_text.p_exists, rtol=1e-5)
     assert from_batch.e_above_hull[1] == pytest.approx(0.0, abs=1e-6)
-    assert from_batch.p_stable(0.0)[1] == 1.0
+    assert from_batch.p_stable(0.0)[1] > 0.99
 
 
 def test_nothing_and_nonsense(model):

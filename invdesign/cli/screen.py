@@ -250,7 +250,7 @@ def _source(given: list[str]) -> str | list[str] | None:
         if one == "-" or Path(one).is_file():
             msg = f"formulas: {one!r} stands beside others; give one file alone, or formulas."
             raise InputError(msg)
-        if {"/", "\\"} & set(one) or Path(one).suffix.lower() in {".csv", ".txt", ".gz", ".tsv", ".parquet"}:
+        if Path(one).suffix.lower() in {".csv", ".txt", ".gz", ".tsv", ".parquet"}:
             msg = f"formulas: there is no file {one!r}; give text, CSV or Parquet, or formulas."
             raise InputError(msg)
     return given
@@ -290,6 +290,8 @@ def _print(rows: Rows, rules: ChargeRules, *, as_json: bool) -> None:
         raise InputError(told[0])
     for fault in told:
         typer.secho(fault, err=True, fg="red")
+    if (more := rows.tally.faults - len(told)) > 0:
+        typer.secho(f"… and {more} more faults; --out FOLDER writes them all.", err=True, fg="red")
     if rows.tally.formulas > 1 and not as_json:
         _show_tally(rows.tally)
 

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from pymatgen.core import Composition
 
 _TOKEN = re.compile(r"([A-Z][a-z]?)(\d+(?:\.\d+)?|\.\d+)?|([(\[{])|[)\]}](\d+(?:\.\d+)?|\.\d+)?")
+_ELEMENT = re.compile(r"[A-Z][a-z]?(\d+(?:\.\d+)?|\.\d+)?")
+_HYDRATE = re.compile(r"\.\d*H2O$")
+_VALENCE = re.compile(r"\((I{2,3}|IV|VI{1,3})\)")
+_SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 _MAX_DENOMINATOR = 100
 FORMULA_COLUMNS = ("formula", "pretty_formula", "composition", "reduced_formula")
 """Columns of a table that hold its formulas, the first that is there."""
@@ -40,7 +44,7 @@ def formula_amounts(formula: str | float) -> dict[str, float]:
             f"formula: {formula!r} is not text; read tables with keep_default_na=False (NaN: sodium nitride)."
         )
         raise InputError(msg)
-    text = formula.replace(" ", "")
+    text = _unspaced(formula)
     stack: list[dict[str, float]] = [{}]
     position = 0
     while position < len(text):
@@ -64,6 +68,26 @@ def formula_amounts(formula: str | float) -> dict[str, float]:
         msg = f"formula: {formula!r} is empty, unclosed or has an amount of zero; write it like Ca3(PO4)2."
         raise InputError(msg)
     return amounts
+
+
+def _unspaced(formula: str) -> str:
+    """The formula without spaces, in plain digits.
+
+    Raises:
+        InputError: what would be read as something else: a hydrate, an oxidation state, two formulas.
+    """
+    text = formula.translate(_SUBSCRIPTS)
+    pieces = text.split()
+    if _HYDRATE.search(text):
+        msg = f"formula: {formula!r} looks like a hydrate; write the water in brackets, CuSO4(H2O)5."
+        raise InputError(msg)
+    if _VALENCE.search(text):
+        msg = f"formula: {formula!r} looks like an oxidation state in brackets; leave it out."
+        raise InputError(msg)
+    if sum(not _ELEMENT.fullmatch(piece) for piece in pieces) > 1:
+        msg = f"formula: {formula!r} is several; write one a line."
+        raise InputError(msg)
+    return "".join(pieces)
 
 
 def reduced_amounts(composition: Composition | Mapping[str, float] | str) -> dict[str, int]:

@@ -178,8 +178,8 @@ def _properties(judged: Judged, rows: np.ndarray, config: ScreenConfig) -> Flags
 
 GATES: dict[str, Callable[[Judged, np.ndarray, ScreenConfig], Flags]] = {
     "target": _target,
-    "charge balance": _charge,
     "novelty": _novelty,
+    "charge balance": _charge,
     "stability": _stability,
     "properties": _properties,
 }

@@ -93,3 +93,17 @@ def test_bad_tables(tmp_path: Path, text: str, reason: str) -> None:
     (tmp_path / "cut.csv.gz").write_bytes(gzip.compress(b"formula,gap\nNaCl,5\n" * 100)[:-12])
     with pytest.raises(InputError, match="to its end"):
         read_compositions(tmp_path / "cut.csv.gz")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("CuSO4.5H2O", "hydrate"), ("Fe(III)2O3", "oxidation state"), ("NaCl KCl", "one a line")],
+)
+def test_what_would_be_misread_is_refused(text, told):
+    with pytest.raises(InputError, match=told):
+        formula_amounts(text)
+
+
+def test_subscripts_and_spaced_elements_are_read():
+    assert formula_amounts("Li₂FeSiO₄") == {"Li": 2, "Fe": 1, "Si": 1, "O": 4}
+    assert formula_amounts("Ba1 Ti1 O3") == {"Ba": 1, "Ti": 1, "O": 3}

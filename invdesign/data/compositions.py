@@ -77,7 +77,7 @@ def _unspaced(formula: str) -> str:
         InputError: what would be read as something else: a hydrate, an oxidation state, two formulas.
     """
     text = formula.translate(_SUBSCRIPTS)
-    pieces = text.split()
+    pieces = [piece for piece in text.split(" ") if piece]
     if _HYDRATE.search(text):
         msg = f"formula: {formula!r} looks like a hydrate; write the water in brackets, CuSO4(H2O)5."
         raise InputError(msg)

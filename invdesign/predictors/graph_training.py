@@ -15,9 +15,10 @@ from pydantic import BaseModel, ConfigDict
 from invdesign.candidate import Z90
 from invdesign.data.splits import grouped_split
 from invdesign.errors import InputError
+from invdesign.predictors.conformal import by_thirds, temperature
 from invdesign.predictors.graph_network import GraphBandGapPredictor, GraphNetwork, GraphShape, Scales
 from invdesign.predictors.tables import Recipe, read_crystals
-from invdesign.predictors.training import PARTS, by_thirds, find_domain, temperature
+from invdesign.predictors.training import PARTS, find_domain
 from invdesign.validators.potential import Frame, Pairs, frame_of, neighbour_pairs
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from invdesign.candidate import Z90
 from invdesign.errors import InputError
+from invdesign.predictors.conformal import by_thirds, temperature
 from invdesign.predictors.ensemble import Domain, Ensemble, Head, Network, Shape
 from invdesign.predictors.kernel import LOGIT, Kernel, fit_kernel
 from invdesign.predictors.trees import Trees, fit_trees
@@ -27,14 +28,11 @@ if TYPE_CHECKING:
     Progress = Callable[[float, str], None]
 
 PARTS = {"train": 0.76, "validation": 0.05, "calibration": 0.09, "test": 0.10}
-COVERAGE = 0.90
 LEAST = {"train": 20, "validation": 1, "calibration": 1, "test": 1}
 """Rows with a label that each head needs in each part."""
 ROWS_ADVISED = 100
 LEAST_SCORES = 9
 """Errors of a head in validation and calibration: the largest of fewer bounds less than 90 %."""
-LEAST_IN_THIRD = 20
-"""Errors in a third of the predictions; with fewer in one, all share a scale."""
 
 
 class Settings(BaseModel):
@@ -344,42 +342,6 @@ def judged_by(head: Head, source: np.ndarray) -> list[np.ndarray]:
     if head.hypothetical:
         return [source == head.hypothetical, source != head.hypothetical]
     return [source == head.calibrated_on if head.calibrated_on else np.ones(len(source), dtype=bool)]
-
-
-def by_thirds(mean: np.ndarray, score: np.ndarray) -> tuple[list[float], list[float]]:
-    """Split-conformal scales within thirds of the predicted mean; the same for all where one has few.
-
-    Args:
-        mean: predicted, (n,).
-        score: errors in units of the half width before calibration, (n,).
-
-    Returns:
-        The two means between thirds, and the three scales.
-    """
-    edges = np.quantile(mean, [1 / 3, 2 / 3])
-    third = np.digitize(mean, edges)
-    if np.bincount(third, minlength=3).min() < LEAST_IN_THIRD:
-        scales = [conformal(score)] * 3
-    else:
-        scales = [conformal(score[third == t]) for t in range(3)]
-    return [float(edge) for edge in edges], scales
-
-
-def conformal(score: np.ndarray) -> float:
-    """The finite-sample quantile that covers ``COVERAGE`` of exchangeable cases."""
-    level = min(1.0, np.ceil((len(score) + 1) * COVERAGE) / len(score))
-    return float(np.quantile(score, level, method="higher"))
-
-
-def temperature(logit: np.ndarray, zero: np.ndarray) -> float:
-    """The divisor of the logit with the least cross-entropy."""
-    from scipy.optimize import minimize_scalar
-
-    sign = np.where(zero, 1.0, -1.0)
-    found = minimize_scalar(
-        lambda log_t: np.logaddexp(0.0, -sign * logit * np.exp(-log_t)).mean(), bounds=(-2.0, 3.0)
-    )
-    return float(np.exp(found.x))
 
 
 def find_domain(train: np.ndarray, unseen: np.ndarray, seed: int) -> Domain:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from invdesign.predictors.conformal import COVERAGE
 from invdesign.predictors.figures import auc
-from invdesign.predictors.training import COVERAGE
 from invdesign.predictors.transfer import Calibrated, Rows, class_weights, fit_regression, nearest
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ import pytest
 
 from invdesign.errors import InputError
 from invdesign.predictors.card import held_out
+from invdesign.predictors.conformal import by_thirds, conformal
 from invdesign.predictors.ensemble import Calibration, Ensemble, Head
 from invdesign.predictors.figures import auc, calibration_error, covered, gap_figures
 from invdesign.predictors.training import (
@@ -18,9 +19,7 @@ from invdesign.predictors.training import (
     PARTS,
     Settings,
     Table,
-    by_thirds,
     calibrate,
-    conformal,
     fit,
 )
 

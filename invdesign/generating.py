@@ -272,7 +272,7 @@ def _unwanted(run: Run, candidates: Sequence[Candidate], seen: set[str]) -> list
 
 
 def _weights(generator: str, target: Target, *, ranked: bool) -> dict[str, str]:
-    from invdesign.predictors.property import FROM_COMPOSITION
+    from invdesign.predictors.released import FROM_COMPOSITION
 
     folders = {"generator": folder_of(generator), **{name: find("models", name) for name in GEOMETRY}}
     folders["known-materials"] = find("validators", "known-materials")

@@ -92,7 +92,7 @@ def process_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     os.environ.update(WORKER_ENVIRONMENT)
     # spawn: a fork of a process that holds torch's threads deadlocks, and would not read the variables
     pool = ProcessPoolExecutor(
-        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
+        workers, mp_context=multiprocessing.get_context("spawn"), initializer=start_worker
     )
     try:
         yield pool
@@ -105,7 +105,7 @@ def process_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
                 os.environ[name] = value
 
 
-def _start_worker() -> None:
+def start_worker() -> None:
     """See that a worker ends with its parent: it would otherwise finish a chunk nobody waits for."""
     import multiprocessing
     import signal

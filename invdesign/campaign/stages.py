@@ -158,7 +158,7 @@ class Parts:
 
     def quick_estimates(self, genes: Sequence[Gene], target: Target) -> list[dict[str, Estimate]]:
         """The ranker's estimates of genes, and of what else is asked for what the composition tells."""
-        from invdesign.predictors.property import FROM_COMPOSITION
+        from invdesign.predictors.released import FROM_COMPOSITION
 
         rows: list[dict[str, Estimate]] = self.get("ranker").predict(genes)
         for prop in sorted(target.windows.keys() & FROM_COMPOSITION.keys()):

@@ -2,6 +2,7 @@
 
 from invdesign.cli import (
     design,
+    dft,
     explain,
     generate,
     hand_off,
@@ -18,6 +19,7 @@ from invdesign.cli.app import app, main
 __all__ = [
     "app",
     "design",
+    "dft",
     "explain",
     "generate",
     "hand_off",

@@ -1,4 +1,4 @@
-"""Commands that hand on: ``dft write`` to codes, ``train`` to the released artifacts."""
+"""``train``: the command that rebuilds the released artifacts, or builds on one of them."""
 
 from __future__ import annotations
 
@@ -10,47 +10,7 @@ import typer
 from invdesign.cli.app import app, print_json, shown_progress
 from invdesign.errors import InputError
 
-dft = typer.Typer(help="Hand a shortlist to DFT codes.", no_args_is_help=True, rich_markup_mode="markdown")
-app.add_typer(dft, name="dft")
-
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-
-
-@dft.command("write")
-def write_command(
-    source: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="SHORTLIST…",
-            help="A campaign's folder or shortlist.csv, or structure files.",
-            show_default=False,
-        ),
-    ],
-    code: Annotated[str, typer.Option(help="vasp or espresso.")],
-    out: Annotated[Path, typer.Option(help="Folder to make.")] = Path("dft"),
-    task: Annotated[
-        str, typer.Option(help="relax (cell and positions) or static (energy and gap).")
-    ] = "relax",
-    pseudos: Annotated[
-        Path | None, typer.Option(help="Folder of PBE pseudopotentials; Quantum ESPRESSO only.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Write a folder of inputs per crystal, and manifest.json, which ties them to what was predicted.
-
-    **Examples**
-
-    invdesign dft write run/shortlist.csv --code vasp --out run/dft
-
-    invdesign dft write run --code espresso --task static --pseudos ~/pseudos
-    """
-    from invdesign.dft.write import write_inputs
-
-    manifest = write_inputs(source, code, out, task=task, pseudos=pseudos)
-    if as_json:
-        print_json({"manifest": str(manifest)})
-    else:
-        typer.echo(f"Inputs for {code} in {manifest.parent}; what is what: {manifest}")
 
 
 @app.command("train")

@@ -324,5 +324,7 @@ def _show_tally(tally: Tally) -> None:
     console = Console(stderr=True)
     console.print(table)
     beside = {"faults": tally.faults, "repeats": tally.repeats, "blank or comment": tally.skipped}
+    if tally.forgetful:
+        console.print("too many different formulas to remember: later repeats were judged again")
     if told := ", ".join(f"{words}: {n:,}" for words, n in beside.items() if n):
         console.print(told, highlight=False)

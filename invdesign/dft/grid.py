@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-Task = Literal["relax", "static"]
+Task = Literal["relax", "static", "gap"]
 Grid = tuple[int, int, int]
 
-DENSITY: dict[Task, int] = {"relax": 64, "static": 100}
+DENSITY: dict[Task, int] = {"relax": 64, "static": 100, "gap": 100}
 """k-points per reciprocal volume (Å³), the Materials Project's for its relaxations and static runs."""
 
 

@@ -15,7 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from invdesign.crystal.files import file_formula
 from invdesign.dft.espresso import find_pseudopotentials, write_espresso
 from invdesign.dft.espresso import settings as espresso_settings
+from invdesign.dft.gpaw import settings as gpaw_settings
+from invdesign.dft.gpaw import unfit, write_gpaw
 from invdesign.dft.grid import Task
+from invdesign.dft.manifest import MANIFEST
 from invdesign.dft.subjects import read_subjects
 from invdesign.dft.vasp import settings as vasp_settings
 from invdesign.dft.vasp import write_vasp
@@ -30,8 +33,7 @@ if TYPE_CHECKING:
 
     Writer = Callable[[Structure, Path], dict[str, Any]]
 
-Code = Literal["vasp", "espresso"]
-MANIFEST = "manifest.json"
+Code = Literal["vasp", "espresso", "gpaw"]
 
 
 def write_inputs(
@@ -48,9 +50,10 @@ def write_inputs(
 
     Args:
         source: a campaign's folder, its ``shortlist.csv``, or files of structures.
-        code: ``vasp`` or ``espresso``.
+        code: ``vasp``, ``espresso`` or ``gpaw``.
         out: folder to be made.
-        task: ``relax`` (cell and positions) or ``static`` (energy and gap).
+        task: ``relax`` (cell and positions), ``static`` (energy and gap), or ``gap`` (also along the
+            path between special points; GPAW only).
         pseudos: folder of PBE pseudopotentials; Quantum ESPRESSO only.
 
     Returns:
@@ -58,7 +61,7 @@ def write_inputs(
 
     Raises:
         InputError: unknown code or task, nothing to write, a file that is named but missing, unfit
-            pseudopotentials, or ``out`` holds something else.
+            pseudopotentials, no crystal that the code can compute, or ``out`` holds something else.
     """
     if code not in get_args(Code):
         msg = f"code: {code!r} is not known; give one of {', '.join(get_args(Code))}."
@@ -69,10 +72,17 @@ def write_inputs(
     if pseudos is not None and code != "espresso":
         msg = f"pseudos: {code} takes none from here; leave it out, or give --code espresso."
         raise InputError(msg)
+    if task == "gap" and code != "gpaw":
+        msg = f"task: gap is for gpaw; give --task static, with which {code} computes the gap too."
+        raise InputError(msg)
     subjects = read_subjects(source)
     writer: Writer
+    skipped: list[dict[str, str]] = []
     if code == "vasp":
         common, writer = vasp_settings(), partial(write_vasp, task=task)  # type: ignore[arg-type]
+    elif code == "gpaw":
+        subjects, skipped = _fit(subjects)
+        common, writer = gpaw_settings(), partial(write_gpaw, task=task)  # type: ignore[arg-type]
     else:
         elements = {str(element) for subject in subjects for element in subject.structure.composition}
         files = find_pseudopotentials(elements, pseudos)
@@ -80,7 +90,25 @@ def write_inputs(
         writer = partial(write_espresso, task=task, pseudos=files)  # type: ignore[arg-type]
     versions = {name: version(name) for name in ("pymatgen", "ase")}
     head = {"format": 1, "code": code, "task": task, "written_with": versions, **common}
+    if skipped:
+        head["skipped"] = skipped
     return _write(subjects, head, writer, out)
+
+
+def _fit(subjects: Sequence[Subject]) -> tuple[list[Subject], list[dict[str, str]]]:
+    """Those that GPAW can compute, and the others with the reason."""
+    reasons = [unfit(subject.structure) for subject in subjects]
+    fit = [subject for subject, reason in zip(subjects, reasons, strict=True) if reason is None]
+    skipped = [
+        {"candidate": subject.id, "formula": subject.formula, "reason": reason}
+        for subject, reason in zip(subjects, reasons, strict=True)
+        if reason is not None
+    ]
+    if not fit:
+        why = "; ".join(f"{one['formula']}: {one['reason']}" for one in skipped)
+        msg = f"source: nothing that GPAW can compute ({why})."
+        raise InputError(msg)
+    return fit, skipped
 
 
 def _write(subjects: Sequence[Subject], head: dict[str, Any], writer: Writer, out: Path) -> Path:

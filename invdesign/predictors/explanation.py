@@ -14,7 +14,8 @@ from invdesign.predictors.crystal_features import of_embedded
 from invdesign.predictors.graph_attribution import attribute_atoms
 from invdesign.predictors.loading import load_predictor
 from invdesign.predictors.neighbours import Neighbours
-from invdesign.predictors.property import RELEASED, PropertyPredictor
+from invdesign.predictors.property import PropertyPredictor
+from invdesign.predictors.released import RELEASED
 from invdesign.properties import PROPERTIES
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from invdesign.artifacts import find
 from invdesign.errors import InputError
-from invdesign.predictors.property import FROM_COMPOSITION, RELEASED, PropertyPredictor
+from invdesign.predictors.property import PropertyPredictor
+from invdesign.predictors.released import FROM_COMPOSITION, RELEASED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

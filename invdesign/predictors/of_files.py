@@ -14,8 +14,9 @@ from invdesign.data.compositions import formula_amounts, read_compositions
 from invdesign.errors import InputError
 from invdesign.predictors.crystal_features import describe
 from invdesign.predictors.loading import Predictor, load_predictor
-from invdesign.predictors.property import FROM_COMPOSITION, RELEASED, PropertyPredictor
+from invdesign.predictors.property import PropertyPredictor
 from invdesign.predictors.property_data import holds_crystals
+from invdesign.predictors.released import FROM_COMPOSITION, RELEASED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -41,22 +41,6 @@ if TYPE_CHECKING:
 KIND = "property"
 LN10 = ln(10.0)
 CHUNK = 4096
-RELEASED = {
-    "band_gap": "band-gap",
-    "formation_energy_per_atom": "formation-energy",
-    "bulk_modulus_gpa": "elasticity",
-    "shear_modulus_gpa": "elasticity",
-    "debye_temperature_k": "elasticity",
-    "thermal_conductivity_w_mk": "elasticity",
-}
-"""The released model of each property from structure."""
-FROM_COMPOSITION = {
-    "band_gap": "band-gap-composition",
-    "band_gap_experimental": "band-gap-composition",
-    "formation_energy_per_atom": "formation-energy-composition",
-    "bulk_modulus_gpa": "bulk-modulus-composition",
-}
-"""The released model of each property from composition alone."""
 ANY_ENERGY = (-0.94, 0.95)
 """Mean and deviation, eV/atom, of the formation energies of mp20 and wbm that `formation-energy` learned."""
 BLIND = 2.1

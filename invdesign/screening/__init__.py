@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from invdesign.configs import build
 from invdesign.errors import InputError
 from invdesign.screening.config import ScreenConfig
-from invdesign.screening.run import Screened, Tally, screen_into, tables
+from invdesign.screening.run import Screened, Tally, columns_of, screen_into, tables
+from invdesign.screening.tables import empty_table
 from invdesign.screening.units import OfLikeness, OfList, OfSpace
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class Rows:
 
     def tables(self) -> Iterator[pa.Table]:
         """Arrow tables of some thousand rows."""
+        self.tally.reset()
         found = tables(self.formulas, self.config, rejected=self.rejected, workers=self.workers)
         for _, table, tally in found:
             self.tally.add(tally)
@@ -59,7 +61,8 @@ class Rows:
         """All rows as one Arrow table."""
         import pyarrow as pa
 
-        return pa.concat_tables(self.tables())
+        columns = [*self.formulas.beside, "formula", "verdict", *columns_of(self.config)]
+        return pa.concat_tables([empty_table(columns), *self.tables()])
 
     def to_pandas(self) -> pd.DataFrame:
         """All rows as a data frame."""

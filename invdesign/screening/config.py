@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from invdesign.crystal.elements import EXCLUDED_BY_DEFAULT
 from invdesign.data.oxidation import ChargeRules
 from invdesign.errors import InputError
-from invdesign.predictors.property import FROM_COMPOSITION
+from invdesign.predictors.released import FROM_COMPOSITION
 from invdesign.properties import STABILITY
 from invdesign.target_text import fields_of, symbols_of
 from invdesign.targets import MAX_ATOMS, Target

@@ -20,7 +20,7 @@ class SeenKeys:
             keys no more are remembered (``full``): what repeats a later one counts as new.
     """
 
-    def __init__(self, slots: int = 2**25) -> None:
+    def __init__(self, slots: int = 2**24) -> None:
         self._table = np.zeros(slots, dtype=np.uint64)  # pages are taken when they are first written
         self._most = slots // 4 * 3
         self.remembered = 0

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     Flags = np.ndarray
 
 PASSED = "passed"
-CHUNK = 8192
-"""Compositions that are judged at once."""
 CHARGE = {
     ChargeCode.NEUTRAL: "neutral",
     ChargeCode.MIXED_VALENCE: "mixed valence",

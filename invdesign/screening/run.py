@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections import deque
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
@@ -10,14 +11,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from invdesign.artifacts import find
 from invdesign.campaign.chunks import Journal
-from invdesign.campaign.executor import default_workers, process_pool
 from invdesign.campaign.folder import held
+from invdesign.data.oxidation import oxidation_tables
 from invdesign.errors import InputError
 from invdesign.properties import STABILITY
 from invdesign.report import replaced
-from invdesign.screening.judging import CHUNK, GATES, PASSED, judge
-from invdesign.screening.tables import CsvFile, ParquetFolder, empty_table, table_of
+from invdesign.screening.judging import GATES, PASSED, judge
+from invdesign.screening.tables import CsvFile, FaultsFile, ParquetFolder, empty_table, table_of
+from invdesign.screening.units import BATCH
+from invdesign.screening.workers import default_workers, forked_pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,7 +35,7 @@ if TYPE_CHECKING:
     Progress = Callable[[float, str], None]
 
 JOURNAL = "units.jsonl"
-FAULTS = "faults.csv"
+MODEL = ("config.json", "model.safetensors")
 BEST = "best.csv"
 FAULTS_TOLD = 10
 
@@ -40,6 +44,7 @@ class Formulas(Protocol):
     """Where formulas come from."""
 
     beside: tuple[str, ...]
+    shard: tuple[int, int] | None
 
     def identity(self) -> dict[str, Any]:
         """What it is, as JSON."""
@@ -67,6 +72,7 @@ class Tally:
         repeats: formulas that were there before.
         skipped: blank lines and comments.
         rows: written.
+        forgetful: whether there were too many different formulas to remember: some repeats count as new.
         fault_lines: what stands on the first lines with faults.
     """
 
@@ -77,6 +83,7 @@ class Tally:
     repeats: int = 0
     skipped: int = 0
     rows: int = 0
+    forgetful: bool = False
     fault_lines: dict[int, str] = field(default_factory=dict)
 
     def add(self, other: Tally) -> None:
@@ -89,7 +96,13 @@ class Tally:
         self.repeats += other.repeats
         self.skipped += other.skipped
         self.rows += other.rows
+        self.forgetful |= other.forgetful
         self.fault_lines = dict([*self.fault_lines.items(), *other.fault_lines.items()][:FAULTS_TOLD])
+
+    def reset(self) -> None:
+        """Nothing counted."""
+        for name, value in asdict(Tally()).items():
+            setattr(self, name, value)
 
     def as_json(self) -> dict[str, Any]:
         """Counts and seconds."""
@@ -116,25 +129,38 @@ class _Task:
 
 
 def columns_of(config: ScreenConfig) -> list[str]:
-    """Columns of a screening's table after the verdict, in order.
+    """Columns of a screening's table after the verdict, in order; no model is loaded.
 
     Raises:
-        InputError: a model is missing or damaged.
+        InputError: a model is missing.
     """
-    from invdesign.screening.judging import predictor, stability_model
-
     columns = []
     if config.estimates:
-        stability_model(config.stability)
+        find("models", config.stability, needs=MODEL)
         columns += ["p_hit", *_interval(STABILITY), "p_stable", "p_exists"]
         for name, model in config.estimated.items():
-            zero = predictor(model).properties[name].zero
+            zero = _has_zero(model, name)
             columns += [*_interval(name), *([f"{name}_p_zero"] if zero else [])]
+        columns += ["in_domain"]
     if config.rules is not None:
         columns += ["charge"]
         columns += ["states", "rarest_state_share"] if config.states != "none" else []
         columns += ["all_states"] if config.states == "all" else []
     return [*columns, "known", "hhi_production", "hhi_reserves", "abundance", "toxic"]
+
+
+def _has_zero(model: str, name: str) -> bool:
+    """Whether a model tells how likely a property is exactly zero.
+
+    Raises:
+        InputError: it is missing or does not predict the property.
+    """
+    config = find("models", model, needs=MODEL) / MODEL[0]
+    try:
+        return bool(json.loads(config.read_text(encoding="utf-8"))["about"]["properties"][name]["zero"])
+    except (ValueError, KeyError) as error:
+        msg = f"predictors: {str(config)!r} describes no model of {name}; give the folder of one."
+        raise InputError(msg) from error
 
 
 def _interval(name: str) -> list[str]:
@@ -169,7 +195,7 @@ def tables(
         for task in tasks:
             yield task.unit, *_screened(task)
         return
-    with process_pool(workers) as pool:
+    with forked_pool(workers, models=config.estimates) as pool:
         waiting: deque[Any] = deque()
         try:
             for task in tasks:
@@ -194,7 +220,7 @@ def _screened(task: _Task) -> tuple[pa.Table, Tally]:
     tally, found = Tally(), []
     unit = task.unit
     with one_thread():
-        for batch, beside in unit.batches(CHUNK):
+        for batch, beside in unit.batches(BATCH):
             judged = judge(batch, task.config)
             left = len(batch)
             for gate, seconds in judged.seconds.items():
@@ -205,6 +231,7 @@ def _screened(task: _Task) -> tuple[pa.Table, Tally]:
             found.append(table_of(judged, task.columns, beside, rejected=task.rejected))
     tally.fault_lines = dict(sorted(unit.faults.items())[:FAULTS_TOLD])
     tally.faults, tally.repeats, tally.skipped = len(unit.faults), unit.repeats, unit.skipped
+    tally.forgetful = unit.forgetful
     if not found:
         found = [empty_table([*task.beside, "formula", "verdict", *task.columns])]
     table = pa.concat_tables(found)
@@ -258,20 +285,24 @@ def screen_into(
         InputError: the folder holds something else, the formulas are not those that it began with, a model
             or the source cannot be used.
     """
+    if top < 1:
+        msg = f"top: {top} rows are none; give 1 or more."
+        raise InputError(msg)
+    columns = [*formulas.beside, "formula", "verdict", *columns_of(config)]
+    if config.rules and config.rules.oxidation_states_set is not None:
+        oxidation_tables(config.rules)  # what cannot run claims no folder
     identity = {**formulas.identity(), **config.identity(), "rejected": rejected}
-    identity |= {"parquet": parquet, "header": header}
+    identity |= {"parquet": parquet, "header": header, "columns": columns}
     with held(out, JOURNAL):
-        columns_of(config)  # what cannot run claims no folder
         journal = Journal(out / JOURNAL, "screening", identity)
-        sink = ParquetFolder(out) if parquet else CsvFile(out, header=header)
-        faults = _Faults(out / FAULTS)
+        sink = _sink(out, columns, formulas.shard, parquet=parquet, header=header)
+        faults = FaultsFile(out)
         tally, done = Tally(), journal.entries
         for earlier in done:
             tally.add(Tally(**earlier["tally"]))
         sink.rewind(done[-1]["mark"] if done else 0)
         faults.rewind(done[-1]["faults"] if done else 0)
-        known = [entry["digest"] for entry in done]
-        same = _Same(formulas, known)
+        same = _Same(formulas, [entry["digest"] for entry in done])
         for unit, table, own in tables(same, config, rejected=rejected, workers=workers, done=len(done)):
             mark, fault_mark = sink.append(table), faults.append(unit.faults)
             journal.append(
@@ -286,12 +317,18 @@ def screen_into(
     return Screened(out, tally, best)
 
 
+def _sink(
+    out: Path, columns: list[str], shard: tuple[int, int] | None, *, parquet: bool, header: bool
+) -> CsvFile | ParquetFolder:
+    return ParquetFolder(out, shard[0] if shard else 1) if parquet else CsvFile(out, columns, header=header)
+
+
 class _Same:
     """Formulas of which the first units must be those of an earlier run."""
 
     def __init__(self, formulas: Formulas, known: list[str]) -> None:
         self._formulas, self._known = formulas, known
-        self.beside, self.identity = formulas.beside, formulas.identity
+        self.beside, self.shard, self.identity = formulas.beside, formulas.shard, formulas.identity
 
     @property
     def total(self) -> int | None:
@@ -314,30 +351,8 @@ class _Same:
         return InputError("out: the folder was begun with other formulas; give another folder.")
 
 
-class _Faults:
-    """What lines that are no formulas hold, as CSV; there is no file without any."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def rewind(self, mark: int) -> None:
-        if self._path.exists():
-            with self._path.open("ab") as file:
-                file.truncate(mark)
-
-    def append(self, faults: dict[int, str]) -> int:
-        if not faults:
-            return self._path.stat().st_size if self._path.exists() else 0
-        with self._path.open("a", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file)
-            if file.tell() == 0:
-                writer.writerow(["line", "fault"])
-            writer.writerows(sorted(faults.items()))
-            return file.tell()
-
-
 def _best(sink: CsvFile | ParquetFolder, top: int) -> list[dict[str, Any]]:
-    """The likeliest hits of all rows that passed; without estimates none."""
+    """The likeliest hits of all rows that passed and are not known; without estimates none."""
     best: list[tuple[float, int, dict[str, Any]]] = []
     place = 0
     for table in sink.blocks():
@@ -345,7 +360,8 @@ def _best(sink: CsvFile | ParquetFolder, top: int) -> list[dict[str, Any]]:
             return []
         chances = np.nan_to_num(table["p_hit"].to_numpy().astype(float), nan=-1.0)
         passed = np.asarray(table["verdict"].to_pylist(), dtype=object) == PASSED
-        chances = np.where(passed, chances, -1.0)
+        known = np.asarray(table["known"].to_pylist(), dtype=object) == "yes"
+        chances = np.where(passed & ~known, chances, -1.0)
         least = best[-1][0] if len(best) == top else 0.0
         rows = [row for row in np.argsort(-chances, kind="stable")[:top].tolist() if chances[row] >= least]
         best += [(float(chances[row]), place + row, table.slice(row, 1).to_pylist()[0]) for row in rows]

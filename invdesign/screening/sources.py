@@ -23,7 +23,7 @@ from invdesign.errors import InputError
 
 if TYPE_CHECKING:
     import io
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     import pyarrow as pa
 
@@ -81,20 +81,40 @@ def read_formulas(source: str | Path, column: str | None = None, size: int = 819
         InputError: no such file, one of another kind, or no such column.
     """
     name = str(source)
-    block = FormulaBlock()
     with _opened(name) as stream:
-        for line, formula, fault in _rows(stream, name, column):
-            if formula is None:
-                block.skipped += 1
-                continue
-            if told := fault or _fault(formula):
-                block.faults[line] = told
-            else:
-                block.lines.append(line)
-                block.formulas.append(formula)
-            if len(block.lines) + len(block.faults) == size:
-                yield block
-                block = FormulaBlock()
+        yield from _blocks(_rows(stream, name, column), size)
+
+
+def given_formulas(formulas: Iterable[object], size: int = 8192) -> Iterator[FormulaBlock]:
+    """Formulas at hand, block by block as those of a file; lines count from 1.
+
+    Args:
+        formulas: texts; anything else is a fault.
+        size: formulas and faults of a block, the last one's fewer.
+    """
+    rows: Iterator[_Row] = (
+        (line, formula.strip(), "")
+        if isinstance(formula, str)
+        else (line, "", f"no text: {repr(formula)[:40]}")
+        for line, formula in enumerate(formulas, start=1)
+    )
+    yield from _blocks(rows, size)
+
+
+def _blocks(rows: Iterator[_Row], size: int) -> Iterator[FormulaBlock]:
+    block = FormulaBlock()
+    for line, formula, fault in rows:
+        if formula is None:
+            block.skipped += 1
+            continue
+        if told := fault or _fault(formula):
+            block.faults[line] = told
+        else:
+            block.lines.append(line)
+            block.formulas.append(formula)
+        if len(block.lines) + len(block.faults) == size:
+            yield block
+            block = FormulaBlock()
     if block.lines or block.faults or block.skipped:
         yield block
 
@@ -264,12 +284,9 @@ def _place(names: list[str], column: str | None, source: str) -> int:
 
 
 def _of_parquet(source: str, column: str | None) -> Iterator[_Row]:
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError as error:
-        msg = f"{source}: Parquet needs pyarrow; pip install 'invdesign[screen]', or give CSV."
-        raise InputError(msg) from error
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         # a row group may be as large as the file: it is read piece by piece
         file = pq.ParquetFile(source, buffer_size=_CHUNK, pre_buffer=False)

@@ -128,13 +128,16 @@ class Space(BaseModel):
     ) -> Iterator[CompositionBatch]:
         """Formulas at the places ``start`` to ``stop``, in order.
 
-        A batch has formulas of one number of elements, and so may be shorter than ``size``.
+        A batch has formulas of one number of elements and ends at a multiple of ``size`` at the latest, so
+        that the batches of a part are those of the whole.
         """
         stop = len(self) if stop is None else min(stop, len(self))
         for part in self._parts:
-            last = min(stop, part.end)
-            for first in range(max(start, part.start), last, size):
-                yield part.formulas(first, min(first + size, last))
+            first, last = max(start, part.start), min(stop, part.end)
+            while first < last:
+                end = min(first // size * size + size, last)
+                yield part.formulas(first, end)
+                first = end
 
     def shard(self, i: int, n: int) -> range:
         """Places of the ``i``-th of ``n`` shards, from 1: contiguous, all of one size or one more.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from collections import Counter
 from dataclasses import dataclass
 from heapq import nsmallest
@@ -16,9 +17,10 @@ from invdesign.crystal.elements import SYMBOLS
 from invdesign.data.composition_batch import CompositionBatch
 from invdesign.data.compositions import FORMULA_COLUMNS
 from invdesign.errors import InputError
-from invdesign.predictors.property import FROM_COMPOSITION
+from invdesign.predictors.released import FROM_COMPOSITION
 from invdesign.screening.config import ScreenConfig
 from invdesign.screening.judging import PASSED, judge
+from invdesign.screening.run import JOURNAL
 from invdesign.screening.sources import read_formulas
 from invdesign.screening.tables import CsvFile, ParquetFolder
 from invdesign.targets import MAX_ATOMS
@@ -153,7 +155,7 @@ def _blocks(path: Path) -> Iterator[_Block]:
     if path.is_dir() or path.suffix in {".parquet", ".pq"}:
         for part in parts if path.is_dir() else [path]:
             yield from map(_block, _told(_of_parquet(part), part))
-    elif path.is_file() and not set(_JUDGED).isdisjoint(_header(path)[0]):
+    elif path.is_file() and not set(_JUDGED).isdisjoint(_columns_of_shard(path) or _header(path)[0]):
         yield from map(_block, _told(_of_csv(path), path))
     else:
         for found in read_formulas(path):
@@ -200,14 +202,26 @@ def _of_csv(path: Path) -> Iterator[pa.RecordBatch]:
     from pyarrow import csv
 
     names, delimiter = _header(path)
-    columns = _columns(names, path)
+    shard = _columns_of_shard(path)  # which has no header
+    columns = _columns(shard or names, path)
     types = {name: pa.float64() if name == "p_hit" else pa.string() for name in columns}
     with csv.open_csv(
         path,
+        read_options=csv.ReadOptions(column_names=shard),
         parse_options=csv.ParseOptions(delimiter=delimiter),
         convert_options=csv.ConvertOptions(column_types=types, include_columns=columns, null_values=[""]),
     ) as reader:
         yield from reader
+
+
+def _columns_of_shard(path: Path) -> list[str] | None:
+    """Columns of a screening's shard after the first; None of anything else."""
+    journal = path.parent / JOURNAL
+    if path.name != CsvFile.name or not journal.is_file():
+        return None
+    with journal.open(encoding="utf-8") as file:
+        head = json.loads(file.readline())["screening"]
+    return None if head["header"] else list(head["columns"])
 
 
 def _header(path: Path) -> tuple[list[str], str]:

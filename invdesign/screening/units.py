@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+import sys
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,16 +14,18 @@ from invdesign.data.composition_batch import CompositionBatch
 from invdesign.errors import InputError
 from invdesign.screening.duplicates import SeenKeys
 from invdesign.screening.likeness import like
-from invdesign.screening.sources import STDIN, read_formulas
+from invdesign.screening.sources import STDIN, FormulaBlock, given_formulas, read_formulas
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from invdesign.screening.spaces import Space
 
-PLACES = 65_536
+PLACES = 16_384
 LINES = 16_384
 """Formulas of a unit: of a space, and of a list, whose reader waits for them."""
+BATCH = 4096
+"""Compositions that are judged at once."""
 
 
 @dataclass(slots=True)
@@ -35,6 +38,7 @@ class Unit:
         faults: by line, what is there that is no formula.
         skipped: blank lines and comments.
         repeats: formulas that were there before.
+        forgetful: whether there were too many different formulas to remember: some repeats count as new.
         digest: of what was read, to know it again.
     """
 
@@ -43,6 +47,7 @@ class Unit:
     faults: dict[int, str] = field(default_factory=dict)
     skipped: int = 0
     repeats: int = 0
+    forgetful: bool = False
     digest: str = ""
 
     def batches(self, size: int) -> Iterator[tuple[CompositionBatch, dict[str, Any]]]:
@@ -63,12 +68,12 @@ class OfSpace:
     beside: tuple[str, ...] = ()
 
     def __init__(self, space: Space, shard: tuple[int, int] | None = None) -> None:
-        self.space = space
+        self.space, self.shard = space, shard
         self.places = space.shard(*shard) if shard else range(len(space))
 
     def identity(self) -> dict[str, Any]:
         """What it is, as JSON."""
-        return {"space": self.space.model_dump(mode="json", exclude_defaults=True)}
+        return {"space": self.space.model_dump(mode="json", exclude_defaults=True), "shard": self.shard}
 
     @property
     def total(self) -> int:
@@ -76,9 +81,12 @@ class OfSpace:
         return len(self.places)
 
     def units(self) -> Iterator[Unit]:
-        """In order."""
-        for start in range(self.places.start, self.places.stop, PLACES):
-            yield Unit((self.space, start, min(start + PLACES, self.places.stop)))
+        """In order; they begin at the places where those of the whole space do."""
+        first, last = self.places.start, self.places.stop
+        for begin in range(first // PLACES * PLACES, last, PLACES):
+            start, stop = max(begin, first), min(begin + PLACES, last)
+            if start < stop:
+                yield Unit((self.space, start, stop), digest=f"{start}..{stop}")
 
 
 class OfLikeness:
@@ -87,7 +95,7 @@ class OfLikeness:
     beside: tuple[str, ...] = ("p_exchange",)
 
     def __init__(self, formula: str, n: int, shard: tuple[int, int] | None = None) -> None:
-        self.formula, self.n = formula, n
+        self.formula, self.n, self.shard = formula, n, shard
         self._batch, self._probability = like(formula, n)
         if shard:
             rows = shard_of(len(self._batch), *shard)
@@ -96,7 +104,7 @@ class OfLikeness:
 
     def identity(self) -> dict[str, Any]:
         """What it is, as JSON."""
-        return {"like": self.formula, "n": self.n}
+        return {"like": self.formula, "n": self.n, "shard": self.shard}
 
     @property
     def total(self) -> int:
@@ -108,7 +116,8 @@ class OfLikeness:
         for start in range(0, len(self._batch), LINES):
             rows = slice(start, start + LINES)
             shares = [float(f"{p:.3g}") for p in self._probability[rows].tolist()]
-            yield Unit(self._batch.take(rows), {"p_exchange": shares})
+            batch = self._batch.take(rows)
+            yield Unit(batch, {"p_exchange": shares}, digest=_digest(batch.keys().tobytes()))
 
 
 class OfList:
@@ -124,16 +133,20 @@ class OfList:
         truncate_fractions: bool = False,
         shard: tuple[int, int] | None = None,
     ) -> None:
-        self.source, self.column = source, column
-        self._truncate, self._shard = truncate_fractions, shard
+        self.source, self.column, self.shard = source, column, shard
+        self._truncate = truncate_fractions
         self._lines: int | None = None
         if shard and source == STDIN:
             msg = "shard: standard input cannot be read twice; give a file."
             raise InputError(msg)
 
     def identity(self) -> dict[str, Any]:
-        """What it is, as JSON; whether the formulas are the same is seen when they are read."""
-        return {"list": str(self.source), "column": self.column}
+        """What it is, as JSON; whether a file's formulas are the same is seen when they are read."""
+        named: Any = str(self.source)
+        if isinstance(self.source, list):
+            text = "\n".join(map(str, self.source))
+            named = {"formulas": len(self.source), "digest": _digest(text)}
+        return {"list": named, "column": self.column, "shard": self.shard}
 
     @property
     def total(self) -> int | None:
@@ -147,36 +160,38 @@ class OfList:
                 self._lines = sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b""))
         return self._lines
 
-    def _count(self) -> int:
-        """How many lines have a formula or a fault."""
-        if isinstance(self.source, list):
-            return len(self.source)
-        return sum(len(block.lines) + len(block.faults) for block in read_formulas(self.source, self.column))
-
     def units(self) -> Iterator[Unit]:
-        """In order; those before a shard are read for what they repeat."""
+        """In order; those before a shard are read for what they repeat, none after it."""
         seen = SeenKeys()
-        wanted = shard_of(self._count(), *self._shard) if self._shard else None
+        wanted = range(sys.maxsize)
+        if self.shard:
+            count = sum(len(block.lines) + len(block.faults) for block in self._blocks())
+            wanted = shard_of(count, *self.shard)
+            if self.shard[0] == self.shard[1]:  # blank lines at the end are the last one's
+                wanted = range(wanted.start, sys.maxsize)
         first = 0
-        for lines, formulas, faults, skipped in self._blocks():
-            unit, n = self._unit(lines, formulas, faults, seen), len(lines) + len(faults)
-            unit.skipped = skipped
-            if wanted is None:
+        for block in self._blocks():
+            unit = self._unit(block, seen)
+            lines = sorted([*block.lines, *block.faults])
+            if self.shard is None:
                 yield unit
-            elif first < wanted.stop and first + n > wanted.start:
+            elif first + max(1, len(lines)) > wanted.start:
                 yield _within(
-                    unit, sorted([*lines, *faults])[max(0, wanted.start - first) : wanted.stop - first]
+                    unit,
+                    lines[max(0, wanted.start - first) : wanted.stop - first],
+                    skipped=block.skipped if first in wanted else 0,
                 )
-            first += n
+            first += len(lines)
+            if first >= wanted.stop:
+                return
 
-    def _blocks(self) -> Iterator[tuple[list[int], list[str], dict[int, str], int]]:
+    def _blocks(self) -> Iterator[FormulaBlock]:
         if isinstance(self.source, list):
-            yield list(range(1, len(self.source) + 1)), self.source, {}, 0
-            return
-        for block in read_formulas(self.source, self.column, LINES):
-            yield block.lines, block.formulas, block.faults, block.skipped
+            return given_formulas(self.source, LINES)
+        return read_formulas(self.source, self.column, LINES)
 
-    def _unit(self, lines: list[int], formulas: list[str], faults: dict[int, str], seen: SeenKeys) -> Unit:
+    def _unit(self, block: FormulaBlock, seen: SeenKeys) -> Unit:
+        lines, formulas = block.lines, block.formulas
         batch, wrong = CompositionBatch.of(formulas, truncate_fractions=self._truncate)
         kept = [row for row in range(len(formulas)) if row not in wrong]
         new = ~seen.repeated(batch.keys())
@@ -184,13 +199,15 @@ class OfList:
         return Unit(
             batch.take(new),
             {"line": [lines[row] for row in rows], "given": [formulas[row] for row in rows]},
-            faults | {lines[row]: told for row, told in wrong.items()},
+            block.faults | {lines[row]: told for row, told in wrong.items()},
+            skipped=block.skipped,
             repeats=int((~new).sum()),
-            digest=hashlib.blake2b("\n".join(formulas).encode("utf-8", "replace"), digest_size=8).hexdigest(),
+            forgetful=seen.full,
+            digest=_digest(repr((lines, formulas, block.faults))),
         )
 
 
-def _within(unit: Unit, lines: list[int]) -> Unit:
+def _within(unit: Unit, lines: list[int], skipped: int) -> Unit:
     """What of a list's unit stands on some lines."""
     chosen = set(lines)
     assert isinstance(unit.batch, CompositionBatch)  # noqa: S101 - of a list
@@ -201,7 +218,13 @@ def _within(unit: Unit, lines: list[int]) -> Unit:
     }
     faults = {line: told for line, told in unit.faults.items() if line in chosen}
     repeats = len(chosen) - int(rows.sum()) - len(faults)
-    return Unit(unit.batch.take(rows), beside, faults, unit.skipped, repeats, unit.digest)
+    batch = unit.batch.take(rows)
+    return replace(unit, batch=batch, beside=beside, faults=faults, skipped=skipped, repeats=repeats)
+
+
+def _digest(content: str | bytes) -> str:
+    raw = content if isinstance(content, bytes) else content.encode("utf-8", "backslashreplace")
+    return hashlib.blake2b(raw, digest_size=8).hexdigest()
 
 
 def shard_of(count: int, i: int, n: int) -> range:

@@ -14,7 +14,8 @@ from invdesign.artifacts import find, root
 from invdesign.crystal.gene import Gene
 from invdesign.predictors.band_gap import BandGapPredictor
 from invdesign.predictors.gene_rank import GeneRanker, known_crystals, likeness_matrix
-from invdesign.predictors.property import FROM_COMPOSITION, RELEASED, PropertyPredictor
+from invdesign.predictors.property import PropertyPredictor
+from invdesign.predictors.released import FROM_COMPOSITION, RELEASED
 from invdesign.targets import Window
 
 

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from invdesign.errors import InputError
-from invdesign.screening.sources import read_formulas
+from invdesign.screening.sources import given_formulas, read_formulas
 
 
 def read(path, column=None, size=8192):
@@ -246,3 +246,13 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
     count, grown = done.stdout.split()[0], float(done.stdout.split()[-1])
     assert int(count) == 1_000_000
     assert grown < 20  # MiB
+
+
+def test_formulas_at_hand_are_faulted_as_those_of_a_file():
+    blocks = list(given_formulas(["NaCl", None, " KCl ", 3.5, "", "C" * 2_000, "K\x00Cl"], size=3))
+    assert [block.formulas for block in blocks] == [["NaCl", "KCl"], [], []]
+    told = {line: fault for block in blocks for line, fault in block.faults.items()}
+    assert told.keys() == {2, 4, 5, 6, 7}
+    assert "None" in told[2]
+    assert told[5] == "no formula"
+    assert "longer" in told[6]

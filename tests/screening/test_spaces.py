@@ -197,3 +197,14 @@ def test_elements_stand_as_formulas_are_written(k):
         assert not wrong
         assert (again.numbers == batch.numbers).all()
         assert (again.amounts == batch.amounts).all()
+
+
+def test_batches_of_a_part_are_those_of_the_whole() -> None:
+    space = build(Space, {"elements": "Cu,Zn,Sn,S,Na", "n_elements": "2..3", "max_atoms": 8}, "space")
+
+    def ends(start: int, stop: int) -> list[int]:
+        lengths = [len(batch) for batch in space.batches(start, stop, 64)]
+        return (start + np.cumsum(lengths)).tolist()
+
+    whole = ends(0, len(space))
+    assert ends(150, 700) == [end for end in whole if 150 < end < 700] + [700]

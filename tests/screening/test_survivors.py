@@ -117,3 +117,11 @@ def test_what_is_none_is_told(tmp_path, name, content, told):
         path.mkdir()
     with pytest.raises(InputError, match=told):
         chosen(path)
+
+
+def test_a_shard_without_header_is_read(tmp_path):
+    space = {"elements": "Na,K,Cl,O", "max_atoms": 5}
+    for i in (1, 2):
+        screen_to(tmp_path / str(i), space=space, shard=(i, 2), estimates=False, workers=1)
+    assert not (tmp_path / "2" / "screened.csv").read_text().startswith('"formula"')
+    assert chosen(tmp_path / "2").formulas

@@ -1,0 +1,101 @@
+"""The manifest read back: which folder belongs to which candidate, and whether both are still as written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from invdesign.dft.reading import structure_of
+from invdesign.errors import InputError
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+MANIFEST = "manifest.json"
+_STRUCTURES = {  # by code and task: the input that holds the structure, and ASE's name of its format
+    ("gpaw", "relax"): ("structure.vasp", "vasp"),
+    ("gpaw", "static"): ("structure.vasp", "vasp"),
+    ("gpaw", "gap"): ("structure.vasp", "vasp"),
+    ("vasp", "relax"): ("POSCAR", "vasp"),
+    ("vasp", "static"): ("POSCAR", "vasp"),
+    ("espresso", "relax"): ("relax.in", "espresso-in"),
+    ("espresso", "static"): ("scf.in", "espresso-in"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One folder of a manifest.
+
+    Attributes:
+        folder: where its inputs and results lie.
+        code: that it was written for.
+        task: what is computed.
+        entry: the manifest's, whole.
+    """
+
+    folder: Path
+    code: str
+    task: str
+    entry: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The folder's name, by which a person finds it."""
+        return self.folder.name
+
+    def inputs_changed(self) -> str | None:
+        """Which input is no longer as it was written, as a sentence; None where all are."""
+        for name, digest in self.entry["files"].items():
+            if not (self.folder / name).is_file():
+                return f"{name} is missing"
+            if _digest(self.folder / name) != digest:
+                return f"{name} changed since it was written"
+        return None
+
+    def source_changed(self) -> str | None:
+        """Whether the candidate's file holds something else now, as a sentence.
+
+        A file that has gone is no change: folders travel to other machines.
+        """
+        source = self.entry["source"]
+        path = Path(source["path"])
+        if "sha256" in source and path.is_file() and _digest(path) != source["sha256"]:
+            return f"its structure in {path} changed since the inputs were written; write them anew"
+        return None
+
+    def structure(self) -> Structure | None:
+        """The structure as it was written; None where its file is no longer that."""
+        from ase.io import read
+
+        name, kind = _STRUCTURES[self.code, self.task]
+        path = self.folder / name
+        if not path.is_file() or _digest(path) != self.entry["files"][name]:
+            return None
+        return structure_of(read(path, format=kind))
+
+
+def read_manifest(folder: Path) -> list[Job]:
+    """The folders that ``dft write`` made in ``folder``.
+
+    Raises:
+        InputError: no manifest there, or one that cannot be read.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        msg = f"folder: {str(folder)!r} has no {MANIFEST}; give a folder that `invdesign dft write` made."
+        raise InputError(msg)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        code, task = content["code"], content["task"]
+        return [Job(folder / entry["folder"], code, task, entry) for entry in content["candidates"]]
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        msg = f"folder: {path} is no manifest of `invdesign dft write` ({error!r}); restore it."
+        raise InputError(msg) from error
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

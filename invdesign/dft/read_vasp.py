@@ -1,0 +1,86 @@
+"""Finished, failed and interrupted VASP runs, from ``vasprun.xml``."""
+
+from __future__ import annotations
+
+import gzip
+import warnings
+import zlib
+from typing import TYPE_CHECKING, Any
+from xml.etree.ElementTree import ParseError
+
+import numpy as np
+
+from invdesign.crystal.cif import UNREADABLE
+from invdesign.dft.reading import ODD_GRID, Reading
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+KBAR = 0.1  # GPa
+_ENDED = "Voluntary context switches"  # the last lines of an OUTCAR
+
+
+def read_vasp(folder: Path) -> Reading:
+    """``vasprun.xml`` or ``vasprun.xml.gz`` of a folder."""
+    from pymatgen.io.vasp import Vasprun
+
+    path = next(
+        (folder / name for name in ("vasprun.xml", "vasprun.xml.gz") if (folder / name).is_file()), None
+    )
+    if path is None:
+        return Reading("not run", "no vasprun.xml")
+    if (broken := _broken(path)) is not None:
+        return broken
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            run = Vasprun(path, parse_dos=False, parse_potcar_file=False)
+            return _of_vasp(run)
+        except (ParseError, *UNREADABLE) as error:
+            return Reading("failed", f"{path.name} lacks results ({error!r})")
+
+
+def _broken(path: Path) -> Reading | None:
+    """What is wrong with the file as such: not VASP's, or it breaks off."""
+    try:
+        opener = gzip.open if path.suffix == ".gz" else open
+        with opener(path, "rt", encoding="utf-8", errors="replace") as file:
+            text = file.read()
+    except (EOFError, zlib.error, OSError) as error:
+        return Reading("truncated", f"{path.name} breaks off ({error}); copy it again")
+    if "<modeling>" not in text[:1000]:
+        return Reading("foreign", f"{path.name} is no output of VASP")
+    if text.rstrip().endswith("</modeling>"):
+        return None
+    outcar = path.with_name("OUTCAR")
+    if outcar.is_file() and _ENDED in outcar.read_text(encoding="utf-8", errors="replace")[-5000:]:
+        return Reading(
+            "truncated", f"{path.name} breaks off, though OUTCAR says that VASP ended; copy it again"
+        )
+    steps = text.count("</calculation>")
+    return Reading("unfinished", f"{path.name} breaks off after {steps} ionic steps: running or killed")
+
+
+def _of_vasp(run: Any) -> Reading:  # noqa: ANN401 - pymatgen's Vasprun
+    last = run.ionic_steps[-1]
+    forces, stress = np.array(last.get("forces", [])), last.get("stress")
+    gap, _, _, direct = run.eigenvalue_band_properties
+    reasons = []
+    if not run.converged_electronic:
+        reasons.append("the last self-consistent cycle did not converge")
+    if not run.converged_ionic:
+        reasons.append(f"still moving after {len(run.ionic_steps)} ionic steps")
+    grid = [int(n) for n in run.kpoints.kpts[0]] if run.kpoints.num_kpts == 0 else []
+    notes = [ODD_GRID.format(grid)] if any(n % 2 for n in grid) else []
+    return Reading(
+        "not converged" if reasons else "done",
+        " and ".join(reasons) or None,
+        first=run.initial_structure,
+        structure=run.final_structure,
+        energy=float(run.final_energy),
+        band_gap=float(gap),
+        direct=bool(direct) if gap else None,
+        max_force=float(np.linalg.norm(forces, axis=1).max()) if forces.size else None,
+        pressure=float(np.trace(stress)) / 3 * KBAR if stress is not None else None,
+        notes=tuple(notes),
+    )

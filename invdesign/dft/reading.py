@@ -1,0 +1,156 @@
+"""What a finished, failed or interrupted calculation says, whatever the code."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from invdesign.crystal.cif import UNREADABLE
+from invdesign.dft.gpaw_job import GPA, LOG, RESULT, TRAJECTORY, digests, has_frames
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ase import Atoms
+    from pymatgen.core import Structure
+
+Status = Literal[
+    "done", "not converged", "failed", "unfinished", "truncated", "foreign", "changed", "not run"
+]
+AT_REST = 0.05  # eV/Å
+ODD_GRID = "odd k-point grid {}: the gap may miss a band edge"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One calculation.
+
+    Attributes:
+        status: ``done``; ``not converged``: ended, not to be trusted; ``failed``: ended without a result;
+            ``unfinished``: running or killed; ``truncated``: its files are damaged; ``foreign``: of
+            another crystal or not of this code; ``changed``: inputs or candidate are not as written;
+            ``not run``: no output.
+        reason: why it is not done, as a sentence.
+        first: structure that it started from, if known.
+        structure: the last one.
+        energy: of that cell, eV, on the code's own scale.
+        band_gap: eV; None if unknown.
+        direct: whether the gap is.
+        max_force: eV/Å.
+        pressure: GPa, positive where the cell wants to grow.
+        moment: of the cell, μB; None without spin.
+        notes: what to mind.
+    """
+
+    status: Status
+    reason: str | None = None
+    first: Structure | None = None
+    structure: Structure | None = None
+    energy: float | None = None
+    band_gap: float | None = None
+    direct: bool | None = None
+    max_force: float | None = None
+    pressure: float | None = None
+    moment: float | None = None
+    notes: tuple[str, ...] = ()
+
+
+def structure_of(atoms: Atoms) -> Structure:
+    """ASE's crystal as pymatgen's, bare."""
+    from pymatgen.core import Structure
+
+    return Structure(atoms.cell.array, list(atoms.symbols), atoms.positions, coords_are_cartesian=True)
+
+
+def read_gpaw(folder: Path) -> Reading:
+    """``result.json`` of our script; without it, how far it came."""
+    if not (folder / RESULT).is_file():
+        if (error := _crash(folder / LOG)) is not None:
+            return Reading("failed", f"{error} (see {LOG})")
+        return read_trajectory(folder / TRAJECTORY)
+    try:
+        result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        return Reading("truncated", f"{RESULT} is damaged ({error}); remove it and run again")
+    if not isinstance(result, dict) or result.get("code") != "gpaw" or result.get("format") != 1:
+        return Reading("foreign", f"{RESULT} is not of our GPAW script")
+    if result["inputs"] != digests(folder):
+        return Reading("foreign", f"{RESULT} was computed from other inputs than those beside it")
+    if result["failed"]:
+        return Reading("failed", result["failed"])
+    return _of_gpaw(folder, result)
+
+
+def _crash(log: Path) -> str | None:
+    """The exception that the script's output ends with, if it does."""
+    if not log.is_file():
+        return None
+    last = log.read_text(encoding="utf-8", errors="replace").rstrip().rpartition("\n")[2]
+    return last if re.match(r"[\w.]*(Error|Exception)\b", last) else None
+
+
+def _of_gpaw(folder: Path, result: dict[str, Any]) -> Reading:
+    from ase.io import read
+    from pymatgen.core import Structure
+
+    if result["converged"]:
+        status, reason = "done", None
+    else:
+        status, reason = "not converged", f"still moving after {result['n_geometries']} geometries"
+    return Reading(
+        status,  # type: ignore[arg-type]
+        reason,
+        first=structure_of(read(folder / "structure.vasp", format="vasp")),
+        structure=Structure(
+            result["cell"], result["symbols"], result["positions"], coords_are_cartesian=True
+        ),
+        energy=result["energy_ev"],
+        band_gap=result["band_gap"],
+        direct=result["direct"],
+        max_force=result["max_force_ev_per_a"],
+        pressure=-sum(result["stress_gpa"][:3]) / 3,
+        moment=result["total_moment"],
+    )
+
+
+def read_trajectory(path: Path) -> Reading:
+    """How far a trajectory of ours came: without ``result.json``, it is never ``done``."""
+    from ase.io import Trajectory
+
+    if not path.is_file():
+        return Reading("not run", "no output")
+    if not has_frames(path):
+        return Reading("unfinished", f"{path.name} has no geometry yet")
+    try:
+        with Trajectory(path) as trajectory:
+            number, first, last = len(trajectory), trajectory[0], trajectory[-1]
+    except (OSError, *UNREADABLE) as error:
+        return Reading("truncated", f"{path.name} is damaged ({error})")
+    results = last.calc.results if last.calc else {}
+    forces, stress = results.get("forces"), results.get("stress")
+    return Reading(
+        "unfinished",
+        f"{number} geometries so far; the same `dft run` goes on from the last",
+        first=structure_of(first),
+        structure=structure_of(last),
+        energy=results.get("energy"),
+        max_force=None if forces is None else float(np.linalg.norm(forces, axis=1).max()),
+        pressure=None if stress is None else float(-np.sum(stress[:3]) / 3 * GPA),
+    )
+
+
+def read_foreign_trajectory(path: Path) -> Reading:
+    """An ASE trajectory of anybody's: it does not say whether it ended, so its forces must."""
+    reading = read_trajectory(path)
+    if reading.status != "unfinished" or reading.structure is None:
+        return reading
+    if reading.energy is None or reading.max_force is None:
+        return replace(reading, status="failed", reason=f"{path.name} has no energy and forces at its end")
+    if reading.max_force > AT_REST:
+        force = f"{reading.max_force:.2f} eV/Å"
+        return replace(reading, status="not converged", reason=f"forces up to {force} are left at its end")
+    return replace(reading, status="done", reason=None)

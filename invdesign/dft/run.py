@@ -1,0 +1,183 @@
+"""GPAW runs on this machine: cheapest first, each in a process of its own, resumable after any kill."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Literal
+
+from invdesign.dft.cost import estimate
+from invdesign.dft.gpaw_job import LOCK, LOG, RESULT
+from invdesign.dft.manifest import read_manifest
+from invdesign.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from invdesign.dft.cost import Cost
+    from invdesign.dft.manifest import Job
+
+INSTALL = (
+    "apt-get install libxc-dev libopenblas-dev, then pip install 'invdesign[dft]' with GPAW_CONFIG naming "
+    "the siteconfig.py of docs/dft.md"
+)
+POLL = 0.2  # s
+End = Literal["computed", "out of time", "broke off"]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What will run, cheapest first, and what will not.
+
+    Attributes:
+        jobs: with their estimated cost.
+        finished: have a result already.
+        refused: with the reason.
+    """
+
+    jobs: list[tuple[Job, Cost]]
+    finished: list[Job]
+    refused: list[tuple[Job, str]]
+
+    def lines(self) -> list[str]:
+        """The plan as a person reads it."""
+        lines = [f"{job.name}: not run, {reason}" for job, reason in self.refused]
+        lines += [f"{job.name}: finished before" for job in self.finished]
+        lines += [f"{job.name}: {cost}" for job, cost in self.jobs]
+        total = sum(cost.seconds for _, cost in self.jobs)
+        return [
+            *lines,
+            f"{len(self.jobs)} to run, about {total / 60:.0f} core-minutes in all (a rough estimate)",
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one job ended.
+
+    Attributes:
+        job: which.
+        end: ``computed`` is written down in ``result.json``, be it good or bad; the others go on when
+            the same command is given again.
+        seconds: of this run.
+    """
+
+    job: Job
+    end: End
+    seconds: float
+
+    def line(self) -> str:
+        """The outcome as a person reads it."""
+        took = f"{self.job.name}: {self.end} after {self.seconds:.0f} s"
+        if self.end == "computed":
+            result = json.loads((self.job.folder / RESULT).read_text(encoding="utf-8"))
+            if result["failed"]:
+                return f"{self.job.name}: failed after {self.seconds:.0f} s, {result['failed']}"
+            converged = "" if result["converged"] else ", not converged"
+            return f"{took}, gap {result['band_gap']:.2f} eV{converged}"
+        if self.end == "broke off":
+            return f"{took}; see {self.job.folder / LOG}"
+        return f"{took}; the same command goes on"
+
+
+def plan(folder: Path, code: str, walltime: float) -> Plan:
+    """What a run of a folder will do.
+
+    Args:
+        folder: that ``dft write --code gpaw`` made.
+        code: ``gpaw``, the only one that runs here.
+        walltime: seconds that each job may take; what is estimated beyond it is not started.
+
+    Raises:
+        InputError: another code, GPAW not installed, or no manifest.
+    """
+    if code != "gpaw":
+        msg = f"code: {code!r} does not run here; give gpaw, or submit the folders where {code} is installed."
+        raise InputError(msg)
+    jobs = read_manifest(folder)
+    if jobs and jobs[0].code != code:
+        msg = f"code: {folder} has inputs for {jobs[0].code}; give a folder of `dft write --code {code}`."
+        raise InputError(msg)
+    if find_spec("gpaw") is None or find_spec("gpaw_data") is None:
+        msg = f"code: gpaw is not installed; {INSTALL}."
+        raise InputError(msg)
+    affordable, finished, refused = [], [], []
+    for job in jobs:
+        if reason := job.source_changed() or job.inputs_changed():
+            refused.append((job, reason))
+        elif (job.folder / RESULT).is_file():
+            finished.append(job)
+        elif _locked(job):
+            refused.append((job, "another process is computing it"))
+        elif (cost := estimate(job)).seconds > walltime:
+            took = f"about {cost.seconds / 60:.0f} min, more than --walltime {walltime / 60:g}"
+            refused.append((job, took))
+        else:
+            affordable.append((job, cost))
+    return Plan(sorted(affordable, key=lambda pair: pair[1].seconds), finished, refused)
+
+
+def _locked(job: Job) -> bool:
+    with (job.folder / LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def run(
+    jobs: Sequence[Job], cores: int, walltime: float, ended: Callable[[Outcome], None] | None = None
+) -> list[Outcome]:
+    """Compute jobs in their order, one core each.
+
+    Args:
+        jobs: of :func:`plan`.
+        cores: jobs at once.
+        walltime: seconds after which a job is stopped; its geometries stay.
+        ended: called with each outcome.
+    """
+    waiting, outcomes = list(jobs), []
+    running: list[tuple[Job, subprocess.Popen[bytes], float]] = []
+    try:
+        while waiting or running:
+            while waiting and len(running) < cores:
+                job = waiting.pop(0)
+                running.append((job, _start(job), time.monotonic()))
+            time.sleep(POLL)
+            for job, process, began in list(running):
+                seconds = time.monotonic() - began
+                late = process.poll() is None and seconds > walltime
+                if process.poll() is None and not late:
+                    continue
+                _stop(process)
+                running.remove((job, process, began))
+                end: End = "computed" if (job.folder / RESULT).is_file() else "broke off"
+                outcomes.append(Outcome(job, "out of time" if late else end, seconds))
+                if ended:
+                    ended(outcomes[-1])
+    finally:
+        for _, process, _ in running:
+            _stop(process)
+    return outcomes
+
+
+def _start(job: Job) -> subprocess.Popen[bytes]:
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    with (job.folder / LOG).open("wb") as log:
+        # the script of the folder, whose hash was checked
+        return subprocess.Popen(
+            [sys.executable, "run.py"], cwd=job.folder, env=environment, stdout=log, stderr=log
+        )
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.kill()  # harmless if it has ended
+    process.wait()

@@ -1,0 +1,255 @@
+"""The way back, on real outputs: GPAW 26.7 (MgO), pw.x 6.7 (BN), and the VASP files that ASE brings."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import ase.test
+import pytest
+from ase.io import Trajectory, write
+from pymatgen.core import Lattice, Structure
+
+from invdesign.crystal.files import write_cif
+from invdesign.dft.collect import collect
+from invdesign.dft.gpaw_job import digests
+from invdesign.dft.read_espresso import read_espresso
+from invdesign.dft.read_vasp import read_vasp
+from invdesign.dft.reading import read_foreign_trajectory, read_gpaw, read_trajectory
+from invdesign.dft.write import write_inputs
+from invdesign.errors import InputError
+
+DATA = Path(__file__).parent / "data"
+VASP = Path(ase.test.__file__).parent / "testdata" / "vasp"
+MGO = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.3), ["Mg", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+BN = Structure.from_spacegroup("F-43m", Lattice.cubic(3.626), ["B", "N"], [[0, 0, 0], [0.25, 0.25, 0.25]])
+NACL = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.4548), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+
+
+def written(tmp_path: Path, structure: Structure, code: str, task: str = "relax", name: str = "out") -> Path:
+    """Inputs for a shortlist of one, with a predicted gap of 4 eV."""
+    run = tmp_path / f"{name}_run"
+    run.mkdir()
+    write_cif(structure, run / "c.cif", symmetrised=True)
+    row = {"rank": 1, "candidate": "c000001", "cif_file": "c.cif"}
+    row |= {"band_gap": 4.0, "band_gap_low": 3.5, "band_gap_high": 4.5}
+    with (run / "shortlist.csv").open("w", newline="") as file:
+        table = csv.DictWriter(file, row)
+        table.writeheader()
+        table.writerow(row)
+    write_inputs(run, code, tmp_path / name, task=task)
+    return tmp_path / name
+
+
+def only(out: Path) -> Path:
+    (folder,) = (path for path in out.iterdir() if path.is_dir())
+    return folder
+
+
+def unpacked(name: str, to: Path) -> None:
+    to.parent.mkdir(parents=True, exist_ok=True)
+    to.write_bytes(gzip.decompress((DATA / name).read_bytes()))
+
+
+def computed(folder: Path, **changes: Any) -> None:
+    """GPAW's stored results of MgO, in a folder that was written for it."""
+    result = json.loads((DATA / "mgo_gpaw.json").read_text())
+    (folder / "result.json").write_text(json.dumps(result | {"inputs": digests(folder)} | changes))
+    shutil.copy(DATA / "mgo_gpaw.traj", folder / "trajectory.traj")
+
+
+def test_gpaw_round_trip(tmp_path: Path) -> None:
+    out = written(tmp_path, MGO, "gpaw")
+    computed(only(out))
+    (row,) = collect([out], tmp_path)
+    assert (row["status"], row["candidate"], row["formula"]) == ("done", "c000001", "MgO")
+    assert (row["band_gap_predicted"], row["band_gap_predicted_low"]) == (4.0, 3.5)
+    assert row["band_gap_dft"] == pytest.approx(4.49, abs=0.01)
+    assert (4 * 2 * row["volume_dft"]) ** (1 / 3) == pytest.approx(4.25, abs=0.02)
+    assert row["volume_predicted"] == pytest.approx(4.3**3 / 8)
+    assert row["rmsd"] == pytest.approx(0, abs=1e-6)
+    assert abs(row["pressure"]) < 0.2
+    assert row["e_above_hull_dft"] is None  # another scale than the hull's
+    with (tmp_path / "dft.csv").open(newline="") as file:
+        (line,) = csv.DictReader(file)
+    assert float(line["band_gap_dft"]) == row["band_gap_dft"]
+    assert line["e_above_hull_dft"] == ""
+    assert json.loads((tmp_path / "dft.json").read_text())["runs"] == [row]
+
+
+def test_gpaw_failures_are_told_apart(tmp_path: Path) -> None:
+    folder = only(written(tmp_path, MGO, "gpaw"))
+    assert read_gpaw(folder).status == "not run"
+    (folder / "trajectory.traj").touch()
+    assert read_gpaw(folder).status == "unfinished"
+    shutil.copy(DATA / "mgo_gpaw.traj", folder / "trajectory.traj")
+    assert "4 geometries so far" in (read_gpaw(folder).reason or "")
+    (folder / "run.log").write_text("Traceback (most recent call last):\nMemoryError: 20 GB\n")
+    assert (read_gpaw(folder).status, read_gpaw(folder).reason) == (
+        "failed",
+        "MemoryError: 20 GB (see run.log)",
+    )
+    (folder / "run.log").unlink()
+    computed(folder, converged=False, n_geometries=100)
+    assert read_gpaw(folder).status == "not converged"
+    (folder / "result.json").write_text((folder / "result.json").read_text()[:300])
+    assert read_gpaw(folder).status == "truncated"
+    computed(folder, failed="the self-consistent cycle did not converge", converged=False)
+    assert (read_gpaw(folder).status, read_gpaw(folder).band_gap) == ("failed", None)
+    computed(folder, inputs={})
+    assert read_gpaw(folder).status == "foreign"
+    (folder / "result.json").write_text("[]")
+    assert read_gpaw(folder).status == "foreign"
+
+
+def test_one_bad_run_does_not_stop_the_others(tmp_path: Path) -> None:
+    good, bad = written(tmp_path, MGO, "gpaw", name="good"), written(tmp_path, MGO, "gpaw", name="bad")
+    computed(only(good))
+    computed(only(bad))
+    (only(bad) / "trajectory.traj").write_bytes(b"no trajectory")
+    (only(bad) / "result.json").unlink()
+    changed = written(tmp_path, MGO, "gpaw", name="changed")
+    computed(only(changed))
+    write_cif(BN, tmp_path / "changed_run" / "c.cif", symmetrised=True)
+    rows = collect([good, bad, changed], tmp_path)
+    assert [row["status"] for row in rows] == ["done", "truncated", "changed"]
+    assert "c.cif changed" in rows[2]["reason"]
+    assert rows[2]["band_gap_dft"] is None
+    for row in rows:  # three runs of one candidate
+        assert row["notes"][-1].startswith("computed again in ")
+        assert row["folder"] not in row["notes"][-1]
+
+
+def test_espresso_relaxation(tmp_path: Path) -> None:
+    out = written(tmp_path, BN, "espresso")
+    assert collect([out], tmp_path)[0]["status"] == "not run"
+    unpacked("bn_relax.out.gz", only(out) / "relax.out")
+    unpacked("bn_relax.xml.gz", only(out) / "out" / "pwscf.xml")
+    (row,) = collect([out], tmp_path)
+    assert row["status"] == "done"
+    assert row["band_gap_dft"] == pytest.approx(4.477, abs=0.001)
+    assert row["gap_is_direct"] is False
+    assert row["energy_per_atom"] == pytest.approx(-39.8547575883 * 13.605693 / 2, abs=1e-3)  # as printed
+    assert row["volume_dft"] / row["volume_predicted"] == pytest.approx(1.0026, abs=1e-4)
+    assert abs(row["pressure"]) < 0.01
+
+
+def test_espresso_static_run_has_the_energy_of_its_scf_and_the_bands_of_its_nscf(tmp_path: Path) -> None:
+    unpacked("bn_nscf.xml.gz", tmp_path / "out" / "pwscf.xml")  # its own energy is 0
+    alone = read_espresso(tmp_path)
+    assert (alone.status, alone.energy) == ("done", None)
+    assert "nscf run alone" in alone.notes[0]
+    unpacked("bn_scf.out.gz", tmp_path / "scf.out")
+    both = read_espresso(tmp_path)
+    assert both.energy == pytest.approx(-542.2515, abs=1e-3)
+    assert both.pressure == pytest.approx(0.984)
+    assert both.max_force == pytest.approx(0, abs=1e-6)
+    assert both.band_gap == pytest.approx(4.480, abs=0.001)
+
+
+def test_espresso_with_fixed_occupations_has_no_gap_rather_than_none(tmp_path: Path) -> None:
+    """ASE reads 0 from this run: it has the four occupied bands alone."""
+    unpacked("bn_fixed.xml.gz", tmp_path / "out" / "pwscf.xml")
+    reading = read_espresso(tmp_path)
+    assert reading.band_gap is None
+    assert "no empty band" in reading.notes[0]
+    assert reading.energy == pytest.approx(-542.2515, abs=1e-3)
+
+
+def test_espresso_failures_are_told_apart(tmp_path: Path) -> None:
+    unpacked("bn_relax.out.gz", tmp_path / "relax.out")
+    unpacked("bn_relax.xml.gz", tmp_path / "out" / "pwscf.xml")
+    text, xml = (tmp_path / "relax.out").read_text(), (tmp_path / "out" / "pwscf.xml").read_text()
+    (tmp_path / "out" / "pwscf.xml").write_text(xml[:5000])
+    assert read_espresso(tmp_path).status == "truncated"
+    (tmp_path / "out" / "pwscf.xml").write_text("<other/>")
+    assert read_espresso(tmp_path).status == "foreign"
+    (tmp_path / "out" / "pwscf.xml").unlink()
+    assert read_espresso(tmp_path).status == "truncated"
+    (tmp_path / "relax.out").write_text(text[:50000])
+    assert read_espresso(tmp_path).status == "unfinished"
+    error = "%%%%%%%%\n     Error in routine cdiaghg (123):\n     S matrix not positive definite\n%%%%%%%%"
+    (tmp_path / "relax.out").write_text(text[:50000] + error)
+    failed = read_espresso(tmp_path)
+    assert failed.status == "failed"
+    assert "cdiaghg (123): S matrix not positive definite" in (failed.reason or "")
+    (tmp_path / "relax.out").write_text("Siesta")
+    assert read_espresso(tmp_path).status == "foreign"
+    not_done = xml.replace("<n_opt_steps>", "<x>").replace("</n_opt_steps>", "</x>")
+    opt = not_done.split("<opt_conv>")[1].replace("true", "false", 1)
+    (tmp_path / "relax.out").write_text(text)
+    (tmp_path / "out" / "pwscf.xml").write_text(not_done.split("<opt_conv>")[0] + "<opt_conv>" + opt)
+    assert read_espresso(tmp_path).status == "not converged"
+
+
+def test_vasp(tmp_path: Path) -> None:
+    shutil.copy(VASP / "vasprun_dfpt.xml", tmp_path / "vasprun.xml")
+    reading = read_vasp(tmp_path)
+    assert (reading.status, reading.band_gap, reading.direct) == ("done", 5.4988, True)
+    assert reading.energy == pytest.approx(-6.74587304)
+    assert reading.pressure == pytest.approx(3.609, abs=0.001)
+    assert "odd k-point grid [3, 3, 3]" in reading.notes[0]
+    shutil.copy(VASP / "vasprun_pstress.xml", tmp_path / "vasprun.xml")
+    assert read_vasp(tmp_path).notes == ()  # 4 x 4 x 4
+
+
+def test_vasp_failures_are_told_apart(tmp_path: Path) -> None:
+    assert read_vasp(tmp_path).status == "not run"
+    text = (VASP / "vasprun_dfpt.xml").read_text()
+    (tmp_path / "vasprun.xml").write_text(text[:40000])
+    assert read_vasp(tmp_path).status == "unfinished"
+    (tmp_path / "OUTCAR").write_text(" Voluntary context switches: 12\n")
+    assert read_vasp(tmp_path).status == "truncated"
+    (tmp_path / "vasprun.xml").write_text("<html></html>")
+    assert read_vasp(tmp_path).status == "foreign"
+    (tmp_path / "vasprun.xml").unlink()
+    (tmp_path / "vasprun.xml.gz").write_bytes(gzip.compress(text.encode())[:2000])
+    assert read_vasp(tmp_path).status == "truncated"
+    (tmp_path / "vasprun.xml.gz").write_bytes(gzip.compress(text.encode()))
+    assert read_vasp(tmp_path).status == "done"
+
+
+def test_vasp_run_of_another_crystal_is_foreign(tmp_path: Path) -> None:
+    own, other = written(tmp_path, NACL, "vasp", name="own"), written(tmp_path, MGO, "vasp", name="other")
+    for out in (own, other):
+        shutil.copy(VASP / "vasprun_dfpt.xml", only(out) / "vasprun.xml")
+    (only(own) / "INCAR").write_text("NCORE = 4\n")  # a user's own setting
+    good, foreign = collect([own, other], tmp_path)
+    assert (good["status"], good["candidate"]) == ("done", "c000001")
+    assert "INCAR changed since it was written" in good["notes"]
+    assert foreign["status"] == "foreign"
+    assert "(NaCl)" in foreign["reason"]
+    assert foreign["band_gap_dft"] is None
+
+
+def test_runs_without_a_manifest(tmp_path: Path) -> None:
+    vasp, trajectory, empty = tmp_path / "v", tmp_path / "t", tmp_path / "e"
+    for folder in (vasp, trajectory, empty):
+        folder.mkdir()
+    shutil.copy(VASP / "vasprun_dfpt.xml", vasp / "vasprun.xml")
+    shutil.copy(DATA / "mgo_gpaw.traj", trajectory / "relax.traj")
+    rows = collect([vasp, trajectory], tmp_path)
+    assert [(row["formula"], row["code"], row["status"]) for row in rows] == [
+        ("NaCl", "vasp", "done"),
+        ("MgO", "ase", "done"),
+    ]
+    with pytest.raises(InputError, match=r"has no manifest\.json, vasprun\.xml"):
+        collect([empty], tmp_path)
+    with pytest.raises(InputError, match="is no folder"):
+        collect([tmp_path / "nowhere"], tmp_path)
+
+
+def test_trajectories(tmp_path: Path) -> None:
+    with Trajectory(DATA / "mgo_gpaw.traj") as frames:
+        first = frames[0]
+    write(tmp_path / "bare.traj", MGO.to_ase_atoms(msonable=False))
+    assert read_foreign_trajectory(tmp_path / "bare.traj").status == "failed"
+    first.calc.results["forces"][0] = [0.2, 0, 0]
+    write(tmp_path / "moving.traj", first)
+    assert "forces up to 0.20" in (read_foreign_trajectory(tmp_path / "moving.traj").reason or "")
+    (tmp_path / "cut.traj").write_bytes((DATA / "mgo_gpaw.traj").read_bytes()[:100])
+    assert read_trajectory(tmp_path / "cut.traj").status == "truncated"

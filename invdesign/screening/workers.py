@@ -13,7 +13,12 @@ from invdesign.campaign.executor import start_worker
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ONE_THREAD = "OMP_NUM_THREADS"
+# one thread a process; large arrays go back to the system when they are freed (glibc would soon keep them)
+ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 20),
+}
 
 
 def default_workers() -> int:
@@ -31,14 +36,15 @@ def forked_pool(workers: int, *, models: bool) -> Iterator[ProcessPoolExecutor]:
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([f"invdesign.screening.preloaded{'_models' if models else ''}"])
-    before = os.environ.get(ONE_THREAD)
-    os.environ[ONE_THREAD] = "1"
+    before = {name: os.environ.get(name) for name in ENVIRONMENT}
+    os.environ.update(ENVIRONMENT)
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker)
     try:
         yield pool
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-        if before is None:
-            del os.environ[ONE_THREAD]
-        else:
-            os.environ[ONE_THREAD] = before
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -146,15 +146,15 @@ def test_from_a_file(tmp_path, capsys):
     )
     fields = {"n_genes": 3 * GENES_PER_FORMULA, "n_relax": 6, "gene_batch": 32, "workers": 1}
     fields |= {"include_known": True, "min_probability": 0, "parts": parts(), "progress": True}
-    result = invdesign.api.design("band_gap>1", from_=table, out=tmp_path / "run", **fields)
+    result = invdesign.api.design("e_above_hull<0.2", from_=table, out=tmp_path / "run", **fields)
     # LiAlO2 took a place among the three: what a generator cannot make is seen after the choice
     assert result.config.formulas == ("KBr", "RbCl")
     told = capsys.readouterr().err
     assert "2 formulas of 5 rows; left out: did not pass: 1" in told
     assert "binaries can make none: 1" in told
-    again = invdesign.api.design("band_gap>1", from_=table, out=tmp_path / "run", **fields)
+    again = invdesign.api.design("e_above_hull<0.2", from_=table, out=tmp_path / "run", **fields)
     assert [c.id for c in again.shortlist] == [c.id for c in result.shortlist]
     table.write_text("formula\nLiAlO2\n")
     with pytest.raises(InputError, match="no formula that can be taken on among 1 rows"):
-        invdesign.api.design("band_gap>1", from_=table, out=tmp_path / "other", **fields)
+        invdesign.api.design("e_above_hull<0.2", from_=table, out=tmp_path / "other", **fields)
     assert not (tmp_path / "other").exists()

@@ -125,3 +125,10 @@ def test_a_shard_without_header_is_read(tmp_path):
         screen_to(tmp_path / str(i), space=space, shard=(i, 2), estimates=False, workers=1)
     assert not (tmp_path / "2" / "screened.csv").read_text().startswith('"formula"')
     assert chosen(tmp_path / "2").formulas
+
+
+def test_the_windows_of_the_campaign_decide_not_those_of_the_screening(tmp_path):
+    path = tmp_path / "screened.csv"
+    path.write_text("formula,verdict,p_hit\nPbTe,passed,0.9\nLiF,passed,0.1\n")
+    assert chosen(path, 1, include_known=True).formulas == ["PbTe"]
+    assert chosen(path, 1, "band_gap>5", include_known=True).formulas == ["LiF"]

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, TypeVar
 from invdesign.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from multiprocessing.context import BaseContext
 
     Task = TypeVar("Task")
     Result = TypeVar("Result")
@@ -88,12 +89,19 @@ def process_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     """Worker processes of one thread each, that end when this one does."""
     import multiprocessing
 
-    before = {name: os.environ.get(name) for name in WORKER_ENVIRONMENT}
-    os.environ.update(WORKER_ENVIRONMENT)
     # spawn: a fork of a process that holds torch's threads deadlocks, and would not read the variables
-    pool = ProcessPoolExecutor(
-        workers, mp_context=multiprocessing.get_context("spawn"), initializer=start_worker
-    )
+    with pool_in(multiprocessing.get_context("spawn"), workers, WORKER_ENVIRONMENT) as pool:
+        yield pool
+
+
+@contextmanager
+def pool_in(
+    context: BaseContext, workers: int, environment: Mapping[str, str]
+) -> Iterator[ProcessPoolExecutor]:
+    """Processes of a start method, with variables of their own, that end when this one does."""
+    before = {name: os.environ.get(name) for name in environment}
+    os.environ.update(environment)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
     try:
         yield pool
     finally:
@@ -105,7 +113,7 @@ def process_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
                 os.environ[name] = value
 
 
-def start_worker() -> None:
+def _start_worker() -> None:
     """See that a worker ends with its parent: it would otherwise finish a chunk nobody waits for."""
     import multiprocessing
     import signal

@@ -13,7 +13,7 @@ from invdesign.errors import InputError
 
 if TYPE_CHECKING:
     from invdesign.data.oxidation import ChargeRules
-    from invdesign.screening import Rows, Tally
+    from invdesign.screening import Rows, Screened, Tally
 
 SPACE, GATES, CHARGES, OUTPUT = "Space", "Gates", "Charge balance", "Output"
 
@@ -214,8 +214,13 @@ def screen_command(
         found = screen_to(
             out, **source, **judged, parquet=parquet, top=top, workers=workers, progress=progress
         )
+    _report(found, parquet=parquet, as_json=as_json)
+
+
+def _report(found: Screened, *, parquet: bool, as_json: bool) -> None:
+    """What a screening left in its folder."""
     if as_json:
-        print_json({"out": str(out), "tally": found.tally.as_json(), "best": found.best})
+        print_json({"out": str(found.out), "tally": found.tally.as_json(), "best": found.best})
         return
     _show_tally(found.tally)
     for row in found.best[:5]:
@@ -223,7 +228,7 @@ def screen_command(
     left = "screened.parquet" if parquet else "screened.csv"
     best = f", best.csv ({len(found.best)} likeliest)" if found.best else ""
     faults = f", faults.csv ({found.tally.faults})" if found.tally.faults else ""
-    typer.echo(f"{out}: {left} ({found.tally.rows} rows){best}{faults}, run.json")
+    typer.echo(f"{found.out}: {left} ({found.tally.rows} rows){best}{faults}, run.json")
 
 
 def _check(out: Path | None, formulas: list[str], *, column: str | None, parquet: bool) -> None:

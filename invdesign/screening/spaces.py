@@ -145,10 +145,7 @@ class Space(BaseModel):
         Raises:
             InputError: there is no such shard.
         """
-        if not 1 <= i <= n:
-            msg = f"shard: {i}/{n} is none; give 1/{max(n, 1)} to {max(n, 1)}/{max(n, 1)}."
-            raise InputError(msg)
-        return range((i - 1) * len(self) // n, i * len(self) // n)
+        return shard_of(len(self), i, n)
 
     @cached_property
     def _parts(self) -> tuple[_Part, ...]:
@@ -297,3 +294,15 @@ def _of_types(types: list[tuple[int, ...]], k: int) -> NDArray[np.int32]:
 def _ordered(rows: NDArray[np.int32]) -> NDArray[np.int32]:
     keys = (*(rows[:, column] for column in range(rows.shape[1] - 1, -1, -1)), rows.sum(axis=1))
     return rows[np.lexsort(keys)]
+
+
+def shard_of(count: int, i: int, n: int) -> range:
+    """The ``i``-th of ``n`` contiguous parts, from 1.
+
+    Raises:
+        InputError: there is no such shard.
+    """
+    if not 1 <= i <= n:
+        msg = f"shard: {i}/{n} is none; give 1/{max(n, 1)} to {max(n, 1)}/{max(n, 1)}."
+        raise InputError(msg)
+    return range((i - 1) * count // n, i * count // n)

@@ -15,11 +15,11 @@ from invdesign.errors import InputError
 from invdesign.screening.duplicates import SeenKeys
 from invdesign.screening.likeness import like
 from invdesign.screening.sources import STDIN, FormulaBlock, given_formulas, read_formulas
+from invdesign.screening.spaces import Space, shard_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from invdesign.screening.spaces import Space
 
 PLACES = 16_384
 LINES = 16_384
@@ -225,15 +225,3 @@ def _within(unit: Unit, lines: list[int], skipped: int) -> Unit:
 def _digest(content: str | bytes) -> str:
     raw = content if isinstance(content, bytes) else content.encode("utf-8", "backslashreplace")
     return hashlib.blake2b(raw, digest_size=8).hexdigest()
-
-
-def shard_of(count: int, i: int, n: int) -> range:
-    """The ``i``-th of ``n`` contiguous parts, from 1.
-
-    Raises:
-        InputError: there is no such shard.
-    """
-    if not 1 <= i <= n:
-        msg = f"shard: {i}/{n} is none; give 1/{max(n, 1)} to {max(n, 1)}/{max(n, 1)}."
-        raise InputError(msg)
-    return range((i - 1) * count // n, i * count // n)

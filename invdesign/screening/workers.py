@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from invdesign.campaign.executor import start_worker
+from invdesign.campaign.executor import pool_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from concurrent.futures import ProcessPoolExecutor
 
 # one thread a process; large arrays go back to the system when they are freed (glibc would soon keep them)
 ENVIRONMENT = {
@@ -36,15 +36,5 @@ def forked_pool(workers: int, *, models: bool) -> Iterator[ProcessPoolExecutor]:
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([f"invdesign.screening.preloaded{'_models' if models else ''}"])
-    before = {name: os.environ.get(name) for name in ENVIRONMENT}
-    os.environ.update(ENVIRONMENT)
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker)
-    try:
+    with pool_in(context, workers, ENVIRONMENT) as pool:
         yield pool
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

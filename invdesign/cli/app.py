@@ -24,7 +24,7 @@ USERS_OWN = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS,
 USERS_OWN |= {errno.ENOENT, errno.EEXIST}
 
 
-RESUMING = ("design", "evaluate", "generate", "predict-structure", "screen", "train")
+RESUMING = ("design", "dft", "evaluate", "generate", "predict-structure", "screen", "train")
 
 
 def _resumes(ctx: Any) -> str:  # noqa: ANN401 - click's context

@@ -1,0 +1,6 @@
+# How GPAW is built for one process on Debian (docs/dft.md): libxc and OpenBLAS, no MPI.
+mpi = False
+compiler = "g++"
+libraries = ["xc", "openblas"]
+noblas = False
+nolibxc = False

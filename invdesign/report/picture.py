@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 PASSED, LEFT, COST, INK, FAINT = "#1f6f8b", "#d5dde1", "#d98c3f", "#22303a", "#73828c"
 BAR = 0.62
+TITLE = 120  # characters of a line
 
 
 def draw_funnel(funnel: Funnel, path: Path, *, title: str) -> None:
@@ -25,15 +26,16 @@ def draw_funnel(funnel: Funnel, path: Path, *, title: str) -> None:
     from matplotlib.figure import Figure
 
     stages = [stage for stage in funnel if stage.entered]
-    figure = Figure(figsize=(13, 1.6 + 0.52 * len(stages)), dpi=150, facecolor="white")
+    lines = textwrap.wrap(title, TITLE)
+    head = 0.85 + 0.22 * len(lines)  # inches
+    figure = Figure(figsize=(13, 0.55 + head + 0.52 * len(stages)), dpi=150, facecolor="white")
     FigureCanvasAgg(figure)
     counts, cost, reasons = figure.subplots(
         1, 3, sharey=True, width_ratios=(5.0, 2.4, 5.2), gridspec_kw={"wspace": 0.04}
     )
-    figure.subplots_adjust(left=0.105, right=0.99, top=1 - 1.05 / figure.get_figheight(), bottom=0.03)
-    figure.text(
-        0.012, 1 - 0.32 / figure.get_figheight(), title, fontsize=13, weight="bold", color=INK, va="center"
-    )
+    figure.subplots_adjust(left=0.105, right=0.99, top=1 - head / figure.get_figheight(), bottom=0.03)
+    top = 1 - 0.22 / figure.get_figheight()
+    figure.text(0.012, top, "\n".join(lines), fontsize=13, weight="bold", color=INK, va="top")
     _draw_counts(counts, stages)
     _draw_cost(cost, stages)
     _draw_reasons(reasons, stages)

@@ -10,17 +10,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from invdesign.api import design
+    from invdesign.api import design, next_round
     from invdesign.errors import InputError
     from invdesign.screening import screen
     from invdesign.targets import Target, parse_target
 
 __version__ = "0.1.0"
-__all__ = ["InputError", "Target", "__version__", "design", "parse_target", "screen"]
+__all__ = ["InputError", "Target", "__version__", "design", "next_round", "parse_target", "screen"]
 
 _HOMES = {
     "design": "invdesign.api",
     "InputError": "invdesign.errors",
+    "next_round": "invdesign.api",
     "screen": "invdesign.screening",
     "Target": "invdesign.targets",
     "parse_target": "invdesign.targets",

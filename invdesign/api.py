@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from invdesign.campaign import CampaignResult
+    from invdesign.campaign.rounds import Round
     from invdesign.candidate import Candidate
 
 CONDITIONS = frozenset({"elements", "only", "exclude", "formula", "anonymous", "space_group", "n_atoms"})
@@ -101,6 +102,30 @@ def _of_formulas(config: CampaignConfig, path: str | Path, parts: Parts) -> tupl
     told = f"{len(formulas):,} formula{'s' * (len(formulas) > 1)} of {found.rows:,} rows"
     fields = {**dict(config), "formulas": tuple(formulas)}
     return build(CampaignConfig, fields, "campaign"), f"{told}{f'; left out: {left_out}' if left_out else ''}"
+
+
+def next_round(run: str | Path, *, progress: bool = False, **options: Any) -> Round:  # noqa: ANN401 - each its own
+    """Choose what to compute next in a finished campaign that has DFT results; writes ``run/round-2``, ….
+
+    >>> chosen = next_round("run", choose="hits", n_shortlist=10)  # doctest: +SKIP
+    >>> chosen.learned.lines()  # doctest: +SKIP
+    ['Band gap: 12 results; predictions shifted by +0.31 eV, intervals × 1.20; …']
+
+    Args:
+        run: the campaign's folder.
+        progress: show the live funnel on stderr.
+        options: ``choose`` (``hits`` or ``information``), ``n_shortlist``, ``n_genes``, ``n_relax``,
+            ``parts``, ``executor``, ``workers``: :func:`invdesign.campaign.rounds.next_round`.
+
+    Returns:
+        The round: ``shortlist`` with corrected ``properties``, ``learned``, ``message``.
+
+    Raises:
+        InputError: no campaign, no results, or nothing left to choose.
+    """
+    from invdesign.campaign.rounds import next_round as choose_next
+
+    return choose_next(Path(run), progress=progress, **options)
 
 
 def generate(

@@ -22,6 +22,7 @@ RECIPES = {
     "relaxed-genes": "invdesign.campaign.relaxed_genes:RelaxedGenesConfig:build",
     "known-materials": "invdesign.validators.novelty_build:KnownMaterialsConfig:build",
     "mp-hull": "invdesign.validators.hull_build:HullConfig:build",
+    "elements": "invdesign.dft.results.references_build:ElementsConfig:build",
     "calibration": "invdesign.validators.calibration_build:CalibrationConfig:build",
     "abandonment": "invdesign.campaign.abandonment_build:AbandonmentConfig:build",
     "property": "invdesign.predictors.property:PropertyConfig:build",

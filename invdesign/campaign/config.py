@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from invdesign.campaign.screened import with_formula
 from invdesign.configs import build, read_yaml
 from invdesign.errors import InputError
+from invdesign.report.tally import CHECKS
 from invdesign.targets import Target
 
 _HOW = {"out", "workers"}  # where and with how many hands: never what comes out
@@ -46,6 +47,9 @@ class CampaignConfig(BaseModel):
         0.1, ge=0, le=1, description="least probability that all properties lie in their windows"
     )
     include_known: bool = Field(default=False, description="relax and list known materials too, marked")
+    check: tuple[Literal["phonons", "md"], ...] = Field(
+        (), description="gates beyond the hull for what would be shortlisted"
+    )
     generator: str | tuple[str, ...] = Field(
         "gene-diffusion", description="name or folder; several share the relaxations by their yield"
     )
@@ -57,6 +61,18 @@ class CampaignConfig(BaseModel):
     hull: str = "mp-hull"
     predictors: dict[str, str] = Field({}, description="model by property, in place of the released ones")
     workers: int | None = Field(None, ge=1, description="processes that relax; default: one per core")
+
+    @field_validator("check", mode="before")
+    @classmethod
+    def _listed(cls, given: Any) -> Any:  # noqa: ANN401 - whatever YAML or a caller holds
+        names = given.split(",") if isinstance(given, str) else given
+        if not isinstance(names, list | tuple):
+            return given
+        names = [name.strip() if isinstance(name, str) else name for name in names]
+        if strange := [name for name in names if name not in CHECKS]:
+            msg = f"check: there is no {strange[0]!r}; give {','.join(CHECKS)} or one of them."
+            raise InputError(msg)
+        return tuple(gate for gate in CHECKS if gate in names)
 
     @field_validator("generator")
     @classmethod
@@ -92,6 +108,6 @@ class CampaignConfig(BaseModel):
 
     def identity(self) -> dict[str, Any]:
         """What decides the result, as plain JSON: two runs with the same identity are the same campaign."""
-        fields = self.model_dump(mode="json", exclude={*_HOW, "target", "formulas"})
-        listed = {"formulas": list(self.formulas)} if self.formulas else {}
+        fields = self.model_dump(mode="json", exclude={*_HOW, "target", "formulas", "check"})
+        listed = {name: list(asked) for name in ("formulas", "check") if (asked := getattr(self, name))}
         return {"target": str(self.target), **listed, **fields}

@@ -6,7 +6,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from invdesign.report.tally import GENE_GATES, STAGES, STRUCTURE_GATES, Funnel
+from invdesign.report.tally import CHECKS, GENE_GATES, STRUCTURE_GATES, Funnel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -121,6 +121,8 @@ class LiveFunnel:
                 )
 
     def _leader(self, name: str) -> str:
+        if name in CHECKS:
+            return next((check for check in CHECKS if check in self._started), name)
         return "generator" if name in GENE_PHASE else "geometry" if name in STRUCTURE_GATES else name
 
     def _pace(self, name: str) -> tuple[str, str]:
@@ -146,13 +148,12 @@ class LiveFunnel:
         table.add_column("stage", style="cyan")
         for name in ("in", "passed", "rejected", "core s", "rate", "time left"):
             table.add_column(name, justify="right")
-        for name in STAGES:
-            stage = self.funnel.stages[name]
-            if not stage.entered and self._leader(name) not in self._started:
-                table.add_row(name, *[""] * 6, style="dim")
+        for stage in self.funnel:
+            if not stage.entered and self._leader(stage.name) not in self._started:
+                table.add_row(stage.name, *[""] * 6, style="dim")
                 continue
             counts = (f"{count:,}" for count in (stage.entered, stage.passed, stage.rejected))
-            table.add_row(name, *counts, f"{stage.core:.1f}", *self._pace(name))
+            table.add_row(stage.name, *counts, f"{stage.core:.1f}", *self._pace(stage.name))
         return table
 
 

@@ -13,25 +13,24 @@ from invdesign.candidate import Candidate, Verdict
 from invdesign.ranking import goal_probabilities, hit_probability, pareto_ranks, shortlist
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from invdesign.campaign.config import CampaignConfig
     from invdesign.campaign.stages import Parts
+    from invdesign.targets import Target
+
+    Pick = Callable[[Sequence[Candidate], Target, int], list[Candidate]]
 
 
-def last_pick(
-    config: CampaignConfig, parts: Parts, candidates: Sequence[Candidate]
-) -> tuple[list[Candidate], Clock]:
-    """Tell relaxed survivors apart, rank them, pick the shortlist (``provenance["rank"]``, from 1).
+def tell_apart(config: CampaignConfig, parts: Parts, candidates: Sequence[Candidate]) -> Clock:
+    """Give relaxed survivors their verdict of identity, and what they are ranked by.
+
+    That is: probability of a hit, front among several goals, score of synthesisability.
 
     Args:
         config: the campaign.
         parts: what it is made of.
         candidates: all that passed the structure phase, in order of id.
-
-    Returns:
-        The same candidates with their verdict of identity, probability of a hit, front among several goals
-        and score of synthesisability; and the cost.
     """
     clock = Clock()
     with clock.stage("identity"):
@@ -40,13 +39,44 @@ def last_pick(
             candidate.record(_still_wanted(candidate, config, known))
         _drop_twins([candidate for candidate in candidates if candidate.alive])
     with clock.stage("shortlist"):
-        alive = [candidate for candidate in candidates if candidate.alive]
-        _appraise(alive, config, parts)
-        chosen = shortlist(alive, config.target, config.n_shortlist)
+        _appraise([candidate for candidate in candidates if candidate.alive], config, parts)
+    return clock
+
+
+def picked(
+    config: CampaignConfig, candidates: Sequence[Candidate], pick: Pick = shortlist
+) -> list[Candidate]:
+    """Who of them would be the shortlist, likeliest hit first."""
+    return pick(candidates, config.target, config.n_shortlist)
+
+
+def put_on_shortlist(config: CampaignConfig, parts: Parts, chosen: Sequence[Candidate]) -> Clock:
+    """Number the chosen (``provenance["rank"]``, from 1) and say why each is there."""
+    clock = Clock()
+    with clock.stage("shortlist"):
         for rank, candidate in enumerate(chosen, start=1):
             candidate.provenance["rank"] = rank
         _explain(chosen, config, parts)
-    return list(candidates), clock
+    return clock
+
+
+def last_pick(
+    config: CampaignConfig, parts: Parts, candidates: Sequence[Candidate], pick: Pick = shortlist
+) -> tuple[list[Candidate], Clock]:
+    """Tell relaxed survivors apart, rank them, pick the shortlist; all at once, without checks.
+
+    Args:
+        config: the campaign.
+        parts: what it is made of.
+        candidates: all that passed the structure phase, in order of id.
+        pick: chooses among those that are left, by the target, so many.
+
+    Returns:
+        The same candidates, and the cost.
+    """
+    clock = tell_apart(config, parts, candidates)
+    chosen = picked(config, [candidate for candidate in candidates if candidate.alive], pick)
+    return list(candidates), clock + put_on_shortlist(config, parts, chosen)
 
 
 def _appraise(alive: Sequence[Candidate], config: CampaignConfig, parts: Parts) -> None:

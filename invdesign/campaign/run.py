@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from invdesign.campaign.allotment import Record, allot, rounds
+from invdesign.campaign.checks import checked_pick, require, told_of_checks
 from invdesign.campaign.executor import default_workers, process_pool, run_tasks
 from invdesign.campaign.folder import held
 from invdesign.campaign.funnel import GENE_PHASE, LiveFunnel
 from invdesign.campaign.last_pick import last_pick
+from invdesign.campaign.made_with import made_with
 from invdesign.campaign.named import check_names
 from invdesign.campaign.screened import with_formula
 from invdesign.campaign.stages import (
@@ -26,6 +28,7 @@ from invdesign.campaign.store import Store
 from invdesign.campaign.structures import Chunk, structure_chunk
 from invdesign.candidate import Verdict
 from invdesign.errors import InputError
+from invdesign.report.shortlist_json import SHORTLIST_JSON, write_shortlist_json
 from invdesign.report.tally import STRUCTURE_GATES, Funnel, Yield, yields
 
 if TYPE_CHECKING:
@@ -86,8 +89,8 @@ def design(
     or set ``workers=1``.
 
     Args:
-        config: what to do; ``config.out`` is created and gets ``shortlist.csv``, ``cifs/``,
-            ``candidates.db``, ``funnel.png`` and ``run.json``.
+        config: what to do; ``config.out`` is created and gets ``shortlist.csv``, ``shortlist.json``,
+            ``cifs/``, ``candidates.db``, ``funnel.png`` and ``run.json``.
         parts: own objects in place of the parts that the config names.
         executor: takes the relaxation chunks (default: one process per core).
         progress: show the live funnel on stderr.
@@ -132,6 +135,7 @@ def _check(config: CampaignConfig, parts: Parts) -> None:
 
     from invdesign.validators.charge import charge_balance
 
+    require(config.check)
     check_names(hull=parts.hull, calibration=parts.calibration)
     target = config.target
     if target.formula is not None and not (verdict := charge_balance(Composition(target.formula))).passed:
@@ -168,11 +172,7 @@ def _work(
             executor = stack.enter_context(process_pool(workers))
         _gene_phase(config, parts, store, live, executor)
         _structure_phase(config, parts, store, live, executor)
-        survivors = store.read("status=relaxed")
-        survivors, clock = last_pick(config, parts, survivors)
-        store.put(survivors, clock, complete=True)
-        live.count(survivors, ("identity", "shortlist"), clock)
-        live.line(("identity", "shortlist"))
+        _last_phase(config, parts, store, live, executor)
 
 
 def _gene_phase(
@@ -240,6 +240,20 @@ def _structure_phase(
         store.put(left)
 
 
+def _last_phase(
+    config: CampaignConfig, parts: Parts, store: Store, live: LiveFunnel, executor: Executor | None
+) -> None:
+    """Tell the survivors apart and pick the shortlist; with checks, of those that hold."""
+    if config.check:
+        survivors, clock = checked_pick(config, parts, store, live, executor)
+    else:
+        survivors, clock = last_pick(config, parts, store.read("status=relaxed"))
+        live.count(survivors, ("identity",))
+    store.put(survivors, clock, complete=True)
+    live.count(survivors, ("shortlist",), clock)
+    live.line(("identity", *config.check, "shortlist"))
+
+
 def _pool(known: Mapping[str, Candidate], generator: str) -> list[str]:
     """A generator's candidates for relaxation by id, best first."""
     own = [candidate for candidate in known.values() if candidate.provenance["generator"] == generator]
@@ -256,7 +270,8 @@ def _conclude(config: CampaignConfig, parts: Parts, store: Store, *, worked: boo
     """The result of a complete store, its files written (again); the record of who made it stays."""
     from invdesign.report import write_outputs
 
-    candidates = store.read()
+    # those of later rounds are not this campaign's own
+    candidates = [candidate for candidate in store.read() if "round" not in candidate.provenance]
     funnel = Funnel.of(candidates, store.seconds)
     shortlisted = sorted(
         (c for c in candidates if "rank" in c.provenance), key=lambda candidate: candidate.provenance["rank"]
@@ -266,6 +281,8 @@ def _conclude(config: CampaignConfig, parts: Parts, store: Store, *, worked: boo
         config, shortlisted, funnel, message, store.elapsed, yields(candidates, store.core)
     )
     write_outputs(config.out, shortlisted, funnel, config.target)
+    if worked or not (config.out / SHORTLIST_JSON).exists():
+        write_shortlist_json(shortlisted, config.out / SHORTLIST_JSON, made_with(config, parts))
     if worked or not (config.out / "run.json").exists():
         _write_run_json(result, parts.get("potential"))
     return result
@@ -275,9 +292,9 @@ def _message(config: CampaignConfig, funnel: Funnel, found: int) -> str:
     """One sentence on the outcome, with advice where it is thin."""
     asked = config.n_shortlist
     if found >= asked:
-        return (
-            f"{found} candidates shortlisted of {funnel.stages['shortlist'].entered} that passed every gate."
-        )
+        gates = "every gate" if not config.check else "every other gate"
+        told = f"{found} candidates shortlisted of {funnel.stages['shortlist'].entered} that passed {gates}"
+        return f"{told}{told_of_checks(config, funnel)}."
     tight = max(
         (s for s in funnel if s.name not in {"generator", "quick rank", "shortlist", "unique"}),
         key=lambda stage: stage.rejected / max(1, stage.entered),

@@ -204,6 +204,9 @@ def _figures(candidate: Candidate) -> dict[str, str | float]:
     for name in ("place", "rank", "p_hit", "n_steps"):
         if name in candidate.provenance:
             figures[name] = candidate.provenance[name]
+    for name in ("code", "band_gap", "e_above_hull", "formation_energy_per_atom", "volume_per_atom"):
+        if name in candidate.provenance.get("dft", {}):
+            figures[f"dft_{name}"] = candidate.provenance["dft"][name]
     return figures
 
 

@@ -27,9 +27,12 @@ from invdesign.cli.app import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rich.console import Console
     from rich.table import Table
 
-    from invdesign.campaign import CampaignResult
+    from invdesign.campaign import CampaignConfig, CampaignResult
+    from invdesign.campaign.rounds import Round
+    from invdesign.candidate import Candidate
     from invdesign.report.tally import Yield
 
 
@@ -84,6 +87,29 @@ Calibration = Annotated[
 Hull = Annotated[
     str | None, typer.Option(help="Reference hull: name, folder or CSV.", rich_help_panel="Parts")
 ]
+Check = Annotated[
+    str | None,
+    typer.Option(
+        help="Gates beyond the hull, seconds a candidate: phonons (imaginary modes), md (2 ps at 300 K).",
+        rich_help_panel="Parts",
+    ),
+]
+Continue = Annotated[
+    Path | None,
+    typer.Option(
+        "--continue",
+        help="Folder of a finished campaign with DFT results: learn from them and choose what is next.",
+        rich_help_panel="Next round",
+    ),
+]
+Choose = Annotated[
+    str | None,
+    typer.Option(
+        help="hits (the default): the likeliest; information: what tells most about the others.",
+        rich_help_panel="Next round",
+    ),
+]
+CONTINUING = {"n_genes", "n_relax", "n_shortlist", "workers"}
 
 
 @app.command("design")
@@ -111,13 +137,16 @@ def design_command(
     potential: PotentialPart = None,
     calibration: Calibration = None,
     hull: Hull = None,
+    check: Check = None,
+    continue_: Continue = None,
+    choose: Choose = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No live funnel.")] = False,
     as_json: Json = False,
 ) -> None:
     """Go from a target to a shortlist of relaxed, stable, novel crystals.
 
-    Leaves shortlist.csv, cifs/, candidates.db, funnel.png and run.json in the output folder. Stop it at any
-    moment: the same command resumes.
+    Leaves shortlist.csv, shortlist.json, cifs/, candidates.db, funnel.png and run.json in the output folder.
+    Stop it at any moment: the same command resumes.
 
     **Examples**
 
@@ -128,13 +157,18 @@ def design_command(
     invdesign design --formula Li2FeSiO4 --n 2048 --n-relax 200 --out cathode
 
     invdesign design "band_gap=1.5±0.3" --from screened --out absorbers
+
+    invdesign design "band_gap=1.5±0.25" --check phonons,md --out checked
+
+    invdesign design --continue run --choose hits --n-shortlist 10
     """
-    from invdesign.api import design
+    from invdesign.api import design, next_round
 
     conditions = {"elements": elements, "only": only, "exclude": exclude, "formula": formula}
     conditions |= {"anonymous": anonymous, "space_group": space_group, "n_atoms": n_atoms}
     effort = {"n_genes": n, "n_relax": n_relax, "n_shortlist": n_shortlist, "seed": seed, "workers": workers}
-    parts = {"generator": generator or None, "potential": potential, "calibration": calibration, "hull": hull}
+    parts = {"generator": generator or None, "potential": potential, "calibration": calibration}
+    parts |= {"hull": hull, "check": check}
     options: dict[str, Any] = {
         "from_": from_,
         **conditions,
@@ -146,11 +180,53 @@ def design_command(
     given = {name: value for name, value in options.items() if value is not None}
     limits = {"hhi<": max_hhi, "abundance>": min_abundance}
     clauses = [*(target or []), *(f"{name}{limit}" for name, limit in limits.items() if limit is not None)]
+    if continue_ is not None or choose is not None:
+        _refuse(continue_, sorted(given.keys() - CONTINUING), own_target=bool(clauses or config))
+        chosen = next_round(continue_, choose=choose or "hits", progress=not quiet, **given)  # type: ignore[arg-type]
+        _show_round(chosen, as_json=as_json)
+        return
     result = design(clauses, config=config, progress=not quiet, **given)
     if as_json:
         print_json(_as_json(result))
     else:
         _show(result)
+
+
+def _refuse(run: Path | None, options: Sequence[str], *, own_target: bool) -> None:
+    """What a round after the first takes from the campaign that it continues."""
+    from invdesign.errors import InputError
+
+    if run is None:
+        msg = "choose: it is for the rounds after the first; give --continue FOLDER of a finished campaign."
+        raise InputError(msg)
+    if options or own_target:
+        named = ", ".join([*(["target"] if own_target else []), *(name.strip("_") for name in options)])
+        msg = f"continue: the campaign's own target and parts are used; leave out {named}."
+        raise InputError(msg)
+
+
+def _show_round(chosen: Round, *, as_json: bool) -> None:
+    from rich.console import Console
+
+    from invdesign.report.table import row_of
+
+    if as_json:
+        print_json(
+            {
+                "out": str(chosen.out),
+                "message": chosen.message,
+                "learned": chosen.lines(),
+                "shortlist": [row_of(candidate) for candidate in chosen.shortlist],
+            }
+        )
+        return
+    console = Console()
+    for line in chosen.lines():
+        console.print(line, highlight=False, soft_wrap=True)
+    console.print()
+    _print_shortlist(chosen.shortlist, chosen.config, console)
+    console.print(f"\n{chosen.message}", highlight=False)
+    console.print(f"{chosen.out}: shortlist.csv, shortlist.json, cifs/, run.json", highlight=False)
 
 
 def _as_json(result: CampaignResult) -> dict[str, Any]:
@@ -165,8 +241,7 @@ def _as_json(result: CampaignResult) -> dict[str, Any]:
     }
 
 
-def _show(result: CampaignResult) -> None:
-    from rich.console import Console
+def _print_shortlist(shortlist: Sequence[Candidate], config: CampaignConfig, console: Console) -> None:
     from rich.table import Table
 
     from invdesign.properties import PROPERTIES, STABILITY
@@ -176,12 +251,12 @@ def _show(result: CampaignResult) -> None:
     table = Table(
         box=None, pad_edge=False, header_style="bold", caption="[ , ]: 90 %", caption_justify="left"
     )
-    names = [name for name in PROPERTIES if any(name in c.properties for c in result.shortlist)]
-    shown = [name for name in names if name in {*result.config.target.windows, STABILITY}]
+    names = [name for name in PROPERTIES if any(name in c.properties for c in shortlist)]
+    shown = [name for name in names if name in {*config.target.windows, STABILITY}]
     for heading in ("", "formula", "group", "hit", *(_heading(name) for name in shown)):
         table.add_column(heading, justify="left" if heading == "formula" else "right", no_wrap=True)
     table.add_column("novelty")
-    for candidate in result.shortlist:
+    for candidate in shortlist:
         estimates = [candidate.properties[name] for name in shown]
         table.add_row(
             str(candidate.provenance["rank"]),
@@ -191,14 +266,23 @@ def _show(result: CampaignResult) -> None:
             *(f"{e.value:.2f} [{e.low:.2f}, {e.high:.2f}]" for e in estimates),
             NOVELTY[int(candidate.verdicts["novelty"].figure or 0)],
         )
-    console = Console()
-    if result.shortlist:
+    if shortlist:
         print_whole(table, console)
+
+
+def _show(result: CampaignResult) -> None:
+    from rich.console import Console
+
+    from invdesign.report.printed import print_whole
+
+    console = Console()
+    _print_shortlist(result.shortlist, result.config, console)
     if len(result.yields) > 1:
         console.print()
         print_whole(_yields(result.yields), console)
     console.print(f"\n{result.message}", highlight=False)
-    console.print(f"{result.out}: shortlist.csv, cifs/, candidates.db, funnel.png, run.json", highlight=False)
+    files = "shortlist.csv, shortlist.json, cifs/, candidates.db, funnel.png, run.json"
+    console.print(f"{result.out}: {files}", highlight=False)
 
 
 def _yields(yields: Sequence[Yield]) -> Table:

@@ -23,24 +23,36 @@ def write_command(
         list[Path],
         typer.Argument(
             metavar="SHORTLIST…",
-            help="A campaign's folder or shortlist.csv, or structure files.",
+            help="A campaign's folder or shortlist.csv, structure files, or a folder of relaxations that "
+            "`dft write` made.",
             show_default=False,
         ),
     ],
-    code: Annotated[str, typer.Option(help="vasp, espresso or gpaw.")],
+    code: Annotated[str, typer.Option(help="vasp, espresso, gpaw or elk.")],
     out: Annotated[Path, typer.Option(help="Folder to make.")] = Path("dft"),
     task: Annotated[
         str,
         typer.Option(
-            help="relax (cell and positions), static (energy and gap), or gap (along a path too; gpaw only)."
+            help="relax (cell and positions), static (energy and gap), gap (along a path too; gpaw, elk), or "
+            "phonon-check (forces on displaced supercells of a relaxed cell)."
         ),
     ] = "relax",
     pseudos: Annotated[
         Path | None, typer.Option(help="Folder of PBE pseudopotentials; Quantum ESPRESSO only.")
     ] = None,
+    input_set: Annotated[
+        str | None,
+        typer.Option("--set", help="mp (the default; on the hull's scale) or matpes; VASP only."),
+    ] = None,
+    flow: Annotated[
+        bool, typer.Option("--flow", help="Also flow.json, for jobflow; VASP only, needs atomate2.")
+    ] = False,
+    references: Annotated[
+        bool, typer.Option("--references", help="Their elements instead, for heights above the hull.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Write a folder of inputs per crystal, and manifest.json, which ties them to what was predicted.
+    """Write a folder of inputs per crystal, manifest.json, which ties them to the predictions, and submit.sh.
 
     **Examples**
 
@@ -48,11 +60,15 @@ def write_command(
 
     invdesign dft write run --code espresso --task static --pseudos ~/pseudos
 
-    invdesign dft write run --code gpaw --task gap
+    invdesign dft write run --code gpaw --task relax --out run/relax
+
+    invdesign dft write run/relax --code gpaw --task phonon-check --out run/phonons
     """
     from invdesign.dft.write import write_inputs
 
-    manifest = write_inputs(source, code, out, task=task, pseudos=pseudos)
+    manifest = write_inputs(
+        source, code, out, task=task, pseudos=pseudos, input_set=input_set, flow=flow, references=references
+    )
     skipped = json.loads(manifest.read_text(encoding="utf-8")).get("skipped", [])
     if as_json:
         print_json({"manifest": str(manifest), "skipped": skipped})
@@ -65,14 +81,16 @@ def write_command(
 @dft.command("run")
 def run_command(
     folder: Annotated[Path, typer.Argument(help="What `dft write` made.", show_default=False)],
-    code: Annotated[str, typer.Option(help="gpaw, the one that runs here.")] = "gpaw",
+    code: Annotated[
+        str | None, typer.Option(help="gpaw or elk; by default what the folder was written for.")
+    ] = None,
     cores: Annotated[int, typer.Option(min=1, help="Jobs at once, one core each.")] = 1,
     walltime: Annotated[float, typer.Option(min=0.1, help="Minutes that each job may take.")] = 60.0,
     as_json: Json = False,
 ) -> None:
-    """Run GPAW here, cheapest first. Killed or out of time, the same command goes on where each job was.
+    """Run GPAW or Elk here, cheapest first. Killed or out of time, the same command goes on.
 
-    Says first what each job will roughly cost; what is estimated beyond the walltime is not started.
+    Says first what each job will roughly cost; what is estimated beyond walltime or memory is not started.
 
     **Example**
 
@@ -81,7 +99,7 @@ def run_command(
     from invdesign.dft.run import plan, run
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's kill reaches the jobs too
-    planned = plan(folder, code, walltime * 60)
+    planned = plan(folder, code, walltime * 60, cores)
     for line in planned.lines():
         typer.echo(line, err=as_json)
     outcomes = run(
@@ -110,21 +128,27 @@ def collect_command(
             metavar="FOLDERS…", help="What `dft write` made, or folders of single runs.", show_default=False
         ),
     ],
-    out: Annotated[Path, typer.Option(help="Folder for dft.csv and dft.json.")] = Path(),
+    out: Annotated[
+        Path,
+        typer.Option(help="Folder for the results; a campaign's, to put them into its candidates.db too."),
+    ] = Path(),
     as_json: Json = False,
 ) -> None:
-    """Read results of GPAW, VASP and Quantum ESPRESSO beside what was predicted: dft.csv and dft.json.
+    """Read results of GPAW, VASP, Quantum ESPRESSO and Elk, and confront them with what was predicted.
 
-    Unfinished, failed, truncated and foreign runs are named; the rest goes on.
+    Writes dft.csv and dft.json (a row a run), confrontation.csv and parity.png. Unfinished, failed,
+    truncated and foreign runs are named; the rest goes on.
 
-    **Example**
+    **Examples**
 
     invdesign dft collect run/dft --out run
-    """
-    from invdesign.dft.collect import collect, lines
 
-    rows = collect(folders, out)
+    invdesign dft collect run/relax run/gap run/elements --out run
+    """
+    from invdesign.dft.collect import RECORD, TABLE, collect
+
+    found = collect(folders, out)
     if as_json:
-        print_json(rows)
+        print_json(found.as_json())
     else:
-        typer.echo("\n".join([*lines(rows), f"All of it: {out / 'dft.csv'}, {out / 'dft.json'}"]))
+        typer.echo("\n".join([*found.lines(), f"All of it: {out / TABLE}, {out / RECORD}"]))

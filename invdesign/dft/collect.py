@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import csv
 import json
-from collections import defaultdict
-from dataclasses import replace
+from collections import Counter, defaultdict
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from invdesign.campaign.learning import learn
 from invdesign.crystal.identity import rmsd, same_crystal
-from invdesign.dft.gpaw_job import RESULT
+from invdesign.dft.codes.gpaw_job import RESULT
+from invdesign.dft.codes.hubbard import hubbard_u
+from invdesign.dft.codes.readers import READERS
 from invdesign.dft.manifest import MANIFEST, read_manifest
-from invdesign.dft.read_espresso import read_espresso
-from invdesign.dft.read_vasp import read_vasp
-from invdesign.dft.reading import Reading, read_foreign_trajectory, read_gpaw
+from invdesign.dft.phonons import read_phonons
+from invdesign.dft.reading import Reading, read_foreign_trajectory
+from invdesign.dft.results.energies import MORE, Computed, place
+from invdesign.dft.results.merging import run_of
+from invdesign.dft.results.sides import confront, confront_campaign
+from invdesign.dft.results.storing import Found, hull_of, is_campaign, store_results
 from invdesign.errors import InputError
 from invdesign.report import replaced
+from invdesign.validators.hull import Hull
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,64 +31,138 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
     from invdesign.dft.manifest import Job
+    from invdesign.dft.results.confrontation import Confrontation
+    from invdesign.dft.results.energies import Placed
 
 TABLE, RECORD = "dft.csv", "dft.json"
-READERS = {"gpaw": read_gpaw, "vasp": read_vasp, "espresso": read_espresso}
-NO_HULL = "e_above_hull_dft is empty: it needs the elements, computed with the same code and settings"
+CONFRONTATION, PICTURE = "confrontation.csv", "parity.png"
 PREDICTED = ("band_gap", "e_above_hull")
 USABLE = ("done", "not converged")
+PHONONS = "phonon-check"
 
 
-def collect(folders: Sequence[Path], out: Path) -> list[dict[str, Any]]:
-    """Read what is in folders, and write ``dft.csv`` and ``dft.json``.
+@dataclass(slots=True)
+class Result:
+    """One run: where, of whom, by what, and what it says.
 
-    Whatever cannot be used is named in its row (``status``, ``reason``), and the rest goes on.
+    Attributes:
+        job: of the manifest; None for a single run.
+        lowest_frequency: of a phonon check, THz; imaginary below 0.
+        placed: where its energy puts it; None where it gave none.
+    """
+
+    folder: Path
+    job: Job | None
+    code: str
+    reading: Reading
+    lowest_frequency: float | None = None
+    placed: Placed | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """What a call of :func:`collect` found.
+
+    Attributes:
+        rows: one a run.
+        confrontation: predicted against computed.
+        notes: what did not belong to the campaign.
+        learned: what the campaign's results teach about its models.
+        stored: candidates of the campaign that carry results now; None where no campaign was given.
+    """
+
+    rows: list[dict[str, Any]]
+    confrontation: Confrontation
+    notes: list[str]
+    learned: list[str]
+    stored: int | None
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything, as plain values."""
+        return {
+            "format": 2,
+            "runs": self.rows,
+            "confrontation": self.confrontation.rows(),
+            "summary": self.confrontation.summary(),
+            "sentences": self.confrontation.sentences(),
+            "notes": self.notes,
+            "learned": self.learned,
+            "stored": self.stored,
+        }
+
+    def lines(self) -> list[str]:
+        """As a person reads it: a line a run, how many came to what, what is to be learnt."""
+        counts = Counter(row["status"] for row in self.rows)
+        count = ", ".join(f"{n} {status}" for status, n in counts.most_common())
+        stored = (
+            ""
+            if self.stored is None
+            else f"; {self.stored} candidate{'s' * (self.stored != 1)} of the campaign with results"
+        )
+        no_height = [row["scale"] for row in self.rows if row["scale"] and row["e_above_hull_dft"] is None]
+        missing = {what for _, _, what in (scale.partition(MORE) for scale in no_height) if what}
+        return [
+            *(_line(row) for row in self.rows),
+            *(f"For heights: {what}" for what in sorted(missing)),
+            *self.notes,
+            f"{len(self.rows)} run{'s' * (len(self.rows) != 1)}: {count}{stored}.",
+            *self.confrontation.sentences(),
+            *(f"Learned: {line}" for line in self.learned),
+        ]
+
+
+def collect(folders: Sequence[Path], out: Path) -> Collection:
+    """Read what is in folders; write ``dft.csv``, ``dft.json``, ``confrontation.csv`` and ``parity.png``.
+
+    Whatever cannot be used is named in its row (``status``, ``reason``), and the rest goes on. Where ``out``
+    is a campaign's folder, results go into its store.
 
     Args:
         folders: that ``dft write`` made, wherever they were computed; or of single runs.
-        out: folder for the two files.
-
-    Returns:
-        The rows.
+        out: folder for the files; a campaign's, to store the results too.
 
     Raises:
         InputError: no such folder, or one that holds neither a manifest nor a run.
     """
-    rows: list[dict[str, Any]] = []
-    jobs: list[Job | None] = []
-    for folder in folders:
-        if not folder.is_dir():
-            msg = f"folders: {str(folder)!r} is no folder; give those that `dft write` made."
-            raise InputError(msg)
-        if (folder / MANIFEST).is_file():
-            written = read_manifest(folder)
-            jobs += written
-            rows += [_row(job.folder, _checked(job), job) for job in written]
-        else:
-            jobs.append(None)
-            rows.append(_row(folder, *_single(folder)))
-    _name_twins(rows, jobs)
-    out.mkdir(parents=True, exist_ok=True)
-    with replaced(out / TABLE) as draft, draft.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(row | {"notes": "; ".join(row["notes"])} for row in rows)
-    with replaced(out / RECORD) as draft:
-        text = json.dumps({"format": 1, "note": NO_HULL, "runs": rows}, indent=2, ensure_ascii=False)
-        draft.write_text(text + "\n", encoding="utf-8")
-    return rows
+    campaign = out if is_campaign(out) else None
+    results = [result for folder in folders for result in _read(folder)]
+    _place(results, Hull.load(hull_of(campaign) if campaign else "mp-hull"))
+    rows = [_row(result) for result in results]
+    _name_twins(rows, [result.job for result in results])
+    found = _by_candidate(results, rows, out)
+    if campaign:
+        stored = store_results(campaign, found)
+        learned = learn(stored.computed).lines() if stored.computed else []
+        n_stored = len(stored.computed)
+        collection = Collection(rows, confront_campaign(stored), stored.notes, learned, n_stored)
+    else:
+        jobs = {result.job.entry["candidate"]: result.job for result in results if result.job}
+        collection = Collection(rows, confront(found, jobs), [], [], None)
+    _write(collection, out)
+    return collection
 
 
-def _single(folder: Path) -> tuple[Reading, None, str]:
+def _read(folder: Path) -> list[Result]:
+    if not folder.is_dir():
+        msg = f"folders: {str(folder)!r} is no folder; give those that `dft write` made."
+        raise InputError(msg)
+    if (folder / MANIFEST).is_file():
+        return [_checked(job) for job in read_manifest(folder)]
+    reading, code = _single(folder)
+    return [Result(folder, None, code, reading)]
+
+
+def _single(folder: Path) -> tuple[Reading, str]:
     """A run without a manifest, of whichever code."""
     found = {
         "gpaw": (folder / RESULT).is_file(),
         "vasp": any(folder.glob("vasprun.xml*")),
+        "elk": (folder / "INFO.OUT").is_file(),
         "espresso": any(folder.glob("*.xml")) or any(folder.glob("out/*.xml")) or any(folder.glob("*.out")),
     }
     code = next((code for code in found if found[code]), None)
     if code:
-        return READERS[code](folder), None, code
+        return READERS[code](folder), code
     trajectories = sorted(folder.glob("*.traj"))
     if not trajectories:
         msg = (
@@ -89,26 +170,46 @@ def _single(folder: Path) -> tuple[Reading, None, str]:
             "give folders of runs."
         )
         raise InputError(msg)
-    return read_foreign_trajectory(trajectories[0]), None, "ase"
+    return read_foreign_trajectory(trajectories[0]), "ase"
 
 
-def _checked(job: Job) -> Reading:
+def _checked(job: Job) -> Result:
     """A job's result, if it is that candidate's."""
     if reason := job.source_changed():
-        return Reading("changed", reason)
+        return Result(job.folder, job, job.code, Reading("changed", reason))
     if job.code == "gpaw" and (reason := job.inputs_changed()):  # of others, users tune the inputs
-        return Reading("changed", reason)
+        return Result(job.folder, job, job.code, Reading("changed", reason))
+    if job.task == PHONONS:
+        found = read_phonons(job)
+        reading = Reading(found.status, found.reason, notes=found.notes)
+        return Result(job.folder, job, job.code, reading, found.lowest)
     reading = READERS[job.code](job.folder)
     written = job.structure()
     if written and reading.first and not same_crystal(written, reading.first):
         other = reading.first.composition.reduced_formula
-        return Reading("foreign", f"it started from another crystal ({other}), not from what was written")
-    if reason := job.inputs_changed():
-        return replace(reading, notes=(*reading.notes, reason))
-    return reading
+        reason = f"it started from another crystal ({other}), not from what was written"
+        reading = Reading("foreign", reason)
+    elif reason := job.inputs_changed():
+        reading = replace(reading, notes=(*reading.notes, reason))
+    return Result(job.folder, job, job.code, reading)
 
 
-def _row(folder: Path, reading: Reading, job: Job | None, code: str | None = None) -> dict[str, Any]:
+def _place(results: Sequence[Result], hull: Hull) -> None:
+    """Put every finished calculation on the hull."""
+    finished, computed = [], []
+    for result in results:
+        reading = result.reading
+        if reading.status == "done" and reading.structure is not None and reading.energy is not None:
+            finished.append(result)
+            computed.append(
+                Computed(result.folder, result.job, result.code, reading.structure, reading.energy)
+            )
+    for result, placed in zip(finished, place(computed, hull), strict=True):
+        result.placed = placed
+
+
+def _row(result: Result) -> dict[str, Any]:
+    reading, job, placed = result.reading, result.job, result.placed
     entry = job.entry if job else {}
     predicted = entry.get("predicted", {})
     usable = reading.status in USABLE
@@ -117,10 +218,12 @@ def _row(folder: Path, reading: Reading, job: Job | None, code: str | None = Non
     moved = structure if written is not None and job is not None and job.task == "relax" else None
     energy = reading.energy / len(structure) if structure and reading.energy is not None else None
     return {
-        "folder": str(folder),
+        "folder": str(result.folder),
         "candidate": entry.get("candidate"),
         "formula": entry.get("formula") or (structure.composition.reduced_formula if structure else None),
-        "code": job.code if job else code,
+        "element": written.symbol_set[0] if written and "reference_height" in entry else None,
+        "code": result.code,
+        "functional": _functional(job, written) if job else None,
         "task": job.task if job else None,
         "status": reading.status,
         "reason": reading.reason,
@@ -131,7 +234,9 @@ def _row(folder: Path, reading: Reading, job: Job | None, code: str | None = Non
         },
         "band_gap_dft": reading.band_gap if usable else None,
         "gap_is_direct": reading.direct if usable else None,
-        "e_above_hull_dft": None,
+        "formation_energy_dft": placed.formation_energy if placed else None,
+        "e_above_hull_dft": placed.e_above_hull if placed else None,
+        "scale": placed.scale if placed else None,
         "energy_per_atom": energy,
         "volume_predicted": _volume(written),
         "volume_dft": _volume(moved),
@@ -139,8 +244,16 @@ def _row(folder: Path, reading: Reading, job: Job | None, code: str | None = Non
         "max_force": reading.max_force if usable else None,
         "pressure": reading.pressure if usable else None,
         "moment": reading.moment if usable else None,
+        "lowest_frequency": result.lowest_frequency,
         "notes": list(reading.notes),
     }
+
+
+def _functional(job: Job, written: Structure | None) -> str | None:
+    """Equal where gaps compare: +U where the Materials Project has it is part of its PBE."""
+    stated = str(job.settings.get("functional", "")).replace(",", ";").partition(";")[0]
+    lacks = written is not None and hubbard_u(written).keys() - job.entry.get("hubbard_u", {}).keys()
+    return (f"{stated} without U" if lacks else stated) or None
 
 
 def _volume(structure: Structure | None) -> float | None:
@@ -162,21 +275,64 @@ def _name_twins(rows: Sequence[dict[str, Any]], jobs: Sequence[Job | None]) -> N
                 row["notes"].append(f"computed again in {', '.join(others)}")
 
 
-def lines(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """One line a run, as a person reads it."""
-    return [_line(row) for row in rows]
+def _by_candidate(results: Sequence[Result], rows: Sequence[dict[str, Any]], out: Path) -> dict[str, Found]:
+    """The runs of each candidate, but for the elements that energies are counted from."""
+    found: dict[str, Found] = {}
+    for result, row in zip(results, rows, strict=True):
+        if result.job is None or "reference_height" in result.job.entry:
+            continue
+        folder, home = result.folder.resolve(), out.resolve()
+        place_ = folder.relative_to(home) if folder.is_relative_to(home) else folder
+        run = run_of(row | {"folder": str(place_)})
+        relaxed = "relaxed_with" in result.job.entry["source"]
+        written = None if result.job.task == PHONONS else result.job.structure()
+        before = found.get(row["candidate"], Found(row["formula"], written, relaxed, []))
+        found[row["candidate"]] = replace(before, runs=[*before.runs, run])
+    return found
+
+
+def _write(collection: Collection, out: Path) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    rows = [row | {"notes": "; ".join(row["notes"])} for row in collection.rows]
+    _write_table(rows, out / TABLE)
+    with replaced(out / RECORD) as draft:
+        text = json.dumps(collection.as_json(), indent=2, ensure_ascii=False)
+        draft.write_text(text + "\n", encoding="utf-8")
+    if confronted := collection.confrontation.rows():
+        _write_table(confronted, out / CONFRONTATION)
+        collection.confrontation.draw(out / PICTURE)
+
+
+def _write_table(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    with replaced(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def _line(row: dict[str, Any]) -> str:
     parts = [f"{row['folder']}: {row['status']}"]
     if row["reason"]:
         parts.append(str(row["reason"]))
+    if row["element"]:
+        parts += [] if row["energy_per_atom"] is None else [f"{row['energy_per_atom']:.4f} eV/atom"]
+        return ", ".join([*parts, *row["notes"]])
     if row["band_gap_dft"] is not None:
         asked = row["band_gap_predicted"]
         parts.append(
             f"gap {row['band_gap_dft']:.2f} eV" + ("" if asked is None else f" (predicted {asked:.2f})")
         )
+    if row["e_above_hull_dft"] is not None:
+        asked = row["e_above_hull_predicted"]
+        parts.append(
+            f"{row['e_above_hull_dft']:.3f} eV/atom above the hull"
+            + ("" if asked is None else f" (predicted {asked:.3f})")
+        )
+    elif row["scale"] is not None:
+        parts.append(f"no height above the hull: {row['scale'].partition(MORE)[0].rstrip('.')}")
     if row["volume_dft"] is not None:
         change = row["volume_dft"] / row["volume_predicted"] - 1
         parts.append(f"volume {change:+.1%}")
+    if row["lowest_frequency"] is not None:
+        parts.append(f"lowest frequency {row['lowest_frequency']:.2f} THz")
     return ", ".join([*parts, *row["notes"]])

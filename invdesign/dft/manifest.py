@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,11 @@ _STRUCTURES = {  # by code and task: the input that holds the structure, and ASE
     ("vasp", "static"): ("POSCAR", "vasp"),
     ("espresso", "relax"): ("relax.in", "espresso-in"),
     ("espresso", "static"): ("scf.in", "espresso-in"),
+    ("elk", "static"): ("structure.vasp", "vasp"),
+    ("elk", "gap"): ("structure.vasp", "vasp"),
+    **{(code, "phonon-check"): ("structure.vasp", "vasp") for code in ("gpaw", "vasp", "espresso")},
 }
+_NO_SETTINGS = frozenset({"format", "task", "written_with", "pseudo_dir", "skipped", "candidates"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +39,33 @@ class Job:
         code: that it was written for.
         task: what is computed.
         entry: the manifest's, whole.
+        settings: what all folders of the manifest have in common; energies compare where these are equal.
     """
 
     folder: Path
     code: str
     task: str
     entry: dict[str, Any]
+    settings: dict[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
-        """The folder's name, by which a person finds it."""
-        return self.folder.name
+        """The folder's name in the manifest, by which a person finds it."""
+        return str(self.entry["folder"])
+
+    def parts(self) -> list[Job]:
+        """The calculations it consists of: one per displacement of a phonon check, else itself."""
+        names = self.entry.get("displacements", [])
+        return [self._part(name) for name in names] if names else [self]
+
+    def _part(self, name: str) -> Job:
+        files = {
+            path.removeprefix(f"{name}/"): digest
+            for path, digest in self.entry["files"].items()
+            if path.startswith(f"{name}/")
+        }
+        entry = self.entry | {"folder": f"{self.name}/{name}", "files": files, "displacements": []}
+        return Job(self.folder / name, self.code, self.task, entry, self.settings)
 
     def inputs_changed(self) -> str | None:
         """Which input is no longer as it was written, as a sentence; None where all are."""
@@ -90,8 +110,13 @@ def read_manifest(folder: Path) -> list[Job]:
         raise InputError(msg)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        code, task = content["code"], content["task"]
-        return [Job(folder / entry["folder"], code, task, entry) for entry in content["candidates"]]
+        settings = {name: value for name, value in content.items() if name not in _NO_SETTINGS}
+        return [
+            Job(
+                folder / entry["folder"], content["code"], entry.get("task", content["task"]), entry, settings
+            )
+            for entry in content["candidates"]
+        ]
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
         msg = f"folder: {path} is no manifest of `invdesign dft write` ({error!r}); restore it."
         raise InputError(msg) from error

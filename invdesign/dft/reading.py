@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from invdesign.crystal.cif import UNREADABLE
-from invdesign.dft.gpaw_job import GPA, LOG, RESULT, TRAJECTORY, digests, has_frames
+from invdesign.dft.codes.gpaw_job import GPA, LOG, RESULT, TRAJECTORY, digests, has_frames
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,6 +41,7 @@ class Reading:
         band_gap: eV; None if unknown.
         direct: whether the gap is.
         max_force: eV/Å.
+        forces: on each atom of ``structure``, (n, 3) eV/Å.
         pressure: GPa, positive where the cell wants to grow.
         moment: of the cell, μB; None without spin.
         notes: what to mind.
@@ -54,6 +55,7 @@ class Reading:
     band_gap: float | None = None
     direct: bool | None = None
     max_force: float | None = None
+    forces: np.ndarray | None = None
     pressure: float | None = None
     moment: float | None = None
     notes: tuple[str, ...] = ()
@@ -68,6 +70,8 @@ def structure_of(atoms: Atoms) -> Structure:
 
 def read_gpaw(folder: Path) -> Reading:
     """``result.json`` of our script; without it, how far it came."""
+    from pymatgen.core.structure import StructureError
+
     if not (folder / RESULT).is_file():
         if (error := _crash(folder / LOG)) is not None:
             return Reading("failed", f"{error} (see {LOG})")
@@ -78,11 +82,14 @@ def read_gpaw(folder: Path) -> Reading:
         return Reading("truncated", f"{RESULT} is damaged ({error}); remove it and run again")
     if not isinstance(result, dict) or result.get("code") != "gpaw" or result.get("format") != 1:
         return Reading("foreign", f"{RESULT} is not of our GPAW script")
-    if result["inputs"] != digests(folder):
+    if result.get("inputs") != digests(folder):
         return Reading("foreign", f"{RESULT} was computed from other inputs than those beside it")
-    if result["failed"]:
+    if result.get("failed"):
         return Reading("failed", result["failed"])
-    return _of_gpaw(folder, result)
+    try:
+        return _of_gpaw(folder, result)
+    except (StructureError, *UNREADABLE) as error:
+        return Reading("truncated", f"{RESULT} is damaged ({error!r}); remove it and run again")
 
 
 def _crash(log: Path) -> str | None:
@@ -112,6 +119,7 @@ def _of_gpaw(folder: Path, result: dict[str, Any]) -> Reading:
         band_gap=result["band_gap"],
         direct=result["direct"],
         max_force=result["max_force_ev_per_a"],
+        forces=np.array(result["forces_ev_per_a"]),
         pressure=-sum(result["stress_gpa"][:3]) / 3,
         moment=result["total_moment"],
     )
@@ -119,17 +127,21 @@ def _of_gpaw(folder: Path, result: dict[str, Any]) -> Reading:
 
 def read_trajectory(path: Path) -> Reading:
     """How far a trajectory of ours came: without ``result.json``, it is never ``done``."""
-    from ase.io import Trajectory
-
     if not path.is_file():
         return Reading("not run", "no output")
     if not has_frames(path):
         return Reading("unfinished", f"{path.name} has no geometry yet")
     try:
-        with Trajectory(path) as trajectory:
-            number, first, last = len(trajectory), trajectory[0], trajectory[-1]
-    except (OSError, *UNREADABLE) as error:
-        return Reading("truncated", f"{path.name} is damaged ({error})")
+        return _of_trajectory(path)
+    except (OSError, MemoryError, *UNREADABLE) as error:  # MemoryError: a length that was damaged
+        return Reading("truncated", f"{path.name} is damaged ({error!r}); copy it again")
+
+
+def _of_trajectory(path: Path) -> Reading:
+    from ase.io import Trajectory
+
+    with Trajectory(path) as trajectory:
+        number, first, last = len(trajectory), trajectory[0], trajectory[-1]
     results = last.calc.results if last.calc else {}
     forces, stress = results.get("forces"), results.get("stress")
     return Reading(

@@ -1,10 +1,10 @@
-"""GPAW runs on this machine: cheapest first, each in a process of its own, resumable after any kill."""
+"""GPAW and Elk on this machine: cheapest first, each in a process of its own, resumable after any kill."""
 
 from __future__ import annotations
 
 import fcntl
-import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -12,8 +12,11 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal
 
+from invdesign.dft.codes.elk import COMMAND
+from invdesign.dft.codes.gpaw_job import LOCK, LOG, RESULT
+from invdesign.dft.codes.read_elk import stopped
+from invdesign.dft.codes.readers import READERS
 from invdesign.dft.cost import estimate
-from invdesign.dft.gpaw_job import LOCK, LOG, RESULT
 from invdesign.dft.manifest import read_manifest
 from invdesign.errors import InputError
 
@@ -24,10 +27,13 @@ if TYPE_CHECKING:
     from invdesign.dft.cost import Cost
     from invdesign.dft.manifest import Job
 
-INSTALL = (
-    "apt-get install libxc-dev libopenblas-dev, then pip install 'invdesign[dft]' with GPAW_CONFIG naming "
-    "the siteconfig.py of docs/dft.md"
-)
+INSTALL = {
+    "gpaw": "apt-get install libxc-dev libopenblas-dev, then pip install 'invdesign[dft]' with GPAW_CONFIG "
+    "naming the siteconfig.py of docs/dft.md",
+    "elk": "apt-get install elk-lapw",
+}
+# both hold a lock on the folder for as long as they run: our script by itself, Elk by flock, which becomes it
+COMMANDS = {"gpaw": [sys.executable, "run.py"], "elk": ["flock", "-F", "-n", LOCK, COMMAND]}
 POLL = 0.2  # s
 End = Literal["computed", "out of time", "broke off"]
 
@@ -64,8 +70,8 @@ class Outcome:
 
     Attributes:
         job: which.
-        end: ``computed`` is written down in ``result.json``, be it good or bad; the others go on when
-            the same command is given again.
+        end: ``computed`` is written down, be it good or bad; the others go on when the same command is
+            given again.
         seconds: of this run.
     """
 
@@ -77,51 +83,76 @@ class Outcome:
         """The outcome as a person reads it."""
         took = f"{self.job.name}: {self.end} after {self.seconds:.0f} s"
         if self.end == "computed":
-            result = json.loads((self.job.folder / RESULT).read_text(encoding="utf-8"))
-            if result["failed"]:
-                return f"{self.job.name}: failed after {self.seconds:.0f} s, {result['failed']}"
-            converged = "" if result["converged"] else ", not converged"
-            return f"{took}, gap {result['band_gap']:.2f} eV{converged}"
+            reading = READERS[self.job.code](self.job.folder)
+            if reading.band_gap is None:
+                return f"{self.job.name}: {reading.status} after {self.seconds:.0f} s, {reading.reason}"
+            converged = "" if reading.status == "done" else f", {reading.status}"
+            return f"{took}, gap {reading.band_gap:.2f} eV{converged}"
         if self.end == "broke off":
             return f"{took}; see {self.job.folder / LOG}"
         return f"{took}; the same command goes on"
 
 
-def plan(folder: Path, code: str, walltime: float) -> Plan:
+def plan(folder: Path, code: str | None, walltime: float, cores: int = 1) -> Plan:
     """What a run of a folder will do.
 
     Args:
-        folder: that ``dft write --code gpaw`` made.
-        code: ``gpaw``, the only one that runs here.
+        folder: that ``dft write`` made for GPAW or Elk.
+        code: the one it was written for; None takes it from there.
         walltime: seconds that each job may take; what is estimated beyond it is not started.
+        cores: jobs at once, which share the memory; what is estimated beyond its share is not started.
 
     Raises:
-        InputError: another code, GPAW not installed, or no manifest.
+        InputError: another code, not installed, or no manifest.
     """
-    if code != "gpaw":
-        msg = f"code: {code!r} does not run here; give gpaw, or submit the folders where {code} is installed."
-        raise InputError(msg)
     jobs = read_manifest(folder)
-    if jobs and jobs[0].code != code:
-        msg = f"code: {folder} has inputs for {jobs[0].code}; give a folder of `dft write --code {code}`."
+    written = jobs[0].code if jobs else "gpaw"
+    code = written if code is None else code
+    if code not in COMMANDS:
+        able = " or ".join(COMMANDS)
+        msg = (
+            f"code: {code!r} does not run here; give {able}, or submit the folders where {code} is installed."
+        )
         raise InputError(msg)
-    if find_spec("gpaw") is None or find_spec("gpaw_data") is None:
-        msg = f"code: gpaw is not installed; {INSTALL}."
+    if code != written:
+        msg = f"code: {folder} has inputs for {written}; give a folder of `dft write --code {code}`."
         raise InputError(msg)
+    if not _installed(code):
+        msg = f"code: {code} is not installed; {INSTALL[code]}."
+        raise InputError(msg)
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / cores
     affordable, finished, refused = [], [], []
-    for job in jobs:
+    for job in (part for whole in jobs for part in whole.parts()):
         if reason := job.source_changed() or job.inputs_changed():
             refused.append((job, reason))
-        elif (job.folder / RESULT).is_file():
+        elif _ended(job):
             finished.append(job)
         elif _locked(job):
             refused.append((job, "another process is computing it"))
-        elif (cost := estimate(job)).seconds > walltime:
-            took = f"about {cost.seconds / 60:.0f} min, more than --walltime {walltime / 60:g}"
-            refused.append((job, took))
+        elif reason := _too_dear(cost := estimate(job), walltime, memory):
+            refused.append((job, reason))
         else:
             affordable.append((job, cost))
     return Plan(sorted(affordable, key=lambda pair: pair[1].seconds), finished, refused)
+
+
+def _installed(code: str) -> bool:
+    if code == "elk":
+        return shutil.which(COMMAND) is not None
+    return find_spec("gpaw") is not None and find_spec("gpaw_data") is not None
+
+
+def _ended(job: Job) -> bool:
+    """Whether there is a result, be it good or bad."""
+    return stopped(job.folder) if job.code == "elk" else (job.folder / RESULT).is_file()
+
+
+def _too_dear(cost: Cost, walltime: float, memory: float) -> str | None:
+    if cost.seconds > walltime:
+        return f"about {cost.seconds / 60:.0f} min, more than --walltime {walltime / 60:g}"
+    if cost.memory > memory:
+        return f"needs about {cost.memory / 1e9:.1f} GB of memory, a job may have {memory / 1e9:.1f} here"
+    return None
 
 
 def _locked(job: Job) -> bool:
@@ -159,7 +190,7 @@ def run(
                     continue
                 _stop(process)
                 running.remove((job, process, began))
-                end: End = "computed" if (job.folder / RESULT).is_file() else "broke off"
+                end: End = "computed" if _ended(job) else "broke off"
                 outcomes.append(Outcome(job, "out of time" if late else end, seconds))
                 if ended:
                     ended(outcomes[-1])
@@ -172,9 +203,9 @@ def run(
 def _start(job: Job) -> subprocess.Popen[bytes]:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     with (job.folder / LOG).open("wb") as log:
-        # the script of the folder, whose hash was checked
-        return subprocess.Popen(
-            [sys.executable, "run.py"], cwd=job.folder, env=environment, stdout=log, stderr=log
+        # the inputs of the folder, whose hashes were checked
+        return subprocess.Popen(  # noqa: S603
+            COMMANDS[job.code], cwd=job.folder, env=environment, stdout=log, stderr=log
         )
 
 

@@ -1,4 +1,4 @@
-"""What is handed to DFT: the crystals of a shortlist or of structure files, with what was predicted."""
+"""What is handed to DFT: crystals of a shortlist, of structure files, or as DFT has relaxed them before."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from invdesign.crystal.files import SHORTLIST, read_structures
+from invdesign.dft.codes.readers import READERS
+from invdesign.dft.manifest import MANIFEST, read_manifest
 from invdesign.errors import InputError
 
 if TYPE_CHECKING:
@@ -28,9 +30,12 @@ class Subject:
     Attributes:
         id: the candidate's id in its campaign, or the structure's label in its file.
         structure: primitive standard cell.
-        source: the file that it came from, with the SHA-256 of that file's bytes.
+        source: the file that it came from, with the SHA-256 of that file's bytes; or the folder where it was
+            relaxed, and the code (``relaxed_with``).
         predicted: property → value, with ``_low`` and ``_high`` (90 %) where there is an interval.
         target: what the campaign asked for, in words.
+        reference_height: eV/atom above the ground state, of an element's crystal that formation energies
+            are counted from; None for all else.
     """
 
     id: str
@@ -38,6 +43,7 @@ class Subject:
     source: dict[str, str]
     predicted: dict[str, float] = field(default_factory=dict)
     target: str | None = None
+    reference_height: float | None = None
 
     @property
     def formula(self) -> str:
@@ -45,22 +51,36 @@ class Subject:
         return str(self.structure.composition.reduced_formula)
 
 
-def read_subjects(source: Path | Sequence[Path]) -> list[Subject]:
-    """Crystals of a campaign's folder, of its ``shortlist.csv``, or of structure files.
+def skipped(candidate: str, formula: str, reason: str) -> dict[str, str]:
+    """One that is not written, for the manifest."""
+    return {"candidate": candidate, "formula": formula, "reason": reason}
+
+
+def read_subjects(source: Path | Sequence[Path]) -> tuple[list[Subject], list[dict[str, str]]]:
+    """Crystals of a campaign's folder, of its ``shortlist.csv``, of files, or of finished relaxations.
+
+    Returns:
+        The crystals, and the relaxations that are not finished (:func:`skipped`).
 
     Raises:
         InputError: nothing there, no shortlist (yet), an empty one, or a file that it names is missing.
     """
     paths = [source] if isinstance(source, Path) else list(source)
-    subjects = [subject for path in paths for subject in _read(path)]
+    found = [one for path in paths for one in _read(path)]
+    subjects = [one for one in found if isinstance(one, Subject)]
+    unfinished = [one for one in found if not isinstance(one, Subject)]
     if not subjects:
         given = ", ".join(map(str, paths)) or "nothing"
-        msg = f"source: {given} holds no crystal; give a shortlist or structures."
+        why = "".join(f"; {one['formula']}: {one['reason']}" for one in unfinished)
+        msg = f"source: {given} holds no crystal to compute{why}; give a shortlist or structures."
         raise InputError(msg)
-    return subjects
+    return subjects, unfinished
 
 
-def _read(path: Path) -> Iterator[Subject]:
+def _read(path: Path) -> Iterator[Subject | dict[str, str]]:
+    if (path / MANIFEST).is_file():
+        yield from _relaxed(path)
+        return
     if path.is_dir() and (path / SHORTLIST).is_file():
         path /= SHORTLIST
     elif path.is_dir() and (path / "candidates.db").is_file():
@@ -71,6 +91,24 @@ def _read(path: Path) -> Iterator[Subject]:
         return
     for label, structure in read_structures(path):
         yield Subject(label, _primitive(structure), _fingerprint(path))
+
+
+def _relaxed(path: Path) -> Iterator[Subject | dict[str, str]]:
+    """What a ``dft write --task relax`` folder has come to."""
+    for job in read_manifest(path):
+        if job.task != "relax":
+            msg = f"source: {path} was written for {job.task}; give one of `dft write --task relax`."
+            raise InputError(msg)
+        reading = READERS[job.code](job.folder)
+        entry = job.entry
+        if reading.status != "done" or reading.structure is None:
+            why = reading.reason or reading.status
+            yield skipped(entry["candidate"], entry["formula"], f"its relaxation is not done ({why})")
+            continue
+        source = {"path": str(job.folder), "relaxed_with": job.code}
+        yield Subject(
+            entry["candidate"], _primitive(reading.structure), source, entry["predicted"], entry["target"]
+        )
 
 
 def _is_shortlist(path: Path) -> bool:

@@ -7,33 +7,25 @@ import json
 import os
 import shutil
 import tempfile
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 from invdesign.crystal.files import file_formula
-from invdesign.dft.espresso import find_pseudopotentials, write_espresso
-from invdesign.dft.espresso import settings as espresso_settings
-from invdesign.dft.gpaw import settings as gpaw_settings
-from invdesign.dft.gpaw import unfit, write_gpaw
-from invdesign.dft.grid import Task
+from invdesign.dft.codes.chosen import check, prepared
+from invdesign.dft.flow import FLOW, write_flow
 from invdesign.dft.manifest import MANIFEST
-from invdesign.dft.subjects import read_subjects
-from invdesign.dft.vasp import settings as vasp_settings
-from invdesign.dft.vasp import write_vasp
+from invdesign.dft.phonons import displace
+from invdesign.dft.results.references import reference_subjects
+from invdesign.dft.slurm import SCRIPT, slurm_script
+from invdesign.dft.subjects import read_subjects, skipped
 from invdesign.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pymatgen.core import Structure
-
+    from invdesign.dft.codes.chosen import Code
     from invdesign.dft.subjects import Subject
-
-    Writer = Callable[[Structure, Path], dict[str, Any]]
-
-Code = Literal["vasp", "espresso", "gpaw"]
 
 
 def write_inputs(
@@ -43,75 +35,80 @@ def write_inputs(
     *,
     task: str = "relax",
     pseudos: Path | None = None,
+    input_set: str | None = None,
+    flow: bool = False,
+    references: bool = False,
 ) -> Path:
-    """Write one folder of DFT inputs per crystal, and ``manifest.json``.
+    """Write one folder of DFT inputs per crystal, ``manifest.json`` and ``submit.sh``.
 
     Nothing in ``out`` is ever changed: the same call again finds the same inputs and leaves them be.
 
     Args:
-        source: a campaign's folder, its ``shortlist.csv``, or files of structures.
-        code: ``vasp``, ``espresso`` or ``gpaw``.
+        source: a campaign's folder, its ``shortlist.csv``, files of structures, or what an earlier call
+            made with task ``relax``: then its finished relaxations.
+        code: ``vasp``, ``espresso``, ``gpaw`` or ``elk``.
         out: folder to be made.
-        task: ``relax`` (cell and positions), ``static`` (energy and gap), or ``gap`` (also along the
-            path between special points; GPAW only).
+        task: ``relax`` (cell and positions), ``static`` (energy and gap), ``gap`` (also along the path
+            between special points; GPAW and Elk), or ``phonon-check`` (forces on displaced supercells).
         pseudos: folder of PBE pseudopotentials; Quantum ESPRESSO only.
+        input_set: ``mp`` (the default) or ``matpes``; VASP only.
+        flow: write ``flow.json`` too, for jobflow; VASP only, needs atomate2.
+        references: write their elements instead, static, for formation energies (GPAW, Quantum ESPRESSO).
 
     Returns:
         Path of the manifest.
 
     Raises:
-        InputError: unknown code or task, nothing to write, a file that is named but missing, unfit
-            pseudopotentials, no crystal that the code can compute, or ``out`` holds something else.
+        InputError: options that do not go together, nothing to write, a file that is named but missing,
+            unfit pseudopotentials, no crystal that the code can compute, what is needed is not installed,
+            or ``out`` holds something else.
     """
-    if code not in get_args(Code):
-        msg = f"code: {code!r} is not known; give one of {', '.join(get_args(Code))}."
-        raise InputError(msg)
-    if task not in get_args(Task):
-        msg = f"task: {task!r} is not known; give one of {', '.join(get_args(Task))}."
-        raise InputError(msg)
-    if pseudos is not None and code != "espresso":
-        msg = f"pseudos: {code} takes none from here; leave it out, or give --code espresso."
-        raise InputError(msg)
-    if task == "gap" and code != "gpaw":
-        msg = f"task: gap is for gpaw; give --task static, with which {code} computes the gap too."
-        raise InputError(msg)
-    subjects = read_subjects(source)
-    writer: Writer
-    skipped: list[dict[str, str]] = []
-    if code == "vasp":
-        common, writer = vasp_settings(), partial(write_vasp, task=task)  # type: ignore[arg-type]
-    elif code == "gpaw":
-        subjects, skipped = _fit(subjects)
-        common, writer = gpaw_settings(), partial(write_gpaw, task=task)  # type: ignore[arg-type]
-    else:
-        elements = {str(element) for subject in subjects for element in subject.structure.composition}
-        files = find_pseudopotentials(elements, pseudos)
-        common = espresso_settings(files)
-        writer = partial(write_espresso, task=task, pseudos=files)  # type: ignore[arg-type]
+    task = "static" if references else task
+    check(code, task, pseudos, input_set, flow=flow)
+    subjects, left_out = read_subjects(source)
+    elements = {str(element) for subject in subjects for element in subject.structure.composition}
+    if references:
+        subjects, left_out = reference_subjects(elements, code)
+    writer = prepared(code, task, elements, pseudos, input_set)
+    subjects, unfit = _fit(subjects, code, writer)
+    common = writer.settings | ({"flow": FLOW} if flow else {})
+    head = _head(code, task, common, left_out + unfit)
+
+    def fill(draft: Path) -> str:
+        entries = [_entry(*numbered, draft, task, writer) for numbered in enumerate(subjects, start=1)]
+        folders = [path for entry in entries for path in _folders(entry)]
+        script = slurm_script(code, task, folders, head.get("potcar_release"))
+        (draft / SCRIPT).write_text(script, encoding="utf-8")
+        if flow:
+            write_flow(subjects, task, input_set or "mp", draft / FLOW)  # type: ignore[arg-type]
+        return json.dumps({**head, "candidates": entries}, indent=2, ensure_ascii=False) + "\n"
+
+    return _write(fill, out)
+
+
+def _head(
+    code: str, task: str, settings: dict[str, Any], left_out: Sequence[dict[str, str]]
+) -> dict[str, Any]:
+    """What the manifest says of all folders, and of the crystals that have none."""
     versions = {name: version(name) for name in ("pymatgen", "ase")}
-    head = {"format": 1, "code": code, "task": task, "written_with": versions, **common}
-    if skipped:
-        head["skipped"] = skipped
-    return _write(subjects, head, writer, out)
+    head = {"format": 1, "code": code, "task": task, "written_with": versions, **settings}
+    return head | {"skipped": left_out} if left_out else head
 
 
-def _fit(subjects: Sequence[Subject]) -> tuple[list[Subject], list[dict[str, str]]]:
-    """Those that GPAW can compute, and the others with the reason."""
-    reasons = [unfit(subject.structure) for subject in subjects]
-    fit = [subject for subject, reason in zip(subjects, reasons, strict=True) if reason is None]
-    skipped = [
-        {"candidate": subject.id, "formula": subject.formula, "reason": reason}
-        for subject, reason in zip(subjects, reasons, strict=True)
-        if reason is not None
-    ]
+def _fit(subjects: Sequence[Subject], code: str, writer: Code) -> tuple[list[Subject], list[dict[str, str]]]:
+    """Those that the code can compute, and the others with the reason."""
+    reasons = [writer.unfit(subject.structure) for subject in subjects]
+    both = list(zip(subjects, reasons, strict=True))
+    fit = [subject for subject, reason in both if reason is None]
+    unfit = [skipped(subject.id, subject.formula, reason) for subject, reason in both if reason is not None]
     if not fit:
-        why = "; ".join(f"{one['formula']}: {one['reason']}" for one in skipped)
-        msg = f"source: nothing that GPAW can compute ({why})."
+        why = "; ".join(f"{one['formula']}: {one['reason']}" for one in unfit)
+        msg = f"source: nothing that {code} can compute ({why})."
         raise InputError(msg)
-    return fit, skipped
+    return fit, unfit
 
 
-def _write(subjects: Sequence[Subject], head: dict[str, Any], writer: Writer, out: Path) -> Path:
+def _write(fill: Callable[[Path], str], out: Path) -> Path:
     """Write everything beside ``out``, then move it there whole."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -120,8 +117,7 @@ def _write(subjects: Sequence[Subject], head: dict[str, Any], writer: Writer, ou
         msg = f"out: {str(out)!r} cannot be made ({error.strerror}); give another folder."
         raise InputError(msg) from error
     try:
-        entries = [_entry(subject, number, draft, writer) for number, subject in enumerate(subjects, start=1)]
-        text = json.dumps({**head, "candidates": entries}, indent=2, ensure_ascii=False) + "\n"
+        text = fill(draft)
         (draft / MANIFEST).write_text(text, encoding="utf-8")
         _settle(draft, out, text)
     except OSError as error:
@@ -153,10 +149,16 @@ def _umask() -> int:
     return mask
 
 
-def _entry(subject: Subject, number: int, draft: Path, writer: Writer) -> dict[str, Any]:
+def _entry(number: int, subject: Subject, draft: Path, task: str, writer: Code) -> dict[str, Any]:
     name = f"{number:03d}_{file_formula(subject.formula)}"
     folder = draft / name
-    written = writer(subject.structure, folder)
+    if task == "phonon-check":
+        supercells = displace(subject.structure, folder)
+        each = [writer.write(supercell, folder / part) for part, supercell in supercells.items()]
+        n_atoms = len(next(iter(supercells.values())))
+        written = each[0] | {"displacements": list(supercells), "supercell_atoms": n_atoms}
+    else:
+        written = writer.write(subject.structure, folder)
     return {
         "folder": name,
         "candidate": subject.id,
@@ -166,8 +168,17 @@ def _entry(subject: Subject, number: int, draft: Path, writer: Writer) -> dict[s
         "target": subject.target,
         "predicted": subject.predicted,
         "source": subject.source,
+        **({} if subject.reference_height is None else {"reference_height": subject.reference_height}),
         **written,
         "files": {
-            path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())
+            path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
         },
     }
+
+
+def _folders(entry: dict[str, Any]) -> list[str]:
+    """Where the calculations of a manifest's entry run."""
+    parts = entry.get("displacements")
+    return [f"{entry['folder']}/{part}" for part in parts] if parts else [entry["folder"]]

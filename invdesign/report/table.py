@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from invdesign.candidate import Candidate
 
 NOVELTY = {0: "known", 1: "composition known", 2: "new"}
+CHECK_COLUMNS = {"phonons": "lowest_mode_thz", "md": "bonds_kept"}  # THz; share
 Row = dict[str, str | int | float]
 
 
@@ -71,6 +72,7 @@ def row_of(candidate: Candidate) -> Row:
     novelty = candidate.verdicts["novelty"]
     return row | {
         "in_domain": "yes" if all(e.in_domain for e in candidate.properties.values()) else "no",
+        **_checks(candidate),
         "novelty": NOVELTY[int(novelty.figure or 0)],
         "novelty_detail": novelty.reason,
         "why": provenance.get("why", ""),
@@ -91,6 +93,15 @@ def row_of(candidate: Candidate) -> Row:
         "generator": provenance["generator"],
         "cif_file": f"{CIF_FOLDER}/{cif_name(candidate)}",
         "reason": reason_of(candidate),
+    }
+
+
+def _checks(candidate: Candidate) -> Row:
+    """What the checks found that were asked for."""
+    return {
+        column: round(candidate.verdicts[gate].figure or 0.0, 3)
+        for gate, column in CHECK_COLUMNS.items()
+        if gate in candidate.verdicts
     }
 
 

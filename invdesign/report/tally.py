@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 GENE_GATES = ("target", "charge balance", "unique", "novelty")
 STRUCTURE_GATES = ("geometry", "relaxation", "hull", "properties")
-STAGES = ("generator", *GENE_GATES, "quick rank", *STRUCTURE_GATES, "identity", "shortlist")
+CHECKS = ("phonons", "md")  # of those that would be shortlisted, where asked for
+STAGES = ("generator", *GENE_GATES, "quick rank", *STRUCTURE_GATES, "identity", *CHECKS, "shortlist")
 
 
 @dataclass(slots=True)
@@ -71,7 +72,7 @@ class Funnel:
                 elif stage.name == "generator":
                     stage.entered += 1
                     stage.passed += 1
-                elif stage.name == "shortlist" and "p_hit" in candidate.provenance:
+                elif stage.name == "shortlist" and "p_hit" in candidate.provenance and candidate.alive:
                     stage.entered += 1
                     stage.passed += "rank" in candidate.provenance
 
@@ -82,8 +83,8 @@ class Funnel:
             self.stages[name].core += core
 
     def __iter__(self) -> Iterator[Stage]:
-        """Stages in order."""
-        return iter(self.stages.values())
+        """Stages in order; a check that nobody came to is none."""
+        return (stage for stage in self.stages.values() if stage.entered or stage.name not in CHECKS)
 
     def as_json(self) -> list[dict[str, object]]:
         """For ``run.json``: one record per stage."""

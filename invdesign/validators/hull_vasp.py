@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from invdesign.crystal.cif import UNREADABLE
@@ -14,6 +15,8 @@ from invdesign.validators.hull_sources import MP2020, Phase, Phases, formation_e
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from pymatgen.core import Structure
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,47 @@ def read_runs(files: Sequence[Path], where: str) -> Phases:
     return Phases(formation_energies(phases, where), scale, where)
 
 
+def corrected_energy(file: Path) -> tuple[float, dict[str, float]]:
+    """Energy of one run with the Materials Project's MP2020 corrections.
+
+    Returns:
+        eV/atom, and the corrections in it by name (eV/atom).
+
+    Raises:
+        InputError: it cannot be read, did not converge, or is not as the Materials Project's: another
+            functional, other POTCARs or another U.
+    """
+    run = _read(file)
+    if run.functional != "PBE":
+        msg = f"hull: {file} is {run.functional}, the Materials Project's hull PBE and PBE+U."
+        raise InputError(msg)
+    entry = _processed(run.entry)
+    if entry is None:
+        msg = f"hull: {file} has POTCARs or U that are not the Materials Project's."
+        raise InputError(msg)
+    return float(entry.energy_per_atom), _by_name(entry)
+
+
+def corrections(structure: Structure) -> dict[str, float] | None:
+    """MP2020's corrections of a crystal computed with PBE, without U, by any code.
+
+    They mend what PBE says of anions, not what VASP does.
+
+    Returns:
+        By name, eV/atom; None where the Materials Project would compute the crystal with +U.
+    """
+    from pymatgen.entries.computed_entries import ComputedStructureEntry
+
+    parameters = {"run_type": "GGA", "software": "another", "hubbards": {}}  # another: no POTCARs to check
+    entry = _processed(ComputedStructureEntry(structure, 0.0, parameters=parameters))
+    return None if entry is None else _by_name(entry)
+
+
+def _by_name(entry: Any) -> dict[str, float]:  # noqa: ANN401 - pymatgen's
+    n_atoms = entry.composition.num_atoms
+    return {part.name: float(part.value) / n_atoms for part in entry.energy_adjustments}
+
+
 def _read(file: Path) -> _Run:
     from pymatgen.io.vasp.outputs import VaspParseError, Vasprun
 
@@ -90,14 +134,23 @@ def _read(file: Path) -> _Run:
 
 def _corrected(runs: Sequence[_Run]) -> list[float] | None:
     """MP2020-corrected energies, eV/atom; None where a run is not as the Materials Project's."""
-    from pymatgen.entries.compatibility import MaterialsProject2020Compatibility
-
-    scheme = MaterialsProject2020Compatibility()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        entries = [scheme.process_entry(run.entry.copy(), on_error="ignore") for run in runs]
+    entries = [_processed(run.entry) for run in runs]
     energies = [float(entry.energy_per_atom) for entry in entries if entry is not None]
     return energies if len(energies) == len(runs) else None
+
+
+def _processed(entry: Any) -> Any:  # noqa: ANN401 - pymatgen's
+    """A copy of an entry with its MP2020 corrections; None where the scheme does not take it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return _scheme().process_entry(entry.copy(), on_error="ignore")
+
+
+@cache
+def _scheme() -> Any:  # noqa: ANN401 - pymatgen's
+    from pymatgen.entries.compatibility import MaterialsProject2020Compatibility
+
+    return MaterialsProject2020Compatibility()
 
 
 def _check_hubbards(runs: Sequence[_Run], where: str) -> None:

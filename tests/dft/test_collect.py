@@ -15,10 +15,10 @@ from ase.io import Trajectory, write
 from pymatgen.core import Lattice, Structure
 
 from invdesign.crystal.files import write_cif
+from invdesign.dft.codes.gpaw_job import digests
+from invdesign.dft.codes.read_espresso import read_espresso
+from invdesign.dft.codes.read_vasp import read_vasp
 from invdesign.dft.collect import collect
-from invdesign.dft.gpaw_job import digests
-from invdesign.dft.read_espresso import read_espresso
-from invdesign.dft.read_vasp import read_vasp
 from invdesign.dft.reading import read_foreign_trajectory, read_gpaw, read_trajectory
 from invdesign.dft.write import write_inputs
 from invdesign.errors import InputError
@@ -65,7 +65,7 @@ def computed(folder: Path, **changes: Any) -> None:
 def test_gpaw_round_trip(tmp_path: Path) -> None:
     out = written(tmp_path, MGO, "gpaw")
     computed(only(out))
-    (row,) = collect([out], tmp_path)
+    (row,) = collect([out], tmp_path).rows
     assert (row["status"], row["candidate"], row["formula"]) == ("done", "c000001", "MgO")
     assert (row["band_gap_predicted"], row["band_gap_predicted_low"]) == (4.0, 3.5)
     assert row["band_gap_dft"] == pytest.approx(4.49, abs=0.01)
@@ -115,7 +115,7 @@ def test_one_bad_run_does_not_stop_the_others(tmp_path: Path) -> None:
     changed = written(tmp_path, MGO, "gpaw", name="changed")
     computed(only(changed))
     write_cif(BN, tmp_path / "changed_run" / "c.cif", symmetrised=True)
-    rows = collect([good, bad, changed], tmp_path)
+    rows = collect([good, bad, changed], tmp_path).rows
     assert [row["status"] for row in rows] == ["done", "truncated", "changed"]
     assert "c.cif changed" in rows[2]["reason"]
     assert rows[2]["band_gap_dft"] is None
@@ -126,10 +126,10 @@ def test_one_bad_run_does_not_stop_the_others(tmp_path: Path) -> None:
 
 def test_espresso_relaxation(tmp_path: Path) -> None:
     out = written(tmp_path, BN, "espresso")
-    assert collect([out], tmp_path)[0]["status"] == "not run"
+    assert collect([out], tmp_path).rows[0]["status"] == "not run"
     unpacked("bn_relax.out.gz", only(out) / "relax.out")
     unpacked("bn_relax.xml.gz", only(out) / "out" / "pwscf.xml")
-    (row,) = collect([out], tmp_path)
+    (row,) = collect([out], tmp_path).rows
     assert row["status"] == "done"
     assert row["band_gap_dft"] == pytest.approx(4.477, abs=0.001)
     assert row["gap_is_direct"] is False
@@ -218,7 +218,7 @@ def test_vasp_run_of_another_crystal_is_foreign(tmp_path: Path) -> None:
     for out in (own, other):
         shutil.copy(VASP / "vasprun_dfpt.xml", only(out) / "vasprun.xml")
     (only(own) / "INCAR").write_text("NCORE = 4\n")  # a user's own setting
-    good, foreign = collect([own, other], tmp_path)
+    good, foreign = collect([own, other], tmp_path).rows
     assert (good["status"], good["candidate"]) == ("done", "c000001")
     assert "INCAR changed since it was written" in good["notes"]
     assert foreign["status"] == "foreign"
@@ -232,7 +232,7 @@ def test_runs_without_a_manifest(tmp_path: Path) -> None:
         folder.mkdir()
     shutil.copy(VASP / "vasprun_dfpt.xml", vasp / "vasprun.xml")
     shutil.copy(DATA / "mgo_gpaw.traj", trajectory / "relax.traj")
-    rows = collect([vasp, trajectory], tmp_path)
+    rows = collect([vasp, trajectory], tmp_path).rows
     assert [(row["formula"], row["code"], row["status"]) for row in rows] == [
         ("NaCl", "vasp", "done"),
         ("MgO", "ase", "done"),
@@ -253,3 +253,28 @@ def test_trajectories(tmp_path: Path) -> None:
     assert "forces up to 0.20" in (read_foreign_trajectory(tmp_path / "moving.traj").reason or "")
     (tmp_path / "cut.traj").write_bytes((DATA / "mgo_gpaw.traj").read_bytes()[:100])
     assert read_trajectory(tmp_path / "cut.traj").status == "truncated"
+
+
+def test_what_is_damaged_inside_is_told_as_such(tmp_path: Path) -> None:
+    folder = only(written(tmp_path, MGO, "gpaw"))
+    for change in ({"positions": [[0, 0, 0]]}, {"stress_gpa": None}, {"cell": [[1, 0], [0, 1]]}):
+        computed(folder, **change)
+        assert read_gpaw(folder).status == "truncated"
+    (folder / "result.json").unlink()
+    whole = (DATA / "mgo_gpaw.traj").read_bytes()
+    for place in range(24, 200, 8):  # lengths and offsets among them
+        (folder / "trajectory.traj").write_bytes(whole[:place] + b"\xff" * 6 + whole[place + 6 :])
+        assert read_gpaw(folder).status in {"truncated", "unfinished"}
+    qe = tmp_path / "qe"
+    unpacked("bn_relax.xml.gz", qe / "out" / "pwscf.xml")
+    xml = (qe / "out" / "pwscf.xml").read_text()
+    first = xml.index("<eigenvalues")
+    (qe / "out" / "pwscf.xml").write_text(xml[: first + 60] + "********" + xml[first + 68 :])
+    reading = read_espresso(qe)
+    assert (reading.status, "pwscf.xml is damaged" in (reading.reason or "")) == ("truncated", True)
+    vasp = tmp_path / "vasp"
+    vasp.mkdir()
+    text = (VASP / "vasprun_dfpt.xml").read_text()
+    for cut in range(2000, len(text) - 500, len(text) // 5):  # a piece is missing, its end is there
+        (vasp / "vasprun.xml").write_text(text[:cut] + text[cut + 300 :])
+        assert read_vasp(vasp).status in {"failed", "done"}

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,8 +13,8 @@ from pymatgen.io.vasp import Incar, Kpoints, Poscar
 
 from invdesign.crystal.files import write_cif
 from invdesign.crystal.identity import same_crystal
-from invdesign.dft.espresso import find_pseudopotentials
-from invdesign.dft.grid import k_grid
+from invdesign.dft.codes.espresso import find_pseudopotentials
+from invdesign.dft.codes.grid import k_grid
 from invdesign.dft.write import write_inputs
 from invdesign.errors import InputError
 
@@ -290,3 +291,26 @@ def test_collapsed_structures_are_refused(tmp_path: Path) -> None:
     collapsed = Structure(Lattice.cubic(4.0), ["Na", "Cl"], [[0, 0, 0], [0, 0, 0]])
     with pytest.raises(InputError, match="NaCl has atoms closer"):
         write_inputs(structure_files(tmp_path, x=collapsed), "vasp", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("code", "task", "runs"),
+    [
+        ("vasp", "relax", "pmg potcar -s $(cat POTCAR.spec) -f PBE\nsrun vasp_std"),
+        ("espresso", "static", "srun pw.x -in scf.in > scf.out && srun pw.x -in nscf.in"),
+        ("gpaw", "gap", "python run.py"),
+        ("elk", "gap", "elk-lapw"),
+    ],
+)
+def test_a_slurm_array_over_the_folders(code: str, task: str, runs: str, tmp_path: Path) -> None:
+    write_inputs(structure_files(tmp_path, a=MGO, b=SODIUM_NITRIDE), code, tmp_path / "out", task=task)
+    script = tmp_path / "out" / "submit.sh"
+    assert "#SBATCH --array=1-2\n" in script.read_text()
+    assert runs in script.read_text()
+    subprocess.run(["bash", "-n", script], check=True)
+    start = script.read_text().split("# module")[0].split("# source")[0].split("# sppath")[0]
+    environment = {"SLURM_ARRAY_TASK_ID": "2", "PATH": "/usr/bin:/bin"}
+    place = subprocess.check_output(
+        ["bash", "-c", start + "pwd"], cwd=script.parent, env=environment, text=True
+    )
+    assert place.strip().endswith("002_NaN")

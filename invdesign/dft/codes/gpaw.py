@@ -8,14 +8,15 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from invdesign.dft import gpaw_job
-from invdesign.dft.grid import k_grid
-from invdesign.dft.moments import starting_moments
+from invdesign.dft.codes import gpaw_job
+from invdesign.dft.codes.grid import k_grid
+from invdesign.dft.codes.hubbard import FUNCTIONAL, ORBITALS, PROJECTORS, hubbard_u
+from invdesign.dft.codes.moments import starting_moments
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-    from invdesign.dft.grid import Task
+    from invdesign.dft.codes.grid import Task
 
 # valence electrons of gpaw-data 1.2's PBE setups; elements that are not here have none
 _SETUPS = """
@@ -27,6 +28,7 @@ Er22 Tm23 Yb24 Lu25 Hf12 Ta13 W14 Re13 Os14 Ir15 Pt16 Au11 Hg18 Tl13 Pb14 Bi15 R
 VALENCE = {symbol: int(number) for symbol, number in re.findall(r"([A-Z][a-z]?)(\d+)", _SETUPS)}
 WRONG = {"Ga": "GPAW's Ga setup freezes 3d and gives wrong lattices"}
 SMEARING = 0.05  # eV
+FORCES_CUTOFF = 500.0  # eV: enough where the cell does not move
 FORCES = 0.01  # eV/Å, on atoms and, by ASE's Fréchet filter, on the cell
 MAX_STEPS = 100
 
@@ -46,25 +48,30 @@ def write_gpaw(structure: Structure, folder: Path, task: Task) -> dict[str, Any]
     Args:
         structure: primitive cell of elements with a setup.
         folder: made if not there.
-        task: ``relax`` (cell and positions), ``static``, or ``gap`` (on the grid and along the path).
+        task: ``relax`` (cell and positions), ``static``, ``gap`` (on the grid and along the path), or
+            ``phonon-check`` (forces on a displaced cell).
 
     Returns:
-        What belongs in the manifest: ``kpoints``, ``magmoms`` (μB by element), ``n_electrons``.
+        What belongs in the manifest: ``kpoints``, ``hubbard_u`` (eV by element), ``magmoms`` (μB by
+        element), ``n_electrons``, ``notes``.
     """
     from pymatgen.io.vasp import Poscar
 
     grid = k_grid(structure, task)
-    moments = starting_moments(structure, VALENCE)
+    moments = starting_moments(structure)
+    values = hubbard_u(structure)
     electrons = sum(VALENCE[site.specie.symbol] for site in structure)
     occupied = math.ceil((electrons + sum(moments)) / 2)
+    forces_alone = task == "phonon-check"  # empty bands are dear, and their convergence is slow
     settings = {
         "task": task,
-        "cutoff_ev": gpaw_job.RELAX_CUTOFF,
+        "cutoff_ev": FORCES_CUTOFF if forces_alone else gpaw_job.RELAX_CUTOFF,
         "kpoints": list(grid),
         "smearing_ev": SMEARING,
         "magmoms": moments,
-        "bands": math.ceil(1.2 * occupied) + 6,
-        "converged_bands": math.ceil(1.1 * occupied) + 2,
+        "setups": {symbol: f":{ORBITALS.get(symbol, '3d')[-1]},{u:g}" for symbol, u in values.items()},
+        "bands": math.ceil((1.1 if forces_alone else 1.2) * occupied) + 6,
+        "converged_bands": occupied + 1 if forces_alone else math.ceil(1.1 * occupied) + 2,
         "fmax_ev_per_a": FORCES,
         "max_steps": MAX_STEPS,
     }
@@ -75,6 +82,7 @@ def write_gpaw(structure: Structure, folder: Path, task: Task) -> dict[str, Any]
     symbols = [site.specie.symbol for site in structure]
     return {
         "kpoints": list(grid),
+        "hubbard_u": values,
         "magmoms": dict(zip(symbols, moments, strict=True)) if moments else {},
         "n_electrons": electrons,
     }
@@ -83,7 +91,8 @@ def write_gpaw(structure: Structure, folder: Path, task: Task) -> dict[str, Any]
 def settings() -> dict[str, Any]:
     """What all folders have in common."""
     return {
-        "functional": "PBE, no +U",
+        "functional": FUNCTIONAL,
+        "projectors": PROJECTORS,
         "cutoff_ev": gpaw_job.RELAX_CUTOFF,
         "smearing": f"Fermi-Dirac, {SMEARING} eV",
         "setups": "gpaw-data 1.2, PBE",

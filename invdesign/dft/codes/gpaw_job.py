@@ -12,6 +12,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import resource
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,6 +130,7 @@ def calculator(settings: dict[str, Any], log: Any) -> Any:  # noqa: ANN401 - GPA
         xc="PBE",
         kpts={"size": settings["kpoints"], "gamma": True},
         occupations=FermiDirac(settings["smearing_ev"]),
+        setups=settings["setups"],  # +U
         spinpol=bool(settings["magmoms"]),
         nbands=settings["bands"],
         convergence={"bands": settings["converged_bands"]},  # GPAW leaves empty bands unconverged by default
@@ -248,7 +250,8 @@ def main(folder: Path) -> None:
         except CalculationError as error:
             outcome = {"failed": str(error), "converged": False}
         outcome["seconds"] = round(time.monotonic() - began, 1)
-        outcome["cpu_seconds"] = round(time.process_time(), 1)  # since the last restart, as the other is
+        outcome["cpu_seconds"] = round(time.process_time(), 1)  # since the last restart, as the others are
+        outcome["peak_memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
         draft = folder / f".{RESULT}"
         draft.write_text(json.dumps(head | outcome, indent=1) + "\n", encoding="utf-8")
         draft.replace(folder / RESULT)

@@ -6,7 +6,6 @@ import gzip
 import warnings
 import zlib
 from typing import TYPE_CHECKING, Any
-from xml.etree.ElementTree import ParseError
 
 import numpy as np
 
@@ -20,13 +19,17 @@ KBAR = 0.1  # GPa
 _ENDED = "Voluntary context switches"  # the last lines of an OUTCAR
 
 
+def vasprun_of(folder: Path) -> Path | None:
+    """The ``vasprun.xml`` or ``vasprun.xml.gz`` of a folder."""
+    names = ("vasprun.xml", "vasprun.xml.gz")
+    return next((folder / name for name in names if (folder / name).is_file()), None)
+
+
 def read_vasp(folder: Path) -> Reading:
     """``vasprun.xml`` or ``vasprun.xml.gz`` of a folder."""
     from pymatgen.io.vasp import Vasprun
 
-    path = next(
-        (folder / name for name in ("vasprun.xml", "vasprun.xml.gz") if (folder / name).is_file()), None
-    )
+    path = vasprun_of(folder)
     if path is None:
         return Reading("not run", "no vasprun.xml")
     if (broken := _broken(path)) is not None:
@@ -36,7 +39,7 @@ def read_vasp(folder: Path) -> Reading:
         try:
             run = Vasprun(path, parse_dos=False, parse_potcar_file=False)
             return _of_vasp(run)
-        except (ParseError, *UNREADABLE) as error:
+        except (SyntaxError, *UNREADABLE) as error:  # XML's errors are SyntaxErrors
             return Reading("failed", f"{path.name} lacks results ({error!r})")
 
 
@@ -81,6 +84,7 @@ def _of_vasp(run: Any) -> Reading:  # noqa: ANN401 - pymatgen's Vasprun
         band_gap=float(gap),
         direct=bool(direct) if gap else None,
         max_force=float(np.linalg.norm(forces, axis=1).max()) if forces.size else None,
+        forces=forces if forces.size else None,
         pressure=float(np.trace(stress)) / 3 * KBAR if stress is not None else None,
         notes=tuple(notes),
     )

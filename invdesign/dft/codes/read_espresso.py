@@ -12,11 +12,12 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 
-from invdesign.dft.gpaw_job import CalculationError, band_gap
+from invdesign.crystal.cif import UNREADABLE
+from invdesign.dft.codes.gpaw_job import CalculationError, band_gap
 from invdesign.dft.reading import ODD_GRID, Reading
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
     from xml.etree.ElementTree import Element
 
@@ -44,21 +45,33 @@ def read_espresso(folder: Path) -> Reading:
         if texts:
             return Reading("foreign", f"{', '.join(texts)}: no output of pw.x")
         return Reading("not run", "no output of pw.x (*.out) or its XML (out/pwscf.xml)")
-    for name, text in printed.items():
-        if "Error in routine" in text:
-            error = text.split("Error in routine", 1)[1].split("%%%", 1)[0]
-            return Reading("failed", f"{name}: error in routine {' '.join(error.split())}")
-        if "JOB DONE." not in text:
-            return Reading("unfinished", f"{name} has no end: running or killed")
+    if (stopped := _stopped(printed)) is not None:
+        return stopped
     if not files:
         return Reading("truncated", f"{', '.join(printed)} ended, but its XML (out/pwscf.xml) is not here")
     try:
         root = ET.parse(files[0]).getroot()  # noqa: S314 - the user's own file
-    except ET.ParseError as error:
+        if root.tag.endswith("espresso") and root.find("output") is not None:
+            return _of_xml(root, list(printed.values()))
+    except (
+        ET.ParseError,
+        *UNREADABLE,
+    ) as error:  # the latter: stars where a number did not fit, and the like
         return Reading("truncated", f"{files[0].name} is damaged ({error}); copy it again")
-    if not root.tag.endswith("espresso") or root.find("output") is None:
-        return Reading("foreign", f"{files[0].name} is no output of pw.x")
-    return _of_xml(root, list(printed.values()))
+    return Reading("foreign", f"{files[0].name} is no output of pw.x")
+
+
+def _stopped(printed: Mapping[str, str]) -> Reading | None:
+    """The run that did not come to its end or is not what was asked for, by what was printed."""
+    for name, text in printed.items():
+        if "Error in routine" in text:
+            error = text.split("Error in routine", 1)[1].split("%%%", 1)[0]
+            return Reading("failed", f"{name}: error in routine {' '.join(error.split())}")
+        if re.search(r"card HUBBARD.* ignored", text):
+            return Reading("failed", f"{name}: +U was ignored; the card needs Quantum ESPRESSO 7.1 or newer")
+        if "JOB DONE." not in text:
+            return Reading("unfinished", f"{name} has no end: running or killed")
+    return None
 
 
 def _xml_files(folder: Path) -> list[Path]:
@@ -71,6 +84,7 @@ def _of_xml(root: Element, printed: Sequence[str]) -> Reading:
     calculation = _text(root, "input/control_variables/calculation")
     assert output is not None  # noqa: S101 - seen by the caller
     notes, reasons = [], []
+    forces = None
     gap, direct = None, None
     try:
         edges = _gap(output)
@@ -87,7 +101,8 @@ def _of_xml(root: Element, printed: Sequence[str]) -> Reading:
             notes.append("bands of an nscf run alone: its scf output is not here, so the energy is unknown")
     else:
         energy = float(_text(output, "total_energy/etot")) * HARTREE
-        force, pressure = _forces(output), _pressure(output)
+        forces, pressure = _forces(output), _pressure(output)
+        force = None if forces is None else float(np.linalg.norm(forces, axis=1).max())
         if _text(output, "convergence_info/scf_conv/convergence_achieved") == "false":
             reasons.append("the last self-consistent cycle did not converge")
         if _text(output, "convergence_info/opt_conv/convergence_achieved") == "false":
@@ -104,6 +119,7 @@ def _of_xml(root: Element, printed: Sequence[str]) -> Reading:
         band_gap=gap,
         direct=direct,
         max_force=force,
+        forces=forces,
         pressure=pressure,
         moment=float(moment) if _text(output, "magnetization/lsda") == "true" else None,
         notes=tuple(notes),
@@ -137,11 +153,9 @@ def _gap(output: Element) -> dict[str, Any]:
     return band_gap(eigenvalues * HARTREE, fermi * HARTREE)
 
 
-def _forces(output: Element) -> float | None:
+def _forces(output: Element) -> np.ndarray | None:
     forces = _numbers(output.findtext("forces"))
-    return (
-        float(np.linalg.norm(forces.reshape(-1, 3), axis=1).max()) * HARTREE / BOHR if forces.size else None
-    )
+    return forces.reshape(-1, 3) * HARTREE / BOHR if forces.size else None
 
 
 def _pressure(output: Element) -> float | None:

@@ -10,23 +10,30 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from invdesign.dft.grid import k_grid
+from invdesign.dft.codes.grid import k_grid
+from invdesign.dft.codes.hubbard import FUNCTIONAL, PROJECTORS, hubbard_u, orbital
+from invdesign.dft.codes.moments import starting_moments
 from invdesign.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from ase import Atoms
     from pymatgen.core import Structure
 
-    from invdesign.dft.grid import Task
+    from invdesign.dft.codes.grid import Task
 
 # Generous for the common libraries, and one pair for all candidates, so that their energies compare and
 # that a relaxed cell is free of Pulay stress; lower it only after a convergence test.
 CUTOFFS = {"norm-conserving": (100.0, 400.0), "other": (90.0, 1080.0)}  # Ry: ecutwfc, ecutrho
 DEGAUSS = 0.005  # Ry, 0.07 eV
-WEAK_MOMENT = 0.05  # starting magnetisation of open-shell metals outside the Materials Project's table
+NEEDS_7_1 = "+U by the HUBBARD card: needs Quantum ESPRESSO 7.1 or newer"
+PER_MOMENT = 0.1  # starting magnetisation (fraction of the valence electrons) per μB
+INPUTS = {
+    "relax": {"relax.in": "vc-relax"},
+    "static": {"scf.in": "scf", "nscf.in": "nscf"},
+    "phonon-check": {"scf.in": "scf"},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,20 +126,23 @@ def write_espresso(
 ) -> dict[str, Any]:
     """Write ``relax.in`` (vc-relax), or ``scf.in`` and ``nscf.in`` on one even grid.
 
+    A displaced cell gets ``scf.in`` alone.
+
     Returns:
-        What belongs in the manifest: ``kpoints``, ``pseudopotentials``, ``starting_magnetization``.
+        What belongs in the manifest: ``kpoints``, ``pseudopotentials``, ``hubbard_u`` (eV by element),
+        ``starting_magnetization``.
     """
     from ase.io.espresso import write_espresso_in
     from pymatgen.io.ase import AseAtomsAdaptor
 
     grid = k_grid(structure, task)
     atoms = AseAtomsAdaptor.get_atoms(structure, msonable=False)
-    magnetisation = _magnetisation(atoms)
-    moments = [magnetisation.get(symbol, 0.0) for symbol in atoms.symbols]
-    atoms.set_initial_magnetic_moments(moments)
+    magnetisation = [min(1.0, round(PER_MOMENT * moment, 3)) for moment in starting_moments(structure)]
+    if magnetisation:
+        atoms.set_initial_magnetic_moments(magnetisation)
+    values = hubbard_u(structure)
     folder.mkdir(parents=True, exist_ok=True)
-    for calculation in {"relax": ("vc-relax",), "static": ("scf", "nscf")}[task]:
-        name = "relax.in" if task == "relax" else f"{calculation}.in"
+    for name, calculation in INPUTS[task].items():
         with (folder / name).open("w", encoding="utf-8") as file:
             write_espresso_in(
                 file,
@@ -141,12 +151,22 @@ def write_espresso(
                 pseudopotentials=pseudos.files,
                 kpts=grid,
                 crystal_coordinates=True,
+                additional_cards=_hubbard(values),
             )
+    symbols = list(atoms.symbols)
     return {
         "kpoints": list(grid),
-        "pseudopotentials": {symbol: pseudos.files[symbol] for symbol in sorted(set(atoms.symbols))},
-        "starting_magnetization": magnetisation,
+        "pseudopotentials": {symbol: pseudos.files[symbol] for symbol in sorted(set(symbols))},
+        "hubbard_u": values,
+        "starting_magnetization": dict(zip(symbols, magnetisation, strict=True)) if magnetisation else {},
+        "notes": [NEEDS_7_1] if values else [],
     }
+
+
+def _hubbard(values: dict[str, float]) -> list[str]:
+    """The card of +U."""
+    lines = [f"U {orbital(symbol)} {value:g}" for symbol, value in values.items()]
+    return ["HUBBARD {ortho-atomic}", *lines] if lines else []
 
 
 def _namelists(
@@ -181,25 +201,6 @@ def _namelists(
     return lists
 
 
-def _magnetisation(atoms: Atoms) -> dict[str, float]:
-    """Starting magnetisation (fraction of valence electrons) by element that may carry a moment.
-
-    A tenth of the Materials Project's starting moments (5 μB → 0.5); other open-shell metals get a weak one.
-    """
-    from pymatgen.core import Element
-    from pymatgen.io.vasp.sets import MPRelaxSet
-
-    table = MPRelaxSet.CONFIG["INCAR"]["MAGMOM"]
-    found = {}
-    for symbol in sorted(set(atoms.symbols)):
-        element = Element(symbol)
-        if symbol in table:
-            found[symbol] = min(1.0, float(table[symbol]) / 10)
-        elif element.is_transition_metal or element.is_lanthanoid or element.is_actinoid:
-            found[symbol] = WEAK_MOMENT
-    return found
-
-
 def settings(pseudos: Pseudopotentials) -> dict[str, Any]:
     """What all folders have in common."""
     wavefunctions, density = pseudos.cutoffs
@@ -209,7 +210,8 @@ def settings(pseudos: Pseudopotentials) -> dict[str, Any]:
         else "names to be filled in: not checked"
     )
     return {
-        "functional": "PBE, no +U (the Materials Project's U values belong to VASP's projectors)",
+        "functional": FUNCTIONAL,
+        "projectors": PROJECTORS,
         "ecutwfc_ry": wavefunctions,
         "ecutrho_ry": density,
         "cutoff_note": "generous, for all candidates alike; test convergence before lowering",

@@ -1,0 +1,124 @@
+"""More candidates for a campaign that has results: a campaign of its own, whose candidates join the store."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from invdesign.campaign.learning import Learned, learn
+from invdesign.campaign.run import DATABASE, design
+from invdesign.campaign.stages import Parts, first_of_genes
+from invdesign.campaign.store import Store
+from invdesign.candidate import Candidate, Verdict
+from invdesign.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from concurrent.futures import Executor
+    from pathlib import Path
+
+    from invdesign.campaign.config import CampaignConfig
+    from invdesign.candidate import Estimate
+    from invdesign.crystal.gene import Gene
+
+FOLDER = "more"
+
+
+@dataclass(frozen=True)
+class CorrectedRanker:
+    """A campaign's ranker, its estimates shifted as the results of DFT would have them."""
+
+    ranker: Any
+    learned: Learned
+    name: str
+
+    def predict(self, genes: Sequence[Gene]) -> list[dict[str, Estimate]]:
+        """As the ranker's own."""
+        return self.learned.corrected(Parts(ranker=self.ranker).get("ranker").predict(genes))
+
+
+@dataclass(frozen=True)
+class KnownHere:
+    """Known materials, and the genes that a campaign has had already."""
+
+    known: Any
+    genes: dict[str, str]
+    name: str
+
+    def novelty(self, gene: Gene) -> Verdict:
+        """As of known materials; 0 for what the campaign has had."""
+        if (first := self.genes.get(gene.hash)) is not None:
+            return Verdict("novelty", passed=True, reason=f"in this campaign already: {first}", figure=0)
+        verdict: Verdict = Parts(known=self.known).get("known").novelty(gene)
+        return verdict
+
+
+def draw_more(
+    store: Store,
+    config: CampaignConfig,
+    parts: Parts,
+    *,
+    number: int,
+    out: Path,
+    name: str,
+    executor: Executor | None = None,
+    progress: bool = True,
+) -> None:
+    """Run a campaign in ``out/more``, quick-ranked by what was learned, and put its candidates in the store.
+
+    Killed at any moment, the same call resumes. Its seed is drawn from the campaign's and the round's.
+
+    Args:
+        store: of the finished campaign.
+        config: its config, with the genes and relaxations of this round.
+        parts: its parts.
+        number: of the round.
+        out: the round's folder.
+        name: of the results that were learned from.
+        executor: takes the relaxations.
+        progress: show the live funnel on stderr.
+    """
+    before = [candidate for candidate in store.read() if candidate.provenance.get("round") != number]
+    if len(before) < len(store):  # they were put there in one transaction
+        return
+    if (out / FOLDER / DATABASE).is_file():
+        begun = Store(out / FOLDER / DATABASE).identity["objects"]
+        if begun.get("ranker") != name:
+            msg = (
+                f"continue: {str(out)!r} was begun from other results; remove it and give the command again."
+            )
+            raise InputError(msg)
+    learned = learn([candidate for candidate in before if candidate.provenance.get("dft")])
+    seed = int(np.random.SeedSequence((config.seed, number)).generate_state(1)[0])
+    result = design(
+        config.model_copy(update={"out": out / FOLDER, "seed": seed}),
+        parts=replace(
+            parts,
+            ranker=CorrectedRanker(parts.ranker, learned, name),
+            known=KnownHere(parts.known, first_of_genes(before), name),
+        ),
+        executor=executor,
+        progress=progress,
+    )
+    first = len(store)
+    store.put([_joined(candidate, first, number) for candidate in result.candidates], complete=True)
+
+
+def _joined(candidate: Candidate, first: int, number: int) -> Candidate:
+    """The candidate as one of the store's: ids counted on, and no rank, which is for one shortlist."""
+
+    def renamed(text: str) -> str:
+        return re.sub(r"\bc(\d{6,})\b", lambda found: f"c{first + int(found[1]):06d}", text)
+
+    provenance = {k: v for k, v in candidate.provenance.items() if k not in {"rank", "place"}}
+    own = {g for g, v in candidate.verdicts.items() if "in this campaign" not in v.reason}
+    verdicts = {
+        gate: replace(verdict, reason=renamed(verdict.reason)) if gate in own else verdict
+        for gate, verdict in candidate.verdicts.items()
+    }
+    return replace(
+        candidate, id=renamed(candidate.id), provenance=provenance | {"round": number}, verdicts=verdicts
+    )

@@ -1,0 +1,1 @@
+"""The DFT codes: what each is given, and what it left."""

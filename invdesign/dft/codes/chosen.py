@@ -1,0 +1,101 @@
+"""The codes that inputs are written for: what each computes, and who writes its files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from invdesign.dft.codes import elk, espresso, gpaw, vasp
+from invdesign.dft.flow import check_flow
+from invdesign.dft.phonons import require_phonopy
+from invdesign.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from pymatgen.core import Structure
+
+TASKS = {
+    "vasp": ("relax", "static", "phonon-check"),
+    "espresso": ("relax", "static", "phonon-check"),
+    "gpaw": ("relax", "static", "gap", "phonon-check"),
+    "elk": ("static", "gap"),
+}
+"""What each code is asked for; `gap` is the code's own: the others compute it with `static`."""
+SETS = ("mp", "matpes")
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """A code with its options, ready to write.
+
+    Attributes:
+        settings: what all folders have in common, for the manifest.
+        write: writes the files of a cell into a folder, and returns its entries of the manifest.
+        unfit: why it should not compute a crystal, as a sentence; None where nothing speaks against it.
+    """
+
+    settings: dict[str, Any]
+    write: Callable[[Structure, Path], dict[str, Any]]
+    unfit: Callable[[Structure], str | None] = lambda _: None
+
+
+def check(code: str, task: str, pseudos: Path | None, input_set: str | None, *, flow: bool) -> None:
+    """See that the options go together, and that what they need is installed.
+
+    Raises:
+        InputError: which one does not, and what would.
+    """
+    if code not in TASKS:
+        msg = f"code: {code!r} is not known; give one of {', '.join(TASKS)}."
+        raise InputError(msg)
+    known = dict.fromkeys(task for tasks in TASKS.values() for task in tasks)
+    if task not in known:
+        msg = f"task: {task!r} is not known; give one of {', '.join(known)}."
+        raise InputError(msg)
+    if task not in TASKS[code]:
+        able = [name for name, tasks in TASKS.items() if task in tasks]
+        also = f", or --task static, with which {code} computes the gap too" if task == "gap" else ""
+        msg = f"task: {task} is for {', '.join(able)}, not for {code}; give --code {able[0]}{also}."
+        raise InputError(msg)
+    if pseudos is not None and code != "espresso":
+        msg = f"pseudos: {code} takes none from here; leave it out, or give --code espresso."
+        raise InputError(msg)
+    if input_set is not None and code != "vasp":
+        msg = f"set: {input_set!r} is of VASP's input sets; leave it out, or give --code vasp."
+        raise InputError(msg)
+    if input_set is not None and input_set not in SETS:
+        msg = f"set: {input_set!r} is not known; give one of {', '.join(SETS)}."
+        raise InputError(msg)
+    if flow:
+        check_flow(code, task)
+    if task == "phonon-check":
+        require_phonopy()
+
+
+def prepared(
+    code: str, task: str, elements: Iterable[str], pseudos: Path | None, input_set: str | None
+) -> Code:
+    """A code with checked options.
+
+    Args:
+        code: of :data:`TASKS`.
+        task: of the code's.
+        elements: symbols of all crystals.
+        pseudos: folder of pseudopotentials; Quantum ESPRESSO only.
+        input_set: VASP only; ``mp`` where None.
+
+    Raises:
+        InputError: pseudopotentials that do not suit.
+    """
+    if code == "vasp":
+        chosen: Any = input_set or "mp"
+        return Code(vasp.settings(chosen), partial(vasp.write_vasp, task=task, input_set=chosen))  # type: ignore[arg-type]
+    if code == "gpaw":
+        return Code(gpaw.settings(), partial(gpaw.write_gpaw, task=task), gpaw.unfit)  # type: ignore[arg-type]
+    if code == "elk":
+        return Code(elk.settings(), partial(elk.write_elk, task=task), elk.unfit)  # type: ignore[arg-type]
+    files = espresso.find_pseudopotentials(elements, pseudos)
+    return Code(espresso.settings(files), partial(espresso.write_espresso, task=task, pseudos=files))  # type: ignore[arg-type]

@@ -1,0 +1,173 @@
+"""Displaced supercells of a relaxed cell, and the lowest frequency from the forces on them.
+
+What is reported are the frequencies at the q-points that fit the supercell: there they are exact, nothing
+is interpolated. There is no long-range correction: it would raise the longitudinal optical modes of polar
+crystals at Γ, so its absence never makes an unstable crystal look stable.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from invdesign.crystal.cif import UNREADABLE
+from invdesign.dft.codes.readers import READERS
+from invdesign.errors import InputError
+from invdesign.validators.phonons import frequencies_at
+from invdesign.validators.supercell import multiples
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from phonopy import Phonopy
+    from phonopy.structure.atoms import PhonopyAtoms
+    from pymatgen.core import Structure
+
+    from invdesign.dft.manifest import Job
+    from invdesign.dft.reading import Reading, Status
+
+DISPLACED, CELL = "phonopy_disp.yaml", "structure.vasp"
+REST = "rest"  # the folder of the supercell in which nothing is displaced
+DISTANCE = 0.03  # Å: far enough for forces good to 1 meV/Å, near enough to be harmonic
+# dearer than with a potential, so smaller: Å between periodic images, atoms
+SIDE, MOST_ATOMS, MULTIPLES = 8.0, 64, (1, 2, 4)
+AT_REST, NO_PRESSURE = 0.02, 1.0  # eV/Å, GPa
+SAME_PLACE = 0.01  # Å
+
+
+@dataclass(frozen=True, slots=True)
+class PhononReading:
+    """What the displaced supercells of one candidate say.
+
+    Attributes:
+        status: ``done`` where every displacement is; else the status of the first that is not.
+        reason: why it is not done, as a sentence, with the number of those that are.
+        lowest: frequency, THz; negative where imaginary: the crystal falls into another one. None
+            unless done. The three motions of the whole crystal do not count.
+        at: q-point of that mode, in reciprocal lattice vectors of the cell in ``structure.vasp``.
+        notes: what to mind.
+    """
+
+    status: Status
+    reason: str | None = None
+    lowest: float | None = None
+    at: tuple[float, float, float] | None = None
+    notes: tuple[str, ...] = ()
+
+
+def require_phonopy() -> None:
+    """See that phonopy is there.
+
+    Raises:
+        InputError: it is not.
+    """
+    if find_spec("phonopy") is None:
+        msg = "task: phonon-check needs phonopy, which is not installed; pip install 'invdesign[phonons]'."
+        raise InputError(msg)
+
+
+def displace(structure: Structure, folder: Path) -> dict[str, Structure]:
+    """Write the cell and phonopy's record of its displacements; the supercells to be computed.
+
+    Args:
+        structure: relaxed cell.
+        folder: made if not there; gets ``structure.vasp`` and ``phonopy_disp.yaml``.
+
+    Returns:
+        Supercell by the name of its folder: ``rest`` and ``disp-001``, ``disp-002``…
+    """
+    from phonopy import Phonopy
+    from pymatgen.io.phonopy import get_phonopy_structure, get_pmg_structure
+    from pymatgen.io.vasp import Poscar
+
+    cell = structure.get_reduced_structure().get_sorted_structure()
+    n = multiples(cell.lattice.matrix, len(cell), side=SIDE, most_atoms=MOST_ATOMS, allowed=MULTIPLES)
+    phonon = Phonopy(get_phonopy_structure(cell), np.diag(n), primitive_matrix="P", symprec=1e-3)
+    phonon.generate_displacements(distance=DISTANCE)
+    folder.mkdir(parents=True, exist_ok=True)
+    Poscar(cell).write_file(folder / CELL, significant_figures=16)
+    phonon.save(folder / DISPLACED)
+    supercells = _supercells(phonon)
+    names = [REST, *(f"disp-{number:03d}" for number in range(1, len(supercells)))]
+    return {
+        name: get_pmg_structure(supercell).remove_site_property("phonopy_masses")
+        for name, supercell in zip(names, supercells, strict=True)
+    }
+
+
+def read_phonons(job: Job) -> PhononReading:
+    """The lowest phonon frequency of a job of ``dft write --task phonon-check``, from its displacements.
+
+    Whatever the state of the runs, it returns: unfinished, failed and foreign ones are named in ``reason``.
+
+    Args:
+        job: of a manifest, with task ``phonon-check``; its calculations are ``job.parts()``.
+    """
+    readings = {part.folder.name: READERS[part.code](part.folder) for part in job.parts()}
+    missing = {name: reading for name, reading in readings.items() if reading.status != "done"}
+    if missing:
+        name, first = next(iter(missing.items()))
+        done = f"{len(readings) - len(missing)} of {len(readings)} supercells are done"
+        return PhononReading(first.status, f"{done}; {name}: {first.reason or first.status}")
+    if find_spec("phonopy") is None:
+        return PhononReading("failed", "phonopy is not installed; pip install 'invdesign[phonons]'")
+    try:
+        return _of_forces(job.folder, list(readings.values()))
+    except (OSError, RuntimeError, *UNREADABLE) as error:
+        return PhononReading("truncated", f"{DISPLACED} cannot be read ({error})")
+
+
+def _of_forces(folder: Path, readings: list[Reading]) -> PhononReading:
+    import phonopy
+
+    phonon = phonopy.load(folder / DISPLACED, produce_fc=False, primitive_matrix="P")
+    forces = []
+    for reading, cell in zip(readings, _supercells(phonon), strict=True):
+        ordered = _in_order(reading, cell)
+        if ordered is None:
+            return PhononReading("foreign", "a run has other positions than were written, or no forces")
+        forces.append(ordered)
+    at_rest, *displaced = forces
+    phonon.forces = [one - at_rest for one in displaced]
+    phonon.produce_force_constants(show_drift=False)
+    phonon.symmetrize_force_constants(show_drift=False)
+    a, b, c = (int(m) for m in np.diag(phonon.supercell_matrix))
+    frequencies, q = frequencies_at(phonon, (a, b, c))
+    row = int(frequencies.min(axis=1).argmin())
+    return PhononReading(
+        "done",
+        lowest=float(frequencies.min()),
+        at=(float(q[row, 0]), float(q[row, 1]), float(q[row, 2])),
+        notes=_notes(readings[0]),
+    )
+
+
+def _supercells(phonon: Phonopy) -> list[PhonopyAtoms]:
+    """At rest, then displaced."""
+    return [phonon.supercell, *(phonon.supercells_with_displacements or [])]
+
+
+def _notes(rest: Reading) -> tuple[str, ...]:
+    notes = []
+    if rest.max_force and rest.max_force > AT_REST:
+        notes.append(f"the cell was not relaxed with this code: forces up to {rest.max_force:.2f} eV/Å")
+    if rest.pressure and abs(rest.pressure) > NO_PRESSURE:
+        notes.append(f"the cell is under {rest.pressure:.1f} GPa: frequencies of another volume")
+    return tuple(notes)
+
+
+def _in_order(reading: Reading, cell: PhonopyAtoms) -> np.ndarray | None:
+    """Forces in phonopy's order of atoms, (n, 3) eV/Å; None where they are not of this cell."""
+    structure, forces = reading.structure, reading.forces
+    if structure is None or forces is None or len(structure) != len(cell):
+        return None
+    apart = structure.lattice.get_all_distances(cell.scaled_positions, structure.frac_coords)
+    order = apart.argmin(axis=1)
+    same = np.allclose(structure.lattice.matrix, cell.cell, atol=SAME_PLACE)
+    if not same or apart.min(axis=1).max() > SAME_PLACE or len(set(order)) < len(order):
+        return None
+    ordered: np.ndarray = forces[order]
+    return ordered

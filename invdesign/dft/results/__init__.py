@@ -1,0 +1,1 @@
+"""What DFT returned: on which scale, beside which prediction, into which campaign."""

@@ -1,0 +1,69 @@
+"""Whose predictions meet which results: a campaign's candidates, or those of manifests alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from invdesign.dft.results.confrontation import SHIFT, VOLUME, Confrontation, compare, compare_interval, judge
+from invdesign.dft.results.merging import merged
+from invdesign.properties import STABILITY
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from invdesign.candidate import Candidate
+    from invdesign.dft.manifest import Job
+    from invdesign.dft.results.confrontation import Compared
+    from invdesign.dft.results.storing import Campaign, Found
+
+PROPERTIES = ("band_gap", STABILITY)
+"""What models predict with an interval and DFT computes."""
+
+
+def confront_campaign(campaign: Campaign) -> Confrontation:
+    """All of a campaign's candidates that carry results, with the distributions that were predicted."""
+    computed = [one for one in campaign.computed if "failed" not in one.provenance["dft"]]
+    compared = [row for one in computed for row in _of_candidate(one, one.provenance["dft"])]
+    judged = [judge(one, one.provenance["dft"], campaign.target) for one in computed]
+    return Confrontation(compared, judged)
+
+
+def confront(found: Mapping[str, Found], jobs: Mapping[str, Job]) -> Confrontation:
+    """Candidates of manifests, with the intervals that these hold; hits are a campaign's to judge."""
+    compared: list[Compared] = []
+    for name, one in found.items():
+        result = merged(one.runs)
+        if result is None or "failed" in result:
+            continue
+        said = jobs[name].entry["predicted"]
+        for prop in PROPERTIES:
+            if prop in said and prop in result:
+                interval = (said[prop], said.get(f"{prop}_low"), said.get(f"{prop}_high"))
+                compared.append(compare_interval(name, one.formula, prop, interval, result[prop]))
+        if one.written is not None and not one.relaxed:
+            volume = one.written.volume / len(one.written)
+            compared += _geometry(name, one.formula, volume, result)
+    return Confrontation(compared, [])
+
+
+def _of_candidate(candidate: Candidate, result: Mapping[str, Any]) -> list[Compared]:
+    formula = candidate.gene.formula
+    compared = [
+        compare(candidate.id, formula, prop, candidate.properties[prop], result[prop])
+        for prop in PROPERTIES
+        if prop in candidate.properties and prop in result
+    ]
+    if candidate.structure is None:
+        return compared
+    volume = candidate.structure.volume / len(candidate.structure)
+    return compared + _geometry(candidate.id, formula, volume, result)
+
+
+def _geometry(name: str, formula: str, volume: float, result: Mapping[str, Any]) -> list[Compared]:
+    """Predicted volume against the relaxed one; the RMSD is the error of the predicted positions."""
+    said = {VOLUME: volume, SHIFT: 0.0}
+    return [
+        compare_interval(name, formula, prop, (said[prop], None, None), result[prop])
+        for prop in (VOLUME, SHIFT)
+        if prop in result
+    ]

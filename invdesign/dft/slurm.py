@@ -1,0 +1,82 @@
+"""A Slurm array over the folders of a manifest, to be edited for a cluster and submitted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SCRIPT = "submit.sh"
+_RUN = {
+    ("vasp", "relax"): "srun vasp_std > vasp.out",
+    ("vasp", "static"): "srun vasp_std > vasp.out",
+    ("vasp", "phonon-check"): "srun vasp_std > vasp.out",
+    ("espresso", "relax"): "srun pw.x -in relax.in > relax.out",
+    ("espresso", "static"): "srun pw.x -in scf.in > scf.out && srun pw.x -in nscf.in > nscf.out",
+    ("espresso", "phonon-check"): "srun pw.x -in scf.in > scf.out",
+    ("gpaw", "relax"): "python run.py > run.log 2>&1",
+    ("gpaw", "static"): "python run.py > run.log 2>&1",
+    ("gpaw", "gap"): "python run.py > run.log 2>&1",
+    ("gpaw", "phonon-check"): "python run.py > run.log 2>&1",
+    ("elk", "static"): "elk-lapw > elk.out 2>&1",
+    ("elk", "gap"): "elk-lapw > elk.out 2>&1",
+}
+_FIRST = {
+    "vasp": """\
+# module load vasp
+# POTCARs are licensed, so each folder lists their symbols only; pymatgen makes the file from your own copies:
+[ -f POTCAR ] || pmg potcar -s $(cat POTCAR.spec) -f {release}
+""",
+    "espresso": """\
+# module load quantum-espresso
+# pseudo_dir of the inputs must be where the pseudopotentials are on this cluster
+""",
+    "gpaw": """\
+# source the environment that has GPAW (not invdesign); killed jobs go on where they were when submitted again
+export OMP_NUM_THREADS=1
+""",
+    "elk": """\
+# sppath in elk.in must be where Elk's species files are on this cluster
+export OMP_NUM_THREADS=${{SLURM_CPUS_PER_TASK:-1}}
+""",
+}
+_TEMPLATE = """\
+#!/bin/bash
+# One job a folder. Edit what your cluster wants (account, partition, cores, time, modules), then, here:
+#   sbatch {script}
+# Afterwards: invdesign dft collect . --out RUN
+#SBATCH --job-name=invdesign
+#SBATCH --array=1-{number}
+#SBATCH --nodes=1
+#SBATCH --ntasks={cores}
+#SBATCH --time=12:00:00
+#SBATCH --output=slurm-%A_%a.out
+##SBATCH --account=
+##SBATCH --partition=
+
+folders=(
+{folders}
+)
+cd "${{folders[$SLURM_ARRAY_TASK_ID - 1]}}" || exit 1
+{first}{run}
+"""
+
+
+def slurm_script(code: str, task: str, folders: Sequence[str], potcar_release: str | None) -> str:
+    """The text of ``submit.sh``.
+
+    Args:
+        code: what runs.
+        task: what it computes.
+        folders: one job each, as seen from where the script lies.
+        potcar_release: pymatgen's name of VASP's pseudopotentials.
+    """
+    return _TEMPLATE.format(
+        script=SCRIPT,
+        number=len(folders),
+        cores=1 if code in {"gpaw", "elk"} else 16,
+        folders="\n".join(f"  {folder}" for folder in folders),
+        first=_FIRST[code].format(release=potcar_release),
+        run=_RUN[code, task],
+    )

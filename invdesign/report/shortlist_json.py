@@ -1,0 +1,193 @@
+"""The shortlist for machines: OPTIMADE structures, our figures beside them, the powder pattern to expect.
+
+``docs/shortlist-json.md`` says what every field means, ``shortlist.schema.json`` beside this file what a
+valid file is. The same campaign gives the same bytes: no time, no machine.
+"""
+
+from __future__ import annotations
+
+import json
+from itertools import count
+from math import gcd, isfinite
+from typing import TYPE_CHECKING, Any
+
+from invdesign import __version__
+from invdesign.report import CIF_FOLDER, replaced
+from invdesign.report.table import NOVELTY, cif_name, reason_of
+from invdesign.targets import PROPERTIES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from pymatgen.core import Structure
+
+    from invdesign.candidate import Candidate, Estimate
+
+SHORTLIST_JSON = "shortlist.json"
+FORMAT = "1.0"  # of our fields; the first number changes when a reader of the old ones would be misled
+OPTIMADE = "1.2.0"
+RADIATION, WAVELENGTH = "CuKa", 1.54184  # Å, the mean of both lines
+TWO_THETA = (5.0, 90.0)  # degrees
+N_PEAKS = 20
+
+
+def write_shortlist_json(shortlist: Sequence[Candidate], path: Path, made: Mapping[str, Any]) -> None:
+    """Write a shortlist as an OPTIMADE response.
+
+    Args:
+        shortlist: likeliest hits first.
+        path: the file.
+        made: how the whole shortlist came about, as plain JSON: ``target``, ``seed``, ``weights`` by part,
+            and what else there is to say.
+    """
+    content = {
+        "data": [_entry(candidate, made) for candidate in shortlist],
+        "meta": {
+            "query": {"representation": "/structures"},
+            "api_version": OPTIMADE,
+            "more_data_available": False,
+            "data_returned": len(shortlist),
+            "implementation": {"name": "invdesign", "version": __version__},
+            "_invdesign_format": FORMAT,
+            "_invdesign_campaign": dict(made),
+        },
+    }
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    with replaced(path) as draft:
+        draft.write_text(text + "\n", encoding="utf-8")
+
+
+def _entry(candidate: Candidate, made: Mapping[str, Any]) -> dict[str, Any]:
+    structure, provenance = candidate.structure, candidate.provenance
+    assert structure is not None  # noqa: S101 - shortlisted, so relaxed
+    novelty = candidate.verdicts["novelty"]
+    hull = provenance["hull"]
+    ours = {
+        "rank": provenance["rank"],
+        "p_hit": _plain(provenance["p_hit"]),
+        "pareto_rank": provenance.get("pareto_rank"),
+        "novelty": NOVELTY[int(novelty.figure or 0)],
+        "novelty_detail": novelty.reason,
+        "estimates": {name: _estimate(name, e) for name, e in candidate.properties.items()},
+        "verdicts": [
+            {
+                "gate": verdict.gate,
+                "passed": verdict.passed,
+                "figure": _plain(verdict.figure),
+                "threshold": _plain(verdict.threshold),
+                "reason": verdict.reason,
+            }
+            for verdict in candidate.verdicts.values()
+        ],
+        "decomposition": {phase: _plain(share) for phase, share in hull["decomposition"].items()},
+        "synthesisability": _plain(provenance["synthesisability"]),
+        "energy": _plain(provenance["energy"]),
+        "largest_force": _plain(provenance["fmax"]),
+        "density": _plain(float(structure.density)),
+        "gene": str(candidate.gene),
+        "xrd": powder_pattern(candidate),
+        "provenance": {
+            "generator": provenance["generator"],
+            "batch": provenance.get("batch"),
+            "seed": made["seed"],
+            "geometry": provenance["geometry"],
+            "proposed_gene": provenance["proposed_gene"],
+            "target": made["target"],
+            "weights": made["weights"],
+        },
+        "why": provenance.get("why", ""),
+        "reason": reason_of(candidate),
+        "cif_file": f"{CIF_FOLDER}/{cif_name(candidate)}",
+    }
+    attributes = optimade_attributes(structure, candidate.gene.space_group)
+    attributes |= {f"_invdesign_{name}": value for name, value in ours.items()}
+    return {"type": "structures", "id": candidate.id, "attributes": attributes}
+
+
+def optimade_attributes(structure: Structure, space_group: int) -> dict[str, Any]:
+    """The standard's fields of an ordered crystal; lengths in Å."""
+    amounts = {str(element): int(n) for element, n in structure.composition.items()}
+    unit = gcd(*amounts.values())
+    reduced = {element: amounts[element] // unit for element in sorted(amounts)}
+    return {
+        "immutable_id": None,
+        "last_modified": None,
+        "elements": list(reduced),
+        "nelements": len(reduced),
+        "elements_ratios": [n / sum(reduced.values()) for n in reduced.values()],
+        "chemical_formula_descriptive": structure.composition.reduced_formula,
+        "chemical_formula_reduced": _written(reduced),
+        "chemical_formula_anonymous": _written(
+            dict(zip(map(_letters, count()), sorted(reduced.values(), reverse=True), strict=False))
+        ),
+        "dimension_types": [1, 1, 1],
+        "nperiodic_dimensions": 3,
+        "lattice_vectors": _rounded(structure.lattice.matrix.tolist()),
+        "cartesian_site_positions": _rounded(structure.cart_coords.tolist()),
+        "nsites": len(structure),
+        "species": [
+            {"name": element, "chemical_symbols": [element], "concentration": [1.0]} for element in reduced
+        ],
+        "species_at_sites": [str(species) for species in structure.species],
+        "space_group_it_number": space_group,
+        "structure_features": [],
+    }
+
+
+def powder_pattern(candidate: Candidate) -> dict[str, Any]:
+    """The strongest peaks of the conventional cell's powder, Cu Kα, in order of angle."""
+    from pymatgen.analysis.diffraction.xrd import XRDCalculator
+
+    from invdesign.crystal.symmetry import realise
+
+    assert candidate.geometry is not None  # noqa: S101 - shortlisted, so relaxed
+    cell = realise(candidate.gene, candidate.geometry, primitive=False)
+    pattern = XRDCalculator(wavelength=RADIATION).get_pattern(cell, two_theta_range=TWO_THETA)
+    peaks: list[dict[str, Any]] = [
+        {
+            "two_theta": round(float(angle), 3),
+            "d": round(float(d), 4),
+            "intensity": round(float(intensity), 2),
+            # of hexagonal axes it gives four indices, of which the third follows from the first two
+            "hkl": [[int(x[0]), int(x[1]), int(x[-1])] for x in (family["hkl"] for family in families)],
+        }
+        for angle, intensity, families, d in zip(
+            pattern.x, pattern.y, pattern.hkls, pattern.d_hkls, strict=True
+        )
+    ]
+    strongest = sorted(peaks, key=lambda peak: (-peak["intensity"], peak["two_theta"]))[:N_PEAKS]
+    return {
+        "radiation": RADIATION,
+        "wavelength": WAVELENGTH,
+        "two_theta_range": list(TWO_THETA),
+        "peaks": sorted(strongest, key=lambda peak: peak["two_theta"]),
+    }
+
+
+def _estimate(name: str, estimate: Estimate) -> dict[str, Any]:
+    return {
+        "value": _plain(estimate.value),
+        "low": _plain(estimate.low),
+        "high": _plain(estimate.high),
+        "unit": PROPERTIES[name].unit if name in PROPERTIES else None,
+        "in_domain": estimate.in_domain,
+    }
+
+
+def _plain(figure: float | None) -> float | None:
+    """Six digits; None where there is no figure."""
+    return None if figure is None or not isfinite(figure) else float(f"{figure:.6g}")
+
+
+def _rounded(rows: list[list[float]]) -> list[list[float]]:
+    return [[round(x, 8) + 0.0 for x in row] for row in rows]  # + 0.0: no −0.0
+
+
+def _written(amounts: Mapping[str, int]) -> str:
+    return "".join(f"{symbol}{n if n > 1 else ''}" for symbol, n in amounts.items())
+
+
+def _letters(place: int) -> str:
+    """A, B, … of an anonymous formula."""
+    return chr(ord("A") + place)

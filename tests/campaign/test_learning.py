@@ -1,0 +1,150 @@
+"""Returned results shift and rescale what the models say, by as much as they weigh."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from invdesign.campaign.learning import learn
+from invdesign.campaign.residuals import Crystals, Errors, Zeros
+from invdesign.candidate import Candidate, Estimate
+from invdesign.crystal.gene import Gene
+
+GENE = Gene(225, (("Na", "a"), ("Cl", "b")))
+GAP = Estimate(1.5, 0.4, 0.1)
+HEIGHT = Estimate(0.04, 0.03)
+STIFF = Estimate(100.0, 20.0, lognormal=True)
+BEFORE = {"band_gap": GAP, "e_above_hull": HEIGHT, "bulk_modulus_gpa": STIFF}
+
+finite = st.floats(-3, 3)
+estimates = st.builds(Estimate, st.floats(0.1, 6), st.floats(0.05, 1), st.floats(0, 1), st.booleans())
+
+
+def computed(number: int, properties=BEFORE, **result) -> Candidate:
+    result = result if "failed" in result else {"functional": "PBE"} | result
+    return Candidate(f"c{number:06d}", GENE, {"dft": result}, properties=dict(properties))
+
+
+def biased(n: int, bias: float, spread: float = 0.4, seed: int = 0) -> list[Candidate]:
+    errors = np.random.default_rng(seed).normal(size=n)
+    errors -= errors.mean() if n > 1 else errors
+    return [computed(i, band_gap=1.5 + bias + spread * e) for i, e in enumerate(errors)]
+
+
+@given(st.lists(estimates, max_size=4))
+def test_without_results_nothing_changes(said):
+    assert learn([]).correct("band_gap", said) == said
+    heights_alone = learn([computed(0, e_above_hull=0.1)])
+    assert heights_alone.correct("band_gap", said) == said
+
+
+def test_failed_runs_teach_nothing():
+    learned = learn([computed(0, failed="did not converge"), computed(1, failed="out of time")])
+    assert learned.corrected([BEFORE]) == [BEFORE]
+    assert learned.n == 0
+    assert learned.lines() == ["Failed, and not chosen again: 2 candidates."]
+
+
+@pytest.mark.parametrize(("n", "least", "most"), [(3, 0.1, 0.35), (30, 0.7, 0.85), (300, 0.95, 1.0)])
+def test_a_constant_bias_is_recovered_by_shrinkage(n, least, most):
+    (found,) = learn(biased(n, 0.3)).correct("band_gap", [GAP])
+    assert least < (found.mean - GAP.mean) / 0.3 < most
+
+
+@pytest.mark.parametrize("spread", [0.2, 0.4, 1.2])
+def test_many_results_set_the_scale_of_intervals(spread):
+    far = Estimate(9.0, 0.4, 0.1)
+    errors = [result.provenance["dft"]["band_gap"] - 1.5 for result in biased(400, 0.2, spread)]
+    results = [computed(i, {"band_gap": far}, band_gap=9 + error) for i, error in enumerate(errors)]
+    (found,) = learn(results).correct("band_gap", [far])
+    assert found.sigma == pytest.approx(spread, rel=0.1)
+    assert found.mean == pytest.approx(9.2, abs=0.02)
+
+
+@settings(max_examples=10)
+@given(st.integers(0, 10_000), st.floats(-0.4, 0.4), st.floats(0.5, 3.0))
+def test_recalibrated_intervals_hold_ninety_percent(seed, bias, scale):
+    rng = np.random.default_rng(seed)
+    said = [Estimate(*pair) for pair in rng.uniform((4, 0.2), (9, 0.6), (600, 2)).tolist()]
+    truth = np.array([e.mean + bias + scale * e.sigma * rng.normal() for e in said])
+    known = [
+        computed(i, {"band_gap": e}, band_gap=t)
+        for i, (e, t) in enumerate(zip(said[:200], truth[:200], strict=True))
+    ]
+    found = learn(known).correct("band_gap", said[200:])
+    inside = np.mean([e.low <= t <= e.high for e, t in zip(found, truth[200:], strict=True)])
+    assert 0.82 < inside < 0.97
+
+
+@settings(max_examples=25)
+@given(st.permutations(range(12)))
+def test_the_order_of_results_is_immaterial(order):
+    results = biased(12, 0.3)
+    vectors = np.random.default_rng(1).normal(size=(12, 4))
+    said, there = [GAP, HEIGHT], vectors[:2] + 0.1
+    first = learn(results, vectors).correct("band_gap", said, there)
+    again = learn([results[i] for i in order], vectors[list(order)]).correct("band_gap", said, there)
+    assert again == first
+
+
+def test_zeros_move_the_probability_of_zero_alone():
+    learned = learn([computed(i, band_gap=0.0) for i in range(10)])
+    (found,) = learned.correct("band_gap", [GAP])
+    assert found.p_zero > 1.8 * GAP.p_zero
+    assert (found.mean, found.sigma) == (GAP.mean, GAP.sigma)
+    assert "10 of them zero" in learned.lines()[0]
+
+
+def test_what_cannot_be_zero_stays_so():
+    (found,) = learn([computed(i, e_above_hull=0.0) for i in range(10)]).correct("e_above_hull", [HEIGHT])
+    assert found.p_zero == 0.0
+    assert found.mean < HEIGHT.mean
+
+
+def test_a_positive_property_is_learned_in_its_logarithm():
+    learned = learn([computed(i, bulk_modulus_gpa=150.0) for i in range(50)])
+    low, high = learned.correct("bulk_modulus_gpa", [STIFF, replace(STIFF, mean=300.0, sigma=60.0)])
+    assert low.lognormal
+    assert high.mean / low.mean == pytest.approx(3.0)
+    assert 130 < low.mean < 150
+    assert "× 1.4" in learned.lines()[0]
+
+
+def test_one_functional_is_learned_from():
+    results = [computed(i, band_gap=1.5) for i in range(3)]
+    hybrid = computed(9, band_gap=3.0)
+    hybrid.provenance["dft"]["functional"] = "HSE06"
+    learned = learn([*results, hybrid])
+    assert learned.correct("band_gap", [GAP]) == learn(results).correct("band_gap", [GAP])
+    assert learned.lines()[-1] == "Left out: 1 result of other functionals than PBE."
+
+
+def test_like_crystals_share_errors_where_the_results_say_so():
+    rng = np.random.default_rng(0)
+    vectors = np.concatenate([rng.normal(-2, 0.3, (30, 8)), rng.normal(2, 0.3, (30, 8))])
+    offs = np.repeat([1.0, -1.0], 30) + 0.1 * rng.normal(size=60)
+    results = [computed(i, band_gap=1.5 + off) for i, off in enumerate(offs)]
+    learned = learn(results[::2], vectors[::2])
+    up, down = learned.correct("band_gap", [GAP, GAP], vectors[[1, -1]])
+    assert up.mean - GAP.mean == pytest.approx(1.0, abs=0.15)
+    assert down.mean - GAP.mean == pytest.approx(-1.0, abs=0.15)
+    assert learned.lessons["band_gap"].errors.alike > 0.99
+    # far from all results the model is as good as it says, or what they say of it on the whole
+    (far,) = learned.correct("band_gap", [GAP], np.full((1, 8), 40.0))
+    assert abs(far.mean - GAP.mean) < 0.2
+
+
+@settings(max_examples=25)
+@given(st.floats(0.01, 0.99), st.integers(0, 100))
+def test_the_first_result_hardly_moves_the_rest(said, seed):
+    """Priors are scaled to what was said: without information, probabilities and deviations stay."""
+    vectors = np.random.default_rng(seed).normal(size=(2, 16)) * 3
+    one = np.ones(1)
+    here, there = Crystals(one, vectors[:1]), Crystals(one, vectors[1:])
+    (zero,) = Zeros.fit(here, np.array([0.5]), np.array([True])).predict(there, np.array([said]))
+    assert abs(zero - said) < 0.06
+    shift, scale = Errors.fit(here, np.array([1.0])).predict(there)
+    assert abs(shift[0]) < 0.3
+    assert 0.85 < scale[0] < 1.15

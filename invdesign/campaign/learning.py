@@ -217,8 +217,8 @@ def _sentence(prop: str, lesson: Lesson) -> str:
     told += f"; predictions {moved}, intervals × {lesson.scale:.2f}"
     if lesson.errors.known.vectors is None:
         return f"{told}."
-    share = lesson.errors.alike
-    return f"{told}; that like crystals share errors is {share:.0%} likely, and counts so much."
+    sure = lesson.errors.alike
+    return f"{told}; {sure:.0%} sure that like crystals share errors (50% without results)."
 
 
 def _count(n: int, what: str) -> str:

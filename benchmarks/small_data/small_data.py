@@ -21,9 +21,10 @@ from invdesign.predictors import trials
 from invdesign.predictors.crystal_features import described_file
 from invdesign.predictors.ensemble import Ensemble
 from invdesign.predictors.examples import Examples
+from invdesign.predictors.features import FRACTIONS
 from invdesign.predictors.property_data import with_space_groups
 from invdesign.predictors.training import PARTS
-from invdesign.predictors.transfer import FRACTIONS, inputs_alone
+from invdesign.predictors.transfer import inputs_alone
 from invdesign.predictors.transfer_training import seen_by
 from invdesign.predictors.trials import COMPOSITION, MEAN, SCRATCH, TRANSFER, calibrate, learn, run_trials
 from invdesign.provenance import hardware, package_versions

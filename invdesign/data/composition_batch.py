@@ -61,7 +61,7 @@ class CompositionBatch:
         Returns:
             The compositions of the formulas that are ones, in order; what is wrong with the others, by index.
         """
-        numbers, amounts, plain = _plain(formulas)
+        numbers, amounts, plain = plain_amounts(formulas)
         wrong: dict[int, str] = {}
         odd: dict[int, dict[str, int]] = {}
         read = truncated_amounts if truncate_fractions else reduced_amounts
@@ -170,7 +170,7 @@ def _symbol_codes() -> NDArray[np.int64]:
     return table
 
 
-def _plain(formulas: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+def plain_amounts(formulas: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
     """Numbers and amounts (n, k), in order of mention, of the formulas that are but elements and integers.
 
     Returns:

@@ -21,7 +21,7 @@ from invdesign.candidate import Estimate
 from invdesign.errors import InputError
 from invdesign.predictors.features import VERSION
 from invdesign.predictors.kernel import Kernel
-from invdesign.predictors.trees import Trees
+from invdesign.predictors.trees import Trees, said_by, words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,7 +38,8 @@ class Head:
     ``zero``: a share of crystals has exactly zero. ``calibrated_on``: the one source whose rows the
     intervals must cover; all of them if empty. ``hypothetical``: the source of crystals that nobody has
     made, where their errors are of another size than those of the rest; both then have their own intervals.
-    ``trees_alone``: the networks only tell the spread.
+    ``trees_alone``: the networks only tell the spread. ``after``: the head whose trees tell this one's
+    trees what they say.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Head:
     calibrated_on: str = ""
     hypothetical: str = ""
     trees_alone: bool = False
+    after: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +177,7 @@ class Ensemble:
         self.domain: Domain | None = None
         self.kernel: Kernel | None = None
         self.trees: dict[str, Trees] = {}
-        """By head name and part: ``band_gap.zero`` (logit), ``band_gap.mean`` (in label units)."""
+        """By head and part: ``band_gap.zero`` (logit), ``band_gap.mean`` (in label units), ``….forest``."""
         self.about: dict[str, Any] = {}
         """What else ``config.json`` says, for whoever made the features."""
 
@@ -216,12 +218,25 @@ class Ensemble:
             said.append(own)
         if self.trees:
             own = said[0].copy()  # where a head has no trees the networks speak for them
-            for name, trees in self.trees.items():
-                head, _, part = name.rpartition(".")
-                place = [h.name for h in self.heads].index(head), ("zero", "mean").index(part)
-                own[(slice(None), *place)] = trees.predict(standardised)
+            for index, parts in self._said_by_trees(standardised).items():
+                for part, values in parts.items():
+                    own[:, index, ("zero", "mean").index(part)] = values
             said.append(own)
         return np.stack(said)
+
+    def _said_by_trees(self, standardised: np.ndarray) -> dict[int, dict[str, np.ndarray]]:
+        """What the trees say, (n,) by place of the head and part; those that others tell something last."""
+        found: dict[int, dict[str, np.ndarray]] = {}
+        names = [head.name for head in self.heads]
+        for head in sorted(self.heads, key=lambda head: head.after != ""):
+            seen = standardised
+            if head.after:
+                told = words(found[names.index(head.after)])
+                seen = np.concatenate([standardised, told], axis=1)
+            prefix = f"{head.name}."
+            own = {k.removeprefix(prefix): v for k, v in self.trees.items() if k.startswith(prefix)}
+            found[names.index(head.name)] = said_by(own, seen)
+        return found
 
     def logits(self, standardised: np.ndarray) -> np.ndarray:
         """Uncalibrated logits of zero, (n, heads)."""

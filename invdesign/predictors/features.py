@@ -32,6 +32,9 @@ MOST_BALANCED = 4
 """Elements beyond which charge balance is left unknown (assignments grow as states to the elements)."""
 
 _N_NUMBERS = len(SYMBOLS)
+FRACTIONS = 2 * (_N_NUMBERS - 1)
+"""The first features: shares of the single elements and their roots. Of a few thousand examples few hold an
+element, and its own columns teach a kernel little but that the others differ."""
 _PROPERTIES = (
     *("number", "mass", "electronegativity", "covalent_radius", "atomic_radius", "ionic_radius"),
     *("group", "row", "mendeleev", "melting_point", "ionization_energy", "electron_affinity"),
@@ -52,13 +55,17 @@ def _properties() -> np.ndarray:
 
 
 @lru_cache(maxsize=1)
-def _oxidation_states() -> np.ndarray:
-    """Usual oxidation states by atomic number (104, s); rows with fewer repeat their first, none is 0."""
+def _oxidation_states() -> tuple[np.ndarray, np.ndarray]:
+    """Usual oxidation states by atomic number (104, s), and how many (104,).
+
+    Rows with fewer repeat their first, none is 0.
+    """
     from pymatgen.core import Element
 
     states = [(0,), *(Element(symbol).common_oxidation_states or (0,) for symbol in SYMBOLS[1:])]
     widest = max(map(len, states))
-    return np.array([[*own, *own[:1] * (widest - len(own))] for own in states], dtype=np.float32)
+    table = np.array([[*own, *own[:1] * (widest - len(own))] for own in states], dtype=np.float32)
+    return table, np.array([len(own) for own in states])
 
 
 def counts_of(compositions: Sequence[Composition | Mapping[str, float]]) -> np.ndarray:
@@ -125,14 +132,18 @@ def _imbalance(numbers: np.ndarray, mask: np.ndarray, share: np.ndarray) -> np.n
     """
     result = np.full((len(numbers), 2), np.nan, dtype=np.float32)
     n_elements = mask.sum(axis=1)
+    states, n_states = _oxidation_states()
+    several = n_states[numbers].max(axis=1, initial=1)
     for k in range(1, MOST_BALANCED + 1):
         of_size = np.flatnonzero(n_elements == k)
+        of_size = of_size[np.argsort(several[of_size], kind="stable")]  # few states together: few products
         for start in range(0, len(of_size), 256):
             rows = of_size[start : start + 256]
             charge = np.zeros((len(rows), 1), dtype=np.float32)
             size = np.zeros_like(charge)
             for place in range(k):
-                own = _oxidation_states()[numbers[rows, place]] * share[rows, place, None]  # (n, s)
+                atoms = numbers[rows, place]
+                own = states[atoms, : n_states[atoms].max()] * share[rows, place, None]  # (n, s)
                 charge = (charge[:, :, None] + own[:, None]).reshape(len(rows), -1)
                 size = (size[:, :, None] + np.abs(own)[:, None]).reshape(len(rows), -1)
             best = np.abs(charge).argmin(axis=1)[:, None]

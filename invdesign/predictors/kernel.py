@@ -19,10 +19,10 @@ LOGIT = 4.0
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """Gaussian kernel on standardised features.
+    """Gaussian kernel on the last standardised features.
 
-    Shapes: ``points`` (m, d) float16, ``weights`` (m, heads, 2) float32 (zero logit, mean), ``width``
-    the kernel's inverse squared length times d.
+    Shapes: ``points`` (m, k) float16, ``weights`` (m, heads, 2) float32 (zero logit, mean), ``width``
+    the kernel's inverse squared length times k.
     """
 
     points: np.ndarray
@@ -35,7 +35,7 @@ class Kernel:
         weights = torch.from_numpy(self.weights.reshape(len(points), -1))
         parts = [
             _gaussian(rows.clamp(-CLIP, CLIP), points, self.width) @ weights
-            for rows in torch.split(torch.from_numpy(standardised), batch)
+            for rows in torch.split(torch.from_numpy(standardised[:, -points.shape[1] :]), batch)
         ]
         out = torch.cat(parts).numpy() if parts else np.zeros((0, weights.shape[1]), np.float32)
         return out.reshape(len(standardised), *self.weights.shape[1:])

@@ -17,6 +17,7 @@ from invdesign.predictors.loading import Predictor, load_predictor
 from invdesign.predictors.property import PropertyPredictor
 from invdesign.predictors.property_data import holds_crystals
 from invdesign.predictors.released import FROM_COMPOSITION, RELEASED
+from invdesign.predictors.transfer import Transferred
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,17 +29,28 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Predicted:
-    """What was given and what is predicted of it, by property; ``reason``: why nothing is."""
+    """What was given and what is predicted of it, by property; ``reason``: why nothing is.
+
+    ``classes``: names of the two classes that the model tells apart, where it does.
+    """
 
     label: str
     formula: str
     estimates: dict[str, Estimate] = field(default_factory=dict)
     reason: str = ""
+    classes: tuple[str, ...] = ()
 
     def row(self) -> dict[str, Any]:
         """For a table or JSON."""
         cells: dict[str, Any] = {"label": self.label, "formula": self.formula}
         for name, estimate in self.estimates.items():
+            if self.classes:
+                cells |= {
+                    name: self.classes[estimate.p_zero <= 0.5],
+                    f"{name}_p_{self.classes[1]}": 1 - estimate.p_zero,
+                    f"{name}_in_domain": estimate.in_domain,
+                }
+                continue
             cells |= {
                 name: estimate.value,
                 f"{name}_low": estimate.low,
@@ -85,7 +97,7 @@ def predict_given(
             groups = [(readable, [structures[i] or rows[i].formula for i in readable], {})]
         for index, seen, _ in groups:
             for i, estimates in zip(index, _all_of(predictor, seen), strict=True):
-                rows[i].estimates = estimates
+                rows[i].estimates, rows[i].classes = estimates, _classes(predictor)
         return rows
     for index, seen, models in groups:
         if index:
@@ -106,6 +118,12 @@ def _all_of(predictor: Predictor, seen: Sequence[Any]) -> list[dict[str, Estimat
         msg = f"model: a judge of band gaps needs structures; {formula!r} is a formula: give a crystal of it."
         raise InputError(msg)
     return [{"band_gap": estimate} for estimate in predictor.predict(seen)]
+
+
+def _classes(predictor: Predictor) -> tuple[str, ...]:
+    """Names of classes 0 and 1 of a model that tells two apart; none of other models."""
+    own = isinstance(predictor, PropertyPredictor) and predictor.ensemble
+    return own.classes if isinstance(own, Transferred) else ()
 
 
 def _models(properties: Sequence[str], models: dict[str, str]) -> dict[str, list[str]]:

@@ -12,6 +12,8 @@ from invdesign.predictors.figures import gap_figures, interval_figures
 from invdesign.properties import PROPERTIES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from invdesign.predictors.ensemble import Distribution, Ensemble
     from invdesign.predictors.property_data import Measured, PropertyConfig
     from invdesign.predictors.training import Table
@@ -124,7 +126,7 @@ def _card(
     files = ", ".join(f"`{entry.file.name}`" for entry in config.data)
     parts = [
         f"# {config.out.name}: {titles}",
-        f"{_learners(ensemble)} on {_SEES[config.sees]}. {_intervals(ensemble)}",
+        f"{_learners(ensemble, config.network.forest)} on {_SEES[config.sees]}. {_intervals(ensemble)}",
         f"**Data.** {files}. {split_words(table)}{_GROWN if ensemble.trees else ''}",
         f"**Training.** Seed {config.seed}, {cpu_seconds / 60:.1f} CPU minutes, reading included.",
         config.note,
@@ -174,11 +176,19 @@ def _intervals(ensemble: Ensemble) -> str:
     )
 
 
-def _learners(ensemble: Ensemble) -> str:
+def _learners(ensemble: Ensemble, forest: Iterable[str]) -> str:
     networks = f"{ensemble.network.shape.members} residual networks"
     if ensemble.kernel is not None:
         return f"Robust kernel regression, {networks} for its spread,"
+    if not ensemble.trees:
+        return networks
     alone = [head.name for head in ensemble.heads if head.trees_alone]
-    if alone:
-        return f"Boosted trees and {networks} with an equal say (trees alone for {', '.join(alone)})"
-    return f"{networks} and boosted trees with an equal say," if ensemble.trees else networks
+    shares = f" (trees alone for {', '.join(alone)})" if alone else ""
+    words = f"{networks} and boosted trees with an equal say{shares},"
+    if len(alone) == len(ensemble.heads):
+        words = f"Boosted trees, {networks} for their spread,"
+    mixed = "".join(f" averaged with extra trees for {name}," for name in forest)
+    told = "".join(
+        f" for {head.name} told what the trees for {head.after} say," for head in ensemble.heads if head.after
+    )
+    return words + mixed + told

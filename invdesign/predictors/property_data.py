@@ -6,12 +6,13 @@ import csv
 import gzip
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
-from invdesign.crystal.elements import atomic_number
+from invdesign.crystal.elements import SYMBOLS, atomic_number
+from invdesign.data.composition_batch import plain_amounts
 from invdesign.data.compositions import FORMULA_COLUMNS, formula_amounts, read_compositions, reduced_amounts
 from invdesign.data.dataset import read_dataset
 from invdesign.errors import InputError
@@ -92,6 +93,23 @@ class PropertyConfig(BaseModel):
         for symbol in given:
             atomic_number(symbol)
         return given
+
+    @model_validator(mode="after")
+    def _heads(self) -> Self:
+        """What the network's settings call heads are properties."""
+        own, zeros = set(self.properties), {name for name, m in self.properties.items() if m.zero}
+        network = self.network
+        for setting, named, known in (
+            ("trees_alone", network.trees_alone, own),
+            ("forest", network.forest, own),
+            ("after", network.after, own),
+            ("after", network.after.values(), zeros - set(network.after)),
+        ):
+            for name in sorted(set(named) - known):
+                words = " or ".join(sorted(known)) or "nothing"
+                msg = f"network: {setting} names {name!r}; {words} can be named there."
+                raise ValueError(msg)
+        return self
 
     @field_validator("data", mode="before")
     @classmethod
@@ -280,7 +298,13 @@ def _taught(blocks: Sequence[_Block], n_heads: int) -> list[dict[str, float]]:
 
 def compositions(formulas: Sequence[str]) -> np.ndarray:
     """Composition features (n, d) of formulas."""
-    return composition_matrix(counts_of([formula_amounts(formula) for formula in formulas]))
+    numbers, amounts, plain = plain_amounts(formulas)
+    counts = np.zeros((len(formulas), len(SYMBOLS)), dtype=np.float32)
+    np.put_along_axis(counts, numbers, amounts, axis=1)
+    counts[:, 0] = 0
+    odd = np.flatnonzero(~plain).tolist()  # brackets, fractions, or no formulas
+    counts[odd] = counts_of([formula_amounts(formulas[row]) for row in odd])
+    return composition_matrix(counts)
 
 
 def with_space_groups(formulas: Sequence[str], space_groups: Sequence[int | None]) -> np.ndarray:

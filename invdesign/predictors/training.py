@@ -7,7 +7,6 @@ known by its composition only still teaches the shared layers).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,8 +18,9 @@ from invdesign.candidate import Z90
 from invdesign.errors import InputError
 from invdesign.predictors.conformal import by_thirds, temperature
 from invdesign.predictors.ensemble import Domain, Ensemble, Head, Network, Shape
+from invdesign.predictors.features import FRACTIONS
+from invdesign.predictors.growing import grow, tell
 from invdesign.predictors.kernel import LOGIT, Kernel, fit_kernel
-from invdesign.predictors.trees import Trees, fit_trees
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,8 +42,9 @@ class Settings(BaseModel):
     every one of these, and each weighs ``extra_weight``. Rows of a source named in ``repeat`` are drawn so
     many times an epoch. ``trees``: boosted trees for each head that stand beside the networks, of at most
     ``tree_leaves`` and ``tree_depth`` (-1: any); of the heads in ``trees_alone`` the networks only tell the
-    spread. ``kernel``:
-    widths of kernel regressions; the best on validation stands beside the networks, none if empty.
+    spread. ``forest``: so many extra trees of a head, whose mean with its boosted trees counts. ``after``:
+    the head, with zeros, whose trees tell those of a head what they say. ``kernel``: widths of kernel
+    regressions; the best on validation stands beside the networks, none if empty.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -65,6 +66,8 @@ class Settings(BaseModel):
     tree_leaves: int = 31
     tree_depth: int = -1
     trees_alone: tuple[str, ...] = ()
+    after: dict[str, str] = {}
+    forest: dict[str, int] = {}
     kernel: tuple[float, ...] = ()
 
 
@@ -116,15 +119,19 @@ def fit(table: Table, heads: tuple[Head, ...], settings: Settings, seed: int, pr
     )
     x = torch.from_numpy(ensemble.standardise(table.features))
     _optimise(ensemble, x, table, settings=settings, seed=seed, progress=progress)
+    # what the intervals were measured on teaches as well, in the end: they hold a little more than they say
+    learned = np.concatenate([table.rows(part) for part in PARTS if part != "test"])
     if settings.kernel:
-        ensemble.kernel = best_kernel(ensemble, x.numpy(), table, settings.kernel)
+        choice = best_kernel(ensemble, x.numpy(), table, settings.kernel)
+        ensemble.kernel = kernel_of(ensemble, x.numpy(), table, choice, train)
     if settings.trees:
-        ensemble.trees = grow(ensemble, x.numpy(), table, settings, seed=seed, rows=train)
+        told = tell(ensemble, x.numpy(), table, settings, seed=seed, rows=np.sort(learned))
+        ensemble.trees = grow(ensemble, x.numpy(), table, settings, seed=seed, rows=train, told=told)
     calibrate(ensemble, x.numpy(), table)
+    if settings.kernel:
+        ensemble.kernel = kernel_of(ensemble, x.numpy(), table, choice, learned)
     if settings.trees:
-        # what the intervals were measured on teaches as well: they hold a little more than they say
-        learned = np.concatenate([table.rows(part) for part in PARTS if part != "test"])
-        ensemble.trees = grow(ensemble, x.numpy(), table, settings, seed=seed, rows=learned)
+        ensemble.trees = grow(ensemble, x.numpy(), table, settings, seed=seed, rows=learned, told=told)
     ensemble.domain = find_domain(x[train].numpy(), x[table.rows("calibration")].numpy(), seed)
     return ensemble
 
@@ -257,56 +264,45 @@ def _optimise(
     network.eval()
 
 
-def grow(
-    ensemble: Ensemble,
-    standardised: np.ndarray,
-    table: Table,
-    settings: Settings,
-    *,
-    seed: int,
-    rows: np.ndarray,
-) -> dict[str, Trees]:
-    """Trees for every head, grown on some rows."""
-    grown = {}
-    planted = partial(
-        fit_trees, n_trees=settings.trees, leaves=settings.tree_leaves, depth=settings.tree_depth
-    )
-    for index, head in enumerate(ensemble.heads):
-        label = table.labels[rows, index]
-        known = ~np.isnan(label)
-        if head.zero:
-            own = rows[known]
-            zero = (table.labels[own, index] <= 0).astype(float)
-            grown[f"{head.name}.zero"] = planted(standardised[own], zero, seed=seed, binary=True)
-            known &= label > 0
-        own = rows[known]
-        grown[f"{head.name}.mean"] = planted(standardised[own], table.labels[own, index], seed=seed + 1)
-    return grown
-
-
 RIDGES = ((0.003, 10.0), (0.01, 5.0), (0.03, 3.0))
 """Tried for a kernel regression: ridge, and how hard a row may pull."""
 
 
 def best_kernel(
     ensemble: Ensemble, standardised: np.ndarray, table: Table, widths: tuple[float, ...]
+) -> tuple[float, float, float]:
+    """Width, ridge and hardest pull whose regression of the training rows errs least on validation."""
+    targets, train, unseen = _targets(ensemble, table), table.rows("train"), table.rows("validation")
+
+    def error(choice: tuple[float, float, float]) -> float:
+        found = kernel_of(ensemble, standardised, table, choice, train).predict(standardised[unseen])
+        return float(np.nanmean(np.abs(found - targets[unseen]) / (LOGIT, 1.0)))
+
+    return min(((width, *ridge) for width in widths for ridge in RIDGES), key=error)
+
+
+def kernel_of(
+    ensemble: Ensemble,
+    standardised: np.ndarray,
+    table: Table,
+    choice: tuple[float, float, float],
+    rows: np.ndarray,
 ) -> Kernel:
-    """The kernel regression of the training crystals with the least error on validation."""
+    """The kernel regression of some rows; it does not see which element is which, only what they are like."""
+    width, ridge, most = choice
+    seen = standardised[rows, FRACTIONS:]
+    return fit_kernel(seen, _targets(ensemble, table)[rows], width=width, ridge=ridge, most=most)
+
+
+def _targets(ensemble: Ensemble, table: Table) -> np.ndarray:
+    """What a kernel regression learns, (n, heads, 2): logit of zero and scaled label; nan: not known."""
     shift, unit = ensemble.label_scale[:, 0], ensemble.label_scale[:, 1]
     zero = np.array([head.zero for head in ensemble.heads])
     targets = np.full((*table.labels.shape, 2), np.nan, dtype=np.float32)
     signs = np.where(np.isnan(table.labels), np.nan, np.where(table.labels <= 0, LOGIT, -LOGIT))
     targets[..., 0] = np.where(zero, signs, np.nan)
     targets[..., 1] = np.where(zero & (table.labels <= 0), np.nan, (table.labels - shift) / unit)
-    train, unseen = table.rows("train"), table.rows("validation")
-
-    def tried(width: float, ridge: float, most: float) -> tuple[float, Kernel]:
-        kernel = fit_kernel(standardised[train], targets[train], width=width, ridge=ridge, most=most)
-        error = np.abs(kernel.predict(standardised[unseen]) - targets[unseen]) / (LOGIT, 1.0)
-        return float(np.nanmean(error)), kernel
-
-    found = [tried(width, *ridge) for width in widths for ridge in RIDGES]
-    return min(found, key=lambda pair: pair[0])[1]
+    return targets
 
 
 def calibrate(ensemble: Ensemble, standardised: np.ndarray, table: Table) -> None:

@@ -18,9 +18,9 @@ from scipy.special import expit
 
 from invdesign.artifacts import find
 from invdesign.candidate import Z90
-from invdesign.crystal.elements import SYMBOLS
 from invdesign.errors import InputError
 from invdesign.predictors.ensemble import FILES, MIN_SIGMA, Distribution, Ensemble
+from invdesign.predictors.features import FRACTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 KIND = "transfer"
 TRUNK = "trunk"
 """Folder of the frozen model within that of the model it carries."""
-
-FRACTIONS = 2 * (len(SYMBOLS) - 1)
-"""The first inputs: one or two of the few examples hold an element, so its own column teaches nothing."""
 
 CAUTION = 0.3  # of the standard error, roughly; 0 and 1 were tried too (docs/small-data.md)
 

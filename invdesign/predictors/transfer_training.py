@@ -11,8 +11,9 @@ import numpy as np
 from invdesign.errors import InputError
 from invdesign.predictors.ensemble import Ensemble
 from invdesign.predictors.examples import features_of
+from invdesign.predictors.features import FRACTIONS
 from invdesign.predictors.property_data import compositions
-from invdesign.predictors.transfer import FRACTIONS, Transferred, inputs_alone, is_transferred, represent
+from invdesign.predictors.transfer import Transferred, inputs_alone, is_transferred, represent
 from invdesign.predictors.trials import (
     COMPOSITION,
     FOLDS,

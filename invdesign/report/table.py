@@ -127,7 +127,7 @@ def reason_of(candidate: Candidate) -> str:
             parts.append(f"{words} {estimate.value:.2f} ({estimate.low:.2f} to {estimate.high:.2f}){unit}")
     novelty = NOVELTY[int(candidate.verdicts["novelty"].figure or 0)]
     parts.append(
-        {"new": "a new composition", "composition known": "a new structure of a known composition"}.get(
+        {"new": "a new composition", "composition known": "its composition is known"}.get(
             novelty, "known"
         )
     )

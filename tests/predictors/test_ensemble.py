@@ -14,6 +14,7 @@ from invdesign.predictors.card import held_out
 from invdesign.predictors.conformal import by_thirds, conformal
 from invdesign.predictors.ensemble import Calibration, Ensemble, Head
 from invdesign.predictors.figures import auc, calibration_error, covered, gap_figures
+from invdesign.predictors.growing import tell
 from invdesign.predictors.training import (
     LEAST_SCORES,
     PARTS,
@@ -170,3 +171,43 @@ def test_too_few_hypothetical_crystals_are_told() -> None:
     heads = (HEADS[0], Head("height", hypothetical="far"))
     with pytest.raises(InputError, match="0 of them in validation and calibration, hypothetical and known"):
         fit(table, heads, SETTINGS, 0, lambda *_: None)
+
+
+def test_one_heads_trees_tell_anothers_what_they_have_not_seen(tmp_path: Path) -> None:
+    pytest.importorskip("lightgbm")
+    table = toy(1500)
+    rng = np.random.default_rng(5)
+    shares = rng.random((1500, 110)).astype(np.float32)
+    features = np.concatenate([shares, np.nan_to_num(table.features)], axis=1)
+    labels = table.labels.copy()
+    labels[:, 1] = np.where(rng.random(1500) < 0.2, labels[:, 0] + 0.2, np.nan)  # few, and like the first
+    told_table = replace(table, features=features, labels=labels, extra=np.zeros(1500, bool))
+    heads = (HEADS[0], Head("height", after="gap", trees_alone=True))
+    settings = SETTINGS.model_copy(update={"trees": 100, "forest": {"height": 10}, "epochs": 1})
+    ensemble = fit(told_table, heads, settings, 0, lambda *_: None)
+    rows = np.flatnonzero(told_table.part != "test")
+    told = tell(ensemble, ensemble.standardise(features), told_table, settings, seed=0, rows=rows)["height"]
+    learned = (told_table.part != "test") & ~np.isnan(labels[:, 1])
+    assert (np.isnan(told).all(axis=1) == ~learned).all()
+    ensemble.save(tmp_path / "m", "toy")
+    loaded = Ensemble.load(tmp_path / "m", "toy")
+    assert loaded.predict(features[:20]) == ensemble.predict(features[:20])
+    test = told_table.rows("test")
+    test = test[~np.isnan(labels[test, 1])]
+    found = ensemble.distributions(ensemble.standardise(features[test]))["height"].mean
+    assert (
+        np.abs(found - labels[test, 1]).mean() < 0.6 * np.abs(labels[test, 1] - labels[test, 1].mean()).mean()
+    )
+    # what a row is told comes from trees that no other row of its composition has taught
+    row = int(np.flatnonzero(learned)[0])
+    twin = replace(
+        told_table,
+        features=np.concatenate([features, features[[row]]]),
+        labels=np.concatenate([labels, [[50.0, np.nan]]]).astype(np.float32),
+        part=np.append(told_table.part, told_table.part[row]),
+        source=np.append(told_table.source, "toy"),
+        extra=np.zeros(1501, bool),
+    )
+    rows = np.flatnonzero(twin.part != "test")
+    again = tell(ensemble, ensemble.standardise(twin.features), twin, settings, seed=0, rows=rows)["height"]
+    np.testing.assert_array_equal(again[row], told[row])

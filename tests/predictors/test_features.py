@@ -10,6 +10,7 @@ from pymatgen.core import Composition, Lattice, Structure
 
 from invdesign.crystal.elements import ATOMIC_NUMBER
 from invdesign.crystal.gene import Gene
+from invdesign.data.compositions import formula_amounts
 from invdesign.errors import InputError
 from invdesign.predictors.bonds import N_BOND_FEATURES, bond_matrix
 from invdesign.predictors.features import (
@@ -22,6 +23,7 @@ from invdesign.predictors.features import (
     space_group_matrix,
     structure_matrix,
 )
+from invdesign.predictors.property_data import compositions as of_formulas
 
 ROCK_SALT = Gene.parse("225 Na@a Cl@b")
 ELEMENTS = ["H", "Li", "N", "O", "Na", "Mg", "Al", "Si", "S", "Cl", "Ti", "Fe", "Cu", "Ba", "La"]
@@ -126,3 +128,11 @@ def test_padded_rows_know_the_composition_only() -> None:
     assert row[n] == 0
     assert gene_features(ROCK_SALT)[n] == 1
     assert np.isnan(row[n + 1 :]).all()
+
+
+def test_formulas_of_every_kind_have_the_features_of_their_amounts() -> None:
+    formulas = ["CuInS2", "Ca3(PO4)2", "Li0.5CoO2", "NaN", "NaNaCl", "Fe 2 O3", "Mn1000O"]
+    own = composition_matrix(counts_of([formula_amounts(formula) for formula in formulas]))
+    np.testing.assert_array_equal(of_formulas(formulas), own)
+    with pytest.raises(InputError, match="Xx"):
+        of_formulas(["NaCl", "Xx2"])

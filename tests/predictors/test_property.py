@@ -231,6 +231,18 @@ def test_descriptions_are_of_one_chgnet_and_calibration(
     assert described == [1, 1]
 
 
+def test_two_classes_have_their_names_in_tables() -> None:
+    row = of_files.Predicted("a", "NaCl", {"brittle": Estimate(1.0, 1e-6, 0.25)}, classes=("no", "yes")).row()
+    assert row["brittle"] == "yes"
+    assert row["brittle_p_yes"] == 0.75
+    assert "brittle_p_zero" not in row
+
+
+def test_settings_that_name_no_property_are_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="after names 'hardness'"):
+        recipe(tmp_path, data="x.csv", network=QUICK | {"after": {"hardness": "hardness"}})
+
+
 def test_figures_that_are_none_are_null() -> None:
     figures = {"mp20": {"n": 3, "auc_zero": float("nan"), "mae": 0.1}}
     assert finite(figures) == {"mp20": {"n": 3, "auc_zero": None, "mae": 0.1}}

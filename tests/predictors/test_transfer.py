@@ -16,10 +16,10 @@ from invdesign.errors import InputError
 from invdesign.predictors import crystal_features, trials
 from invdesign.predictors.ensemble import Ensemble, Head, Network, Shape
 from invdesign.predictors.examples import read_examples
+from invdesign.predictors.features import FRACTIONS
 from invdesign.predictors.property import PropertyPredictor
 from invdesign.predictors.property_data import compositions
 from invdesign.predictors.transfer import (
-    FRACTIONS,
     Likeness,
     Regression,
     inputs_alone,

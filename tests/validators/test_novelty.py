@@ -65,7 +65,8 @@ def test_known_composition_with_another_gene_and_nothing_known(known: KnownMater
     verdict = known.novelty(CHLORIDE)
     assert verdict.figure == 1
     assert "CsCl is known" in verdict.reason
-    assert "on a known framework" in verdict.reason
+    assert "its structures are not: one may be this, on a known framework" in verdict.reason
+    assert "not with this gene" in known.novelty(Gene.parse("221 Na@a Cl@b")).reason
     new = known.novelty(Gene.parse("216 Zn@a S@c"))
     assert new.figure == 2
     assert "framework" not in new.reason

@@ -80,9 +80,7 @@ class Estimate:
             ends = [log(end) if end > 0 else -inf for end in (window.low, window.high)]
             return normal.cdf(ends[1]) - normal.cdf(ends[0])
         normal = NormalDist(self.mean, self.sigma)
-        # "> 0" asks for more than nothing: a metal has no gap
-        holds_zero = window.low <= 0.0 <= window.high and (window.low, window.high) != (0.0, inf)
-        zero = self.p_zero if holds_zero else 0.0
+        zero = self.p_zero if window.holds_zero else 0.0
         # the part of the normal below 0 is zero too, for a quantity that has zeros
         low = -inf if self.p_zero > 0 and window.low <= 0 else window.low
         return zero + (1 - self.p_zero) * (normal.cdf(window.high) - normal.cdf(low))
@@ -139,8 +137,7 @@ class Estimates:
             ends = [log(end) if end > 0 else -inf for end in (window.low, window.high)]
             middle, unit = np.log(self.mean), self.sigma / self.mean
             return np.asarray(ndtr((ends[1] - middle) / unit) - ndtr((ends[0] - middle) / unit))
-        holds_zero = window.low <= 0.0 <= window.high and (window.low, window.high) != (0.0, inf)
-        zero = self.p_zero if holds_zero else 0.0
+        zero = self.p_zero if window.holds_zero else 0.0
         low = np.where((self.p_zero > 0) & (window.low <= 0), -inf, window.low)
         normal = ndtr((window.high - self.mean) / self.sigma) - ndtr((low - self.mean) / self.sigma)
         return np.asarray(zero + (1 - self.p_zero) * normal)

@@ -67,7 +67,12 @@ class Window:
 
     def __contains__(self, value: float) -> bool:
         """Whether ``value`` lies inside."""
-        return self.low <= value <= self.high
+        return self.holds_zero if value == 0.0 else self.low <= value <= self.high
+
+    @property
+    def holds_zero(self) -> bool:
+        """Whether 0 lies inside; ``> 0`` asks for more than nothing: a metal has no gap."""
+        return self.low <= 0.0 <= self.high and (self.low, self.high) != (0.0, inf)
 
     def __str__(self) -> str:
         if self.high == inf:

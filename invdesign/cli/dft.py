@@ -69,10 +69,13 @@ def write_command(
     manifest = write_inputs(
         source, code, out, task=task, pseudos=pseudos, input_set=input_set, flow=flow, references=references
     )
-    skipped = json.loads(manifest.read_text(encoding="utf-8")).get("skipped", [])
+    written = json.loads(manifest.read_text(encoding="utf-8"))
+    skipped, warned = written.get("skipped", []), written.get("warnings", [])
     if as_json:
-        print_json({"manifest": str(manifest), "skipped": skipped})
+        print_json({"manifest": str(manifest), "skipped": skipped, "warnings": warned})
     else:
+        for line in warned:
+            typer.echo(line)
         for one in skipped:
             typer.echo(f"{one['candidate']} ({one['formula']}): not written, {one['reason']}.")
         typer.echo(f"Inputs for {code} in {manifest.parent}; what is what: {manifest}")

@@ -6,17 +6,21 @@ import csv
 import json
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from invdesign.campaign.learning import learn
 from invdesign.crystal.identity import rmsd, same_crystal
 from invdesign.dft.codes.gpaw_job import RESULT
 from invdesign.dft.codes.hubbard import hubbard_u
+from invdesign.dft.codes.read_gpaw import read_foreign_trajectory
 from invdesign.dft.codes.readers import READERS
+from invdesign.dft.codes.reading import Reading
 from invdesign.dft.manifest import MANIFEST, read_manifest
 from invdesign.dft.phonons import read_phonons
-from invdesign.dft.reading import Reading, read_foreign_trajectory
-from invdesign.dft.results.energies import MORE, Computed, place
+from invdesign.dft.results.computed import Computed
+from invdesign.dft.results.elements import keep, own_elements, with_kept
+from invdesign.dft.results.energies import MORE, place
 from invdesign.dft.results.merging import run_of
 from invdesign.dft.results.sides import confront, confront_campaign
 from invdesign.dft.results.storing import Found, hull_of, is_campaign, store_results
@@ -48,6 +52,7 @@ class Result:
     Attributes:
         job: of the manifest; None for a single run.
         lowest_frequency: of a phonon check, THz; imaginary below 0.
+        settings: by which its energy compares; None where it gave none.
         placed: where its energy puts it; None where it gave none.
     """
 
@@ -56,6 +61,7 @@ class Result:
     code: str
     reading: Reading
     lowest_frequency: float | None = None
+    settings: str | None = None
     placed: Placed | None = None
 
 
@@ -124,20 +130,33 @@ def collect(folders: Sequence[Path], out: Path) -> Collection:
     Raises:
         InputError: no such folder, or one that holds neither a manifest nor a run.
     """
+    if out.exists() and not out.is_dir():
+        msg = f"out: {str(out)!r} is a file; give a folder."
+        raise InputError(msg)
     campaign = out if is_campaign(out) else None
+    folders = list({folder.resolve(): folder for folder in folders}.values())
     results = [result for folder in folders for result in _read(folder)]
-    _place(results, Hull.load(hull_of(campaign) if campaign else "mp-hull"))
+    finished = [(result, computed) for result in results if (computed := _computed(result)) is not None]
+    elements = own_elements(computed for _, computed in finished)
+    if campaign:
+        elements = with_kept(campaign, elements, [result.folder for result in results])
+    hull = Hull.load(hull_of(campaign) if campaign else "mp-hull")
+    heights = place([computed for _, computed in finished], elements, hull)
+    for (result, computed), placed in zip(finished, heights, strict=True):
+        result.settings, result.placed = computed.settings, placed
     rows = [_row(result) for result in results]
     _name_twins(rows, [result.job for result in results])
-    found = _by_candidate(results, rows, out)
+    found = _of_candidates(results, rows, out)
+    strays = [note for folder in folders for note in _strays(folder)]
     if campaign:
+        keep(campaign, elements)
         stored = store_results(campaign, found)
         learned = learn(stored.computed).lines() if stored.computed else []
         n_stored = len(stored.computed)
-        collection = Collection(rows, confront_campaign(stored), stored.notes, learned, n_stored)
+        notes = [*strays, *stored.notes]
+        collection = Collection(rows, confront_campaign(stored), notes, learned, n_stored)
     else:
-        jobs = {result.job.entry["candidate"]: result.job for result in results if result.job}
-        collection = Collection(rows, confront(found, jobs), [], [], None)
+        collection = Collection(rows, confront(found), strays, [], None)
     _write(collection, out)
     return collection
 
@@ -152,6 +171,15 @@ def _read(folder: Path) -> list[Result]:
     return [Result(folder, None, code, reading)]
 
 
+def _strays(folder: Path) -> list[str]:
+    """Folders beside those of a manifest, which may be renamed ones with results."""
+    if not (folder / MANIFEST).is_file():
+        return []
+    own = {job.folder.name for job in read_manifest(folder)}
+    others = sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name not in own)
+    return [f"{folder / name}: not in the manifest, left alone" for name in others]
+
+
 def _single(folder: Path) -> tuple[Reading, str]:
     """A run without a manifest, of whichever code."""
     found = {
@@ -162,7 +190,7 @@ def _single(folder: Path) -> tuple[Reading, str]:
     }
     code = next((code for code in found if found[code]), None)
     if code:
-        return READERS[code](folder), code
+        return _finite(READERS[code](folder)), code
     trajectories = sorted(folder.glob("*.traj"))
     if not trajectories:
         msg = (
@@ -177,13 +205,15 @@ def _checked(job: Job) -> Result:
     """A job's result, if it is that candidate's."""
     if reason := job.source_changed():
         return Result(job.folder, job, job.code, Reading("changed", reason))
+    if not job.folder.is_dir():
+        return Result(job.folder, job, job.code, Reading("not run", "its folder is gone"))
     if job.code == "gpaw" and (reason := job.inputs_changed()):  # of others, users tune the inputs
         return Result(job.folder, job, job.code, Reading("changed", reason))
     if job.task == PHONONS:
         found = read_phonons(job)
         reading = Reading(found.status, found.reason, notes=found.notes)
         return Result(job.folder, job, job.code, reading, found.lowest)
-    reading = READERS[job.code](job.folder)
+    reading = _finite(READERS[job.code](job.folder))
     written = job.structure()
     if written and reading.first and not same_crystal(written, reading.first):
         other = reading.first.composition.reduced_formula
@@ -194,18 +224,20 @@ def _checked(job: Job) -> Result:
     return Result(job.folder, job, job.code, reading)
 
 
-def _place(results: Sequence[Result], hull: Hull) -> None:
-    """Put every finished calculation on the hull."""
-    finished, computed = [], []
-    for result in results:
-        reading = result.reading
-        if reading.status == "done" and reading.structure is not None and reading.energy is not None:
-            finished.append(result)
-            computed.append(
-                Computed(result.folder, result.job, result.code, reading.structure, reading.energy)
-            )
-    for result, placed in zip(finished, place(computed, hull), strict=True):
-        result.placed = placed
+def _finite(reading: Reading) -> Reading:
+    """The reading, unless its figures are none."""
+    figures = [reading.energy, reading.band_gap, reading.max_force, reading.pressure]
+    if all(figure is None or isfinite(figure) for figure in figures) and (reading.band_gap or 0) >= 0:
+        return reading
+    return Reading("truncated", "its figures are not finite, or its gap is below 0; run it again")
+
+
+def _computed(result: Result) -> Computed | None:
+    """A finished calculation, if it is one."""
+    reading = result.reading
+    if reading.status != "done" or reading.structure is None or reading.energy is None:
+        return None
+    return Computed(result.folder, result.job, result.code, reading.structure, reading.energy, reading)
 
 
 def _row(result: Result) -> dict[str, Any]:
@@ -223,7 +255,8 @@ def _row(result: Result) -> dict[str, Any]:
         "formula": entry.get("formula") or (structure.composition.reduced_formula if structure else None),
         "element": written.symbol_set[0] if written and "reference_height" in entry else None,
         "code": result.code,
-        "functional": _functional(job, written) if job else None,
+        "functional": _functional(result, written),
+        "settings": result.settings,
         "task": job.task if job else None,
         "status": reading.status,
         "reason": reading.reason,
@@ -249,11 +282,19 @@ def _row(result: Result) -> dict[str, Any]:
     }
 
 
-def _functional(job: Job, written: Structure | None) -> str | None:
-    """Equal where gaps compare: +U where the Materials Project has it is part of its PBE."""
+def _functional(result: Result, written: Structure | None) -> str | None:
+    """As the output says, else the manifest; equal where gaps compare.
+
+    +U where the Materials Project has it is part of its PBE.
+    """
+    reading, job = result.reading, result.job
+    if job is None:
+        return reading.functional
     stated = str(job.settings.get("functional", "")).replace(",", ";").partition(";")[0]
-    lacks = written is not None and hubbard_u(written).keys() - job.entry.get("hubbard_u", {}).keys()
-    return (f"{stated} without U" if lacks else stated) or None
+    functional = reading.functional or stated
+    values = job.entry.get("hubbard_u", {}) if reading.hubbard_u is None else reading.hubbard_u
+    lacks = written is not None and hubbard_u(written).keys() - values.keys()
+    return (f"{functional} without U" if lacks else functional) or None
 
 
 def _volume(structure: Structure | None) -> float | None:
@@ -275,19 +316,27 @@ def _name_twins(rows: Sequence[dict[str, Any]], jobs: Sequence[Job | None]) -> N
                 row["notes"].append(f"computed again in {', '.join(others)}")
 
 
-def _by_candidate(results: Sequence[Result], rows: Sequence[dict[str, Any]], out: Path) -> dict[str, Found]:
-    """The runs of each candidate, but for the elements that energies are counted from."""
-    found: dict[str, Found] = {}
+def _of_candidates(results: Sequence[Result], rows: Sequence[dict[str, Any]], out: Path) -> list[Found]:
+    """All runs but those of single folders and of the elements that energies are counted from."""
+    found = []
     for result, row in zip(results, rows, strict=True):
         if result.job is None or "reference_height" in result.job.entry:
             continue
         folder, home = result.folder.resolve(), out.resolve()
         place_ = folder.relative_to(home) if folder.is_relative_to(home) else folder
+        entry = result.job.entry
         run = run_of(row | {"folder": str(place_)})
-        relaxed = "relaxed_with" in result.job.entry["source"]
-        written = None if result.job.task == PHONONS else result.job.structure()
-        before = found.get(row["candidate"], Found(row["formula"], written, relaxed, []))
-        found[row["candidate"]] = replace(before, runs=[*before.runs, run])
+        relaxed = "relaxed_with" in entry["source"]
+        found.append(
+            Found(
+                row["candidate"],
+                row["formula"],
+                result.job.structure(),
+                relaxed,
+                entry.get("predicted", {}),
+                run,
+            )
+        )
     return found
 
 

@@ -49,11 +49,15 @@ class Cost:
     seconds: float
     memory: float
 
+    @property
+    def time(self) -> str:
+        """The time as a person reads it."""
+        return f"{self.seconds:.0f} s" if self.seconds < 120 else f"{self.seconds / 60:.0f} min"
+
     def __str__(self) -> str:
         """One line."""
-        took = f"{self.seconds:.0f} s" if self.seconds < 120 else f"{self.seconds / 60:.0f} min"
         size = f"{self.n_atoms} atoms, {self.n_kpoints} k-points, {self.n_waves} plane waves"
-        return f"about {took}, {self.memory / 1e9:.1f} GB ({size}, {self.steps} geometries)"
+        return f"about {self.time}, {self.memory / 1e9:.1f} GB ({size}, {self.steps} geometries)"
 
 
 def estimate(job: Job) -> Cost:

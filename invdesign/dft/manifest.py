@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from invdesign.dft.reading import structure_of
+from invdesign.dft.codes.reading import structure_of
 from invdesign.errors import InputError
 
 if TYPE_CHECKING:
@@ -88,14 +88,24 @@ class Job:
         return None
 
     def structure(self) -> Structure | None:
-        """The structure as it was written; None where its file is no longer that."""
+        """The structure as it was written; None where an old manifest lacks it and its file has changed."""
         from ase.io import read
+        from pymatgen.io.vasp import Poscar
 
+        if "structure" in self.entry:
+            return Poscar.from_str(self.entry["structure"]).structure
         name, kind = _STRUCTURES[self.code, self.task]
         path = self.folder / name
         if not path.is_file() or _digest(path) != self.entry["files"][name]:
             return None
         return structure_of(read(path, format=kind))
+
+
+def poscar(structure: Structure) -> str:
+    """A structure as a manifest keeps it."""
+    from pymatgen.io.vasp import Poscar
+
+    return Poscar(structure).get_str(significant_figures=16)
 
 
 def read_manifest(folder: Path) -> list[Job]:

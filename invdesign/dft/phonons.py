@@ -15,8 +15,7 @@ import numpy as np
 
 from invdesign.crystal.cif import UNREADABLE
 from invdesign.dft.codes.readers import READERS
-from invdesign.errors import InputError
-from invdesign.validators.phonons import frequencies_at
+from invdesign.validators.phonons import lowest_mode
 from invdesign.validators.supercell import multiples
 
 if TYPE_CHECKING:
@@ -26,8 +25,8 @@ if TYPE_CHECKING:
     from phonopy.structure.atoms import PhonopyAtoms
     from pymatgen.core import Structure
 
+    from invdesign.dft.codes.reading import Reading, Status
     from invdesign.dft.manifest import Job
-    from invdesign.dft.reading import Reading, Status
 
 DISPLACED, CELL = "phonopy_disp.yaml", "structure.vasp"
 REST = "rest"  # the folder of the supercell in which nothing is displaced
@@ -56,17 +55,6 @@ class PhononReading:
     lowest: float | None = None
     at: tuple[float, float, float] | None = None
     notes: tuple[str, ...] = ()
-
-
-def require_phonopy() -> None:
-    """See that phonopy is there.
-
-    Raises:
-        InputError: it is not.
-    """
-    if find_spec("phonopy") is None:
-        msg = "task: phonon-check needs phonopy, which is not installed; pip install 'invdesign[phonons]'."
-        raise InputError(msg)
 
 
 def displace(structure: Structure, folder: Path) -> dict[str, Structure]:
@@ -131,18 +119,8 @@ def _of_forces(folder: Path, readings: list[Reading]) -> PhononReading:
             return PhononReading("foreign", "a run has other positions than were written, or no forces")
         forces.append(ordered)
     at_rest, *displaced = forces
-    phonon.forces = [one - at_rest for one in displaced]
-    phonon.produce_force_constants(show_drift=False)
-    phonon.symmetrize_force_constants(show_drift=False)
-    a, b, c = (int(m) for m in np.diag(phonon.supercell_matrix))
-    frequencies, q = frequencies_at(phonon, (a, b, c))
-    row = int(frequencies.min(axis=1).argmin())
-    return PhononReading(
-        "done",
-        lowest=float(frequencies.min()),
-        at=(float(q[row, 0]), float(q[row, 1]), float(q[row, 2])),
-        notes=_notes(readings[0]),
-    )
+    mode = lowest_mode(phonon, [one - at_rest for one in displaced])
+    return PhononReading("done", lowest=mode.frequency, at=mode.at, notes=_notes(readings[0]))
 
 
 def _supercells(phonon: Phonopy) -> list[PhonopyAtoms]:

@@ -35,7 +35,7 @@ INSTALL = {
 # both hold a lock on the folder for as long as they run: our script by itself, Elk by flock, which becomes it
 COMMANDS = {"gpaw": [sys.executable, "run.py"], "elk": ["flock", "-F", "-n", LOCK, COMMAND]}
 POLL = 0.2  # s
-End = Literal["computed", "out of time", "broke off"]
+End = Literal["computed", "out of time", "broke off", "taken"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +70,8 @@ class Outcome:
 
     Attributes:
         job: which.
-        end: ``computed`` is written down, be it good or bad; the others go on when the same command is
-            given again.
+        end: ``computed`` is written down, be it good or bad; ``taken``: another process was at it when
+            its turn came; the others go on when the same command is given again.
         seconds: of this run.
     """
 
@@ -81,6 +81,8 @@ class Outcome:
 
     def line(self) -> str:
         """The outcome as a person reads it."""
+        if self.end == "taken":
+            return f"{self.job.name}: not run, another process is computing it"
         took = f"{self.job.name}: {self.end} after {self.seconds:.0f} s"
         if self.end == "computed":
             reading = READERS[self.job.code](self.job.folder)
@@ -149,7 +151,7 @@ def _ended(job: Job) -> bool:
 
 def _too_dear(cost: Cost, walltime: float, memory: float) -> str | None:
     if cost.seconds > walltime:
-        return f"about {cost.seconds / 60:.0f} min, more than --walltime {walltime / 60:g}"
+        return f"about {cost.time}, more than --walltime {walltime / 60:g}"
     if cost.memory > memory:
         return f"needs about {cost.memory / 1e9:.1f} GB of memory, a job may have {memory / 1e9:.1f} here"
     return None
@@ -176,12 +178,21 @@ def run(
         ended: called with each outcome.
     """
     waiting, outcomes = list(jobs), []
+
+    def tell(outcome: Outcome) -> None:
+        outcomes.append(outcome)
+        if ended:
+            ended(outcome)
+
     running: list[tuple[Job, subprocess.Popen[bytes], float]] = []
     try:
         while waiting or running:
             while waiting and len(running) < cores:
                 job = waiting.pop(0)
-                running.append((job, _start(job), time.monotonic()))
+                if _ended(job) or _locked(job):  # since the plan was made; its log is not ours to open
+                    tell(Outcome(job, "computed" if _ended(job) else "taken", 0.0))
+                else:
+                    running.append((job, _start(job), time.monotonic()))
             time.sleep(POLL)
             for job, process, began in list(running):
                 seconds = time.monotonic() - began
@@ -191,9 +202,7 @@ def run(
                 _stop(process)
                 running.remove((job, process, began))
                 end: End = "computed" if _ended(job) else "broke off"
-                outcomes.append(Outcome(job, "out of time" if late else end, seconds))
-                if ended:
-                    ended(outcomes[-1])
+                tell(Outcome(job, "out of time" if late else end, seconds))
     finally:
         for _, process, _ in running:
             _stop(process)

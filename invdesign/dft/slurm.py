@@ -8,12 +8,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 SCRIPT = "submit.sh"
+MOST = 1000  # jobs of an array, by Slurm's own limit (MaxArraySize)
 _RUN = {
     ("vasp", "relax"): "srun vasp_std > vasp.out",
     ("vasp", "static"): "srun vasp_std > vasp.out",
     ("vasp", "phonon-check"): "srun vasp_std > vasp.out",
     ("espresso", "relax"): "srun pw.x -in relax.in > relax.out",
-    ("espresso", "static"): "srun pw.x -in scf.in > scf.out && srun pw.x -in nscf.in > nscf.out",
+    ("espresso", "static"): "srun pw.x -in scf.in > scf.out",
     ("espresso", "phonon-check"): "srun pw.x -in scf.in > scf.out",
     ("gpaw", "relax"): "python run.py > run.log 2>&1",
     ("gpaw", "static"): "python run.py > run.log 2>&1",
@@ -44,7 +45,7 @@ export OMP_NUM_THREADS=${{SLURM_CPUS_PER_TASK:-1}}
 _TEMPLATE = """\
 #!/bin/bash
 # One job a folder. Edit what your cluster wants (account, partition, cores, time, modules), then, here:
-#   sbatch {script}
+{submit}
 # Afterwards: invdesign dft collect . --out RUN
 #SBATCH --job-name=invdesign
 #SBATCH --array=1-{number}
@@ -58,7 +59,7 @@ _TEMPLATE = """\
 folders=(
 {folders}
 )
-cd "${{folders[$SLURM_ARRAY_TASK_ID - 1]}}" || exit 1
+cd "${{folders[$SLURM_ARRAY_TASK_ID - 1 + ${{FIRST:-0}}]}}" || exit 1
 {first}{run}
 """
 
@@ -73,10 +74,17 @@ def slurm_script(code: str, task: str, folders: Sequence[str], potcar_release: s
         potcar_release: pymatgen's name of VASP's pseudopotentials.
     """
     return _TEMPLATE.format(
-        script=SCRIPT,
-        number=len(folders),
+        submit="\n".join(_commands(len(folders))),
+        number=min(len(folders), MOST),
         cores=1 if code in {"gpaw", "elk"} else 16,
         folders="\n".join(f"  {folder}" for folder in folders),
         first=_FIRST[code].format(release=potcar_release),
         run=_RUN[code, task],
     )
+
+
+def _commands(number: int) -> list[str]:
+    """How to submit them: at once, or a thousand at a time."""
+    later = range(MOST, number, MOST)
+    more = [f"#   FIRST={n} sbatch --array=1-{min(MOST, number - n)} {SCRIPT}" for n in later]
+    return [f"#   sbatch {SCRIPT}", *more]

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from invdesign.crystal.files import file_formula
 from invdesign.dft.codes.chosen import check, prepared
-from invdesign.dft.flow import FLOW, write_flow
-from invdesign.dft.manifest import MANIFEST
+from invdesign.dft.flow import FLOW, check_flow, write_flow
+from invdesign.dft.manifest import MANIFEST, poscar
 from invdesign.dft.phonons import displace
 from invdesign.dft.results.references import reference_subjects
 from invdesign.dft.slurm import SCRIPT, slurm_script
 from invdesign.dft.subjects import read_subjects, skipped
 from invdesign.errors import InputError
+from invdesign.validators.phonons import require_phonopy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -63,16 +64,25 @@ def write_inputs(
             unfit pseudopotentials, no crystal that the code can compute, what is needed is not installed,
             or ``out`` holds something else.
     """
+    if references and task not in {"relax", "static"}:
+        msg = f"references: elements are computed with --task static; leave out --task {task}."
+        raise InputError(msg)
     task = "static" if references else task
-    check(code, task, pseudos, input_set, flow=flow)
+    check(code, task, pseudos, input_set)
+    if flow:
+        check_flow(code, task)
+    if task == "phonon-check":
+        require_phonopy("task: phonon-check")
     subjects, left_out = read_subjects(source)
-    elements = {str(element) for subject in subjects for element in subject.structure.composition}
     if references:
-        subjects, left_out = reference_subjects(elements, code)
+        subjects, left_out = reference_subjects(subjects, code)
+    elements = {str(element) for subject in subjects for element in subject.structure.composition}
     writer = prepared(code, task, elements, pseudos, input_set)
     subjects, unfit = _fit(subjects, code, writer)
     common = writer.settings | ({"flow": FLOW} if flow else {})
     head = _head(code, task, common, left_out + unfit)
+    if task == "phonon-check" and (strained := _not_relaxed(subjects, code)):
+        head["warnings"] = [strained]
 
     def fill(draft: Path) -> str:
         entries = [_entry(*numbered, draft, task, writer) for numbered in enumerate(subjects, start=1)]
@@ -84,6 +94,18 @@ def write_inputs(
         return json.dumps({**head, "candidates": entries}, indent=2, ensure_ascii=False) + "\n"
 
     return _write(fill, out)
+
+
+def _not_relaxed(subjects: Sequence[Subject], code: str) -> str | None:
+    """Who was not relaxed with the code that will compute its forces, as a sentence."""
+    names = [subject.id for subject in subjects if subject.source.get("relaxed_with") != code]
+    if not names:
+        return None
+    told = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return (
+        f"{told}: not relaxed with {code}, so that strain may show as imaginary modes; "
+        f"better `dft write --task relax` first, then give its folder as the source."
+    )
 
 
 def _head(
@@ -170,6 +192,7 @@ def _entry(number: int, subject: Subject, draft: Path, task: str, writer: Code) 
         "source": subject.source,
         **({} if subject.reference_height is None else {"reference_height": subject.reference_height}),
         **written,
+        "structure": poscar(subject.structure),
         "files": {
             path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
             for path in sorted(folder.rglob("*"))

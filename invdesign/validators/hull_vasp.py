@@ -20,11 +20,20 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class _Run:
+class VaspRun:
+    """What the Materials Project's corrections go by.
+
+    Attributes:
+        where: its file.
+        entry: pymatgen's ``ComputedStructureEntry``.
+        functional: that the energies are of, without +U.
+        hubbards: eV by element, those with U alone.
+    """
+
     where: str
     entry: Any  # pymatgen's ComputedStructureEntry
     functional: str
-    hubbards: dict[str, float]  # eV by element, those with U alone
+    hubbards: dict[str, float]
 
 
 def runs_in(folder: Path) -> list[Path]:
@@ -65,23 +74,21 @@ def read_runs(files: Sequence[Path], where: str) -> Phases:
     return Phases(formation_energies(phases, where), scale, where)
 
 
-def corrected_energy(file: Path) -> tuple[float, dict[str, float]]:
+def corrected_energy(run: VaspRun) -> tuple[float, dict[str, float]]:
     """Energy of one run with the Materials Project's MP2020 corrections.
 
     Returns:
         eV/atom, and the corrections in it by name (eV/atom).
 
     Raises:
-        InputError: it cannot be read, did not converge, or is not as the Materials Project's: another
-            functional, other POTCARs or another U.
+        InputError: it is not as the Materials Project's: another functional, other POTCARs or another U.
     """
-    run = _read(file)
     if run.functional != "PBE":
-        msg = f"hull: {file} is {run.functional}, the Materials Project's hull PBE and PBE+U."
+        msg = f"hull: {run.where} is {run.functional}, the Materials Project's hull PBE and PBE+U."
         raise InputError(msg)
     entry = _processed(run.entry)
     if entry is None:
-        msg = f"hull: {file} has POTCARs or U that are not the Materials Project's."
+        msg = f"hull: {run.where} has POTCARs or U that are not the Materials Project's."
         raise InputError(msg)
     return float(entry.energy_per_atom), _by_name(entry)
 
@@ -106,33 +113,42 @@ def _by_name(entry: Any) -> dict[str, float]:  # noqa: ANN401 - pymatgen's
     return {part.name: float(part.value) / n_atoms for part in entry.energy_adjustments}
 
 
-def _read(file: Path) -> _Run:
+def _read(file: Path) -> VaspRun:
     from pymatgen.io.vasp.outputs import VaspParseError, Vasprun
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            run = Vasprun(file, parse_dos=False, parse_eigen=False, parse_potcar_file=False)
-            entry = run.get_computed_entry(entry_id=str(file))
-            converged, hubbards = run.converged, run.hubbards
-            functional = run.run_type.removesuffix("+U")
-            potcars = {symbol.split()[0].removeprefix("PAW_") for symbol in run.potcar_symbols}
+            parsed = Vasprun(file, parse_dos=False, parse_eigen=False, parse_potcar_file=False)
+            run = run_of(parsed, file)
     except (*UNREADABLE, SyntaxError, VaspParseError, OSError, EOFError) as error:  # XML's is a SyntaxError
         reason = " ".join(str(error).split())[:120]
         msg = f"hull: {file} is not a whole VASP run ({reason}); give finished runs."
         raise InputError(msg) from error
-    if not converged:
+    if not parsed.converged:
         msg = f"hull: {file} did not converge; finish the run or take it out of the folder."
         raise InputError(msg)
+    return run
+
+
+def run_of(parsed: Any, file: Path) -> VaspRun:  # noqa: ANN401 - pymatgen's Vasprun
+    """A run that pymatgen has read.
+
+    Raises:
+        InputError: its POTCARs are of several functionals.
+    """
+    entry = parsed.get_computed_entry(entry_id=str(file))
+    functional = parsed.run_type.removesuffix("+U")
     if functional == "GGA":  # no GGA tag: the POTCARs decide
+        potcars = {symbol.split()[0].removeprefix("PAW_") for symbol in parsed.potcar_symbols}
         functional = single_scale(((potcar, str(file)) for potcar in sorted(potcars)), str(file))
-    hubbards = {element: u for element, u in hubbards.items() if u}
+    hubbards = {element: float(u) for element, u in parsed.hubbards.items() if u}
     if functional == "PBE":  # under the name that the correction scheme knows
         entry.parameters["run_type"] = "GGA+U" if hubbards else "GGA"
-    return _Run(str(file), entry, functional, hubbards)
+    return VaspRun(str(file), entry, functional, hubbards)
 
 
-def _corrected(runs: Sequence[_Run]) -> list[float] | None:
+def _corrected(runs: Sequence[VaspRun]) -> list[float] | None:
     """MP2020-corrected energies, eV/atom; None where a run is not as the Materials Project's."""
     entries = [_processed(run.entry) for run in runs]
     energies = [float(entry.energy_per_atom) for entry in entries if entry is not None]
@@ -153,7 +169,7 @@ def _scheme() -> Any:  # noqa: ANN401 - pymatgen's
     return MaterialsProject2020Compatibility()
 
 
-def _check_hubbards(runs: Sequence[_Run], where: str) -> None:
+def _check_hubbards(runs: Sequence[VaspRun], where: str) -> None:
     seen: dict[str, tuple[float, str]] = {}
     for run in runs:
         for element in run.entry.composition:

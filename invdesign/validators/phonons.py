@@ -55,14 +55,32 @@ class Phonons:
     n_displacements: int
 
 
-def require_phonopy() -> None:
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """The lowest mode of all but the translations, and the highest frequency.
+
+    Attributes:
+        frequency: THz; negative for an imaginary one.
+        highest: THz.
+        at: wave vector, in reciprocal vectors of phonopy's primitive cell.
+    """
+
+    frequency: float
+    highest: float
+    at: tuple[float, float, float]
+
+
+def require_phonopy(what: str = "check: phonons") -> None:
     """See that phonopy is there.
+
+    Args:
+        what: needs it; opens the message.
 
     Raises:
         InputError: it is not installed.
     """
     if find_spec("phonopy") is None:
-        msg = "check: phonons needs phonopy, which is not installed; run pip install 'invdesign[phonons]'."
+        msg = f"{what} needs phonopy, which is not installed; run pip install 'invdesign[phonons]'."
         raise InputError(msg)
 
 
@@ -101,17 +119,8 @@ def _modes(frame: Frame, n: tuple[int, int, int], potential: Potential) -> Phono
     if evaluation.failures:
         return f"a displaced crystal cannot be evaluated: {next(iter(evaluation.failures.values()))}"
     rest, *displaced = evaluation.forces
-    phonon.produce_force_constants(forces=[forces - rest for forces in displaced], show_drift=False)
-    phonon.symmetrize_force_constants(show_drift=False)
-    frequencies, q = frequencies_at(phonon, n)
-    row = int(frequencies.min(axis=1).argmin())
-    return Phonons(
-        float(frequencies.min()),
-        float(frequencies[np.isfinite(frequencies)].max()),
-        (float(q[row, 0]), float(q[row, 1]), float(q[row, 2])),
-        len(phonon.supercell),
-        len(displaced),
-    )
+    mode = lowest_mode(phonon, [forces - rest for forces in displaced])
+    return Phonons(mode.frequency, mode.highest, mode.at, len(phonon.supercell), len(displaced))
 
 
 def words_of(q: tuple[float, float, float]) -> str:
@@ -133,11 +142,21 @@ def _frame(atoms: Any) -> Frame:  # noqa: ANN401 - phonopy's PhonopyAtoms
     return Frame(np.array(atoms.numbers, dtype=np.int64), np.array(atoms.positions), np.array(atoms.cell))
 
 
-def frequencies_at(phonon: Any, n: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:  # noqa: ANN401
-    """Frequencies (q, modes) at the wave vectors that fit the supercell, translations left out, and these."""
-    phonon.run_mesh(n, is_gamma_center=True)
+def lowest_mode(phonon: Any, forces: list[np.ndarray]) -> Mode:  # noqa: ANN401 - phonopy's Phonopy
+    """The lowest mode at the wave vectors that fit the supercell.
+
+    Args:
+        phonon: with its displacements.
+        forces: on the atoms of each displaced supercell, less those at rest; eV/Å.
+    """
+    phonon.forces = forces
+    phonon.produce_force_constants(show_drift=False)
+    phonon.symmetrize_force_constants(show_drift=False)
+    phonon.run_mesh([int(n) for n in np.diag(phonon.supercell_matrix)], is_gamma_center=True)
     frequencies, q = np.array(phonon.mesh.frequencies), np.array(phonon.mesh.qpoints)
     gamma = int(np.abs(q).sum(axis=1).argmin())
     translations = np.abs(frequencies[gamma]).argsort()[:3]
     frequencies[gamma, translations] = np.inf
-    return frequencies, q
+    row = int(frequencies.min(axis=1).argmin())
+    highest = float(frequencies[np.isfinite(frequencies)].max())
+    return Mode(float(frequencies.min()), highest, (float(q[row, 0]), float(q[row, 1]), float(q[row, 2])))

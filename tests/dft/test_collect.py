@@ -5,11 +5,14 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import math
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 import ase.test
+import numpy as np
 import pytest
 from ase.io import Trajectory, write
 from pymatgen.core import Lattice, Structure
@@ -17,9 +20,9 @@ from pymatgen.core import Lattice, Structure
 from invdesign.crystal.files import write_cif
 from invdesign.dft.codes.gpaw_job import digests
 from invdesign.dft.codes.read_espresso import read_espresso
-from invdesign.dft.codes.read_vasp import read_vasp
+from invdesign.dft.codes.read_gpaw import read_foreign_trajectory, read_gpaw, read_trajectory
+from invdesign.dft.codes.read_vasp import gap_of, read_vasp
 from invdesign.dft.collect import collect
-from invdesign.dft.reading import read_foreign_trajectory, read_gpaw, read_trajectory
 from invdesign.dft.write import write_inputs
 from invdesign.errors import InputError
 
@@ -79,6 +82,25 @@ def test_gpaw_round_trip(tmp_path: Path) -> None:
     assert float(line["band_gap_dft"]) == row["band_gap_dft"]
     assert line["e_above_hull_dft"] == ""
     assert json.loads((tmp_path / "dft.json").read_text())["runs"] == [row]
+
+
+def test_figures_that_are_none_stop_nothing(tmp_path: Path) -> None:
+    for gap in (float("nan"), -3.0):
+        out = written(tmp_path, MGO, "gpaw", name=f"out{gap}")
+        computed(only(out), band_gap=gap)
+        (row,) = collect([out], tmp_path / f"{gap}").rows
+        assert (row["status"], row["band_gap_dft"]) == ("truncated", None)
+    with pytest.raises(InputError, match="is a file; give a folder"):
+        collect([out], out / "manifest.json")
+
+
+def test_renamed_folders_are_named(tmp_path: Path) -> None:
+    out = written(tmp_path, MGO, "gpaw")
+    only(out).rename(out / "mine")
+    found = collect([out, out], tmp_path)
+    (row,) = found.rows
+    assert (row["status"], row["reason"]) == ("not run", "its folder is gone")
+    assert found.notes == [f"{out / 'mine'}: not in the manifest, left alone"]
 
 
 def test_gpaw_failures_are_told_apart(tmp_path: Path) -> None:
@@ -278,3 +300,74 @@ def test_what_is_damaged_inside_is_told_as_such(tmp_path: Path) -> None:
     for cut in range(2000, len(text) - 500, len(text) // 5):  # a piece is missing, its end is there
         (vasp / "vasprun.xml").write_text(text[:cut] + text[cut + 300 :])
         assert read_vasp(vasp).status in {"failed", "done"}
+
+
+def levels(gap: float | None, fermi: float, width: float = 0.05) -> dict[str, np.ndarray]:
+    """Simple cubic bands on 8x8x8 k-points, as VASP writes them with SIGMA: a metal, or a gap at Γ."""
+    erfc = np.vectorize(math.erfc)
+    k = np.array(np.meshgrid(*[np.arange(8) / 8] * 3)).reshape(3, -1).T
+    band = -2 * np.cos(2 * np.pi * k).sum(axis=1)
+    if gap is None:
+        energies = np.stack([band - 20, band, band + 20], axis=1)
+    else:
+        energies = np.stack([-band - 6, band + 6 + gap], axis=1)
+    return {"up": np.stack([energies, 0.5 * erfc((energies - fermi) / width)], axis=-1)}
+
+
+def test_vasp_gap_of_metals_and_narrow_gaps() -> None:
+    """Smearing fills levels a little above the Fermi level: they are not occupied for that."""
+    assert gap_of(levels(None, 0.03)) == {"band_gap": 0.0, "direct": None}
+    narrow = gap_of(levels(0.2, 0.1))
+    assert (narrow["band_gap"], narrow["direct"]) == (pytest.approx(0.2), True)
+    both = {"up": levels(0.2, 0.1)["up"], "down": levels(None, 0.03)["up"][:, 1:]}
+    assert gap_of(both)["band_gap"] == 0.0  # a half-metal
+
+
+def test_functional_is_what_the_output_says(tmp_path: Path) -> None:
+    out = written(tmp_path, NACL, "vasp")
+    text = (VASP / "vasprun_dfpt.xml").read_text()
+    hybrid = re.sub(r'(<i type="logical" name="LHFCALC">)\s*F', r"\1 T", text)
+    (only(out) / "vasprun.xml").write_text(hybrid)
+    (row,) = collect([out], tmp_path).rows
+    assert (row["status"], row["functional"]) == ("done", "PBEO or other Hybrid Functional")
+    (only(out) / "vasprun.xml").write_text(text)
+    (row,) = collect([out], tmp_path).rows
+    assert row["functional"] == "PBE"
+    assert "changed by hand: kpoints [3, 3, 3]" in row["scale"]  # and 400 eV
+    assert '"encut_ev": 400.0' in row["settings"]
+
+
+def test_settings_are_what_the_output_says(tmp_path: Path) -> None:
+    out = written(tmp_path, BN, "espresso")
+    unpacked("bn_relax.out.gz", only(out) / "relax.out")
+    unpacked("bn_relax.xml.gz", only(out) / "out" / "pwscf.xml")
+    xml = (only(out) / "out" / "pwscf.xml").read_text()
+    (row,) = collect([out], tmp_path).rows
+    settings = json.loads(row["settings"])
+    assert (settings["ecutwfc_ry"], settings["ecutrho_ry"]) == (90.0, 1080.0)  # Hartree in the XML
+    assert settings["smearing"] == "gaussian, 0.005 Ry"  # as in our manifests
+    assert settings["pseudopotentials"]["B"] == "B.pbe-n-kjpaw_psl.1.0.0.UPF"
+    assert row["functional"] == "PBE"
+    (only(out) / "out" / "pwscf.xml").write_text(xml.replace(">4.500000000000000e1<", ">2.5e1<"))
+    (row,) = collect([out], tmp_path).rows
+    assert json.loads(row["settings"])["ecutwfc_ry"] == 50.0
+    (only(out) / "out" / "pwscf.xml").write_text(xml.replace("<functional>PBE<", "<functional>PBESOL<"))
+    (row,) = collect([out], tmp_path).rows
+    assert (row["status"], row["functional"]) == ("done", "PBESOL")
+    assert "computed with PBESOL; the hull is of PBE" in row["scale"]
+
+
+def test_a_restarted_relaxation_is_still_compared_with_what_was_written(tmp_path: Path) -> None:
+    out = written(tmp_path, NACL, "vasp")
+    shutil.copy(VASP / "vasprun_dfpt.xml", only(out) / "vasprun.xml")
+    before = collect([out], tmp_path).rows[0]
+    (only(out) / "POSCAR").write_text((only(out) / "POSCAR").read_text().replace("1.0", "1.001", 1))
+    after = collect([out], tmp_path).rows[0]
+    assert "POSCAR changed since it was written" in after["notes"]
+    assert after["volume_predicted"] == before["volume_predicted"]
+    assert after["volume_dft"] == before["volume_dft"]
+    assert after["rmsd"] == pytest.approx(before["rmsd"], abs=1e-9)
+    other = json.loads((out / "manifest.json").read_text())
+    del other["candidates"][0]["structure"]  # as manifests were
+    (out / "manifest.json").write_text(json.dumps(other))
+    assert collect([out], tmp_path).rows[0]["volume_predicted"] is None

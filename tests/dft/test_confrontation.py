@@ -109,6 +109,14 @@ def test_the_picture(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [tmp_path / "parity.png"]
 
 
+def test_a_picture_of_many_is_quick_and_names_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    named = []
+    monkeypatch.setattr("invdesign.report.parity._name", lambda axes, point, middle: named.append(point))
+    gaps(*[4.4 + 0.01 * n for n in range(400)]).draw(tmp_path / "parity.png")
+    assert len(named) == 12
+    assert named[0]["error"] == pytest.approx(-3.99)
+
+
 RUN = {"code": "gpaw", "functional": "PBE", "status": "done", "reason": None}
 RELAX = RUN | {
     "folder": "a",
@@ -143,6 +151,86 @@ def test_runs_of_a_candidate_are_one_result() -> None:
         "also by vasp in e, gap 4.40 eV",
     ]
     assert merged(runs[::-1]) == result
+
+
+def test_only_energies_that_compare_meet() -> None:
+    mp = RUN | {"code": "vasp", "folder": "mp", "task": "static", "settings": "mp", "band_gap": 2.0}
+    mp |= {"energy_per_atom": -6.0, "e_above_hull": 0.02, "formation_energy_per_atom": -1.0, "scale": "MP"}
+    matpes = mp | {"folder": "matpes", "settings": "matpes", "band_gap": 0.0, "energy_per_atom": -6.7}
+    matpes |= {"scale": "matpes, no hull"}
+    for name in ("e_above_hull", "formation_energy_per_atom"):
+        del matpes[name]
+    for runs in ([mp, matpes], [matpes, mp]):
+        result = merged(runs)
+        assert result is not None
+        assert (result["folder"], result["band_gap"], result["energy_per_atom"]) == ("mp", 2.0, -6.0)
+        assert result["notes"] == ["also by vasp at other settings in matpes, gap 0.00 eV"]
+    hybrid = mp | {"folder": "hse", "functional": "HSE06", "band_gap": 3.0, "energy_per_atom": -9.0}
+    del hybrid["e_above_hull"], mp["e_above_hull"]
+    result = merged([hybrid, mp]) or {}
+    assert (result["functional"], result["band_gap"]) == ("PBE", 2.0)  # as what was predicted
+    assert result["notes"] == ["also by vasp with HSE06 in hse, gap 3.00 eV"]
+
+
+def test_runs_that_were_stored_without_settings() -> None:
+    gap = RELAX | {"folder": "g", "task": "gap", "band_gap": 4.3, "settings": "PW(800)"}
+    result = merged([RELAX, gap]) or {}
+    assert (result["tasks"], result["band_gap"], result["notes"]) == (["gap", "relax"], 4.3, [])
+
+
+def test_energy_height_and_scale_are_of_one_run() -> None:
+    without = RELAX | {"scale": "no energy of Mg"}
+    del without["e_above_hull"]
+    path = RUN | {
+        "folder": "b",
+        "task": "gap",
+        "energy_per_atom": -4.9,
+        "e_above_hull": 0.11,
+        "scale": "GPAW",
+    }
+    path |= {"formation_energy_per_atom": -3.0, "band_gap": 4.3}
+    result = merged([without, path]) or {}
+    assert (result["e_above_hull"], result["scale"], result["folder"]) == (0.11, "GPAW", "b")
+    assert (result["energy_per_atom"], result["formation_energy_per_atom"]) == (-4.9, -3.0)
+    assert result["volume_per_atom"] == 9.6  # of the relaxation all the same
+
+
+def test_elk_is_a_second_opinion() -> None:
+    gpaw = RELAX | {"scale": "no energy of Mg"}
+    del gpaw["e_above_hull"]
+    elk = RUN | {"code": "elk", "folder": "e", "task": "static", "band_gap": 1.85, "energy_per_atom": -9000.0}
+    gap = elk | {"folder": "f", "task": "gap"}
+    result = merged([elk, gap, gpaw]) or {}
+    assert (result["code"], result["volume_per_atom"], result["band_gap"]) == ("gpaw", 9.6, 4.5)
+    assert (merged([elk]) or {})["code"] == "elk"
+    static = RUN | {"folder": "s", "task": "static", "band_gap": 1.8, "energy_per_atom": -5.0}
+    assert (merged([elk, gap, static]) or {})["code"] == "gpaw"
+
+
+def test_a_phonon_check_compares_with_no_energy() -> None:
+    check = RUN | {"folder": "p", "task": "phonon-check", "settings": None, "lowest_frequency": 2.0}
+    result = merged([RELAX | {"settings": "PW(800)"}, check]) or {}
+    assert (result["folder"], result["lowest_frequency"]) == ("a", 2.0)
+    assert (result["tasks"], result["notes"]) == (["phonon-check", "relax"], [])
+    assert (merged([check]) or {})["lowest_frequency"] == 2.0
+
+
+def test_a_metal_is_no_hit_of_a_gap_above_nothing() -> None:
+    target = parse_target("band_gap>0 e_above_hull<0.1")
+    window = target.windows["band_gap"]
+    assert 0.0 not in window
+    assert 0.01 in window
+    assert 0.0 in parse_target("band_gap<1").windows["band_gap"]
+    assert judge(candidate(), {"band_gap": 0.0, "e_above_hull": 0.0}, target).hit is False
+    metal = Estimate(1.5, 0.3, 0.99)
+    assert metal.probability(window) == pytest.approx(0.01)
+
+
+def test_a_metal_that_was_foreseen_has_no_score() -> None:
+    foreseen = compare("c", "Fe", "band_gap", Estimate(1.5, 0.3, 0.99), 0.0)
+    assert (foreseen.predicted, foreseen.inside, foreseen.z) == (0.0, True, None)
+    hardly = [compare(f"c{i}", "Fe", "band_gap", Estimate(1.5, 0.3, 0.01), 0.0) for i in range(3)]
+    assert "outside: Fe (0.00), Fe (0.00)" in " ".join(Confrontation(hardly, []).sentences())
 
 
 def test_a_candidate_whose_runs_all_failed() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +13,13 @@ from pymatgen.core import Lattice, Structure
 
 from invdesign.crystal.files import write_cif
 from invdesign.dft.codes.gpaw_job import digests
+from invdesign.dft.codes.read_vasp import read_vasp
+from invdesign.dft.codes.reading import Reading
 from invdesign.dft.collect import collect
 from invdesign.dft.manifest import Job
-from invdesign.dft.results.energies import Computed, own_elements, place
+from invdesign.dft.results.computed import Computed
+from invdesign.dft.results.elements import own_elements
+from invdesign.dft.results.energies import place
 from invdesign.dft.results.references import references, vasp_energies
 from invdesign.dft.write import write_inputs
 from invdesign.errors import InputError
@@ -23,6 +28,7 @@ from invdesign.validators.hull_vasp import corrected_energy, corrections
 
 if TYPE_CHECKING:
     from invdesign.dft.results.energies import Placed
+    from invdesign.validators.hull_vasp import VaspRun
 
 DATA = Path(__file__).parent / "data"
 VASP = Path(ase.test.__file__).parent / "testdata" / "vasp"
@@ -50,11 +56,11 @@ def run(structure: Structure, energy: float, task: str = "relax", **entry: Any) 
 
 
 def element(symbol: str, energy: float, **entry: Any) -> Computed:
-    return run(references()[symbol].structure, energy, "static", **entry)
+    return run(references()[symbol].structure, energy, "static", **{"reference_height": 0.0} | entry)
 
 
 def placed(*runs: Computed, hull: Hull) -> Placed:
-    return place(runs, hull)[0]
+    return place(runs, own_elements(runs), hull)[0]
 
 
 def test_every_reference_is_a_crystal_of_its_element() -> None:
@@ -102,7 +108,7 @@ def test_formation_energy_is_counted_from_own_elements(hull: Hull) -> None:
     assert oxide == pytest.approx(-0.687 / 2)
     assert found.formation_energy == pytest.approx((-12.0 + 1.6 + 4.9) / 2 + oxide)
     # the lowest of several crystals of an element counts
-    other = run(references()["Mg"].structure, 2 * -1.7, "relax")
+    other = run(references()["Mg"].structure, 2 * -1.7, "relax", reference_height=0.0)
     lower = placed(run(MGO, -12.0), mg, o2, other, hull=hull)
     assert lower.formation_energy == pytest.approx((found.formation_energy or 0) + 0.05)
 
@@ -111,8 +117,16 @@ def test_energies_of_other_settings_are_no_references(hull: Hull) -> None:
     mg, o2 = element("Mg", -3.2), element("O", -9.8)
     coarse = element("O", -9.8, settings={"cutoff_ev": 400.0})
     assert "no energy of O" in placed(run(MGO, -12.0), mg, coarse, hull=hull).scale
-    forces = run(references()["O"].structure, -9.8, "phonon-check")
+    forces = run(references()["O"].structure, -9.8, "phonon-check", reference_height=0.0)
     assert "no energy of O" in placed(run(MGO, -12.0), mg, forces, hull=hull).scale
+    sparse = replace(
+        element("O", -9.8, kpoints=[8, 8, 8]), reading=Reading("done", settings={"kpoints": [2, 2, 2]})
+    )
+    assert "no energy of O" in placed(run(MGO, -12.0), mg, sparse, hull=hull).scale
+    lowered = Reading("done", functional="PBE", settings={"cutoff_ev": 400.0})
+    runs = [replace(one, reading=lowered) for one in (run(MGO, -12.0), mg, o2)]
+    assert placed(*runs, hull=hull).e_above_hull is not None  # all of them
+    assert "no energy of Mg, O" in placed(runs[0], mg, o2, hull=hull).scale
     qe = {"settings": {"code": "espresso"}, "pseudopotentials": {"Mg": "Mg.UPF", "O": "O.UPF"}}
     mg_qe, o_qe = (
         element(el, -9.0, settings={"code": "espresso"}, pseudopotentials=files)
@@ -134,14 +148,14 @@ def test_plus_u_has_no_height(hull: Hull) -> None:
 
 def test_what_else_has_no_height(hull: Hull) -> None:
     single = Computed(Path("here"), None, "gpaw", MGO, -12.0)
-    assert "no manifest says" in place([single], hull)[0].scale
+    assert "no manifest says" in place([single], [], hull)[0].scale
     elk = run(MGO, -12.0, settings={"code": "elk"})
     assert "muffin-tin" in placed(elk, hull=hull).scale
     missing = placed(run(rock_salt("Mn", "S", 5.2), -12.0), element("S", -40.0), hull=hull)
     assert "compute your own crystal of Mn" in missing.scale
     matpes = run(MGO, -12.0, settings={"code": "vasp", "input_set": "matpes"})
     assert "matpes" in placed(matpes, hull=hull).scale
-    assert own_elements([single, elk]) == {}
+    assert own_elements([single, elk]) == []
 
 
 def test_less_sure_with_4f_electrons(hull: Hull) -> None:
@@ -150,6 +164,12 @@ def test_less_sure_with_4f_electrons(hull: Hull) -> None:
         "less sure: 4f electrons of Sm"
         in placed(run(rock_salt("Sm", "S", 6.0), -20.0), *both, hull=hull).scale
     )
+
+
+def vasp_run(folder: Path) -> VaspRun:
+    run = read_vasp(folder).vasp
+    assert run is not None
+    return run
 
 
 def as_of_materials_project(folder: Path) -> Path:
@@ -162,7 +182,7 @@ def as_of_materials_project(folder: Path) -> Path:
 
 def test_vasp_with_the_materials_projects_elements(tmp_path: Path, hull: Hull) -> None:
     folder = as_of_materials_project(tmp_path / "run")
-    energy, parts = corrected_energy(folder / "vasprun.xml")
+    energy, parts = corrected_energy(vasp_run(folder))
     assert parts == {"MP2020 anion correction (Cl)": pytest.approx(-0.307)}
     assert energy == pytest.approx(-6.74587304 / 2 - 0.307)
     (row,) = collect([folder], tmp_path).rows
@@ -175,7 +195,7 @@ def test_vasp_with_the_materials_projects_elements(tmp_path: Path, hull: Hull) -
 def test_foreign_potcars_and_functionals_have_no_height(tmp_path: Path) -> None:
     (tmp_path / "vasprun.xml").write_bytes((VASP / "vasprun_dfpt.xml").read_bytes())
     with pytest.raises(InputError, match="POTCARs or U that are not the Materials Project's"):
-        corrected_energy(tmp_path / "vasprun.xml")
+        corrected_energy(vasp_run(tmp_path))
     (row,) = collect([tmp_path], tmp_path).rows
     assert (row["status"], row["e_above_hull_dft"]) == ("done", None)
     assert "not the Materials Project's" in row["scale"]
@@ -205,3 +225,22 @@ def test_oxygen_starts_as_a_triplet(tmp_path: Path) -> None:
     settings = json.loads((tmp_path / "gpaw" / "002_O2" / "input.json").read_text())
     assert settings["magmoms"] == [1.0, 1.0]
     assert "nspin            = 2" in (tmp_path / "espresso" / "002_O2" / "scf.in").read_text()
+
+
+def test_a_candidate_that_is_an_element_is_no_reference(hull: Hull) -> None:
+    bad = run(Structure(Lattice.cubic(3.2), ["Mg"], [[0, 0, 0]]), -0.5)
+    o2 = element("O", -9.8)
+    assert own_elements([bad]) == []
+    assert "no energy of Mg" in placed(run(MGO, -12.0), bad, o2, hull=hull).scale
+    found = place([bad], own_elements([bad, element("Mg", -3.2)]), hull)[0]
+    assert found.e_above_hull == pytest.approx(-0.5 + 1.6, abs=0.02)  # it has a height of its own
+
+
+def test_own_crystals_of_elements_that_the_table_lacks(tmp_path: Path) -> None:
+    mn = Structure.from_spacegroup("Fm-3m", Lattice.cubic(3.5), ["Mn"], [[0, 0, 0]])
+    files = [tmp_path / "mns.cif", tmp_path / "mn.cif"]
+    for structure, file in zip((rock_salt("Mn", "S", 5.2), mn), files, strict=True):
+        write_cif(structure, file, symmetrised=True)
+    manifest = json.loads(write_inputs(files, "gpaw", tmp_path / "out", references=True).read_text())
+    heights = {one["candidate"]: one["reference_height"] for one in manifest["candidates"]}
+    assert heights == {"element S": pytest.approx(0.0409, abs=1e-3), "element Mn": 0.0}

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,9 +23,9 @@ from invdesign.crystal.identity import same_crystal
 from invdesign.dft.codes import gpaw_job
 from invdesign.dft.codes.gpaw import unfit
 from invdesign.dft.codes.moments import starting_moments
+from invdesign.dft.codes.reading import structure_of
 from invdesign.dft.cost import estimate
 from invdesign.dft.manifest import read_manifest
-from invdesign.dft.reading import structure_of
 from invdesign.dft.run import plan, run
 from invdesign.dft.write import write_inputs
 from invdesign.errors import InputError
@@ -246,6 +247,21 @@ def test_what_is_not_run_is_named(tmp_path: Path) -> None:
     assert "more than --walltime 5" in reasons["Fe2O3"]
     assert "another process" in reasons["MnO"]
     assert [job.entry["formula"] for job, _ in planned.jobs] == ["NaN"]
+
+
+def test_a_job_that_another_process_took_since_the_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (job,) = read_manifest(written(tmp_path, MgO=MGO))
+    (job.folder / "run.log").write_text("of the other process")
+    monkeypatch.setitem(sys.modules, "gpaw", SimpleNamespace(__version__="26.7"))
+    with (job.folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        (outcome,) = run([job], cores=1, walltime=60)
+        gpaw_job.main(job.folder)  # submitted twice: it ends without a word
+    assert (outcome.end, "another process" in outcome.line()) == ("taken", True)
+    assert (job.folder / "run.log").read_text() == "of the other process"
+    assert not (job.folder / "result.json").exists()
 
 
 def test_bad_input_is_said_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

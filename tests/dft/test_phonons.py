@@ -124,6 +124,7 @@ def test_every_code_gets_its_inputs(tmp_path: Path) -> None:
             assert {path.name for path in part.folder.iterdir()} == names == set(part.entry["files"])
             assert part.inputs_changed() is None
         assert job.inputs_changed() is None
+        assert job.settings.get("cutoff_ev") in {None, 500.0}  # not the 800 eV of a relaxation
         script = (job.folder.parent / "submit.sh").read_text()
         assert "#SBATCH --array=1-3" in script
         assert "001_NaCl/disp-002" in script
@@ -161,7 +162,7 @@ def test_forces_in_another_order(fcc: Job, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_phonopy_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(phonons, "find_spec", lambda name: None)
+    monkeypatch.setattr("invdesign.validators.phonons.find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"phonon-check needs phonopy.*invdesign\[phonons\]"):
         written(tmp_path, FCC)
     with pytest.raises(InputError, match="task: phonon-check is for vasp, espresso, gpaw, not for elk"):

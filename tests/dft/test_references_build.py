@@ -11,7 +11,7 @@ import pytest
 from ase.build import bulk
 from pymatgen.io.cif import CifWriter
 
-from invdesign.dft.reading import structure_of
+from invdesign.dft.codes.reading import structure_of
 from invdesign.dft.results.references_build import ElementsConfig, _textbook, build
 
 if TYPE_CHECKING:

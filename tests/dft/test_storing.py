@@ -147,6 +147,47 @@ def test_candidates_of_another_campaign_are_named_not_stored(tmp_path: Path) -> 
     assert found.rows[0]["status"] == "done"
 
 
+def test_campaigns_that_are_collected_together_are_kept_apart(tmp_path: Path) -> None:
+    """Both call their first candidate c000001: the second's crystal is not the first's."""
+    run = campaign(tmp_path, MGO)
+    strontia = campaign(tmp_path, rock_salt("Sr", "O", 5.2), folder="strontia")
+    write_inputs(strontia, "gpaw", strontia / "dft")
+    (folder,) = (strontia / "dft").glob("0*")
+    result = json.loads((DATA / "mgo_gpaw.json").read_text()) | {"inputs": digests(folder)}
+    result["symbols"] = [symbol.replace("Mg", "Sr") for symbol in result["symbols"]]
+    result |= {"energy_ev": -30.0, "band_gap": 3.3}
+    for name in ("cell", "positions"):
+        result[name] = [[x * 5.2 / 4.25 for x in row] for row in result[name]]
+    (folder / "result.json").write_text(json.dumps(result))
+    written(run)
+    for folders in ([run / "dft", strontia / "dft"], [strontia / "dft", run / "dft"]):
+        found = collect(folders, run)
+        assert dft_of(run)["band_gap"] == pytest.approx(4.49, abs=0.01)
+        assert len(dft_of(run)["runs"]) == 1
+        assert found.notes == ["c000001 (SrO): in this campaign c000001 is another MgO, not stored"]
+    (tmp_path / "both").mkdir()
+    alone = collect([run / "dft", strontia / "dft"], tmp_path / "both").confrontation.of("band_gap")
+    assert [(one.formula, round(one.computed, 1)) for one in alone] == [("MgO", 4.5), ("SrO", 3.3)]
+
+
+def test_heights_outlast_the_collection_that_had_the_elements(tmp_path: Path) -> None:
+    run = campaign(tmp_path, MGO)
+    dft = written(run)
+    write_inputs(run, "gpaw", run / "elements", references=True)
+    collect([dft, computed(run / "elements")], run)
+    before = dft_of(run)
+    collect([dft], run)
+    assert dft_of(run) == before
+    assert before["e_above_hull"] == pytest.approx(0, abs=0.06)
+    shutil.rmtree(run / "elements")
+    collect([written(run, "round-2", "gap")], run)  # a later round, with other settings none
+    assert all("e_above_hull" in one for one in dft_of(run)["runs"])
+    kept = json.loads((run / "elements-dft.json").read_text())
+    assert [one["symbol"] for one in kept] == ["Mg", "O"]
+    (run / "elements-dft.json").write_text("[")
+    assert CliRunner().invoke(app, ["dft", "collect", str(dft), "--out", str(run)]).exit_code == 2
+
+
 def test_failed_unfinished_and_changed_runs(tmp_path: Path) -> None:
     run = campaign(tmp_path, MGO)
     dft = written(run, failed="the self-consistent cycle did not converge", converged=False)

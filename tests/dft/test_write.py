@@ -15,6 +15,7 @@ from invdesign.crystal.files import write_cif
 from invdesign.crystal.identity import same_crystal
 from invdesign.dft.codes.espresso import find_pseudopotentials
 from invdesign.dft.codes.grid import k_grid
+from invdesign.dft.slurm import slurm_script
 from invdesign.dft.write import write_inputs
 from invdesign.errors import InputError
 
@@ -192,9 +193,10 @@ def test_espresso_spin(tmp_path: Path) -> None:
     assert iron["system"]["nspin"] == 2
     moments = {key: value for key, value in iron["system"].items() if "magnetization" in key}
     assert sorted(moments.values()) == [0.0, 0.5]
-    magnesia, _ = read_fortran_namelist((tmp_path / "out" / "002_MgO" / "nscf.in").open())
+    magnesia, _ = read_fortran_namelist((tmp_path / "out" / "002_MgO" / "scf.in").open())
     assert "nspin" not in magnesia["system"]
-    assert magnesia["control"]["calculation"] == "nscf"
+    assert magnesia["control"]["calculation"] == "scf"
+    assert not list((tmp_path / "out").glob("*/nscf.in"))
     assert np.isclose(magnesia["electrons"]["conv_thr"], 2e-10)
 
 
@@ -218,6 +220,20 @@ def test_pseudopotentials_are_found_and_checked(tmp_path: Path) -> None:
     text = (out / "001_MgO" / "relax.in").read_text()
     assert "o_pbe_v1.2.upf" in text
     assert str(tmp_path) in text
+
+
+def test_of_several_functionals_pbe_is_taken(tmp_path: Path) -> None:
+    upf(tmp_path, "O.pbe.upf", element="O")
+    upf(tmp_path, "O.pbesol.upf", element="O", functional="PBESOL")
+    assert find_pseudopotentials(["O"], tmp_path).files == {"O": "O.pbe.upf"}
+
+
+def test_phonons_of_cells_of_another_code_are_warned_of(run_folder: Path, tmp_path: Path) -> None:
+    manifest = write_inputs(run_folder, "gpaw", tmp_path / "out", task="phonon-check")
+    (said,) = json.loads(manifest.read_text())["warnings"]
+    assert "not relaxed with gpaw" in said
+    with pytest.raises(InputError, match="elements are computed with --task static"):
+        write_inputs(run_folder, "gpaw", tmp_path / "e", task="phonon-check", references=True)
 
 
 def test_norm_conserving_pseudopotentials_need_a_smaller_density_cutoff(tmp_path: Path) -> None:
@@ -297,7 +313,7 @@ def test_collapsed_structures_are_refused(tmp_path: Path) -> None:
     ("code", "task", "runs"),
     [
         ("vasp", "relax", "pmg potcar -s $(cat POTCAR.spec) -f PBE\nsrun vasp_std"),
-        ("espresso", "static", "srun pw.x -in scf.in > scf.out && srun pw.x -in nscf.in"),
+        ("espresso", "static", "srun pw.x -in scf.in > scf.out"),
         ("gpaw", "gap", "python run.py"),
         ("elk", "gap", "elk-lapw"),
     ],
@@ -314,3 +330,12 @@ def test_a_slurm_array_over_the_folders(code: str, task: str, runs: str, tmp_pat
         ["bash", "-c", start + "pwd"], cwd=script.parent, env=environment, text=True
     )
     assert place.strip().endswith("002_NaN")
+
+
+def test_a_thousand_folders_at_a_time() -> None:
+    script = slurm_script("gpaw", "relax", [f"{n:04d}_MgO" for n in range(1, 2301)], None)
+    assert "#SBATCH --array=1-1000\n" in script
+    assert "#   FIRST=1000 sbatch --array=1-1000 submit.sh\n#   FIRST=2000 sbatch --array=1-300" in script
+    start = script.split("cd ")[0] + 'echo "${folders[$SLURM_ARRAY_TASK_ID - 1 + ${FIRST:-0}]}"'
+    environment = {"SLURM_ARRAY_TASK_ID": "300", "FIRST": "2000", "PATH": "/usr/bin:/bin"}
+    assert subprocess.check_output(["bash", "-c", start], env=environment, text=True).strip() == "2300_MgO"

@@ -7,8 +7,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from invdesign.dft.codes import elk, espresso, gpaw, vasp
-from invdesign.dft.flow import check_flow
-from invdesign.dft.phonons import require_phonopy
 from invdesign.errors import InputError
 
 if TYPE_CHECKING:
@@ -42,8 +40,8 @@ class Code:
     unfit: Callable[[Structure], str | None] = lambda _: None
 
 
-def check(code: str, task: str, pseudos: Path | None, input_set: str | None, *, flow: bool) -> None:
-    """See that the options go together, and that what they need is installed.
+def check(code: str, task: str, pseudos: Path | None, input_set: str | None) -> None:
+    """See that the options go together.
 
     Raises:
         InputError: which one does not, and what would.
@@ -69,10 +67,6 @@ def check(code: str, task: str, pseudos: Path | None, input_set: str | None, *, 
     if input_set is not None and input_set not in SETS:
         msg = f"set: {input_set!r} is not known; give one of {', '.join(SETS)}."
         raise InputError(msg)
-    if flow:
-        check_flow(code, task)
-    if task == "phonon-check":
-        require_phonopy()
 
 
 def prepared(
@@ -94,7 +88,7 @@ def prepared(
         chosen: Any = input_set or "mp"
         return Code(vasp.settings(chosen), partial(vasp.write_vasp, task=task, input_set=chosen))  # type: ignore[arg-type]
     if code == "gpaw":
-        return Code(gpaw.settings(), partial(gpaw.write_gpaw, task=task), gpaw.unfit)  # type: ignore[arg-type]
+        return Code(gpaw.settings(task), partial(gpaw.write_gpaw, task=task), gpaw.unfit)  # type: ignore[arg-type]
     if code == "elk":
         return Code(elk.settings(), partial(elk.write_elk, task=task), elk.unfit)  # type: ignore[arg-type]
     files = espresso.find_pseudopotentials(elements, pseudos)

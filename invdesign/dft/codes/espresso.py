@@ -31,7 +31,7 @@ NEEDS_7_1 = "+U by the HUBBARD card: needs Quantum ESPRESSO 7.1 or newer"
 PER_MOMENT = 0.1  # starting magnetisation (fraction of the valence electrons) per μB
 INPUTS = {
     "relax": {"relax.in": "vc-relax"},
-    "static": {"scf.in": "scf", "nscf.in": "nscf"},
+    "static": {"scf.in": "scf"},
     "phonon-check": {"scf.in": "scf"},
 }
 
@@ -79,6 +79,8 @@ def find_pseudopotentials(elements: Iterable[str], folder: Path | None) -> Pseud
     for element in elements:
         pattern = re.compile(rf"{element}(?![a-z])", re.IGNORECASE)
         found = [path for path in available if pattern.match(path.name)]
+        if len(found) > 1:  # libraries have a file for each functional
+            found = [path for path in found if _fits(path, element)] or found
         if not found:
             missing.append(element)
         elif len(found) > 1:
@@ -91,6 +93,14 @@ def find_pseudopotentials(elements: Iterable[str], folder: Path | None) -> Pseud
         msg = f"pseudos: {folder} has no file for {', '.join(missing)}; add them or give another folder."
         raise InputError(msg)
     return Pseudopotentials(files, str(folder.resolve()), checked=True, norm_conserving=kinds == {"NC"})
+
+
+def _fits(path: Path, element: str) -> bool:
+    try:
+        _check(path, element)
+    except InputError:
+        return False
+    return True
 
 
 def _names(paths: list[Path]) -> str:
@@ -124,9 +134,7 @@ def _check(path: Path, element: str) -> str:
 def write_espresso(
     structure: Structure, folder: Path, task: Task, pseudos: Pseudopotentials
 ) -> dict[str, Any]:
-    """Write ``relax.in`` (vc-relax), or ``scf.in`` and ``nscf.in`` on one even grid.
-
-    A displaced cell gets ``scf.in`` alone.
+    """Write ``relax.in`` (vc-relax), or ``scf.in``, whose own bands on the denser grid give the gap.
 
     Returns:
         What belongs in the manifest: ``kpoints``, ``pseudopotentials``, ``hubbard_u`` (eV by element),
@@ -179,9 +187,9 @@ def _namelists(
         "outdir": "./out",
         "pseudo_dir": pseudos.folder,
         "verbosity": "high",  # prints all eigenvalues, from which the gap is read
+        "tprnfor": True,
+        "tstress": True,
     }
-    if calculation != "nscf":
-        control |= {"tprnfor": True, "tstress": True}
     if calculation == "vc-relax":
         control |= {"etot_conv_thr": 1e-5 * n_atoms, "forc_conv_thr": 1e-4, "nstep": 100}
     lists: dict[str, dict[str, Any]] = {

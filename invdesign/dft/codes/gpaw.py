@@ -65,7 +65,7 @@ def write_gpaw(structure: Structure, folder: Path, task: Task) -> dict[str, Any]
     forces_alone = task == "phonon-check"  # empty bands are dear, and their convergence is slow
     settings = {
         "task": task,
-        "cutoff_ev": FORCES_CUTOFF if forces_alone else gpaw_job.RELAX_CUTOFF,
+        "cutoff_ev": _cutoff(task),
         "kpoints": list(grid),
         "smearing_ev": SMEARING,
         "magmoms": moments,
@@ -88,12 +88,17 @@ def write_gpaw(structure: Structure, folder: Path, task: Task) -> dict[str, Any]
     }
 
 
-def settings() -> dict[str, Any]:
+def _cutoff(task: Task) -> float:
+    """Of plane waves, eV."""
+    return FORCES_CUTOFF if task == "phonon-check" else gpaw_job.RELAX_CUTOFF
+
+
+def settings(task: Task) -> dict[str, Any]:
     """What all folders have in common."""
     return {
         "functional": FUNCTIONAL,
         "projectors": PROJECTORS,
-        "cutoff_ev": gpaw_job.RELAX_CUTOFF,
+        "cutoff_ev": _cutoff(task),
         "smearing": f"Fermi-Dirac, {SMEARING} eV",
         "setups": "gpaw-data 1.2, PBE",
         "magnetism": "ferromagnetic start, high spin by oxidation state; no antiferromagnetic order is tried",

@@ -44,8 +44,21 @@ def band_gap(eigenvalues: Any, fermi: float) -> dict[str, Any]:  # noqa: ANN401 
     Raises:
         CalculationError: no empty band was computed, so that there is no edge above.
     """
-    bands = np.sort(np.asarray(eigenvalues, dtype=float), axis=2)
-    occupied = (bands < fermi).sum(axis=2)
+    bands = np.asarray(eigenvalues, dtype=float)
+    return gap_between(bands, (bands < fermi).sum(axis=2))
+
+
+def gap_between(eigenvalues: np.ndarray, occupied: np.ndarray) -> dict[str, Any]:
+    """The gap above the lowest bands, in eV; 0 where their number is not the same at every k-point.
+
+    Args:
+        eigenvalues: spin x k-point x band, eV.
+        occupied: number of bands that are, spin x k-point.
+
+    Raises:
+        CalculationError: no empty band was computed, so that there is no edge above.
+    """
+    bands = np.sort(eigenvalues, axis=2)
     if (occupied == bands.shape[2]).any():
         msg = "no empty band was computed: the gap is unknown"
         raise CalculationError(msg)
@@ -233,7 +246,10 @@ def main(folder: Path) -> None:
     import gpaw
 
     with (folder / LOCK).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # another process at it: BlockingIOError
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return  # another process is at it, and says what comes of it
         if (folder / RESULT).exists():
             return
         settings = json.loads((folder / "input.json").read_text(encoding="utf-8"))

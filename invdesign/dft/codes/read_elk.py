@@ -9,7 +9,8 @@ import numpy as np
 
 from invdesign.crystal.cif import UNREADABLE
 from invdesign.dft.codes.gpaw_job import CalculationError, band_gap
-from invdesign.dft.reading import Reading
+from invdesign.dft.codes.reading import Reading
+from invdesign.dft.codes.units import BOHR, HARTREE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 INFO, EIGENVALUES, FERMI, BANDS, GEOMETRY = "INFO.OUT", "EIGVAL.OUT", "EFERMI.OUT", "BAND.OUT", "GEOMETRY.OUT"
-HARTREE, BOHR = 27.211386246, 0.529177210903  # eV, Å
 
 
 def read_elk(folder: Path) -> Reading:

@@ -14,7 +14,8 @@ import numpy as np
 
 from invdesign.crystal.cif import UNREADABLE
 from invdesign.dft.codes.gpaw_job import CalculationError, band_gap
-from invdesign.dft.reading import ODD_GRID, Reading
+from invdesign.dft.codes.reading import ODD_GRID, Reading
+from invdesign.dft.codes.units import BOHR, HARTREE, KBAR, RYDBERG
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,12 +24,10 @@ if TYPE_CHECKING:
 
     from pymatgen.core import Structure
 
-HARTREE, BOHR = 27.211386246, 0.529177210903  # eV, Å
-RYDBERG = HARTREE / 2
 GPA = 29421.0157  # per Hartree/bohr³
-KBAR = 0.1  # GPa
 EDGE = 1e-6  # Hartree above the highest occupied level, with fixed occupations
 _PRINTED = (".out", ".pwo", ".log")
+PBE = frozenset({"PBE", "SLA PW PBX PBC", "SLA PW PBE PBE"})  # its names
 _NUMBER = r"\s*(-?\d+\.\d+)"
 
 
@@ -122,8 +121,40 @@ def _of_xml(root: Element, printed: Sequence[str]) -> Reading:
         forces=forces,
         pressure=pressure,
         moment=float(moment) if _text(output, "magnetization/lsda") == "true" else None,
+        **_settings(root.find("input"), grid),
         notes=tuple(notes),
     )
+
+
+def _settings(given: Element | None, grid: Sequence[int]) -> dict[str, Any]:
+    """What the run was told, as the XML repeats it: functional, U, and what energies compare by."""
+    if given is None:
+        return {}
+    name = _text(given, "dft/functional")
+    smearing = given.find("bands/smearing")
+    settings: dict[str, Any] = {
+        "ecutwfc_ry": 2 * float(_text(given, "basis/ecutwfc")),
+        "ecutrho_ry": 2 * float(_text(given, "basis/ecutrho")),
+        "smearing": "none"
+        if smearing is None
+        else f"{smearing.text}, {2 * float(smearing.get('degauss', '0')):g} Ry",
+        "pseudopotentials": {
+            _symbol(one.get("name", "")): _text(one, "pseudo_file")
+            for one in given.iterfind("atomic_species/species")
+        },
+    }
+    return {
+        "functional": "PBE" if name in PBE else name or None,
+        "hubbard_u": {
+            _symbol(one.get("specie", "")): float(one.text or 0)
+            for one in given.iterfind("dft/dftU/Hubbard_U")
+        },
+        "settings": settings | ({"kpoints": list(grid)} if grid else {}),
+    }
+
+
+def _symbol(species: str) -> str:
+    return re.sub(r"[^A-Za-z].*", "", species)  # Fe1 is iron
 
 
 def _text(element: Element, path: str) -> str:
@@ -171,7 +202,7 @@ def _structure(part: Element | None) -> Structure | None:
         return None
     cell = [_numbers(crystal.findtext(f"cell/a{n}")) * BOHR for n in (1, 2, 3)]
     atoms = list(crystal.iter("atom"))
-    symbols = [re.sub(r"[^A-Za-z].*", "", atom.get("name", "")) for atom in atoms]  # Fe1 is iron
+    symbols = [_symbol(atom.get("name", "")) for atom in atoms]
     positions = [_numbers(atom.text) * BOHR for atom in atoms]
     return Structure(np.array(cell), symbols, positions, coords_are_cartesian=True)
 

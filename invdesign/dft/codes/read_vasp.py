@@ -10,12 +10,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from invdesign.crystal.cif import UNREADABLE
-from invdesign.dft.reading import ODD_GRID, Reading
+from invdesign.dft.codes.gpaw_job import CalculationError, gap_between
+from invdesign.dft.codes.reading import ODD_GRID, Reading
+from invdesign.dft.codes.units import KBAR
+from invdesign.errors import InputError
+from invdesign.validators.hull_vasp import run_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
-KBAR = 0.1  # GPa
+HALF = 0.5  # filled: occupied
 _ENDED = "Voluntary context switches"  # the last lines of an OUTCAR
 
 
@@ -32,15 +37,14 @@ def read_vasp(folder: Path) -> Reading:
     path = vasprun_of(folder)
     if path is None:
         return Reading("not run", "no vasprun.xml")
-    if (broken := _broken(path)) is not None:
-        return broken
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            run = Vasprun(path, parse_dos=False, parse_potcar_file=False)
-            return _of_vasp(run)
-        except (SyntaxError, *UNREADABLE) as error:  # XML's errors are SyntaxErrors
-            return Reading("failed", f"{path.name} lacks results ({error!r})")
+            return _of_vasp(Vasprun(path, parse_dos=False, parse_potcar_file=False), path)
+        except InputError as error:
+            return Reading("failed", str(error).removeprefix("hull: "))
+        except (SyntaxError, EOFError, zlib.error, OSError, *UNREADABLE) as error:  # XML's are SyntaxErrors
+            return _broken(path) or Reading("failed", f"{path.name} lacks results ({error!r})")
 
 
 def _broken(path: Path) -> Reading | None:
@@ -64,10 +68,10 @@ def _broken(path: Path) -> Reading | None:
     return Reading("unfinished", f"{path.name} breaks off after {steps} ionic steps: running or killed")
 
 
-def _of_vasp(run: Any) -> Reading:  # noqa: ANN401 - pymatgen's Vasprun
+def _of_vasp(run: Any, path: Path) -> Reading:  # noqa: ANN401 - pymatgen's Vasprun
     last = run.ionic_steps[-1]
     forces, stress = np.array(last.get("forces", [])), last.get("stress")
-    gap, _, _, direct = run.eigenvalue_band_properties
+    described = run_of(run, path)
     reasons = []
     if not run.converged_electronic:
         reasons.append("the last self-consistent cycle did not converge")
@@ -75,16 +79,43 @@ def _of_vasp(run: Any) -> Reading:  # noqa: ANN401 - pymatgen's Vasprun
         reasons.append(f"still moving after {len(run.ionic_steps)} ionic steps")
     grid = [int(n) for n in run.kpoints.kpts[0]] if run.kpoints.num_kpts == 0 else []
     notes = [ODD_GRID.format(grid)] if any(n % 2 for n in grid) else []
+    gap, direct = None, None
+    try:
+        edges = gap_of(run.eigenvalues)
+        gap, direct = edges["band_gap"], edges["direct"]
+    except CalculationError as error:
+        notes.append(f"{error}: give NBANDS")
+    settings: dict[str, Any] = {"encut_ev": float(run.parameters["ENMAX"])}
     return Reading(
         "not converged" if reasons else "done",
         " and ".join(reasons) or None,
         first=run.initial_structure,
         structure=run.final_structure,
         energy=float(run.final_energy),
-        band_gap=float(gap),
-        direct=bool(direct) if gap else None,
+        band_gap=gap,
+        direct=direct,
         max_force=float(np.linalg.norm(forces, axis=1).max()) if forces.size else None,
         forces=forces if forces.size else None,
         pressure=float(np.trace(stress)) / 3 * KBAR if stress is not None else None,
+        functional=described.functional,
+        hubbard_u=described.hubbards,
+        settings=settings | ({"kpoints": grid} if grid else {}),
+        vasp=described,
         notes=tuple(notes),
     )
+
+
+def gap_of(eigenvalues: Mapping[Any, np.ndarray]) -> dict[str, Any]:
+    """The gap by occupation (``gpaw_job.gap_between``).
+
+    VASP can put the Fermi level into a band, and smearing fills levels above it a little.
+    pymatgen's own takes every level that is filled at all as occupied.
+
+    Args:
+        eigenvalues: by spin, k-point x band x (eV, occupation).
+
+    Raises:
+        CalculationError: no empty band was computed.
+    """
+    levels = np.array(list(eigenvalues.values()))
+    return gap_between(levels[..., 0], (levels[..., 1] > HALF).sum(axis=2))

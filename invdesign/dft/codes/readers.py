@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from invdesign.dft.codes.read_elk import read_elk
 from invdesign.dft.codes.read_espresso import read_espresso
+from invdesign.dft.codes.read_gpaw import read_gpaw
 from invdesign.dft.codes.read_vasp import read_vasp
-from invdesign.dft.reading import read_gpaw
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from invdesign.dft.reading import Reading
+    from invdesign.dft.codes.reading import Reading
 
 READERS: dict[str, Callable[[Path], Reading]] = {
     "gpaw": read_gpaw,

@@ -43,8 +43,8 @@ def write_vasp(structure: Structure, folder: Path, task: Task, input_set: InputS
         input_set: ``mp`` or ``matpes``.
 
     Returns:
-        What belongs in the manifest: ``kpoints``, ``hubbard_u`` (eV by element), ``magmom`` (μB by
-        element), ``potcar`` (symbols), ``notes`` (pymatgen's warnings).
+        What belongs in the manifest: ``kpoints``, ``encut_ev``, ``hubbard_u`` (eV by element), ``magmom``
+        (μB by element), ``potcar`` (symbols), ``notes`` (pymatgen's warnings).
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -57,6 +57,7 @@ def write_vasp(structure: Structure, folder: Path, task: Task, input_set: InputS
     moments = zip(poscar.structure, incar["MAGMOM"], strict=True)
     return {
         "kpoints": list(grid),
+        "encut_ev": float(incar["ENCUT"]),
         "hubbard_u": {el: float(u) for el, u in zip(poscar.site_symbols, values, strict=bool(values)) if u},
         "magmom": {site.specie.symbol: float(moment) for site, moment in moments},
         "potcar": list(potcar),

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 LEVEL = 0.9  # of the predictors' intervals, and of those given here
 CHANCE = 0.05  # below it, over-confidence is said
+NOTHING = 1e-3  # a figure below it is zero
 FEW = 10  # results, below which nothing is sure
 SHOWN = 5  # names in a sentence
 VOLUME, SHIFT = "volume_per_atom", "rmsd"
@@ -45,7 +46,8 @@ class Compared:
         predicted: the single best figure.
         low, high: ends of its 90 % interval; None where nothing was said.
         computed: by DFT.
-        z: error in standard deviations of the prediction; above 0 where it was too high.
+        z: error in standard deviations of the prediction; above 0 where it was too high; None where it
+            has none.
     """
 
     candidate: str
@@ -193,8 +195,13 @@ def words(prop: str) -> tuple[str, str]:
 
 
 def compare(candidate: str, formula: str, prop: str, said: Estimate, computed: float) -> Compared:
-    """A prediction with its distribution against a result."""
-    if said.lognormal:
+    """A prediction with its distribution against a result.
+
+    Where zero was thought possible and came, there is no distance from the rest of the distribution.
+    """
+    if said.p_zero > 0 and abs(computed) < NOTHING:
+        z = None
+    elif said.lognormal:
         z = log(said.mean / computed) / (said.sigma / said.mean) if computed > 0 else None
     else:
         z = (said.mean - computed) / said.sigma if said.sigma > 0 else None
@@ -302,7 +309,10 @@ def _of_property(prop: str, found: Mapping[str, Any], compared: Sequence[Compare
     told = [f"{first}({_percent(held)})."]
     if held["chance"] < CHANCE:
         outside = [one for one in compared if one.inside is False]
-        names = ", ".join(f"{one.formula} ({one.computed:.2f}, z {one.z:+.1f})" for one in outside[:SHOWN])
+        names = ", ".join(
+            f"{one.formula} ({one.computed:.2f}{'' if one.z is None else f', z {one.z:+.1f}'})"
+            for one in outside[:SHOWN]
+        )
         told.append(
             f"Over-confident on the {name}: so few hold by chance in {held['chance']:.1%} of cases; "
             f"outside: {names}."

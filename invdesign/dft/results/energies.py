@@ -7,54 +7,25 @@ anions. Runs with +U stay without a height but in VASP: U acts on every code's o
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from invdesign.dft.codes.read_vasp import vasprun_of
+from invdesign.dft.results.elements import COMPARABLE, key, lowest
 from invdesign.dft.results.references import NO_REFERENCES, OWN_SCALE, references, vasp_energies
 from invdesign.errors import InputError
 from invdesign.validators.hull_vasp import corrected_energy, corrections
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
-    from pymatgen.core import Composition, Structure
+    from pymatgen.core import Composition
 
-    from invdesign.dft.manifest import Job
+    from invdesign.dft.results.computed import Computed
+    from invdesign.dft.results.elements import Element, Key
     from invdesign.validators.hull import Hull
 
-COMPARABLE = frozenset({"relax", "static", "gap"})  # tasks whose energies are converged
-DECISIVE = ("code", "cutoff_ev", "ecutwfc_ry", "ecutrho_ry", "smearing", "setups")
-"""Settings of a manifest that must be equal for energies to compare; pseudopotentials go by element."""
-Element = tuple[str, str, str]  # settings, symbol, pseudopotential
 MORE = "; "  # before what to do about it
 NAMES = {"gpaw": "GPAW", "espresso": "Quantum ESPRESSO", "elk": "Elk", "vasp": "VASP"}
-
-
-@dataclass(frozen=True, slots=True)
-class Computed:
-    """A finished calculation.
-
-    Attributes:
-        folder: where it lies.
-        job: of the manifest; None for a single run.
-        code: that computed it.
-        structure: the last one.
-        energy: of that cell, eV, on the code's own scale.
-    """
-
-    folder: Path
-    job: Job | None
-    code: str
-    structure: Structure
-    energy: float
-
-    @property
-    def per_atom(self) -> float:
-        """eV/atom."""
-        return self.energy / len(self.structure)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,44 +43,28 @@ class Placed:
     scale: str
 
 
-def place(computed: Sequence[Computed], hull: Hull) -> list[Placed]:
+def place(computed: Sequence[Computed], elements: Sequence[Element], hull: Hull) -> list[Placed]:
     """Formation energy and height above the hull of each calculation.
 
     Args:
-        computed: finished calculations; the elements among them are the references of the others.
+        computed: finished calculations.
+        elements: that formation energies are counted from, of any settings.
         hull: the phases to compare with, on the MP2020 scale.
     """
-    elements = own_elements(computed)
-    return [_place(one, _suiting(one, elements), hull) for one in computed]
+    known = lowest(elements)
+    return [_place(one, _suiting(one, known), hull) for one in computed]
 
 
-def own_elements(computed: Sequence[Computed]) -> dict[Element, float]:
-    """Energy of each element's ground state (eV/atom), from the runs that are of an element."""
-    found: dict[Element, float] = {}
-    for one in computed:
-        if one.job is None or one.job.task not in COMPARABLE or not one.structure.composition.is_element:
-            continue
-        energy = one.per_atom - one.job.entry.get("reference_height", 0.0)
-        key = _element(one.job, one.structure[0].specie.symbol)
-        found[key] = min(energy, found.get(key, energy))
-    return found
-
-
-def _element(job: Job, symbol: str) -> Element:
-    settings = {name: job.settings.get(name) for name in DECISIVE}
-    return json.dumps(settings), symbol, job.entry.get("pseudopotentials", {}).get(symbol, "")
-
-
-def _suiting(one: Computed, elements: Mapping[Element, float]) -> dict[str, float]:
+def _suiting(one: Computed, elements: Mapping[Key, float]) -> dict[str, float]:
     """The elements that were computed with a calculation's own settings and pseudopotentials."""
-    if one.job is None:
-        return {}
-    keys = {symbol: _element(one.job, symbol) for symbol in one.structure.symbol_set}
-    return {symbol: elements[key] for symbol, key in keys.items() if key in elements}
+    keys = {symbol: key(one, symbol) for symbol in one.structure.symbol_set}
+    return {symbol: elements[place] for symbol, place in keys.items() if place in elements}
 
 
 def _place(one: Computed, elements: Mapping[str, float], hull: Hull) -> Placed:
     name = NAMES.get(one.code, one.code)
+    if one.departure:
+        return Placed(None, None, one.departure)
     try:
         if one.code == "vasp":
             energy, parts = _of_vasp(one)
@@ -130,9 +85,9 @@ def _of_vasp(one: Computed) -> tuple[float, dict[str, float]]:
     if one.job and one.job.settings.get("input_set", "mp") != "mp":
         msg = f"written with the {one.job.settings['input_set']} input set, whose energies meet no such hull."
         raise InputError(msg)
-    path = vasprun_of(one.folder)
-    assert path is not None  # noqa: S101 - it was read before
-    energy, parts = corrected_energy(path)
+    assert one.reading is not None  # noqa: S101 - what VASP computed was read
+    assert one.reading.vasp is not None  # noqa: S101
+    energy, parts = corrected_energy(one.reading.vasp)
     return energy - _mean(one, vasp_energies(), "the Materials Project's table"), parts
 
 
@@ -140,7 +95,7 @@ def _of_other(one: Computed, elements: Mapping[str, float]) -> tuple[float, dict
     if one.job is None or one.job.task not in COMPARABLE:
         msg = "no manifest says with which settings it was computed, so no elements go with it."
         raise InputError(msg)
-    if one.job.entry.get("hubbard_u"):
+    if one.hubbard_u:
         msg = f"computed with +U, which in {NAMES.get(one.code, one.code)} is not the Materials Project's."
         raise InputError(msg)
     if one.code not in OWN_SCALE:
@@ -167,7 +122,8 @@ def _absent(one: Computed, missing: Sequence[str], where: str) -> str:
     if one.code == "vasp":
         return f"{msg}."
     if none := [symbol for symbol in missing if symbol not in references()]:
-        return f"{msg}{MORE}compute your own crystal of {', '.join(none)} with the same settings."
+        command = f"`invdesign dft write FILE --code {one.code} --references`"
+        return f"{msg}{MORE}compute your own crystal of {', '.join(none)}: {command}."
     return f"{msg}{MORE}`invdesign dft write … --code {one.code} --references`, run it, and collect both."
 
 

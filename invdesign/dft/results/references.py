@@ -46,8 +46,13 @@ class Reference:
     origin: str
 
 
-def reference_subjects(elements: Iterable[str], code: str) -> tuple[list[Subject], list[dict[str, str]]]:
-    """The elements as what is handed to a code.
+def reference_subjects(subjects: Iterable[Subject], code: str) -> tuple[list[Subject], list[dict[str, str]]]:
+    """The elements of crystals as what is handed to a code.
+
+    Args:
+        subjects: the crystals. One that is itself an element which the table lacks, from a file of the
+            user's own, is taken as that element's ground state.
+        code: that will compute them.
 
     Returns:
         Those with a crystal in the table, and the others (``subjects.skipped``).
@@ -59,7 +64,13 @@ def reference_subjects(elements: Iterable[str], code: str) -> tuple[list[Subject
         msg = f"references: {NO_REFERENCES.get(code, 'this code needs none')}; leave --references out."
         raise InputError(msg)
     table = references()
-    symbols = sorted(set(elements))
+    subjects = list(subjects)
+    symbols = sorted({symbol for subject in subjects for symbol in subject.structure.symbol_set})
+    own = {
+        subject.structure[0].specie.symbol: subject
+        for subject in subjects
+        if subject.structure.composition.is_element and not subject.predicted
+    }
     found = [
         Subject(
             f"element {symbol}",
@@ -70,9 +81,14 @@ def reference_subjects(elements: Iterable[str], code: str) -> tuple[list[Subject
         for symbol in symbols
         if symbol in table
     ]
-    why = "there is no small crystal of it; compute your own with the same settings"
-    lacking = [skipped(f"element {symbol}", symbol, why) for symbol in symbols if symbol not in table]
-    return found, lacking
+    lacking = [symbol for symbol in symbols if symbol not in table]
+    found += [
+        Subject(f"element {symbol}", own[symbol].structure, own[symbol].source, reference_height=0.0)
+        for symbol in lacking
+        if symbol in own
+    ]
+    why = "there is no small crystal of it; give a file of your own among the sources"
+    return found, [skipped(f"element {symbol}", symbol, why) for symbol in lacking if symbol not in own]
 
 
 def vasp_energies() -> dict[str, float]:

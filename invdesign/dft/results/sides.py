@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from invdesign.crystal.identity import same_crystal
 from invdesign.dft.results.confrontation import SHIFT, VOLUME, Confrontation, compare, compare_interval, judge
 from invdesign.dft.results.merging import merged
 from invdesign.properties import STABILITY
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from invdesign.candidate import Candidate
-    from invdesign.dft.manifest import Job
     from invdesign.dft.results.confrontation import Compared
     from invdesign.dft.results.storing import Campaign, Found
 
@@ -28,22 +28,42 @@ def confront_campaign(campaign: Campaign) -> Confrontation:
     return Confrontation(compared, judged)
 
 
-def confront(found: Mapping[str, Found], jobs: Mapping[str, Job]) -> Confrontation:
+def confront(found: Sequence[Found]) -> Confrontation:
     """Candidates of manifests, with the intervals that these hold; hits are a campaign's to judge."""
     compared: list[Compared] = []
-    for name, one in found.items():
-        result = merged(one.runs)
+    for group in _by_crystal(found):
+        result = merged([one.run for one in group])
         if result is None or "failed" in result:
             continue
-        said = jobs[name].entry["predicted"]
+        name, formula, said = group[0].candidate, group[0].formula, group[0].predicted
         for prop in PROPERTIES:
             if prop in said and prop in result:
                 interval = (said[prop], said.get(f"{prop}_low"), said.get(f"{prop}_high"))
-                compared.append(compare_interval(name, one.formula, prop, interval, result[prop]))
-        if one.written is not None and not one.relaxed:
-            volume = one.written.volume / len(one.written)
-            compared += _geometry(name, one.formula, volume, result)
+                compared.append(compare_interval(name, formula, prop, interval, result[prop]))
+        written = next((one.written for one in group if not one.relaxed), None)
+        if written is not None:
+            compared += _geometry(name, formula, written.volume / len(written), result)
     return Confrontation(compared, [])
+
+
+def _by_crystal(found: Sequence[Found]) -> list[list[Found]]:
+    """The runs of each candidate; the same id of another campaign is another candidate."""
+    groups: list[list[Found]] = []
+    for one in found:
+        own = next((group for group in groups if _same(group, one)), None)
+        if own is None:
+            groups.append([one])
+        else:
+            own.append(one)
+    return groups
+
+
+def _same(group: Sequence[Found], one: Found) -> bool:
+    first = group[0]
+    if (first.candidate, first.formula, first.predicted) != (one.candidate, one.formula, one.predicted):
+        return False
+    crystals = [other.written for other in (*group, one) if other.written is not None and not other.relaxed]
+    return one.relaxed or one.written is None or same_crystal(crystals[0], one.written)
 
 
 def _of_candidate(candidate: Candidate, result: Mapping[str, Any]) -> list[Compared]:

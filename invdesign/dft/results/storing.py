@@ -25,19 +25,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The runs of one candidate of a collection.
+    """One run of a collection, and whose it says that it is.
 
     Attributes:
+        candidate: id in the manifest.
         formula: of the manifest.
-        written: the crystal that was handed over, if its file is still as it was written.
+        written: the crystal that was handed over; None where its manifest is too old to say.
         relaxed: whether that was already moved by DFT, so that it need not be the candidate's own any more.
-        runs: records of its runs.
+        predicted: the manifest's figures.
+        run: its record.
     """
 
+    candidate: str
     formula: str
     written: Structure | None
     relaxed: bool
-    runs: Sequence[Run]
+    predicted: Mapping[str, float]
+    run: Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +69,14 @@ def hull_of(folder: Path) -> str:
     return str(Store(folder / DATABASE).identity.get("hull", "mp-hull"))
 
 
-def store_results(folder: Path, found: Mapping[str, Found]) -> Campaign:
+def store_results(folder: Path, found: Sequence[Found]) -> Campaign:
     """Put results into a campaign, in one transaction; the same results again change nothing.
 
     A run replaces what is stored of the same folder; those of other folders stay, and all are merged anew.
 
     Args:
         folder: the campaign's.
-        found: by candidate id.
+        found: every run; each must be of the candidate that it names.
 
     Raises:
         InputError: no campaign's store, or another run is at work in the folder.
@@ -80,26 +84,32 @@ def store_results(folder: Path, found: Mapping[str, Found]) -> Campaign:
     with held(folder, DATABASE):
         store = Store(folder / DATABASE)
         candidates = {candidate.id: candidate for candidate in store.read()}
-        changed, notes = [], []
-        for name, one in found.items():
-            if (reason := _stranger(candidates.get(name), name, one)) is not None:
+        own: dict[str, list[Run]] = {}
+        notes = []
+        for one in found:
+            if (reason := _stranger(candidates.get(one.candidate), one)) is None:
+                own.setdefault(one.candidate, []).append(one.run)
+            elif reason not in notes:
                 notes.append(reason)
-                continue
-            candidate = candidates[name]
-            before = candidate.provenance.get("dft")
-            if (result := _with_earlier(before, one.runs)) != before and result is not None:
-                candidate.provenance["dft"] = result
-                changed.append(candidate)
+        if given := store.identity.get("objects", {}).get("hull"):
+            notes.append(f"The campaign's hull was an object ({given}): heights are above {hull_of(folder)}.")
+        changed = []
+        for name, runs in own.items():
+            before = candidates[name].provenance.get("dft")
+            if (result := _with_earlier(before, runs)) != before and result is not None:
+                candidates[name].provenance["dft"] = result
+                changed.append(candidates[name])
         if changed:
             store.put(changed, complete=store.complete)
         computed = [candidate for candidate in candidates.values() if "dft" in candidate.provenance]
         return Campaign(parse_target(store.identity["target"]), computed, notes)
 
 
-def _stranger(candidate: Candidate | None, name: str, one: Found) -> str | None:
+def _stranger(candidate: Candidate | None, one: Found) -> str | None:
     """Why a result is not of this campaign, as a sentence."""
+    whose = f"{one.candidate} ({one.formula})"
     if candidate is None:
-        return f"{name} ({one.formula}): no candidate of this campaign, not stored"
+        return f"{whose}: no candidate of this campaign, not stored"
     own = candidate.gene.formula
     other = own != one.formula or (
         not one.relaxed
@@ -107,7 +117,7 @@ def _stranger(candidate: Candidate | None, name: str, one: Found) -> str | None:
         and candidate.structure is not None
         and not same_crystal(candidate.structure, one.written)
     )
-    return f"{name} ({one.formula}): in this campaign {name} is another {own}, not stored" if other else None
+    return f"{whose}: in this campaign {one.candidate} is another {own}, not stored" if other else None
 
 
 def _with_earlier(before: Mapping[str, Any] | None, runs: Sequence[Run]) -> dict[str, Any] | None:

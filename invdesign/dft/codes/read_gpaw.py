@@ -1,71 +1,22 @@
-"""What a finished, failed or interrupted calculation says, whatever the code."""
+"""GPAW by our script: finished, failed and interrupted runs; and ASE trajectories of anybody's."""
 
 from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from invdesign.crystal.cif import UNREADABLE
 from invdesign.dft.codes.gpaw_job import GPA, LOG, RESULT, TRAJECTORY, digests, has_frames
+from invdesign.dft.codes.reading import Reading, structure_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ase import Atoms
-    from pymatgen.core import Structure
-
-Status = Literal[
-    "done", "not converged", "failed", "unfinished", "truncated", "foreign", "changed", "not run"
-]
 AT_REST = 0.05  # eV/Å
-ODD_GRID = "odd k-point grid {}: the gap may miss a band edge"
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """One calculation.
-
-    Attributes:
-        status: ``done``; ``not converged``: ended, not to be trusted; ``failed``: ended without a result;
-            ``unfinished``: running or killed; ``truncated``: its files are damaged; ``foreign``: of
-            another crystal or not of this code; ``changed``: inputs or candidate are not as written;
-            ``not run``: no output.
-        reason: why it is not done, as a sentence.
-        first: structure that it started from, if known.
-        structure: the last one.
-        energy: of that cell, eV, on the code's own scale.
-        band_gap: eV; None if unknown.
-        direct: whether the gap is.
-        max_force: eV/Å.
-        forces: on each atom of ``structure``, (n, 3) eV/Å.
-        pressure: GPa, positive where the cell wants to grow.
-        moment: of the cell, μB; None without spin.
-        notes: what to mind.
-    """
-
-    status: Status
-    reason: str | None = None
-    first: Structure | None = None
-    structure: Structure | None = None
-    energy: float | None = None
-    band_gap: float | None = None
-    direct: bool | None = None
-    max_force: float | None = None
-    forces: np.ndarray | None = None
-    pressure: float | None = None
-    moment: float | None = None
-    notes: tuple[str, ...] = ()
-
-
-def structure_of(atoms: Atoms) -> Structure:
-    """ASE's crystal as pymatgen's, bare."""
-    from pymatgen.core import Structure
-
-    return Structure(atoms.cell.array, list(atoms.symbols), atoms.positions, coords_are_cartesian=True)
 
 
 def read_gpaw(folder: Path) -> Reading:

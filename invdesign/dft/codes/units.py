@@ -1,0 +1,5 @@
+"""Atomic units, and VASP's and Quantum ESPRESSO's of pressure."""
+
+HARTREE, BOHR = 27.211386246, 0.529177210903  # eV, Å
+RYDBERG = HARTREE / 2
+KBAR = 0.1  # GPa

@@ -35,6 +35,7 @@ import numpy as np
 
 from invdesign.campaign.acquisition import informative
 from invdesign.campaign.learning import learn
+from invdesign.campaign.revision import standardised
 from invdesign.candidate import Candidate, Estimate, Estimates
 from invdesign.crystal.gene import Gene
 from invdesign.provenance import hardware, package_versions
@@ -86,12 +87,6 @@ class Pool:
         own = [self.candidates[i] for i in rows]
         fresh = [Candidate(c.id, c.gene, {}, properties=c.properties) for c in own]
         return Pool(fresh, [self.labels[i] for i in rows], self.vectors[rows])
-
-
-def standardised(features: np.ndarray) -> np.ndarray:
-    """Columns in units of their spread, unknown ones in the middle."""
-    spread = np.maximum(np.nanstd(features, axis=0), 1e-6)
-    return np.clip(np.nan_to_num((features - np.nanmean(features, axis=0)) / spread), -5, 5).astype(float)
 
 
 def gene_of_formula(formula: str) -> Gene:
@@ -223,7 +218,7 @@ class Campaign:
         if self.strategy == "hits" or not self.seen:
             place = {candidate.id: i for i, candidate in zip(left, candidates, strict=True)}
             return [place[c.id] for c in shortlist(candidates, self.target, self.batch)]
-        vectors, likeness = self.pool.vectors, self.learned.likeness([GAP])
+        vectors, likeness = self.pool.vectors, self.learned.likeness([GAP, HEIGHT])
         return [
             left[i] for i in informative(self.batch, chances, vectors[left], vectors[self.seen], likeness)
         ]

@@ -7,6 +7,7 @@ each that fails the next best, until the shortlist holds those alone that passed
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from invdesign.campaign.executor import run_tasks
@@ -14,8 +15,7 @@ from invdesign.campaign.funnel import Clock
 from invdesign.campaign.last_pick import picked, put_on_shortlist, tell_apart
 from invdesign.campaign.stages import one_thread
 from invdesign.candidate import Verdict
-from invdesign.report.tally import CHECKS
-from invdesign.validators import dynamics
+from invdesign.validators import CHECKS, dynamics
 from invdesign.validators import phonons as vibrations
 
 if TYPE_CHECKING:
@@ -81,22 +81,60 @@ def _came_through(store: Store) -> list[Candidate]:
 def _check(
     config: CampaignConfig, parts: Parts, store: Store, live: LiveFunnel, executor: Executor | None
 ) -> None:
+    """Check whom the shortlist would hold, and store each as soon as it is checked."""
+
+    def keep(candidate: Candidate, clock: Clock) -> None:
+        store.put([candidate], clock)
+        live.count([candidate], config.check, clock)
+
+    def begin(n: int) -> None:
+        live.phase(config.check[0], live.funnel.stages[config.check[0]].entered + n)
+
+    standing = [c for c in _came_through(store) if c.verdicts["identity"].passed]
+    check_picks(Checks(config, parts, begin, keep, executor), standing, partial(picked, config))
+
+
+@dataclass(frozen=True)
+class Checks:
+    """How candidates are checked.
+
+    Attributes:
+        config: the campaign.
+        parts: what it is made of.
+        begin: is told how many are about to be checked.
+        keep: is given each with its new verdicts and the cost.
+        executor: takes the checks; None: this process.
+    """
+
+    config: CampaignConfig
+    parts: Parts
+    begin: Callable[[int], None]
+    keep: Callable[[Candidate, Clock], None]
+    executor: Executor | None
+
+
+def check_picks(
+    how: Checks, standing: Sequence[Candidate], pick: Callable[[list[Candidate]], list[Candidate]]
+) -> list[Candidate]:
     """Check the picked, again and again until only those are picked that passed.
 
-    A resumed run goes through the same rounds: what a later round would pick is not known before its turn.
+    Those that have their verdicts already are not checked again. A resumed run goes through the same rounds:
+    what a later round would pick is not known before its turn.
+
+    Returns:
+        The same candidates, the checked ones with their verdicts.
     """
-    known = {candidate.id: candidate for candidate in _came_through(store)}
+    known = {candidate.id: candidate for candidate in standing}
+    gates = how.config.check
     checked: set[str] = set()
     while True:
-        standing = [c for c in known.values() if c.verdicts["identity"].passed]
-        picks = picked(config, [c for c in standing if c.alive or c.id not in checked])
+        picks = pick([c for c in known.values() if c.alive or c.id not in checked])
         if not (new := [c for c in picks if c.id not in checked]):
-            return
-        todo = [Check(config, parts, c) for c in new if not set(config.check) & c.verdicts.keys()]
-        live.phase(config.check[0], live.funnel.stages[config.check[0]].entered + len(todo))
-        for candidate, clock in run_tasks(check_candidate, todo, workers=1, executor=executor):
-            store.put([candidate], clock)
-            live.count([candidate], config.check, clock)
+            return list(known.values())
+        todo = [Check(how.config, how.parts, c) for c in new if not set(gates) & c.verdicts.keys()]
+        how.begin(len(todo))
+        for candidate, clock in run_tasks(check_candidate, todo, workers=1, executor=how.executor):
+            how.keep(candidate, clock)
             known[candidate.id] = candidate
         checked |= {candidate.id for candidate in new}
 

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from invdesign.campaign.screened import with_formula
 from invdesign.configs import build, read_yaml
 from invdesign.errors import InputError
-from invdesign.report.tally import CHECKS
 from invdesign.targets import Target
+from invdesign.validators import CHECKS
 
 _HOW = {"out", "workers"}  # where and with how many hands: never what comes out
 

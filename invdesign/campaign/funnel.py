@@ -6,7 +6,8 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from invdesign.report.tally import CHECKS, GENE_GATES, STRUCTURE_GATES, Funnel
+from invdesign.report.tally import GENE_GATES, STRUCTURE_GATES, Funnel
+from invdesign.validators import CHECKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

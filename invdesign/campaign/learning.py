@@ -50,12 +50,14 @@ class Lesson:
     shift: float
     scale: float
 
-    def correct(self, estimates: Sequence[Estimate], vectors: np.ndarray | None) -> list[Estimate]:
+    def correct(
+        self, estimates: Sequence[Estimate], vectors: np.ndarray | None, *, widths: bool = True
+    ) -> list[Estimate]:
         """Estimates of crystals to come, with their standardised vectors (n, d) if there were any before."""
         mean, sigma, said = _columns(estimates)
         if self.errors is not None:
             shift, scale = self.errors.predict(Crystals(self.deviation / sigma, vectors))
-            mean, sigma = mean + sigma * shift, sigma * scale
+            mean, sigma = mean + sigma * shift, sigma * (scale if widths else 1.0)
         zero = said
         if self.zeros is not None:
             one = np.ones(len(said))
@@ -83,7 +85,12 @@ class Learned:
     n_others: int
 
     def correct(
-        self, prop: str, estimates: Sequence[Estimate], vectors: np.ndarray | None = None
+        self,
+        prop: str,
+        estimates: Sequence[Estimate],
+        vectors: np.ndarray | None = None,
+        *,
+        widths: bool = True,
     ) -> list[Estimate]:
         """Estimates of one property as the results would have them.
 
@@ -91,17 +98,24 @@ class Learned:
             prop: the property; without a result of it nothing changes.
             estimates: as the models give them.
             vectors: standardised embeddings (n, d) of the crystals, where :func:`learn` was given any.
+            widths: of intervals are corrected too; not those of another model than the one learned of.
         """
         if prop not in self.lessons or not estimates:
             return list(estimates)
-        return self.lessons[prop].correct(estimates, vectors)
+        return self.lessons[prop].correct(estimates, vectors, widths=widths)
 
     def corrected(
-        self, rows: Sequence[Mapping[str, Estimate]], vectors: np.ndarray | None = None
+        self,
+        rows: Sequence[Mapping[str, Estimate]],
+        vectors: np.ndarray | None = None,
+        *,
+        widths: bool = True,
     ) -> list[dict[str, Estimate]]:
         """All properties of several crystals, which have the same ones."""
-        props = rows[0] if rows else ()
-        columns = {prop: self.correct(prop, [row[prop] for row in rows], vectors) for prop in props}
+        columns = {
+            prop: self.correct(prop, [row[prop] for row in rows], vectors, widths=widths)
+            for prop in (rows[0] if rows else ())
+        }
         return [{prop: column[i] for prop, column in columns.items()} for i in range(len(rows))]
 
     def likeness(self, props: Iterable[str]) -> Setting:

@@ -12,24 +12,27 @@ from invdesign.campaign.learning import Learned, learn
 from invdesign.campaign.run import DATABASE, design
 from invdesign.campaign.stages import Parts, first_of_genes
 from invdesign.campaign.store import Store
-from invdesign.candidate import Candidate, Verdict
+from invdesign.campaign.structures import estimate_spared
+from invdesign.crystal.gene import Gene
 from invdesign.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from concurrent.futures import Executor
     from pathlib import Path
 
     from invdesign.campaign.config import CampaignConfig
-    from invdesign.candidate import Estimate
-    from invdesign.crystal.gene import Gene
+    from invdesign.candidate import Candidate, Estimate
 
 FOLDER = "more"
 
 
 @dataclass(frozen=True)
 class CorrectedRanker:
-    """A campaign's ranker, its estimates shifted as the results of DFT would have them."""
+    """A campaign's ranker, its estimates moved as the results of DFT would have them.
+
+    The widths of its intervals stay: those of the models that see relaxed crystals are what was learned.
+    """
 
     ranker: Any
     learned: Learned
@@ -37,23 +40,7 @@ class CorrectedRanker:
 
     def predict(self, genes: Sequence[Gene]) -> list[dict[str, Estimate]]:
         """As the ranker's own."""
-        return self.learned.corrected(Parts(ranker=self.ranker).get("ranker").predict(genes))
-
-
-@dataclass(frozen=True)
-class KnownHere:
-    """Known materials, and the genes that a campaign has had already."""
-
-    known: Any
-    genes: dict[str, str]
-    name: str
-
-    def novelty(self, gene: Gene) -> Verdict:
-        """As of known materials; 0 for what the campaign has had."""
-        if (first := self.genes.get(gene.hash)) is not None:
-            return Verdict("novelty", passed=True, reason=f"in this campaign already: {first}", figure=0)
-        verdict: Verdict = Parts(known=self.known).get("known").novelty(gene)
-        return verdict
+        return self.learned.corrected(Parts(ranker=self.ranker).get("ranker").predict(genes), widths=False)
 
 
 def draw_more(
@@ -91,32 +78,43 @@ def draw_more(
                 f"continue: {str(out)!r} was begun from other results; remove it and give the command again."
             )
             raise InputError(msg)
-    learned = learn([candidate for candidate in before if candidate.provenance.get("dft")])
+    computed = [candidate for candidate in before if candidate.provenance.get("dft")]
+    estimate_spared(computed, parts)
+    had = _genes_of(before)
     seed = int(np.random.SeedSequence((config.seed, number)).generate_state(1)[0])
     result = design(
-        config.model_copy(update={"out": out / FOLDER, "seed": seed}),
-        parts=replace(
-            parts,
-            ranker=CorrectedRanker(parts.ranker, learned, name),
-            known=KnownHere(parts.known, first_of_genes(before), name),
-        ),
+        # the round checks whom it chooses; this shortlist is nobody's
+        config.model_copy(update={"out": out / FOLDER, "seed": seed, "check": ()}),
+        parts=replace(parts, ranker=CorrectedRanker(parts.ranker, learn(computed), name)),
         executor=executor,
         progress=progress,
+        had=had,
     )
     first = len(store)
-    store.put([_joined(candidate, first, number) for candidate in result.candidates], complete=True)
+    store.put([_joined(candidate, first, number, had) for candidate in result.candidates], complete=True)
 
 
-def _joined(candidate: Candidate, first: int, number: int) -> Candidate:
+def _genes_of(candidates: Sequence[Candidate]) -> dict[str, str]:
+    """Id by gene hash, of genes as they were proposed and as they relaxed."""
+    proposed = {
+        Gene.parse(text).hash: candidate.id
+        for candidate in candidates
+        if (text := candidate.provenance.get("proposed_gene")) is not None
+    }
+    return proposed | first_of_genes(candidates)
+
+
+def _joined(candidate: Candidate, first: int, number: int, had: Mapping[str, str]) -> Candidate:
     """The candidate as one of the store's: ids counted on, and no rank, which is for one shortlist."""
 
     def renamed(text: str) -> str:
         return re.sub(r"\bc(\d{6,})\b", lambda found: f"c{first + int(found[1]):06d}", text)
 
     provenance = {k: v for k, v in candidate.provenance.items() if k not in {"rank", "place"}}
-    own = {g for g, v in candidate.verdicts.items() if "in this campaign" not in v.reason}
-    verdicts = {
-        gate: replace(verdict, reason=renamed(verdict.reason)) if gate in own else verdict
+    verdicts = {  # "same gene as" one of the store's has that one's id already
+        gate: verdict
+        if gate == "unique" and candidate.gene.hash in had
+        else replace(verdict, reason=renamed(verdict.reason))
         for gate, verdict in candidate.verdicts.items()
     }
     return replace(

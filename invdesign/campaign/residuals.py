@@ -19,6 +19,9 @@ from scipy.special import expit, log_expit, logit
 PRIOR = 10.0
 """So many calibrated predictions the released intervals are worth, in their scale as in their middle."""
 
+ODDS = 6.0
+"""Noise of one result in squared log odds: it tells p (1 - p) of them, a sixth in the average of all p."""
+
 SURE = 1e-4  # probability of zero that no model says with more certainty
 NEWTON = 50  # most steps to the mode; five are usual
 
@@ -83,6 +86,11 @@ def _variance(crystals: Crystals, setting: Setting) -> np.ndarray:
     return np.asarray(crystals.unit**2 / PRIOR + setting.shared)
 
 
+def _width(crystals: Crystals, setting: Setting) -> np.ndarray:
+    """Deviation with the noise: what errors are divided by, so that each is 1 wide before any result."""
+    return np.asarray(np.sqrt(1 + _variance(crystals, setting)))
+
+
 def settings(crystals: Crystals) -> tuple[Setting, ...]:
     """Those that are averaged over."""
     return (ALONE,) if crystals.vectors is None else (ALONE, *ALIKE)
@@ -111,8 +119,8 @@ class Errors:
         n, factors, evidences = len(errors), [], []
         grams = Covariance(known, known)
         for setting in settings(known):
-            total = 1 + 1 / PRIOR + setting.shared
-            gram = (grams.at(setting) + np.eye(n)) / total
+            width = _width(known, setting)
+            gram = (grams.at(setting) + np.eye(n)) / np.outer(width, width)
             factor = cholesky(gram, lower=True)
             weights = cho_solve((factor, True), errors)
             misfit = float(errors @ weights)
@@ -126,13 +134,11 @@ class Errors:
         means, squares = np.zeros(len(crystals)), np.zeros(len(crystals))
         crosses = Covariance(self.known, crystals)
         for share, (setting, factor, weights, scale) in zip(self.shares, self.factors, strict=True):
-            total = 1 + 1 / PRIOR + setting.shared
-            cross = crosses.at(setting) / total
+            cross = crosses.at(setting) / np.outer(_width(self.known, setting), _width(crystals, setting))
             mean = cross.T @ weights
             explained = (solve_triangular(factor, cross, lower=True) ** 2).sum(0)
-            variance = scale * ((1 + _variance(crystals, setting)) / total - explained)
             means += share * mean
-            squares += share * (variance + mean**2)
+            squares += share * (scale * (1 - explained) + mean**2)
         return means, np.sqrt(squares - means**2)
 
     @property
@@ -148,7 +154,10 @@ class Errors:
 
 @dataclass(frozen=True, slots=True)
 class Zeros:
-    """Probability of being zero: the log odds said, plus an error as above (Laplace's approximation)."""
+    """Probability of being zero: the log odds said, plus an error as above (Laplace's approximation).
+
+    Its variances are :data:`ODDS` times as large, as is the noise of a result.
+    """
 
     known: Crystals
     modes: tuple[tuple[Setting, np.ndarray, np.ndarray, np.ndarray], ...]
@@ -160,8 +169,8 @@ class Zeros:
         """Learn from what was said of computed crystals, (n,), and whether they were zero, (n,)."""
         modes, evidences, grams = [], [], Covariance(known, known)
         for setting in settings(known):
-            odds = _odds(said, _variance(known, setting))
-            gradient, root, factor, evidence = _mode(odds, zero, grams.at(setting))
+            odds = _odds(said, ODDS * _variance(known, setting))
+            gradient, root, factor, evidence = _mode(odds, zero, ODDS * grams.at(setting))
             modes.append((setting, gradient, root, factor))
             evidences.append(evidence + setting.weight)
         return cls(known, tuple(modes), _shares(evidences))
@@ -170,8 +179,8 @@ class Zeros:
         """Corrected probability of zero, (n,)."""
         found, crosses = np.zeros(len(crystals)), Covariance(self.known, crystals)
         for share, (setting, gradient, root, factor) in zip(self.shares, self.modes, strict=True):
-            cross = crosses.at(setting)
-            before = _variance(crystals, setting)
+            cross = ODDS * crosses.at(setting)
+            before = ODDS * _variance(crystals, setting)
             explained = (solve_triangular(factor, root[:, None] * cross, lower=True) ** 2).sum(0)
             odds = _odds(said, before) + cross.T @ gradient
             found += share * expit(odds / np.sqrt(1 + pi / 8 * (before - explained)))

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, get_args
 
-import numpy as np
-
-from invdesign.campaign.acquisition import informative
+from invdesign.campaign.checks import require
+from invdesign.campaign.choice import Ask, Choice, choose_next
 from invdesign.campaign.config import CampaignConfig
 from invdesign.campaign.folder import held
-from invdesign.campaign.last_pick import last_pick
-from invdesign.campaign.learning import Learned, has_result, learn
+from invdesign.campaign.learning import Learned, has_result
 from invdesign.campaign.more import draw_more
+from invdesign.campaign.revision import remember_round
 from invdesign.campaign.run import DATABASE
 from invdesign.campaign.stages import Parts, one_thread
 from invdesign.campaign.store import Store
@@ -26,21 +25,13 @@ from invdesign.configs import build
 from invdesign.errors import InputError
 from invdesign.properties import STABILITY, known_property
 from invdesign.provenance import RUN_FILE, write_run_json
-from invdesign.ranking import hit_probability, shortlist
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from concurrent.futures import Executor
     from pathlib import Path
 
-    from invdesign.campaign.last_pick import Pick
-    from invdesign.candidate import Candidate, Estimate
-    from invdesign.targets import Target
-
-
-Choice = Literal["hits", "information"]
-REVISED = frozenset({"hull", "properties", "identity"})
-"""Gates whose verdict hangs on estimates, or on who else passed: corrected estimates are judged anew."""
+    from invdesign.candidate import Candidate
 
 
 @dataclass(frozen=True)
@@ -51,7 +42,8 @@ class Round:
         number: 2 is the first after the campaign's own shortlist.
         out: its folder.
         config: the campaign's.
-        shortlist: best first, with corrected ``properties``; ``provenance`` has ``rank`` and ``p_hit``.
+        shortlist: best first, with corrected ``properties`` and the verdicts that follow from these;
+            ``provenance`` has ``rank`` and ``p_hit``.
         learned: what the results taught.
         message: one sentence on the outcome.
     """
@@ -95,8 +87,8 @@ def next_round(
         n_genes: generate so many more genes first; by default none, or with ``n_relax`` the campaign's own.
         n_relax: relax so many of these; by default none, or with ``n_genes`` the campaign's own.
         parts: own objects, where the campaign was made with such.
-        executor: takes the relaxations.
-        workers: processes that relax; default: one per core.
+        executor: takes the relaxations and checks.
+        workers: processes that relax and check; default: one per core.
         progress: show the live funnel on stderr.
 
     Raises:
@@ -113,9 +105,10 @@ def next_round(
         store = Store(run / DATABASE)
         config = _config(store, run, n_shortlist, workers)
         parts = _parts(store, config, parts)
+        require(config.check)
         candidates = store.read()
         asked = {"choose": choose, "n_shortlist": config.n_shortlist, "n_genes": n_genes, "n_relax": n_relax}
-        origin = _origin(run, store, candidates) | asked
+        origin = _origin(run, store, candidates, parts) | asked
         number = _number(run, origin)
         out = run / f"round-{number}"
         if n_genes is not None or n_relax is not None:
@@ -131,8 +124,12 @@ def next_round(
             )
             candidates = store.read()
         with one_thread():
-            found, pool = _choose(config, parts, candidates, choose)
-        return _write(Round(number, out, config, *found), parts, origin, pool)
+            ask = Ask(number, config, parts, store, choose)
+            chosen = choose_next(ask, candidates, executor, progress=progress)
+        if changed := remember_round(candidates, chosen.shortlist, number):
+            store.put(changed, complete=True)
+        found = Round(number, out, config, chosen.shortlist, chosen.learned, chosen.message)
+        return _write(found, parts, origin, chosen.pool)
 
 
 def _config(store: Store, run: Path, n_shortlist: int | None, workers: int | None) -> CampaignConfig:
@@ -161,13 +158,14 @@ def _parts(store: Store, config: CampaignConfig, given: Parts | None) -> Parts:
     return parts
 
 
-def _origin(run: Path, store: Store, candidates: Sequence[Candidate]) -> dict[str, Any]:
+def _origin(run: Path, store: Store, candidates: Sequence[Candidate], parts: Parts) -> dict[str, Any]:
     """What a round is learned from, by content.
 
     Raises:
         InputError: nothing came back yet.
     """
-    results = {c.id: _figures(c) for c in candidates if c.provenance.get("dft")}
+    predicted = {STABILITY, "formation_energy_per_atom", *(parts.predictors or {})}
+    results = {c.id: _figures(c, predicted) for c in candidates if c.provenance.get("dft")}
     if not results:
         msg = (
             f"continue: {str(run)!r} has no results to learn from; run `invdesign dft collect FOLDERS "
@@ -184,9 +182,9 @@ def _origin(run: Path, store: Store, candidates: Sequence[Candidate]) -> dict[st
     }
 
 
-def _figures(candidate: Candidate) -> dict[str, Any]:
+def _figures(candidate: Candidate, predicted: Iterable[str]) -> dict[str, Any]:
     """What of a result is learned from; nothing of one that failed."""
-    names = {*candidate.properties, "functional"}
+    names = {"functional", *predicted}
     return {name: value for name, value in candidate.provenance["dft"].items() if name in names}
 
 
@@ -212,96 +210,6 @@ def _number(run: Path, origin: dict[str, Any]) -> int:
         )
         raise InputError(msg)
     return number - 1
-
-
-def _choose(
-    config: CampaignConfig, parts: Parts, candidates: Sequence[Candidate], choose: str
-) -> tuple[tuple[list[Candidate], Learned, str], int]:
-    """The shortlist, what was learned, and a sentence; and how many could have been chosen."""
-    relaxed = [candidate for candidate in candidates if _relaxed(candidate)]
-    vectors = embeddings(relaxed)
-    learned = learn(relaxed, vectors)
-    pool = _pool(relaxed)
-    if not pool:
-        msg = "continue: every candidate that relaxed was computed; give --n and --n-relax to make more."
-        raise InputError(msg)
-    _predict([relaxed[i] for i in pool], parts)
-    rows = learned.corrected([relaxed[i].properties for i in pool], vectors[pool])
-    corrected = [_revised(relaxed[i], row) for i, row in zip(pool, rows, strict=True)]
-
-    pick: Pick = shortlist
-    if choose == "information":
-        place = {candidate.id: vectors[i] for i, candidate in zip(pool, corrected, strict=True)}
-        pick = _by_information(learned, place, vectors[[has_result(candidate) for candidate in relaxed]])
-    judged, _ = last_pick(config, parts, corrected, pick)
-    chosen = sorted((c for c in judged if "rank" in c.provenance), key=lambda c: c.provenance["rank"])
-    n = sum(candidate.alive for candidate in judged)
-    expected = sum(candidate.provenance["p_hit"] for candidate in chosen)
-    message = (
-        f"{len(chosen)} of {n} candidates chosen for {choose}, {expected:.1f} hits expected among them, "
-        f"after {learned.n} result{'s' * (learned.n != 1)}."
-    )
-    return (chosen, learned, message), n
-
-
-def _relaxed(candidate: Candidate) -> bool:
-    """Whether it was sent to DFT, or is relaxed and only its estimates or its likes speak against it."""
-    if candidate.structure is None or "relaxation" not in candidate.verdicts:
-        return False
-    refused = {gate for gate, verdict in candidate.verdicts.items() if not verdict.passed}
-    return refused <= REVISED or bool(candidate.provenance.get("dft"))
-
-
-def _pool(relaxed: Sequence[Candidate]) -> list[int]:
-    """Indices of what was not sent to DFT yet and is no twin of what was."""
-    from invdesign.crystal.identity import unique_groups
-
-    sent = [i for i, candidate in enumerate(relaxed) if candidate.provenance.get("dft")]
-    left = [i for i, candidate in enumerate(relaxed) if not candidate.provenance.get("dft")]
-    groups = unique_groups([relaxed[i].structure for i in (*sent, *left)])  # type: ignore[misc]
-    taken = set(groups[: len(sent)])
-    return [i for i, group in zip(left, groups[len(sent) :], strict=True) if group not in taken]
-
-
-def _predict(candidates: Sequence[Candidate], parts: Parts) -> None:
-    """Give those that the campaign rejected above the hull the estimates that it spared itself."""
-    wanted = set(parts.predictors or {})
-    bare = [candidate for candidate in candidates if not wanted <= candidate.properties.keys()]
-    found = parts.estimates([candidate.structure for candidate in bare])  # type: ignore[misc]
-    for candidate, estimates in zip(bare, found, strict=True):
-        candidate.properties |= estimates
-
-
-def _revised(candidate: Candidate, properties: dict[str, Estimate]) -> Candidate:
-    """A copy with corrected estimates, to be judged anew."""
-    verdicts = {gate: verdict for gate, verdict in candidate.verdicts.items() if gate not in REVISED}
-    dropped = {"rank", "pareto_rank", "why"}
-    provenance = {name: value for name, value in candidate.provenance.items() if name not in dropped}
-    return replace(candidate, properties=properties, verdicts=verdicts, provenance=provenance)
-
-
-def embeddings(candidates: Sequence[Candidate]) -> np.ndarray:
-    """CHGNet's embeddings of relaxed candidates (n, 64), standardised over them; 0 where it fails."""
-    if not candidates:
-        return np.zeros((0, 1))
-    chgnet = Parts(potential="chgnet").get("potential")
-    found = chgnet.embed([candidate.structure for candidate in candidates])[1].astype(float)
-    spread = np.maximum(np.nanstd(found, axis=0), 1e-6)
-    return np.asarray(np.nan_to_num((found - np.nanmean(found, axis=0)) / spread))
-
-
-def _by_information(learned: Learned, place: dict[str, np.ndarray], computed: np.ndarray) -> Pick:
-    """Pick by what would be learned; ``place`` has embeddings by id, ``computed`` those of results (k, d)."""
-
-    def pick(candidates: Sequence[Candidate], target: Target, n: int) -> list[Candidate]:
-        if not candidates:
-            return []
-        chances = np.array([hit_probability(candidate.properties, target) for candidate in candidates])
-        vectors = np.array([place[candidate.id] for candidate in candidates])
-        chosen = informative(n, chances, vectors, computed, learned.likeness(target.windows))
-        return [candidates[i] for i in chosen]
-
-    return pick
 
 
 def _write(found: Round, parts: Parts, origin: dict[str, Any], pool: int) -> Round:

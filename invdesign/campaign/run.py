@@ -81,6 +81,7 @@ def design(
     parts: Parts | None = None,
     executor: Executor | None = None,
     progress: bool = True,
+    had: Mapping[str, str] | None = None,
 ) -> CampaignResult:
     """Run a campaign, or go on with it, or (when it is complete) give its result again.
 
@@ -94,6 +95,7 @@ def design(
         parts: own objects in place of the parts that the config names.
         executor: takes the relaxation chunks (default: one process per core).
         progress: show the live funnel on stderr.
+        had: genes (id by hash) of an earlier campaign that this one goes on from; they are not taken again.
 
     Raises:
         InputError: the target cannot be met, a part is missing or does not fit, the folder is another
@@ -106,7 +108,7 @@ def design(
         store = _store(config, parts)
         if worked := not store.complete:
             _check(config, parts)
-            _work(config, parts, store, executor, progress=progress)
+            _work(config, parts, store, executor, progress=progress, had=had or {})
         return _conclude(config, parts, store, worked=worked)
 
 
@@ -163,26 +165,38 @@ def _check(config: CampaignConfig, parts: Parts) -> None:
 
 
 def _work(
-    config: CampaignConfig, parts: Parts, store: Store, executor: Executor | None, *, progress: bool
+    config: CampaignConfig,
+    parts: Parts,
+    store: Store,
+    executor: Executor | None,
+    *,
+    progress: bool,
+    had: Mapping[str, str],
 ) -> None:
     """All that is not stored yet, unit by unit."""
     with ExitStack() as stack:
         live = stack.enter_context(LiveFunnel(f"Target: {config.words()}", show=progress))
         if executor is None and (workers := config.workers or default_workers()) > 1:
             executor = stack.enter_context(process_pool(workers))
-        _gene_phase(config, parts, store, live, executor)
+        _gene_phase(config, parts, store, live, executor, had=had)
         _structure_phase(config, parts, store, live, executor)
         _last_phase(config, parts, store, live, executor)
 
 
 def _gene_phase(
-    config: CampaignConfig, parts: Parts, store: Store, live: LiveFunnel, executor: Executor | None
+    config: CampaignConfig,
+    parts: Parts,
+    store: Store,
+    live: LiveFunnel,
+    executor: Executor | None,
+    *,
+    had: Mapping[str, str],
 ) -> None:
     stored = store.read()
     live.funnel.charge(store.seconds)
     live.count(stored, GENE_PHASE)
     if not any("quick rank" in candidate.verdicts for candidate in stored):
-        _generate(config, parts, store, live, executor)
+        _generate(config, parts, store, live, executor, had=had)
         stored = store.read()  # as a resumed run would have them
         clock = quick_rank(config, stored)
         store.put([candidate for candidate in stored if "quick rank" in candidate.verdicts], clock)
@@ -197,10 +211,12 @@ def _generate(
     store: Store,
     live: LiveFunnel,
     executor: Executor | None,
+    *,
+    had: Mapping[str, str],
 ) -> None:
     """Generate the batches that are not stored; judge and store them in order, so that firsts are firsts."""
     live.phase("generator", config.n_genes)
-    seen = first_of_genes(store.read())
+    seen = {**first_of_genes(store.read()), **had}
     todo = [batch for batch in batches(config, parts) if batch.first >= len(store)]
     for candidates, generating in run_tasks(propose_batch, todo, workers=1, executor=executor, ordered=True):
         judging = judge_batch(config, parts, candidates, seen)

@@ -223,13 +223,42 @@ def _place_on_hull(candidate: Candidate, config: CampaignConfig, parts: Parts) -
         "n_phases": int(place.n_phases),
         "composition_known": bool(place.composition_known),
     }
+    candidate.record(
+        hull_verdict(candidate, limit, calibration.probability_below(limit, composition, height))
+    )
+
+
+def hull_verdict(candidate: Candidate, limit: float, sure: float) -> Verdict:
+    """Whether the estimated height lies within the limit, eV/atom; ``sure``: its probability to."""
+    height, n_phases = candidate.properties["e_above_hull"].mean, candidate.provenance["hull"]["n_phases"]
     side = "above" if height > limit else "within"
-    sure = calibration.probability_below(limit, composition, height)
     reason = (
-        f"{side} the limit of {limit:g} eV/atom: {height:.3f} above the hull of {place.n_phases} phases, "
+        f"{side} the limit of {limit:g} eV/atom: {height:.3f} above the hull of {n_phases} phases, "
         f"{sure:.0%} sure to lie under it"
     )
-    candidate.record(Verdict("hull", height <= limit, reason, height, limit))
+    return Verdict("hull", height <= limit, reason, height, limit)
+
+
+def properties_verdict(candidate: Candidate, config: CampaignConfig) -> Verdict:
+    """Whether the estimated properties are likely enough to lie in their windows."""
+    probability = window_probability(candidate.properties, config.target.windows)
+    told = ", ".join(
+        f"{name} {e.value:.2f} ({e.low:.2f} to {e.high:.2f})"
+        for name, e in candidate.properties.items()
+        if name in config.target.windows
+    )
+    passed = probability >= config.min_probability
+    reason = f"{'likely enough' if passed else 'unlikely'} in its windows: {probability:.0%}, {told}"
+    return Verdict("properties", passed, reason, probability, config.min_probability)
+
+
+def estimate_spared(candidates: Sequence[Candidate], parts: Parts) -> None:
+    """Give relaxed candidates the estimates that a campaign spares those that it rejects above the hull."""
+    wanted = set(parts.predictors or {})
+    bare = [candidate for candidate in candidates if not wanted <= candidate.properties.keys()]
+    found = parts.estimates([candidate.structure for candidate in bare])  # type: ignore[misc]
+    for candidate, estimates in zip(bare, found, strict=True):
+        candidate.properties |= estimates
 
 
 def _described(
@@ -262,12 +291,4 @@ def _predict(
     for candidate, estimates in zip(candidates, found, strict=True):
         candidate.properties |= estimates
     for candidate in candidates:
-        probability = window_probability(candidate.properties, config.target.windows)
-        told = ", ".join(
-            f"{name} {e.value:.2f} ({e.low:.2f} to {e.high:.2f})"
-            for name, e in candidate.properties.items()
-            if name in config.target.windows
-        )
-        passed = probability >= config.min_probability
-        reason = f"{'likely enough' if passed else 'unlikely'} in its windows: {probability:.0%}, {told}"
-        candidate.record(Verdict("properties", passed, reason, probability, config.min_probability))
+        candidate.record(properties_verdict(candidate, config))

@@ -7,6 +7,8 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
+from invdesign.validators import CHECKS
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
@@ -14,7 +16,6 @@ if TYPE_CHECKING:
 
 GENE_GATES = ("target", "charge balance", "unique", "novelty")
 STRUCTURE_GATES = ("geometry", "relaxation", "hull", "properties")
-CHECKS = ("phonons", "md")  # of those that would be shortlisted, where asked for
 STAGES = ("generator", *GENE_GATES, "quick rank", *STRUCTURE_GATES, "identity", *CHECKS, "shortlist")
 
 

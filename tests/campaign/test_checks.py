@@ -8,6 +8,7 @@ import campaign_fakes
 import pytest
 from pydantic import ValidationError
 
+from invdesign import next_round
 from invdesign.campaign import CampaignConfig, checks, design
 from invdesign.campaign.store import Store
 from invdesign.candidate import Verdict
@@ -109,6 +110,38 @@ def test_a_broken_off_check_goes_on_where_it_was(monkeypatch, tmp_path):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     assert [c.verdicts for c in again.candidates] == [c.verdicts for c in whole.candidates]
     assert again.funnel.stages["phonons"].entered == whole.funnel.stages["phonons"].entered
+
+
+def test_a_round_checks_whom_it_chooses(monkeypatch, tmp_path):
+    judges = judged(monkeypatch, phonons_share=0.7)
+    first = run(tmp_path, n_shortlist=4)
+    store = Store(tmp_path / "candidates.db")
+    computed = first.shortlist
+    for candidate in computed:
+        gap = candidate.properties["band_gap"].value + 0.1
+        candidate.provenance["dft"] = {"functional": "PBE", "band_gap": gap}
+    store.put(computed, complete=True)
+    before = len(judges["phonons"].seen)
+
+    def again():
+        parts = campaign_fakes.fake_parts()
+        return next_round(tmp_path, n_shortlist=5, n_genes=40, n_relax=8, parts=parts, workers=1)
+
+    second = again()
+    seen = judges["phonons"].seen
+    assert len(second.shortlist) == 5
+    assert all(c.verdicts[gate].passed for c in second.shortlist for gate in judges)
+    assert before + 5 < len(seen) == len(set(seen))  # some failed, and their next best were checked
+    assert "checked passed phonons" in second.message
+    assert list(second.shortlist[0].verdicts)[-3:] == ["identity", "phonons", "md"]
+    # the shortlist of the genes that were added is thrown away, so nobody there was checked
+    added = Store(tmp_path / "round-2" / "more" / "candidates.db").read()
+    assert not any(gate in candidate.verdicts for candidate in added for gate in judges)
+    # the same again checks nobody, chooses the same, and leaves the campaign's funnel alone
+    third = again()
+    assert (len(seen), third.message) == (len(judges["phonons"].seen), second.message)
+    assert [c.id for c in third.shortlist] == [c.id for c in second.shortlist]
+    assert run(tmp_path, n_shortlist=4).funnel.as_json() == first.funnel.as_json()
 
 
 def test_the_real_check_on_fake_crystals(tmp_path):

@@ -99,6 +99,60 @@ def test_what_was_rejected_by_its_estimate_comes_back_when_that_is_corrected(run
     assert gates <= {"hull", "properties"}
 
 
+def test_revived_candidates_teach_the_property_that_the_campaign_spared_them(run):
+    before = {candidate.id: candidate for candidate in Store(run / DATABASE).read()}
+    second = chosen(run, n_shortlist=30)
+    bare = [c.id for c in second.shortlist if "band_gap" not in before[c.id].properties]
+    assert bare
+    stored = {candidate.id: candidate for candidate in Store(run / DATABASE).read()}
+    for candidate in second.shortlist:  # what the models say, not what the round makes of it
+        assert stored[candidate.id].properties["band_gap"].mean < candidate.properties["band_gap"].mean
+    collect(run, dict.fromkeys(bare, 0.4))
+    digest = record(chosen(run, n_shortlist=2).out)["learned_from"]["results"]
+    assert record(run / "round-3")["learned_from"]["computed"]
+    shutil.rmtree(run / "round-3")
+    # as also where they were computed without a round
+    store = Store(run / DATABASE)
+    spared = [candidate for candidate in store.read() if candidate.id in bare]
+    for candidate in spared:
+        candidate.properties.pop("band_gap")
+    store.put(spared, complete=True)
+    third = chosen(run, n_shortlist=2)
+    assert third.learned.lessons["band_gap"].n == 6 + len(bare)
+    assert record(third.out)["learned_from"]["results"] == digest
+
+
+def test_the_chosen_are_judged_by_their_corrected_estimates(run):
+    found = chosen(run, n_shortlist=30)
+    target, fillers = found.config.target, 0
+    for candidate in found.shortlist:
+        hull, properties = (candidate.verdicts[gate] for gate in ("hull", "properties"))
+        assert list(candidate.verdicts)[-3:] == ["hull", "properties", "identity"]
+        assert hull.figure == candidate.properties["e_above_hull"].mean
+        assert hull.passed == (hull.figure <= target.e_above_hull_max)
+        gap = candidate.properties["band_gap"]
+        assert properties.figure == pytest.approx(gap.probability(target.windows["band_gap"]))
+        fillers += not (hull.passed and properties.passed)
+    assert 0 < fillers < 30
+    assert f"; {fillers} outside the campaign's limits" in found.message
+    written = json.loads((found.out / "shortlist.json").read_text(encoding="utf-8"))["data"]
+    gates = [verdict["gate"] for verdict in written[0]["attributes"]["_invdesign_verdicts"]]
+    assert gates[-3:] == ["hull", "properties", "identity"]
+
+
+def test_a_round_leaves_on_record_what_it_said(run):
+    found = chosen(run, n_shortlist=4)
+    stored = {candidate.id: candidate for candidate in Store(run / DATABASE).read()}
+    for candidate in found.shortlist:
+        said, gap = stored[candidate.id].provenance["rounds"]["2"], candidate.properties["band_gap"]
+        assert said["p_hit"] == pytest.approx(candidate.provenance["p_hit"], rel=1e-4)
+        assert said["band_gap"] == pytest.approx([gap.value, gap.low, gap.high], rel=1e-4)
+    shutil.rmtree(found.out)
+    again = chosen(run, n_shortlist=2)
+    told = [c.id for c in Store(run / DATABASE).read() if "2" in c.provenance.get("rounds", {})]
+    assert told == sorted(candidate.id for candidate in again.shortlist)
+
+
 def test_dft_inputs_of_a_round_carry_the_campaigns_ids(run, tmp_path):
     found = chosen(run, n_shortlist=3)
     manifest = json.loads(write_inputs(found.out, "vasp", tmp_path / "dft").read_text(encoding="utf-8"))
@@ -127,6 +181,24 @@ def test_more_genes_join_the_store_and_the_pool(run, unbroken):
     result = design(campaign_fakes.fake_config(run), parts=campaign_fakes.fake_parts(), progress=False)
     assert [c.id for c in result.shortlist] == [c.id for c in unbroken[1].shortlist]
     assert result.funnel.as_json() == unbroken[1].funnel.as_json()
+
+
+def test_genes_of_the_campaign_are_not_relaxed_again_where_known_ones_are_wanted(tmp_path):
+    parts, config = campaign_fakes.fake_parts(), campaign_fakes.fake_config(tmp_path, include_known=True)
+    result = design(config, parts=parts, progress=False)
+    collect(tmp_path, {candidate.id: 0.4 for candidate in result.shortlist})
+    had = {c.provenance.get("proposed_gene", str(c.gene)): c.id for c in reversed(result.candidates)}
+    chosen(tmp_path, n_genes=60, n_relax=16)
+    new = [c for c in Store(tmp_path / DATABASE).read() if c.provenance.get("round") == 2]
+    relaxed = [c for c in new if "geometry" in c.verdicts]
+    assert len(relaxed) == 16
+    assert not any(c.provenance.get("proposed_gene", str(c.gene)) in had for c in relaxed)
+    twins = [c for c in new if "unique" in c.verdicts and str(c.gene) in had]
+    assert twins
+    for candidate in twins:
+        assert (
+            candidate.verdicts["unique"].reason == f"same gene as an earlier one: {had[str(candidate.gene)]}"
+        )
 
 
 def test_an_interrupted_round_resumes_with_the_same_results_alone(run, monkeypatch):

@@ -1,4 +1,5 @@
-# How GPAW is built for one process on Debian (docs/dft.md): libxc and OpenBLAS, no MPI.
+"""How GPAW is built for one process on Debian (docs/dft.md): libxc and OpenBLAS, no MPI."""
+
 mpi = False
 compiler = "g++"
 libraries = ["xc", "openblas"]

@@ -127,9 +127,7 @@ def reason_of(candidate: Candidate) -> str:
             parts.append(f"{words} {estimate.value:.2f} ({estimate.low:.2f} to {estimate.high:.2f}){unit}")
     novelty = NOVELTY[int(candidate.verdicts["novelty"].figure or 0)]
     parts.append(
-        {"new": "a new composition", "composition known": "its composition is known"}.get(
-            novelty, "known"
-        )
+        {"new": "a new composition", "composition known": "its composition is known"}.get(novelty, "known")
     )
     if not all(estimate.in_domain for estimate in candidate.properties.values()):
         parts.append("outside a model's training domain")

@@ -33,7 +33,7 @@ def write_command(
     task: Annotated[
         str,
         typer.Option(
-            help="relax (cell and positions), static (energy and gap), gap (along a path too; gpaw, elk), or "
+            help="relax (cell and positions), static (energy and gap), gap (gpaw, elk: along a path too), or "
             "phonon-check (forces on displaced supercells of a relaxed cell)."
         ),
     ] = "relax",

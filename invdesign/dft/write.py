@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from invdesign.crystal.files import file_formula
-from invdesign.dft.codes.chosen import check, prepared
+from invdesign.dft.codes.chosen import GAP_BY_STATIC, check, prepared
 from invdesign.dft.flow import FLOW, check_flow, write_flow
 from invdesign.dft.manifest import MANIFEST, poscar
 from invdesign.dft.phonons import displace
@@ -50,7 +50,8 @@ def write_inputs(
         code: ``vasp``, ``espresso``, ``gpaw`` or ``elk``.
         out: folder to be made.
         task: ``relax`` (cell and positions), ``static`` (energy and gap), ``gap`` (also along the path
-            between special points; GPAW and Elk), or ``phonon-check`` (forces on displaced supercells).
+            between special points; VASP and Quantum ESPRESSO: as ``static``), or ``phonon-check`` (forces
+            on displaced supercells).
         pseudos: folder of PBE pseudopotentials; Quantum ESPRESSO only.
         input_set: ``mp`` (the default) or ``matpes``; VASP only.
         flow: write ``flow.json`` too, for jobflow; VASP only, needs atomate2.
@@ -67,7 +68,10 @@ def write_inputs(
     if references and task not in {"relax", "static"}:
         msg = f"references: elements are computed with --task static; leave out --task {task}."
         raise InputError(msg)
-    task = "static" if references else task
+    warnings = []
+    if task == "gap" and code in GAP_BY_STATIC:
+        warnings.append(f"gap: {code} computes it with --task static, on an even grid, not along a path.")
+    task = "static" if references or warnings else task
     check(code, task, pseudos, input_set)
     if flow:
         check_flow(code, task)
@@ -80,9 +84,9 @@ def write_inputs(
     writer = prepared(code, task, elements, pseudos, input_set)
     subjects, unfit = _fit(subjects, code, writer)
     common = writer.settings | ({"flow": FLOW} if flow else {})
-    head = _head(code, task, common, left_out + unfit)
     if task == "phonon-check" and (strained := _not_relaxed(subjects, code)):
-        head["warnings"] = [strained]
+        warnings.append(strained)
+    head = _head(code, task, common, left_out + unfit) | ({"warnings": warnings} if warnings else {})
 
     def fill(draft: Path) -> str:
         entries = [_entry(*numbered, draft, task, writer) for numbered in enumerate(subjects, start=1)]

@@ -135,6 +135,14 @@ def test_vasp_intermetallic_has_no_u(tmp_path: Path) -> None:
     assert manifest["candidates"][0]["notes"] == []  # pymatgen's remark on metals is settled
 
 
+@pytest.mark.parametrize("code", ["vasp", "espresso"])
+def test_a_gap_without_a_path_is_a_static_run(code: str, run_folder: Path, tmp_path: Path) -> None:
+    gap = json.loads(write_inputs(run_folder, code, tmp_path / "gap", task="gap").read_text())
+    static = json.loads(write_inputs(run_folder, code, tmp_path / "static", task="static").read_text())
+    assert "not along a path" in gap.pop("warnings")[0]
+    assert gap == static
+
+
 def test_vasp_static(tmp_path: Path) -> None:
     write_inputs(structure_files(tmp_path, mgo=MGO), "vasp", tmp_path / "out", task="static")
     incar = Incar.from_file(tmp_path / "out" / "001_MgO" / "INCAR")

@@ -21,7 +21,9 @@ TASKS = {
     "gpaw": ("relax", "static", "gap", "phonon-check"),
     "elk": ("static", "gap"),
 }
-"""What each code is asked for; `gap` is the code's own: the others compute it with `static`."""
+"""What each code is asked for."""
+GAP_BY_STATIC = ("vasp", "espresso")
+"""Codes that compute the gap on the denser grid of `static`: the path needs a second run after the first."""
 SETS = ("mp", "matpes")
 
 
@@ -55,8 +57,7 @@ def check(code: str, task: str, pseudos: Path | None, input_set: str | None) -> 
         raise InputError(msg)
     if task not in TASKS[code]:
         able = [name for name, tasks in TASKS.items() if task in tasks]
-        also = f", or --task static, with which {code} computes the gap too" if task == "gap" else ""
-        msg = f"task: {task} is for {', '.join(able)}, not for {code}; give --code {able[0]}{also}."
+        msg = f"task: {task} is for {', '.join(able)}, not for {code}; give --code {able[0]}."
         raise InputError(msg)
     if pseudos is not None and code != "espresso":
         msg = f"pseudos: {code} takes none from here; leave it out, or give --code espresso."

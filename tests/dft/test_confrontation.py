@@ -70,6 +70,8 @@ def test_over_confidence_is_said_only_where_chance_does_not_do() -> None:
 def test_hits_are_judged_by_all_that_was_asked() -> None:
     hit = judge(candidate(p_hit=0.9), {"band_gap": 4.5, "e_above_hull": 0.05}, TARGET)
     assert (hit.hit, hit.whole, hit.p_hit, hit.why) == (True, True, 0.9, "as asked")
+    later = candidate(p_hit=0.9, rounds={"2": {"p_hit": 0.5}, "10": {"p_hit": 0.4}})
+    assert judge(later, {}, TARGET).p_hit == 0.4  # the last round's that chose it
     miss = judge(candidate(), {"band_gap": 4.5, "e_above_hull": 0.25}, TARGET)
     assert (miss.hit, miss.why) == (False, "energy above hull 0.250 eV/atom")
     assert miss.p_hit == pytest.approx(0.97, abs=0.02)  # not shortlisted: from its estimates

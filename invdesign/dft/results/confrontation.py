@@ -220,9 +220,6 @@ def compare_interval(
 
 def judge(candidate: Candidate, result: Mapping[str, Any], target: Target) -> Judged:
     """Whether DFT finds what was asked for."""
-    p_hit = candidate.provenance.get("p_hit")
-    if p_hit is None:
-        p_hit = hit_probability(candidate.properties, target)
     missed, unknown = [], []
     for name, window in target.windows.items():
         value = result.get(name)
@@ -237,7 +234,17 @@ def judge(candidate: Candidate, result: Mapping[str, Any], target: Target) -> Ju
         missed.append(f"{words(STABILITY)[0]} {height:.3f} eV/atom")
     why = "; ".join([*missed, *(f"{name} not computed" for name in unknown)])
     hit = False if missed else None if unknown else True
-    return Judged(candidate.id, candidate.gene.formula, float(p_hit), hit, not unknown, why or "as asked")
+    said = _said(candidate, target)
+    return Judged(candidate.id, candidate.gene.formula, said, hit, not unknown, why or "as asked")
+
+
+def _said(candidate: Candidate, target: Target) -> float:
+    """The probability of a hit by which it was chosen: of the last round that did, else the campaign's."""
+    if rounds := candidate.provenance.get("rounds"):
+        return float(rounds[max(rounds, key=int)]["p_hit"])
+    if "p_hit" in candidate.provenance:
+        return float(candidate.provenance["p_hit"])
+    return float(hit_probability(candidate.properties, target))
 
 
 def rate(found: int, n: int) -> dict[str, Any]:

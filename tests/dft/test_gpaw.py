@@ -94,8 +94,8 @@ def test_what_gpaw_cannot_compute_is_named_and_the_rest_written(tmp_path: Path) 
     assert "no setup for U" in reasons["UO2"]
     with pytest.raises(InputError, match=r"nothing that gpaw can compute .*no setup for U"):
         write_inputs([tmp_path / "uo2.cif"], "gpaw", tmp_path / "other")
-    with pytest.raises(InputError, match="task: gap is for gpaw, elk, not for vasp"):
-        write_inputs([tmp_path / "mgo.cif"], "vasp", tmp_path / "other", task="gap")
+    with pytest.raises(InputError, match="task: relax is for vasp, espresso, gpaw, not for elk"):
+        write_inputs([tmp_path / "mgo.cif"], "elk", tmp_path / "other", task="relax")
     assert all(unfit(Structure(Lattice.cubic(5), [el], [[0, 0, 0]])) for el in ("Tc", "Po", "Ac", "Ga"))
 
 

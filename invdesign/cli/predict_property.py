@@ -64,7 +64,7 @@ def predict_command(
     if as_json:
         print_json([row.row() for row in found])
     elif out is None:
-        _show(found, () if model is None else _classes(model))
+        _show(found)
     if out is not None:
         typer.echo(f"{out} written", err=True)
     if not any(row.estimates for row in found):
@@ -82,24 +82,14 @@ def _write(found: list[Predicted], out: Path) -> None:
         writer.writerows(rows)
 
 
-def _classes(model: str) -> tuple[str, ...]:
-    """Names of classes 0 and 1 of a model that tells two apart; none of other models."""
-    import json
-
-    from invdesign.artifacts import find
-
-    config = json.loads((find("models", model) / "config.json").read_text(encoding="utf-8"))
-    return tuple(config.get("classes", ()))
-
-
-def _show(found: list[Predicted], classes: tuple[str, ...]) -> None:
+def _show(found: list[Predicted]) -> None:
     for row in found:
         head = f"{row.label:20s} " + (f"{row.formula:14s} " if row.formula != row.label else "")
         if row.reason:
             typer.echo(f"{head}{row.reason}")
             continue
         for name, estimate in row.estimates.items():
-            told = _of_class(estimate, classes) if classes else _figure(name, estimate)
+            told = _of_class(estimate, row.classes) if row.classes else _figure(name, estimate)
             outside = "" if estimate.in_domain else "  outside the training domain"
             typer.echo(f"{head}{name:26s} {told}{outside}")
 

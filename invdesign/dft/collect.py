@@ -19,6 +19,7 @@ from invdesign.dft.codes.reading import Reading
 from invdesign.dft.manifest import MANIFEST, read_manifest
 from invdesign.dft.phonons import read_phonons
 from invdesign.dft.results.computed import Computed
+from invdesign.dft.results.confrontation import PREDICTED
 from invdesign.dft.results.elements import keep, own_elements, with_kept
 from invdesign.dft.results.energies import MORE, place
 from invdesign.dft.results.merging import run_of
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 
 TABLE, RECORD = "dft.csv", "dft.json"
 CONFRONTATION, PICTURE = "confrontation.csv", "parity.png"
-PREDICTED = ("band_gap", "e_above_hull")
 USABLE = ("done", "not converged")
 PHONONS = "phonon-check"
 

@@ -10,18 +10,10 @@ if TYPE_CHECKING:
 SCRIPT = "submit.sh"
 MOST = 1000  # jobs of an array, by Slurm's own limit (MaxArraySize)
 _RUN = {
-    ("vasp", "relax"): "srun vasp_std > vasp.out",
-    ("vasp", "static"): "srun vasp_std > vasp.out",
-    ("vasp", "phonon-check"): "srun vasp_std > vasp.out",
-    ("espresso", "relax"): "srun pw.x -in relax.in > relax.out",
-    ("espresso", "static"): "srun pw.x -in scf.in > scf.out",
-    ("espresso", "phonon-check"): "srun pw.x -in scf.in > scf.out",
-    ("gpaw", "relax"): "python run.py > run.log 2>&1",
-    ("gpaw", "static"): "python run.py > run.log 2>&1",
-    ("gpaw", "gap"): "python run.py > run.log 2>&1",
-    ("gpaw", "phonon-check"): "python run.py > run.log 2>&1",
-    ("elk", "static"): "elk-lapw > elk.out 2>&1",
-    ("elk", "gap"): "elk-lapw > elk.out 2>&1",
+    "vasp": "srun vasp_std > vasp.out",
+    "espresso": "srun pw.x -in {name}.in > {name}.out",
+    "gpaw": "python run.py > run.log 2>&1",
+    "elk": "elk-lapw > elk.out 2>&1",
 }
 _FIRST = {
     "vasp": """\
@@ -79,7 +71,7 @@ def slurm_script(code: str, task: str, folders: Sequence[str], potcar_release: s
         cores=1 if code in {"gpaw", "elk"} else 16,
         folders="\n".join(f"  {folder}" for folder in folders),
         first=_FIRST[code].format(release=potcar_release),
-        run=_RUN[code, task],
+        run=_RUN[code].format(name="relax" if task == "relax" else "scf"),
     )
 
 

@@ -68,7 +68,10 @@ def test_the_same_campaign_gives_the_same_bytes(unbroken, tmp_path):
 def test_an_empty_shortlist_is_valid(tmp_path):
     made = {"target": "band_gap>1", "words": "", "seed": 0, "potential": "chgnet-0.3.0", "weights": {}}
     write_shortlist_json([], tmp_path / "shortlist.json", made)
-    jsonschema.validate(json.loads((tmp_path / "shortlist.json").read_text()), SCHEMA)
+    content = json.loads((tmp_path / "shortlist.json").read_text())
+    jsonschema.validate(content, SCHEMA)
+    assert content["data"] == []
+    assert content["meta"]["data_returned"] == 0
 
 
 def test_names_with_the_standard_formulas():

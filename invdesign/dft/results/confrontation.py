@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from invdesign.campaign.learning import LEAST
 from invdesign.candidate import Z90
 from invdesign.properties import PROPERTIES, STABILITY
 from invdesign.ranking import hit_probability
@@ -27,12 +28,13 @@ if TYPE_CHECKING:
 
 LEVEL = 0.9  # of the predictors' intervals, and of those given here
 CHANCE = 0.05  # below it, over-confidence is said
-NOTHING = 1e-3  # a figure below it is zero
 FEW = 10  # results, below which nothing is sure
 SHOWN = 5  # names in a sentence
 VOLUME, SHIFT = "volume_per_atom", "rmsd"
 HIT = "hit"
-COMPARED = ("band_gap", STABILITY, VOLUME, SHIFT)
+PREDICTED = ("band_gap", STABILITY)
+"""What models predict with an interval and DFT computes."""
+COMPARED = (*PREDICTED, VOLUME, SHIFT)
 """What is confronted. The formation energy is not: its error is that of the height above the hull."""
 WORDS = {VOLUME: ("volume", "Å³/atom"), SHIFT: ("RMSD", "Å"), HIT: ("hit", "probability")}
 
@@ -199,7 +201,7 @@ def compare(candidate: str, formula: str, prop: str, said: Estimate, computed: f
 
     Where zero was thought possible and came, there is no distance from the rest of the distribution.
     """
-    if said.p_zero > 0 and abs(computed) < NOTHING:
+    if said.p_zero > 0 and abs(computed) <= LEAST:
         z = None
     elif said.lognormal:
         z = log(said.mean / computed) / (said.sigma / said.mean) if computed > 0 else None

@@ -5,9 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from invdesign.crystal.identity import same_crystal
-from invdesign.dft.results.confrontation import SHIFT, VOLUME, Confrontation, compare, compare_interval, judge
+from invdesign.dft.results.confrontation import (
+    PREDICTED,
+    SHIFT,
+    VOLUME,
+    Confrontation,
+    compare,
+    compare_interval,
+    judge,
+)
 from invdesign.dft.results.merging import merged
-from invdesign.properties import STABILITY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -15,9 +22,6 @@ if TYPE_CHECKING:
     from invdesign.candidate import Candidate
     from invdesign.dft.results.confrontation import Compared
     from invdesign.dft.results.storing import Campaign, Found
-
-PROPERTIES = ("band_gap", STABILITY)
-"""What models predict with an interval and DFT computes."""
 
 
 def confront_campaign(campaign: Campaign) -> Confrontation:
@@ -36,7 +40,7 @@ def confront(found: Sequence[Found]) -> Confrontation:
         if result is None or "failed" in result:
             continue
         name, formula, said = group[0].candidate, group[0].formula, group[0].predicted
-        for prop in PROPERTIES:
+        for prop in PREDICTED:
             if prop in said and prop in result:
                 interval = (said[prop], said.get(f"{prop}_low"), said.get(f"{prop}_high"))
                 compared.append(compare_interval(name, formula, prop, interval, result[prop]))
@@ -70,7 +74,7 @@ def _of_candidate(candidate: Candidate, result: Mapping[str, Any]) -> list[Compa
     formula = candidate.gene.formula
     compared = [
         compare(candidate.id, formula, prop, candidate.properties[prop], result[prop])
-        for prop in PROPERTIES
+        for prop in PREDICTED
         if prop in candidate.properties and prop in result
     ]
     if candidate.structure is None:

@@ -18,25 +18,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from invdesign.analysis.latent import same_structure
+from invdesign.core.target import parse_target
 from invdesign.crystal.symmetry import realise
-from invdesign.generators.corpus import read_corpus
-from invdesign.generators.gene_diffusion import prompt_of
-from invdesign.generators.vae import CrystalVAE
-from invdesign.generators.vae_search import aims, climb, starts
-from invdesign.latents import same_structure
+from invdesign.filters.charge_balance import charge_balance
+from invdesign.filters.geometry import geometry_check
+from invdesign.filters.novelty import KnownMaterials
+from invdesign.generators.crystal_vae.latent_search import aims, climb, starts
+from invdesign.generators.crystal_vae.pipeline import CrystalVAE
+from invdesign.generators.gene_diffusion.pipeline import prompt_of
 from invdesign.predictors.band_gap import BandGapPredictor
 from invdesign.predictors.gene_rank import GeneRanker
-from invdesign.targets import parse_target
-from invdesign.validators.charge import charge_balance
-from invdesign.validators.novelty import KnownMaterials
-from invdesign.validators.plausibility import geometry_check
+from invdesign.training.generators.corpus import read_corpus
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from invdesign.candidate import Candidate
-    from invdesign.generators.corpus import Corpus
-    from invdesign.targets import Window
+    from invdesign.core.candidate import Candidate
+    from invdesign.core.target import Window
+    from invdesign.training.generators.corpus import Corpus
 
     Judges = tuple[BandGapPredictor, GeneRanker]
 

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.stats import wasserstein_distance
 
+from invdesign.core.target import Window, parse_target
 from invdesign.crystal.elements import ATOMIC_NUMBER, SYMBOLS
 from invdesign.data.tokens import tokenise
-from invdesign.generators.gene_diffusion import GeneDiffusion
+from invdesign.filters.charge_balance import charge_balance
+from invdesign.filters.novelty import KnownMaterials
+from invdesign.generators.gene_diffusion.pipeline import GeneDiffusion
 from invdesign.predictors.gene_rank import GeneRanker
-from invdesign.targets import Window, parse_target
-from invdesign.validators.charge import charge_balance
-from invdesign.validators.novelty import KnownMaterials
 
 if TYPE_CHECKING:
     from invdesign.crystal.gene import Gene

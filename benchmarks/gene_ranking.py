@@ -23,15 +23,15 @@ from pathlib import Path
 
 import numpy as np
 
-from invdesign.campaign.evaluation import Rate
+from invdesign.analysis.evaluate.metrics import Rate
+from invdesign.campaign.ranking import hit_probability, select
 from invdesign.campaign.store import Store
+from invdesign.composition.formula import composition_key
+from invdesign.core.target import parse_target
 from invdesign.crystal.gene import Gene
-from invdesign.data.compositions import composition_key
-from invdesign.data.relaxed import read_relaxed
-from invdesign.predictors.figures import auc, calibration_error, spearman
+from invdesign.data.relaxed_genes import read_relaxed
 from invdesign.predictors.gene_rank import GeneRanker
-from invdesign.ranking import hit_probability, select
-from invdesign.targets import parse_target
+from invdesign.training.metrics import auc, calibration_error, spearman
 
 SHARES = (1, 2, 4, 8, 16)
 TARGET = parse_target(["e_above_hull<0.1"])

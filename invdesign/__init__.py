@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from invdesign.api import design, next_round
+    from invdesign.core.target import Target, parse_target
     from invdesign.errors import InputError
-    from invdesign.screening import screen
-    from invdesign.targets import Target, parse_target
+    from invdesign.screening.api import screen
 
 __version__ = "0.1.0"
 __all__ = ["InputError", "Target", "__version__", "design", "next_round", "parse_target", "screen"]
@@ -22,9 +22,9 @@ _HOMES = {
     "design": "invdesign.api",
     "InputError": "invdesign.errors",
     "next_round": "invdesign.api",
-    "screen": "invdesign.screening",
-    "Target": "invdesign.targets",
-    "parse_target": "invdesign.targets",
+    "screen": "invdesign.screening.api",
+    "Target": "invdesign.core.target",
+    "parse_target": "invdesign.core.target",
 }
 
 

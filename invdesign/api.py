@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from invdesign.campaign import CampaignConfig, Parts
 from invdesign.campaign import design as run_campaign
-from invdesign.campaign.screened import GENES_PER_FORMULA, check_open, meetable
-from invdesign.configs import build, read_yaml
+from invdesign.campaign.stages.generate import GENES_PER_FORMULA, check_open, meetable
+from invdesign.core.target import Target, parse_target
 from invdesign.errors import InputError
-from invdesign.targets import Target, parse_target
+from invdesign.io.config import build, read_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from concurrent.futures import Executor
 
     from invdesign.campaign import CampaignResult
-    from invdesign.campaign.rounds import Round
-    from invdesign.candidate import Candidate
+    from invdesign.campaign.active_learning.round import Round
+    from invdesign.core.candidate import Candidate
 
 CONDITIONS = frozenset({"elements", "only", "exclude", "formula", "anonymous", "space_group", "n_atoms"})
 
@@ -49,7 +49,7 @@ def design(
         executor: takes the relaxations (default: one process per core).
         progress: show the live funnel on stderr.
         options: ``elements, only, exclude, formula, anonymous, space_group, n_atoms`` of the target
-            (:func:`invdesign.targets.parse_target`); all others are fields of
+            (:func:`invdesign.core.target.parse_target`); all others are fields of
             :class:`invdesign.campaign.CampaignConfig`, such as ``out``, ``n_genes``, ``n_relax``, ``seed``.
 
     Returns:
@@ -78,7 +78,7 @@ def _of_formulas(config: CampaignConfig, path: str | Path, parts: Parts) -> tupl
     Raises:
         InputError: none can be taken on.
     """
-    from invdesign.screening.survivors import survivors
+    from invdesign.screening.select import survivors
 
     check_open(config.target)
     found = survivors(
@@ -115,7 +115,7 @@ def next_round(run: str | Path, *, progress: bool = False, **options: Any) -> Ro
         run: the campaign's folder.
         progress: show the live funnel on stderr.
         options: ``choose`` (``hits`` or ``information``), ``n_shortlist``, ``n_genes``, ``n_relax``,
-            ``parts``, ``executor``, ``workers``: :func:`invdesign.campaign.rounds.next_round`.
+            ``parts``, ``executor``, ``workers``: :func:`invdesign.campaign.active_learning.round.next_round`.
 
     Returns:
         The round: ``shortlist`` with corrected ``properties``, ``learned``, ``message``.
@@ -123,7 +123,7 @@ def next_round(run: str | Path, *, progress: bool = False, **options: Any) -> Ro
     Raises:
         InputError: no campaign, no results, or nothing left to choose.
     """
-    from invdesign.campaign.rounds import next_round as choose_next
+    from invdesign.campaign.active_learning.round import next_round as choose_next
 
     return choose_next(Path(run), progress=progress, **options)
 
@@ -160,7 +160,7 @@ def generate(
         out: folder for a table, an extxyz, a CIF each and ``run.json``.
         workers: processes; default one per core.
         progress: is told the share that is done and a word on it.
-        conditions: keywords of :func:`invdesign.targets.parse_target`.
+        conditions: keywords of :func:`invdesign.core.target.parse_target`.
 
     Returns:
         Exactly ``n`` candidates with ``gene``, and ``structure`` if asked for.
@@ -168,7 +168,7 @@ def generate(
     Raises:
         InputError: the target, the generator, an option or the folder cannot be used.
     """
-    from invdesign.generating import generate as run
+    from invdesign.analysis.generate import generate as run
 
     return run(
         parse_target(_clauses(target), **conditions),

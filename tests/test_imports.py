@@ -17,7 +17,7 @@ HEAVY = {"torch", "pymatgen", "ase", "scipy", "matplotlib", "pandas", "smact", "
     [
         ("invdesign", {"numpy", "pydantic", "typer"}),
         ("invdesign.cli", {"numpy", "pydantic"}),
-        ("invdesign.targets", set()),
+        ("invdesign.core.target", set()),
         ("invdesign.campaign", set()),
     ],
 )

@@ -33,14 +33,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from invdesign.campaign.acquisition import informative
-from invdesign.campaign.learning import learn
-from invdesign.campaign.revision import standardised
-from invdesign.candidate import Candidate, Estimate, Estimates
+from invdesign.campaign.active_learning.acquisition import informative
+from invdesign.campaign.active_learning.correction import learn
+from invdesign.campaign.active_learning.revise import standardised
+from invdesign.campaign.ranking import hit_probability, shortlist
+from invdesign.core.candidate import Candidate, Estimate, Estimates
+from invdesign.core.target import Target, Window
 from invdesign.crystal.gene import Gene
-from invdesign.provenance import hardware, package_versions
-from invdesign.ranking import hit_probability, shortlist
-from invdesign.targets import Target, Window
+from invdesign.io.provenance import hardware, package_versions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -100,7 +100,7 @@ def gene_of_formula(formula: str) -> Gene:
 def pbe(data: Path) -> Pool:
     """WBM's held-out crystals."""
     from invdesign.data.tokens import tokenise
-    from invdesign.predictors.crystal_features import described_file
+    from invdesign.predictors.features.structure import described_file
 
     with gzip.open(HELD_OUT, "rt", encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["source"] == "wbm" and row["said_height"] != "nan"]
@@ -135,9 +135,9 @@ def of_gaps(formulas: Sequence[str], said: Estimates, gaps: np.ndarray, features
 
 def measured(_data: Path) -> Pool:
     """Measured gaps of compositions that the composition model holds out."""
-    from invdesign.configs import build, read_yaml
-    from invdesign.predictors.property import PropertyPredictor
-    from invdesign.predictors.property_data import PropertyConfig, training_table
+    from invdesign.io.config import build, read_yaml
+    from invdesign.predictors.property_predictor import PropertyPredictor
+    from invdesign.training.predictors.property_data import PropertyConfig, training_table
 
     config = build(PropertyConfig, read_yaml("configs/predictors/band-gap-composition.yaml"), "recipe")
     table = training_table(config, lambda *_: None)
@@ -161,9 +161,9 @@ def gllb(data: Path) -> Pool:
     """Cubic perovskites of compositions that no model was trained on."""
     from pymatgen.core import Composition
 
-    from invdesign.data.compositions import read_compositions
-    from invdesign.predictors.crystal_features import described_file
-    from invdesign.predictors.property import PropertyPredictor
+    from invdesign.composition.formula import read_compositions
+    from invdesign.predictors.features.structure import described_file
+    from invdesign.predictors.property_predictor import PropertyPredictor
 
     described, columns = described_file(data / "structures/perov5.csv.gz", CACHE, lambda *_: None)
     trained = {

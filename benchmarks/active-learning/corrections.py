@@ -21,7 +21,7 @@ import numpy as np
 from active_learning import GAP, POOLS
 from scipy.stats import norm
 
-from invdesign.campaign.residuals import Crystals, Errors
+from invdesign.campaign.active_learning.residual_gp import Crystals, Errors
 
 if TYPE_CHECKING:
     from active_learning import Pool

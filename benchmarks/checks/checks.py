@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 from crystals import ground_states, saddles
 
-from invdesign.campaign.stages import one_thread
-from invdesign.provenance import git_revision, hardware
-from invdesign.validators.dynamics import hold
-from invdesign.validators.phonons import phonons, words_of
-from invdesign.validators.potential import load_potential
+from invdesign.campaign.components import one_thread
+from invdesign.io.provenance import git_revision, hardware
+from invdesign.potentials.interface import load_potential
+from invdesign.stability.molecular_dynamics import hold
+from invdesign.stability.phonons import phonons, words_of
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-    from invdesign.validators.potential import Potential
+    from invdesign.potentials.interface import Potential
 
 HERE = Path(__file__).parent
 SEED = 1  # 0 drew the crystals that the thresholds were chosen on

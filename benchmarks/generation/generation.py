@@ -25,10 +25,10 @@ import speed
 import table
 from methods import GAPS, METHODS, SAMPLES, SAMPLING, Method, sample
 
-from invdesign.campaign.evaluate import evaluate
-from invdesign.campaign.evaluation import Evaluation, Rate
-from invdesign.report import replaced
-from invdesign.targets import parse_target
+from invdesign.analysis.evaluate.metrics import Evaluation, Rate
+from invdesign.analysis.evaluate.run import evaluate
+from invdesign.core.target import parse_target
+from invdesign.report.outputs import replaced
 
 HERE = Path(__file__).resolve().parent
 SHARED = HERE.parents[2] / "shared"

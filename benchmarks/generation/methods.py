@@ -11,21 +11,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import invdesign
+from invdesign.analysis.generate import DRAWS, generate
+from invdesign.campaign.components import Parts, one_thread, worth_relaxing
 from invdesign.campaign.config import CampaignConfig
-from invdesign.campaign.executor import default_workers, run_tasks
-from invdesign.campaign.stages import Parts, one_thread, worth_relaxing
+from invdesign.core.target import parse_target
 from invdesign.crystal.symmetry import realise
-from invdesign.generating import DRAWS, generate
-from invdesign.provenance import artifact_hashes, git_revision, hardware, package_versions
-from invdesign.report import replaced
-from invdesign.targets import parse_target
+from invdesign.io.parallel import default_workers, run_tasks
+from invdesign.io.provenance import artifact_hashes, git_revision, hardware, package_versions
+from invdesign.report.outputs import replaced
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from invdesign.candidate import Candidate, Verdict
+    from invdesign.core.candidate import Candidate, Verdict
     from invdesign.crystal.gene import Gene
-    from invdesign.validators.novelty import KnownMaterials
+    from invdesign.filters.novelty import KnownMaterials
 
 CHUNK = 250  # genes given geometries together
 GENES_PER_RELAXATION = 16  # as a campaign by default: 4096 genes for 256 relaxations

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from methods import PLAIN
 
-from invdesign.campaign.executor import default_workers
+from invdesign.analysis.generate import generate
+from invdesign.core.target import Target, parse_target
 from invdesign.crystal.symmetry import SymmetryError, gene_of
 from invdesign.errors import InputError
-from invdesign.generating import generate
-from invdesign.provenance import git_revision, hardware, package_versions
-from invdesign.targets import Target, parse_target
+from invdesign.io.parallel import default_workers
+from invdesign.io.provenance import git_revision, hardware, package_versions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from invdesign.candidate import Candidate
+    from invdesign.core.candidate import Candidate
     from invdesign.crystal.gene import Gene
 
 PROMPTS = (

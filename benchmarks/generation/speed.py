@@ -15,13 +15,13 @@ from unittest.mock import patch
 
 from methods import METHODS, drawn, hashed, marked
 
-from invdesign.campaign.stages import one_thread
-from invdesign.generators.gene_diffusion import GeneDiffusionPipeline
-from invdesign.generators.ion_exchange import IonExchange
-from invdesign.generators.prototypes import Prototypes
-from invdesign.generators.vae import CrystalVAE
-from invdesign.provenance import git_revision, hardware, package_versions
-from invdesign.report import replaced
+from invdesign.campaign.components import one_thread
+from invdesign.generators.crystal_vae.pipeline import CrystalVAE
+from invdesign.generators.gene_diffusion.pipeline import GeneDiffusionPipeline
+from invdesign.generators.substitution.ion_exchange import IonExchange
+from invdesign.generators.substitution.prototype_filling import Prototypes
+from invdesign.io.provenance import git_revision, hardware, package_versions
+from invdesign.report.outputs import replaced
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from invdesign.core.target import parse_target
 from invdesign.crystal.gene import Gene
-from invdesign.generators.corpus import read_corpus
-from invdesign.generators.loading import load_generator
-from invdesign.targets import parse_target
-from invdesign.validators.charge import charge_balance
-from invdesign.validators.novelty import KnownMaterials
+from invdesign.filters.charge_balance import charge_balance
+from invdesign.filters.novelty import KnownMaterials
+from invdesign.generators.registry import load_generator
+from invdesign.training.generators.corpus import read_corpus
 
 if TYPE_CHECKING:
-    from invdesign.generators.corpus import Corpus
+    from invdesign.training.generators.corpus import Corpus
 
 CACHE = Path(".cache/invdesign")
 NOVEL = Path(__file__).resolve().with_name("novel.txt")

@@ -20,8 +20,8 @@ from pymatgen.analysis.structure_matcher import StructureMatcher
 from sources import SOURCES
 
 from invdesign.crystal.symmetry import realise
-from invdesign.generators.geometry_source import GeometrySource
-from invdesign.validators.plausibility import geometry_check
+from invdesign.filters.geometry import geometry_check
+from invdesign.generators.geometry.source import GeometrySource
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure

@@ -21,12 +21,12 @@ from matching import rmsd
 from sources import SOURCES
 
 from invdesign.crystal.symmetry import realise
-from invdesign.generators.geometry_source import GeometrySource
-from invdesign.validators.calibration import Calibration
-from invdesign.validators.hull import Hull
-from invdesign.validators.plausibility import geometry_check
-from invdesign.validators.potential import load_potential
-from invdesign.validators.relaxation import relax
+from invdesign.filters.geometry import geometry_check
+from invdesign.generators.geometry.source import GeometrySource
+from invdesign.potentials.interface import load_potential
+from invdesign.relaxation.relax import relax
+from invdesign.stability.calibration import Calibration
+from invdesign.stability.hull.hull import Hull
 
 if TYPE_CHECKING:
     from invdesign.crystal.gene import Gene

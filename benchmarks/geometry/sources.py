@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from invdesign.generators.geometry_source import trials_worthwhile
+from invdesign.generators.geometry.source import trials_worthwhile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from invdesign.crystal.gene import Gene
     from invdesign.crystal.geometry import Geometry
-    from invdesign.generators.geometry_source import GeometrySource
+    from invdesign.generators.geometry.source import GeometrySource
 
     Proposals = list[list[tuple[Geometry, str]]]
     Source = Callable[[GeometrySource, Sequence[Gene], int, int], Proposals]

@@ -17,24 +17,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from published import load_published, published_gaps
 
-from invdesign.configs import build, read_yaml
 from invdesign.data.dataset import read_dataset
 from invdesign.errors import InputError
-from invdesign.predictors.bonds import N_BOND_FEATURES
-from invdesign.predictors.card import held_out, trivial
-from invdesign.predictors.ensemble import Distribution
-from invdesign.predictors.property import train_on
-from invdesign.predictors.property_card import finite, measure
-from invdesign.predictors.property_data import PropertyConfig, holds_crystals, training_table
-from invdesign.predictors.tables import without
-from invdesign.provenance import hardware, package_versions
-from invdesign.validators.chgnet_potential import EMBEDDING_SIZE
+from invdesign.io.config import build, read_yaml
+from invdesign.io.provenance import hardware, package_versions
+from invdesign.potentials.chgnet.potential import EMBEDDING_SIZE
+from invdesign.predictors.features.bonds import N_BOND_FEATURES
+from invdesign.predictors.models.ensemble import Distribution
+from invdesign.predictors.property_predictor import train_on
+from invdesign.training.cards.ensemble import held_out, trivial
+from invdesign.training.cards.property import finite, measure
+from invdesign.training.predictors.assemble import without
+from invdesign.training.predictors.property_data import PropertyConfig, holds_crystals, training_table
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-    from invdesign.predictors.property_data import Measured
-    from invdesign.predictors.training import Table
+    from invdesign.training.predictors.ensemble import Table
+    from invdesign.training.predictors.property_data import Measured
 
 GAP = "band_gap"
 RESULTS = Path(__file__).with_name("prediction.json")

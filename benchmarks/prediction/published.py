@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from invdesign.errors import InputError
-from invdesign.validators.matgl_files import MODEL_FILES, model_folder, root_cause
+from invdesign.potentials.matgl.checkpoint import MODEL_FILES, model_folder, root_cause
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

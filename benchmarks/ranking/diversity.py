@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from invdesign.campaign.ranking import similarity
 from invdesign.crystal.gene import Gene
-from invdesign.ranking import similarity
 
 STORED = sorted((Path(__file__).parents[1] / "design").glob("*.csv"))
 

@@ -22,21 +22,21 @@ import numpy as np
 from invdesign.data.dataset import read_dataset
 from invdesign.data.splits import grouped_split
 from invdesign.data.tokens import tokenise
+from invdesign.potentials.interface import load_potential
 from invdesign.predictors.band_gap import BandGapPredictor
-from invdesign.predictors.training import PARTS
-from invdesign.validators.calibration import Calibration
-from invdesign.validators.calibration_build import hypothetical_errors
-from invdesign.validators.calibration_data import HYPOTHETICAL, read_evaluated
-from invdesign.validators.calibration_uncertainty import Errors, fit_uncertainty
-from invdesign.validators.hull import Hull
-from invdesign.validators.hull_build import load_shift
-from invdesign.validators.potential import load_potential
-from invdesign.validators.relaxation import relax
+from invdesign.relaxation.relax import relax
+from invdesign.stability.calibration import Calibration
+from invdesign.stability.hull.hull import Hull
+from invdesign.training.predictors.ensemble import PARTS
+from invdesign.training.stability.calibration import hypothetical_errors
+from invdesign.training.stability.calibration_data import HYPOTHETICAL, read_evaluated
+from invdesign.training.stability.calibration_uncertainty import Errors, fit_uncertainty
+from invdesign.training.stability.hull import load_shift
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-    from invdesign.candidate import Estimate
+    from invdesign.core.candidate import Estimate
 
 CACHE = Path(".cache/invdesign")
 OUT = Path(__file__).with_name("held_out.csv.gz")
@@ -164,7 +164,7 @@ def table(data: Path, source: str) -> list[dict]:
 
 def gap_labels(data: Path, source: str) -> np.ndarray:
     """PBE gaps of every row of a data set, eV, (n,)."""
-    from invdesign.data.compositions import read_compositions
+    from invdesign.composition.formula import read_compositions
 
     return read_compositions(data / "structures" / f"{source}.csv.gz").columns["band_gap"]
 

@@ -17,17 +17,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from invdesign.campaign.evaluation import Rate
+from invdesign.analysis.evaluate.metrics import Rate
 from invdesign.campaign.run import DATABASE
 from invdesign.campaign.store import Store
+from invdesign.core.target import STABILITY, Target, parse_target
 from invdesign.errors import InputError
-from invdesign.predictors.loading import load_predictor
-from invdesign.targets import STABILITY, Target, parse_target
+from invdesign.predictors.registry import load_predictor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from invdesign.candidate import Candidate, Estimate
+    from invdesign.core.candidate import Candidate, Estimate
 
 OUT = Path(__file__).with_name("hits.json")
 PROPERTY = "band_gap"

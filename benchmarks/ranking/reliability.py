@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from invdesign.campaign.evaluation import Rate
-from invdesign.candidate import Estimate
-from invdesign.predictors.figures import calibration_error
-from invdesign.targets import Window
+from invdesign.analysis.evaluate.metrics import Rate
+from invdesign.core.candidate import Estimate
+from invdesign.core.target import Window
+from invdesign.training.metrics import calibration_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

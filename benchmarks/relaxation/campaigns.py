@@ -11,15 +11,15 @@ import numpy as np
 from crystals import TARGET, Trial, generated
 from loops import Timed, ase_relax
 
+from invdesign.analysis.evaluate.metrics import Rate
 from invdesign.campaign.config import CampaignConfig
-from invdesign.campaign.evaluation import Rate
-from invdesign.campaign.executor import process_pool
-from invdesign.validators.abandonment import AbandonmentRule
-from invdesign.validators.calibration import Calibration
-from invdesign.validators.hull import Hull
-from invdesign.validators.plausibility import geometry_check
-from invdesign.validators.potential import load_potential
-from invdesign.validators.relaxation import relax
+from invdesign.filters.geometry import geometry_check
+from invdesign.io.parallel import process_pool
+from invdesign.potentials.interface import load_potential
+from invdesign.relaxation.early_stopping import AbandonmentRule
+from invdesign.relaxation.relax import relax
+from invdesign.stability.calibration import Calibration
+from invdesign.stability.hull.hull import Hull
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pymatgen.core import Composition
     from settings import Settings
 
-    from invdesign.validators.relaxation import Relaxed
+    from invdesign.relaxation.relax import Relaxed
 
 N, N_CONVERGENCE = 96, 256  # candidates
 FMAX, MAX_STEPS = 0.1, 150

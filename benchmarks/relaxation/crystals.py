@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from pymatgen.core import Lattice, Structure
 
+from invdesign.campaign.components import Parts, worth_relaxing
 from invdesign.campaign.config import CampaignConfig
-from invdesign.campaign.stages import Parts, worth_relaxing
-from invdesign.campaign.structures import starting_structures
-from invdesign.targets import parse_target
+from invdesign.campaign.stages.relax import starting_structures
+from invdesign.core.target import parse_target
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from invdesign.validators.potential import Frame
-from invdesign.validators.relaxation import Relaxed
-from invdesign.validators.walker import VOLUME_RATIO
+from invdesign.potentials.interface import Frame
+from invdesign.relaxation.relax import Relaxed
+from invdesign.relaxation.trajectory import VOLUME_RATIO
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pymatgen.core import Structure
 
-    from invdesign.validators.potential import Potential
+    from invdesign.potentials.interface import Potential
 
 
 class Timed:

@@ -10,8 +10,8 @@ from crystals import perturbed
 from loops import Timed, ase_fmax, ase_relax, torch_sim_relax
 from settings import CHGNET, M3GNET, spread
 
-from invdesign.validators.potential import frame_of, load_potential
-from invdesign.validators.relaxation import relax
+from invdesign.potentials.interface import frame_of, load_potential
+from invdesign.relaxation.relax import relax
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
     from settings import Settings
 
-    from invdesign.validators.potential import Potential
-    from invdesign.validators.relaxation import Relaxed
+    from invdesign.potentials.interface import Potential
+    from invdesign.relaxation.relax import Relaxed
 
 N = 32
 FMAX, MAX_STEPS = 0.05, 500

@@ -18,15 +18,15 @@ from campaigns import FMAX, MAX_STEPS, SAME, Judge
 from crystals import Trial, generated
 from pymatgen.core import Structure
 
-from invdesign.campaign.evaluation import Rate
-from invdesign.validators.potential import load_potential
-from invdesign.validators.relaxation import relax
+from invdesign.analysis.evaluate.metrics import Rate
+from invdesign.potentials.interface import load_potential
+from invdesign.relaxation.relax import relax
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from invdesign.validators.potential import Potential
-    from invdesign.validators.relaxation import Relaxed
+    from invdesign.potentials.interface import Potential
+    from invdesign.relaxation.relax import Relaxed
 
 FIRST_FMAX = (0.3, 0.15, 0.05)  # eV/Å, at which CHGNet takes over
 SHAKE = 0.02  # Å; the control: how much a start that differs by nothing changes the survivors

@@ -26,8 +26,8 @@ import speed
 import table
 from settings import Settings
 
-from invdesign.campaign.executor import WORKER_ENVIRONMENT
-from invdesign.provenance import git_revision, hardware, package_versions
+from invdesign.io.parallel import WORKER_ENVIRONMENT
+from invdesign.io.provenance import git_revision, hardware, package_versions
 
 if TYPE_CHECKING:
     from collections.abc import Callable

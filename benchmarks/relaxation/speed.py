@@ -11,8 +11,8 @@ from crystals import perturbed
 from loops import Timed, ase_relax
 from settings import CHGNET, M3GNET, TENSORNET, spread
 
-from invdesign.validators.potential import Evaluation, Frame, frame_of, load_potential
-from invdesign.validators.relaxation import relax
+from invdesign.potentials.interface import Evaluation, Frame, frame_of, load_potential
+from invdesign.relaxation.relax import relax
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
     from settings import Settings
 
-    from invdesign.validators.potential import Potential
+    from invdesign.potentials.interface import Potential
 
 ROUNDS = 5
 STEPS = 2  # of FIRE by crystal and round: three evaluations
@@ -107,7 +107,7 @@ def threads(settings: Settings) -> dict[str, Any]:
     """The same evaluations by one thread, two threads, and two processes of one thread each."""
     import torch
 
-    from invdesign.campaign.executor import process_pool
+    from invdesign.io.parallel import process_pool
 
     structures = _known_to_all(settings, ["chgnet"], settings.n or N_EVALUATED)
     frames, potential = [frame_of(structure) for structure in structures], load_potential("chgnet")
@@ -140,7 +140,7 @@ def hull(settings: Settings) -> dict[str, Any]:
     import pandas as pd
     from pymatgen.core import Composition
 
-    from invdesign.validators.hull import Hull
+    from invdesign.stability.hull.hull import Hull
 
     rng = np.random.default_rng(settings.seed)
     start = time.perf_counter()

@@ -22,13 +22,13 @@ import numpy as np
 from pymatgen.core import Composition
 from smact.screening import ICSD24FilterConfig, smact_validity
 
+from invdesign.composition.batch import CompositionBatch
+from invdesign.composition.formula import read_compositions
+from invdesign.composition.oxidation_states import SMACT_COMBINATIONS, STATE_SETS, ChargeRules
+from invdesign.composition.oxidation_states_batch import likeliest_states
 from invdesign.crystal.elements import SYMBOLS
-from invdesign.data.composition_batch import CompositionBatch
-from invdesign.data.compositions import read_compositions
-from invdesign.data.oxidation import SMACT_COMBINATIONS, STATE_SETS, ChargeRules
-from invdesign.provenance import hardware
-from invdesign.validators.charge_batch import charge_verdicts
-from invdesign.validators.charge_states import likeliest_states
+from invdesign.filters.charge_balance_batch import charge_verdicts
+from invdesign.io.provenance import hardware
 
 SEED = 6
 PARTS = {"known": 50_000, "shuffled": 30_000, "random": 18_000, "large": 2_000}

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from smact.screening import smact_validity
 
-from invdesign.provenance import git_revision, hardware, package_versions
+from invdesign.io.provenance import git_revision, hardware, package_versions
 
 OUT = Path(__file__).with_suffix(".json")
 ELEMENTS = (

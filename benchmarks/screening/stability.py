@@ -20,25 +20,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from invdesign.configs import read_yaml
-from invdesign.data.composition_batch import CompositionBatch
-from invdesign.predictors.features import padded
-from invdesign.predictors.figures import auc
-from invdesign.predictors.property import PropertyPredictor
-from invdesign.predictors.stability import Stabilities, StabilityModel
-from invdesign.predictors.stability_card import (
+from invdesign.composition.batch import CompositionBatch
+from invdesign.filters.charge_balance_batch import charge_verdicts
+from invdesign.io.config import read_yaml
+from invdesign.io.provenance import git_revision, hardware, package_versions
+from invdesign.predictors.features.composition_and_gene import padded
+from invdesign.predictors.property_predictor import PropertyPredictor
+from invdesign.predictors.stability.model import Stabilities, StabilityModel
+from invdesign.training.cards.stability import (
     exists_figures,
     height_figures,
     hidden_compounds,
     hypothetical,
     verdict_figures,
 )
-from invdesign.predictors.stability_data import EXISTS, Heights, Sources, StabilityConfig
-from invdesign.provenance import git_revision, hardware, package_versions
-from invdesign.validators.charge_batch import charge_verdicts
+from invdesign.training.metrics import auc
+from invdesign.training.predictors.stability_data import EXISTS, Heights, Sources, StabilityConfig
 
 if TYPE_CHECKING:
-    from invdesign.predictors.surroundings import Surroundings
+    from invdesign.predictors.stability.context_features import Surroundings
 
 OUT = Path(__file__).with_name("stability.json")
 RECIPE = Path("configs/predictors/stability-composition.yaml")

@@ -15,20 +15,28 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from invdesign.data.compositions import composition_key
+from invdesign.composition.formula import composition_key
 from invdesign.data.splits import grouped_split
-from invdesign.predictors import trials
-from invdesign.predictors.crystal_features import described_file
-from invdesign.predictors.ensemble import Ensemble
-from invdesign.predictors.examples import Examples
-from invdesign.predictors.features import FRACTIONS
-from invdesign.predictors.property_data import with_space_groups
-from invdesign.predictors.training import PARTS
+from invdesign.io.provenance import hardware, package_versions
+from invdesign.predictors.features.composition_and_gene import FRACTIONS
+from invdesign.predictors.features.structure import described_file
+from invdesign.predictors.models.ensemble import Ensemble
 from invdesign.predictors.transfer import inputs_alone
-from invdesign.predictors.transfer_training import seen_by
-from invdesign.predictors.trials import COMPOSITION, MEAN, SCRATCH, TRANSFER, calibrate, learn, run_trials
-from invdesign.provenance import hardware, package_versions
-from invdesign.report.learning_curve import draw_learning_curve
+from invdesign.report.plots.learning_curve import draw_learning_curve
+from invdesign.training.predictors import transfer_cross_validation as trials
+from invdesign.training.predictors.ensemble import PARTS
+from invdesign.training.predictors.property_data import with_space_groups
+from invdesign.training.predictors.transfer import seen_by
+from invdesign.training.predictors.transfer_cross_validation import (
+    COMPOSITION,
+    MEAN,
+    SCRATCH,
+    TRANSFER,
+    calibrate,
+    learn,
+    run_trials,
+)
+from invdesign.training.predictors.transfer_examples import Examples
 
 if TYPE_CHECKING:
     from invdesign.predictors.transfer import Rows

@@ -26,24 +26,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from invdesign.campaign.chunks import Journal
-from invdesign.campaign.evaluation import Rate
-from invdesign.campaign.relaxations import CHUNK, relax_structures
-from invdesign.campaign.samples import Sample, fingerprint, pack, unpack
-from invdesign.campaign.stages import one_thread
-from invdesign.campaign.trials import Plan, Sources, plan_trials
+from invdesign.analysis.evaluate.checkpoint import Journal
+from invdesign.analysis.evaluate.metrics import Rate
+from invdesign.analysis.evaluate.samples import Sample, fingerprint, pack, unpack
+from invdesign.analysis.structure_prediction.run import FMAX, MAX_STEPS
+from invdesign.analysis.structure_prediction.starting_structures import Plan, Sources, plan_trials
+from invdesign.campaign.components import one_thread
+from invdesign.core.target import parse_target
 from invdesign.crystal.symmetry import realise
 from invdesign.data.splits import grouped_split
 from invdesign.data.tokens import tokenise
 from invdesign.errors import InputError
-from invdesign.generators.corpus import HELD_OUT
-from invdesign.generators.geometry_source import GeometrySource
-from invdesign.generators.loading import load_generator
-from invdesign.generators.structure_types import StructureTypes
-from invdesign.predicting import FMAX, MAX_STEPS
-from invdesign.provenance import artifact_hashes, git_revision, hardware, package_versions
-from invdesign.report import replaced
-from invdesign.targets import parse_target
+from invdesign.generators.geometry.source import GeometrySource
+from invdesign.generators.registry import load_generator
+from invdesign.generators.substitution.structure_types import StructureTypes
+from invdesign.io.provenance import artifact_hashes, git_revision, hardware, package_versions
+from invdesign.relaxation.parallel import CHUNK, relax_structures
+from invdesign.report.outputs import replaced
+from invdesign.training.generators.corpus import HELD_OUT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,11 +7,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from invdesign.campaign.screened import with_formula
-from invdesign.configs import build, read_yaml
+from invdesign.campaign.stages.generate import with_formula
+from invdesign.core.checks import CHECKS
+from invdesign.core.target import Target
 from invdesign.errors import InputError
-from invdesign.targets import Target
-from invdesign.validators import CHECKS
+from invdesign.io.config import build, read_yaml
 
 _HOW = {"out", "workers"}  # where and with how many hands: never what comes out
 

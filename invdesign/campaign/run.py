@@ -7,16 +7,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from invdesign.campaign.allotment import Record, allot, rounds
-from invdesign.campaign.checks import checked_pick, require, told_of_checks
-from invdesign.campaign.executor import default_workers, process_pool, run_tasks
-from invdesign.campaign.folder import held
-from invdesign.campaign.funnel import GENE_PHASE, LiveFunnel
-from invdesign.campaign.last_pick import last_pick
-from invdesign.campaign.made_with import made_with
-from invdesign.campaign.named import check_names
-from invdesign.campaign.screened import with_formula
-from invdesign.campaign.stages import (
+from invdesign.campaign.budget import Record, allot, rounds
+from invdesign.campaign.components import (
     Parts,
     batches,
     first_of_genes,
@@ -24,12 +16,20 @@ from invdesign.campaign.stages import (
     propose_batch,
     quick_rank,
 )
+from invdesign.campaign.progress import GENE_PHASE, LiveFunnel
+from invdesign.campaign.provenance import made_with
+from invdesign.campaign.stages.dynamical_stability import checked_pick, require, told_of_checks
+from invdesign.campaign.stages.generate import with_formula
+from invdesign.campaign.stages.relax import Chunk, structure_chunk
+from invdesign.campaign.stages.shortlist import last_pick
 from invdesign.campaign.store import Store
-from invdesign.campaign.structures import Chunk, structure_chunk
-from invdesign.candidate import Verdict
+from invdesign.campaign.validate import check_names
+from invdesign.core.candidate import Verdict
+from invdesign.core.funnel import STRUCTURE_GATES, Funnel, Yield, yields
 from invdesign.errors import InputError
+from invdesign.io.lock import held
+from invdesign.io.parallel import default_workers, process_pool, run_tasks
 from invdesign.report.shortlist_json import SHORTLIST_JSON, write_shortlist_json
-from invdesign.report.tally import STRUCTURE_GATES, Funnel, Yield, yields
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from invdesign.campaign.config import CampaignConfig
-    from invdesign.candidate import Candidate
-    from invdesign.validators.potential import Potential
+    from invdesign.core.candidate import Candidate
+    from invdesign.potentials.interface import Potential
 
 DATABASE = "candidates.db"
 
@@ -135,7 +135,7 @@ def _check(config: CampaignConfig, parts: Parts) -> None:
     """Load every part once before any work, and see that they fit one another and the target."""
     from pymatgen.core import Composition
 
-    from invdesign.validators.charge import charge_balance
+    from invdesign.filters.charge_balance import charge_balance
 
     require(config.check)
     check_names(hull=parts.hull, calibration=parts.calibration)
@@ -284,7 +284,7 @@ def _record(pool: Sequence[str], taken: int, known: Mapping[str, Candidate]) -> 
 
 def _conclude(config: CampaignConfig, parts: Parts, store: Store, *, worked: bool) -> CampaignResult:
     """The result of a complete store, its files written (again); the record of who made it stays."""
-    from invdesign.report import write_outputs
+    from invdesign.report.outputs import write_outputs
 
     # those of later rounds are not this campaign's own
     candidates = [candidate for candidate in store.read() if "round" not in candidate.provenance]
@@ -333,8 +333,8 @@ def _message(config: CampaignConfig, funnel: Funnel, found: int) -> str:
 def _write_run_json(result: CampaignResult, potential: Potential) -> None:
     from dataclasses import asdict
 
-    from invdesign.data.oxidation import ChargeRules
-    from invdesign.provenance import write_run_json
+    from invdesign.composition.oxidation_states import ChargeRules
+    from invdesign.io.provenance import write_run_json
 
     write_run_json(
         result.out,

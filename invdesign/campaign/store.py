@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from invdesign.candidate import Candidate, Estimate, Verdict
+from invdesign.core.candidate import Candidate, Estimate, Verdict
 from invdesign.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ase import Atoms
 
-    from invdesign.campaign.funnel import Clock
+    from invdesign.campaign.progress import Clock
 
 FORMAT = 1
 

@@ -5,14 +5,24 @@ from invdesign.cli import (
     dft,
     explain,
     generate,
-    hand_off,
     hull,
-    judge,
     latent,
-    mapping,
-    predict,
-    predict_property,
     screen,
+)
+from invdesign.cli import (
+    evaluate as judge,
+)
+from invdesign.cli import (
+    map as mapping,
+)
+from invdesign.cli import (
+    predict as predict_property,
+)
+from invdesign.cli import (
+    predict_structure as predict,
+)
+from invdesign.cli import (
+    train as hand_off,
 )
 from invdesign.cli.app import app, main
 

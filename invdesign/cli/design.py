@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from invdesign.campaign import CampaignConfig, CampaignResult
-    from invdesign.campaign.rounds import Round
-    from invdesign.candidate import Candidate
-    from invdesign.report.tally import Yield
+    from invdesign.campaign.active_learning.round import Round
+    from invdesign.core.candidate import Candidate
+    from invdesign.core.funnel import Yield
 
 
 Out = Annotated[Path | None, typer.Option(help="Folder of the results; default: run.")]
@@ -208,7 +208,7 @@ def _refuse(run: Path | None, options: Sequence[str], *, own_target: bool) -> No
 def _show_round(chosen: Round, *, as_json: bool) -> None:
     from rich.console import Console
 
-    from invdesign.report.table import row_of
+    from invdesign.report.shortlist_csv import row_of
 
     if as_json:
         print_json(
@@ -230,7 +230,7 @@ def _show_round(chosen: Round, *, as_json: bool) -> None:
 
 
 def _as_json(result: CampaignResult) -> dict[str, Any]:
-    from invdesign.report.table import row_of
+    from invdesign.report.shortlist_csv import row_of
 
     return {
         "out": str(result.out),
@@ -244,9 +244,9 @@ def _as_json(result: CampaignResult) -> dict[str, Any]:
 def _print_shortlist(shortlist: Sequence[Candidate], config: CampaignConfig, console: Console) -> None:
     from rich.table import Table
 
-    from invdesign.properties import PROPERTIES, STABILITY
-    from invdesign.report.printed import print_whole
-    from invdesign.report.table import NOVELTY
+    from invdesign.core.properties import PROPERTIES, STABILITY
+    from invdesign.io.console import print_whole
+    from invdesign.report.shortlist_csv import NOVELTY
 
     table = Table(
         box=None, pad_edge=False, header_style="bold", caption="[ , ]: 90 %", caption_justify="left"
@@ -273,7 +273,7 @@ def _print_shortlist(shortlist: Sequence[Candidate], config: CampaignConfig, con
 def _show(result: CampaignResult) -> None:
     from rich.console import Console
 
-    from invdesign.report.printed import print_whole
+    from invdesign.io.console import print_whole
 
     console = Console()
     _print_shortlist(result.shortlist, result.config, console)
@@ -299,6 +299,6 @@ def _yields(yields: Sequence[Yield]) -> Table:
 
 
 def _heading(name: str) -> str:
-    from invdesign.properties import PROPERTIES
+    from invdesign.core.properties import PROPERTIES
 
     return f"{PROPERTIES[name].words}, {PROPERTIES[name].unit}"

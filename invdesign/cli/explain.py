@@ -40,7 +40,7 @@ def explain_command(
 
     invdesign explain cifs/ --model band-gap-judge --json
     """
-    from invdesign.explaining import explain_files
+    from invdesign.analysis.explain_files import explain_files
 
     with shown_progress(show=not as_json) as progress:
         rows = explain_files(files, name=name, model=model, out=out, progress=progress)

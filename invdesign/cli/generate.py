@@ -27,7 +27,7 @@ from invdesign.cli.app import (
 from invdesign.errors import InputError
 
 if TYPE_CHECKING:
-    from invdesign.candidate import Candidate
+    from invdesign.core.candidate import Candidate
 
 
 Number = Annotated[int, typer.Option("-n", "--n", help="How many.", rich_help_panel="Effort")]
@@ -100,7 +100,7 @@ def generate_command(
     invdesign generate "band_gap=1.5±0.25" --guidance band_gap=2 --temperature 0.9 --json
     """
     from invdesign.api import generate
-    from invdesign.targets import parse_target
+    from invdesign.core.target import parse_target
 
     conditions: dict[str, Any] = {"elements": elements, "only": only, "exclude": exclude, "formula": formula}
     conditions |= {"anonymous": anonymous, "space_group": space_group, "n_atoms": n_atoms}
@@ -127,7 +127,7 @@ def generate_command(
 
 
 def _print(candidates: list[Candidate], *, as_json: bool) -> None:
-    from invdesign.generating import row_of
+    from invdesign.analysis.generate import row_of
 
     if as_json:
         print_json([{**row_of(candidate), **candidate.provenance} for candidate in candidates])

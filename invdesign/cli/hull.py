@@ -12,7 +12,7 @@ from invdesign.cli.app import Json, Potential, Workers, app, print_json, shown_p
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from invdesign.hulls import Place, Report
+    from invdesign.analysis.hull_placement import Place, Report
 
 SHOWN = 8  # competing phases on the terminal; --json has all
 
@@ -76,8 +76,8 @@ def hull_command(
 
     invdesign hull candidate.cif --hull my-phases.csv --json
     """
-    from invdesign.campaign.named import check_least, check_names
-    from invdesign.hulls import place_on_hull
+    from invdesign.analysis.hull_placement import place_on_hull
+    from invdesign.campaign.validate import check_least, check_names
 
     check_least(1, workers=workers)
     check_names(hull=hull, calibration=calibration)
@@ -114,7 +114,7 @@ def _show(report: Report) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from invdesign.report.printed import print_whole
+    from invdesign.io.console import print_whole
 
     console = Console(highlight=False)
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -140,7 +140,7 @@ def _show(report: Report) -> None:
 def _cells(place: Place) -> tuple[str, ...]:
     from rich.markup import escape
 
-    from invdesign.hulls import mixture
+    from invdesign.analysis.hull_placement import mixture
 
     known = "crystal" if place.crystal_known else "composition" if place.composition_known else "no"
     height = f"{place.e_above_hull or 0:+.3f} ± {1.645 * (place.sigma or 0):.3f}"
@@ -157,8 +157,8 @@ def _cells(place: Place) -> tuple[str, ...]:
 def _show_formula(place: Place, console: Console) -> None:
     from rich.table import Table
 
-    from invdesign.hulls import mixture
-    from invdesign.report.printed import print_whole
+    from invdesign.analysis.hull_placement import mixture
+    from invdesign.io.console import print_whole
 
     console.print(f"[bold]{place.label}[/bold]  {place.reason}", soft_wrap=True)
     block = Table.grid(padding=(0, 2, 0, 0))

@@ -44,7 +44,7 @@ def interpolate_command(
 
     invdesign latent interpolate A.cif B.cif --json
     """
-    from invdesign.latents import interpolate
+    from invdesign.analysis.latent import interpolate
 
     rows = interpolate(a, b, n, out, generator=generator)
     if as_json:
@@ -79,7 +79,7 @@ def reconstruct_command(
 
     invdesign latent reconstruct mp20.csv.gz --limit 200 --json
     """
-    from invdesign.latents import reconstruct
+    from invdesign.analysis.latent import reconstruct
 
     with shown_progress(show=not as_json) as progress:
         rows = reconstruct(files, limit=limit, seed=seed, generator=generator, progress=progress)

@@ -1,136 +1,109 @@
-"""The command ``predict-structure``: from formulas to their likely crystals."""
+"""The command ``predict``: properties of crystals and formulas, with their intervals."""
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from invdesign.cli.app import Json, Potential, Seed, Workers, app, print_json, shown_progress
+from invdesign.cli.app import Json, app, print_json
 from invdesign.errors import InputError
 
 if TYPE_CHECKING:
-    from invdesign.predicting import Polymorph, Prediction
+    from invdesign.analysis.predict_files import Predicted
+    from invdesign.core.candidate import Estimate
 
-Formulas = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="FORMULAS…", help="Such as Li2FeSiO4 NiAl.", show_default=False),
-]
-NAtoms = Annotated[str | None, typer.Option(help="Atoms in the primitive cell of the starts: 5..20.")]
-SpaceGroup = Annotated[
-    str | None, typer.Option(help="Of the starts: numbers, symbols, ranges: 225,Pnma,195..206.")
-]
-Calibration = Annotated[
-    str | None, typer.Option(help="The potential's calibration: name or folder; default: its own.")
-]
-Generators = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="structure-types, or a generator's name or folder; may be repeated.",
-        show_default="structure-types and gene-diffusion",
+Given = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="FILE|FORMULA…",
+        help="CIF, POSCAR, extxyz, CSV with a cif or formula column, ASE database, folders; or formulas. "
+        "An existing path is a file.",
+        show_default=False,
     ),
 ]
 
 
-@app.command("predict-structure")
-def predict_structure_command(
-    formulas: Formulas = None,
-    file: Annotated[Path | None, typer.Option(help="Text file of formulas.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("prediction"),
-    n_candidates: Annotated[
-        int, typer.Option(help="Starting structures relaxed per formula.", rich_help_panel="Effort")
-    ] = 64,
-    polymorphs: Annotated[int, typer.Option(help="Most crystals shown per formula.")] = 10,
-    n_atoms: NAtoms = None,
-    space_group: SpaceGroup = None,
-    seed: Seed = None,
-    potential: Potential = "chgnet",
-    calibration: Calibration = None,
-    hull: Annotated[str, typer.Option(help="Reference hull: name, folder or CSV.")] = "mp-hull",
-    generator: Generators = None,
-    workers: Workers = None,
+@app.command("predict")
+def predict_command(
+    given: Given,
+    properties: Annotated[
+        str, typer.Option("--property", help="Names, separated by commas: band_gap,bulk_modulus_gpa.")
+    ] = "band_gap",
+    model: Annotated[
+        str | None, typer.Option(help="A model of one's own, by folder: all its properties.")
+    ] = None,
+    from_composition: Annotated[
+        bool, typer.Option("--from-composition", help="Of crystals, see the composition alone.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="Table to write (CSV).")] = None,
     as_json: Json = False,
 ) -> None:
-    """Predict the crystals that a formula forms, from known structure types and generated genes, by energy.
+    """Predict properties of relaxed crystals, or of formulas: value, 90 % interval, P(metal), in domain.
 
-    Leaves polymorphs.csv, cifs/ and run.json in the output folder. Stop it at any moment: the same command
-    resumes. Ends with 1 if no formula has a polymorph.
+    Of a model of two classes: the likelier one, and the probability of the second.
 
     **Examples**
 
-    invdesign predict-structure Li2FeSiO4 --out prediction
+    invdesign predict relaxed/*.cif --property band_gap,bulk_modulus_gpa
 
-    invdesign predict-structure NiAl Nb3Sn --n-candidates 200 --polymorphs 5
+    invdesign predict CuInS2 GaN --property band_gap,band_gap_experimental --json
 
-    invdesign predict-structure TiO2 --space-group 136,141 --n-atoms 6 --json
+    invdesign predict crystals.csv.gz --model my-models/hardness --out hardness.csv
     """
-    from invdesign.predicting import GENERATORS, predict_structures
+    from invdesign.analysis.predict_files import predict_given
 
-    given = [*(formulas or []), *(_formulas_of(file) if file else [])]
-    options: dict[str, Any] = {"n_candidates": n_candidates, "polymorphs": polymorphs}
-    options |= {"seed": seed or 0, "workers": workers, "notice": partial(typer.echo, err=True)}
-    options |= {"n_atoms": n_atoms, "space_group": space_group, "generators": generator or GENERATORS}
-    options |= {"potential": potential, "calibration": calibration, "hull": hull}
-    with shown_progress() as progress:
-        prediction = predict_structures(given, out, progress=progress, **options)
-    _show(prediction, out, as_json=as_json)
-    if not prediction.polymorphs:
-        raise typer.Exit(1)
-
-
-def _formulas_of(file: Path) -> list[str]:
-    try:
-        return file.read_text(encoding="utf-8").split()
-    except (OSError, UnicodeDecodeError) as error:
-        msg = f"file: {str(file)!r} cannot be read as text; give formulas, one a line."
-        raise InputError(msg) from error
-
-
-def _show(prediction: Prediction, out: Path, *, as_json: bool) -> None:
+    names = [name.strip() for name in properties.split(",") if name.strip()]
+    if not names:
+        msg = "property: none was named; give one or more, such as band_gap,bulk_modulus_gpa."
+        raise InputError(msg)
+    found = predict_given(given, names, model=model, from_composition=from_composition)
+    if out is not None:
+        _write(found, out)
     if as_json:
-        print_json([polymorph.row() for polymorph in prediction.polymorphs])
-    else:
-        _show_table(prediction.polymorphs, out)
-    for sentence in prediction.without.values():
-        typer.secho(sentence, err=True, fg="red")
+        print_json([row.row() for row in found])
+    elif out is None:
+        _show(found)
+    if out is not None:
+        typer.echo(f"{out} written", err=True)
+    if not any(row.estimates for row in found):
+        raise typer.Exit(2)
 
 
-def _show_table(found: list[Polymorph], out: Path) -> None:
-    from rich.console import Console
-    from rich.table import Table
+def _write(found: list[Predicted], out: Path) -> None:
+    import csv
 
-    from invdesign.report.printed import print_whole
+    rows = [row.row() for row in found]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    with out.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, names)
+        writer.writeheader()
+        writer.writerows(rows)
 
-    words = {"formula", "novelty", "from"}
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("formula", "", "group", "meV/atom", "E above hull", "kept", "novelty", "from"):
-        table.add_column(
-            heading,
-            justify="left" if heading in words else "right",
-            no_wrap=heading not in words,
-            overflow="fold",
-            min_width=len("composition") if heading in {"novelty", "from"} else None,
-        )
-    for polymorph in found:
-        kept = {True: "yes", False: "no", None: ""}[polymorph.symmetry_kept]
-        table.add_row(
-            polymorph.formula,
-            str(polymorph.rank),
-            str(polymorph.space_group),
-            f"{1000 * polymorph.relative:.0f}",
-            f"{polymorph.e_above_hull:.3f} ± {polymorph.sigma:.3f}",
-            kept,
-            polymorph.novelty,
-            polymorph.origin,
-        )
-    console = Console(highlight=False)
-    if found:
-        print_whole(table, console)
-    if any(polymorph.novelty == "known" for polymorph in found):
-        console.print(
-            "\nKnown crystals are placed as the others are, on one scale: `invdesign hull` puts them lower.",
-            soft_wrap=True,
-        )
-    console.print(f"\n{out}: polymorphs.csv, cifs/, run.json", soft_wrap=True)
+
+def _show(found: list[Predicted]) -> None:
+    for row in found:
+        head = f"{row.label:20s} " + (f"{row.formula:14s} " if row.formula != row.label else "")
+        if row.reason:
+            typer.echo(f"{head}{row.reason}")
+            continue
+        for name, estimate in row.estimates.items():
+            told = _of_class(estimate, row.classes) if row.classes else _figure(name, estimate)
+            outside = "" if estimate.in_domain else "  outside the training domain"
+            typer.echo(f"{head}{name:26s} {told}{outside}")
+
+
+def _of_class(estimate: Estimate, classes: tuple[str, ...]) -> str:
+    """The likelier class, and the probability of class 1."""
+    return f"{classes[estimate.p_zero <= 0.5]}  (P({classes[1]}) {1 - estimate.p_zero:.0%})"
+
+
+def _figure(name: str, estimate: Estimate) -> str:
+    """A value with its interval."""
+    from invdesign.core.properties import PROPERTIES
+
+    share = "P(metal)" if name.startswith("band_gap") else "P(0)"
+    zero = f"  {share} {estimate.p_zero:.0%}" if estimate.p_zero > 0 else ""
+    unit = f" {PROPERTIES[name].unit}" if name in PROPERTIES else ""
+    return f"{estimate.value:8.4g}{unit}  (90 %: {estimate.low:.4g} to {estimate.high:.4g}){zero}"

@@ -12,8 +12,8 @@ from invdesign.cli.app import Json, Workers, app, print_json, shown_progress
 from invdesign.errors import InputError
 
 if TYPE_CHECKING:
-    from invdesign.data.oxidation import ChargeRules
-    from invdesign.screening import Rows, Screened, Tally
+    from invdesign.composition.oxidation_states import ChargeRules
+    from invdesign.screening.api import Rows, Screened, Tally
 
 SPACE, GATES, CHARGES, OUTPUT = "Space", "Gates", "Charge balance", "Output"
 
@@ -167,8 +167,8 @@ def screen_command(
 
     invdesign screen --like CsPbI3 --novel --target exclude=toxic --out perovskites
     """
-    from invdesign.data.oxidation import SMACT_COMBINATIONS, ChargeRules
-    from invdesign.screening import screen, screen_to
+    from invdesign.composition.oxidation_states import SMACT_COMBINATIONS, ChargeRules
+    from invdesign.screening.api import screen, screen_to
 
     fields = {
         "elements": elements,
@@ -281,7 +281,7 @@ def _shard(text: str | None) -> tuple[int, int] | None:
 
 def _print(rows: Rows, rules: ChargeRules, *, as_json: bool) -> None:
     """Rows as they come; a count at the end, on stderr."""
-    from invdesign.validators.charge import charge_balance
+    from invdesign.filters.charge_balance import charge_balance
 
     for row in rows:
         if as_json:

@@ -6,7 +6,8 @@ Sources: pymatgen ``Element`` and ASE's covalent radii (Cordero et al. 2008). No
 - a missing atomic radius is the covalent radius; a missing or zero mean ionic radius likewise;
 - covalent radii beyond Cm, which Cordero does not list, are that of Cm (1.69 Å).
 
-Atomic volumes are our own fit (``volumes.json``; :mod:`invdesign.crystal.volumes` says how and how well).
+Atomic volumes are our own fit (``volumes.json``; :mod:`invdesign.training.tables.atomic_volumes` says how
+and how well).
 """
 
 from __future__ import annotations

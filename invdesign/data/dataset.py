@@ -1,4 +1,4 @@
-"""Crystals with properties, from any of the files that :mod:`invdesign.crystal.files` reads."""
+"""Crystals with properties, from any of the files that :mod:`invdesign.crystal.structure_files` reads."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from invdesign.crystal.files import read_records
+from invdesign.crystal.structure_files import read_records
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +35,7 @@ def read_dataset(path: str | Path, *, progress: bool = False) -> Iterator[Entry]
         progress: show a counting progress bar on stderr.
 
     Raises:
-        InputError: as :func:`invdesign.crystal.files.read_structures`.
+        InputError: as :func:`invdesign.crystal.structure_files.read_structures`.
     """
     records = read_records(path)
     if progress:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from invdesign.data.compositions import composition_key
+from invdesign.composition.formula import composition_key
 from invdesign.errors import InputError
 
 if TYPE_CHECKING:

@@ -9,25 +9,25 @@ from dataclasses import dataclass, replace
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from invdesign.campaign.learning import learn
-from invdesign.crystal.identity import rmsd, same_crystal
-from invdesign.dft.codes.gpaw_job import RESULT
+from invdesign.campaign.active_learning.correction import learn
+from invdesign.crystal.matching import rmsd, same_crystal
+from invdesign.dft.codes.gpaw.job import RESULT
+from invdesign.dft.codes.gpaw.read import read_foreign_trajectory
 from invdesign.dft.codes.hubbard import hubbard_u
-from invdesign.dft.codes.read_gpaw import read_foreign_trajectory
+from invdesign.dft.codes.interface import Reading
 from invdesign.dft.codes.readers import READERS
-from invdesign.dft.codes.reading import Reading
 from invdesign.dft.manifest import MANIFEST, read_manifest
 from invdesign.dft.phonons import read_phonons
-from invdesign.dft.results.computed import Computed
-from invdesign.dft.results.confrontation import PREDICTED
-from invdesign.dft.results.elements import keep, own_elements, with_kept
-from invdesign.dft.results.energies import MORE, place
-from invdesign.dft.results.merging import run_of
+from invdesign.dft.results.calculation import Computed
+from invdesign.dft.results.comparison import PREDICTED
+from invdesign.dft.results.element_energies import keep, own_elements, with_kept
+from invdesign.dft.results.formation_energies import MORE, place
+from invdesign.dft.results.merge import run_of
 from invdesign.dft.results.sides import confront, confront_campaign
-from invdesign.dft.results.storing import Found, hull_of, is_campaign, store_results
+from invdesign.dft.results.store import Found, hull_of, is_campaign, store_results
 from invdesign.errors import InputError
-from invdesign.report import replaced
-from invdesign.validators.hull import Hull
+from invdesign.report.outputs import replaced
+from invdesign.stability.hull.hull import Hull
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
     from invdesign.dft.manifest import Job
-    from invdesign.dft.results.confrontation import Confrontation
-    from invdesign.dft.results.energies import Placed
+    from invdesign.dft.results.comparison import Confrontation
+    from invdesign.dft.results.formation_energies import Placed
 
 TABLE, RECORD = "dft.csv", "dft.json"
 CONFRONTATION, PICTURE = "confrontation.csv", "parity.png"

@@ -7,8 +7,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from invdesign.dft.codes.elk import RGKMAX
-from invdesign.dft.codes.gpaw_job import PATH_DENSITY
+from invdesign.dft.codes.elk.write import RGKMAX
+from invdesign.dft.codes.gpaw.job import PATH_DENSITY
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -116,8 +116,8 @@ def _irreducible(atoms: Atoms, grid: list[int]) -> int:
 
 def expected_steps(atoms: Atoms) -> int:
     """Geometries of a relaxation, by the number of coordinates that symmetry leaves free."""
-    from invdesign.validators.degrees_of_freedom import Freedom
-    from invdesign.validators.potential import Frame
+    from invdesign.potentials.interface import Frame
+    from invdesign.relaxation.symmetry_coordinates import Freedom
 
     frame = Frame(atoms.numbers, atoms.positions, atoms.cell.array)
     return 2 + 2 * len(Freedom.symmetric(frame, relax_cell=True))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from invdesign.dft.codes.reading import structure_of
+from invdesign.dft.codes.interface import structure_of
 from invdesign.errors import InputError
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from invdesign.crystal.cif import UNREADABLE
+from invdesign.crystal.supercell import multiples
 from invdesign.dft.codes.readers import READERS
-from invdesign.validators.phonons import lowest_mode
-from invdesign.validators.supercell import multiples
+from invdesign.stability.phonons import lowest_mode
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from phonopy.structure.atoms import PhonopyAtoms
     from pymatgen.core import Structure
 
-    from invdesign.dft.codes.reading import Reading, Status
+    from invdesign.dft.codes.interface import Reading, Status
     from invdesign.dft.manifest import Job
 
 DISPLACED, CELL = "phonopy_disp.yaml", "structure.vasp"

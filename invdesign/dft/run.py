@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal
 
-from invdesign.dft.codes.elk import COMMAND
-from invdesign.dft.codes.gpaw_job import LOCK, LOG, RESULT
-from invdesign.dft.codes.read_elk import stopped
+from invdesign.dft.codes.elk.read import stopped
+from invdesign.dft.codes.elk.write import COMMAND
+from invdesign.dft.codes.gpaw.job import LOCK, LOG, RESULT
 from invdesign.dft.codes.readers import READERS
 from invdesign.dft.cost import estimate
 from invdesign.dft.manifest import read_manifest

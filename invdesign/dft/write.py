@@ -11,22 +11,22 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from invdesign.crystal.files import file_formula
-from invdesign.dft.codes.chosen import GAP_BY_STATIC, check, prepared
-from invdesign.dft.flow import FLOW, check_flow, write_flow
+from invdesign.crystal.structure_files import file_formula
+from invdesign.dft.codes.registry import GAP_BY_STATIC, check, prepared
+from invdesign.dft.inputs import read_subjects, skipped
+from invdesign.dft.jobflow import FLOW, check_flow, write_flow
 from invdesign.dft.manifest import MANIFEST, poscar
 from invdesign.dft.phonons import displace
-from invdesign.dft.results.references import reference_subjects
+from invdesign.dft.results.element_references import reference_subjects
 from invdesign.dft.slurm import SCRIPT, slurm_script
-from invdesign.dft.subjects import read_subjects, skipped
 from invdesign.errors import InputError
-from invdesign.validators.phonons import require_phonopy
+from invdesign.stability.phonons import require_phonopy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from invdesign.dft.codes.chosen import Code
-    from invdesign.dft.subjects import Subject
+    from invdesign.dft.codes.registry import Code
+    from invdesign.dft.inputs import Subject
 
 
 def write_inputs(

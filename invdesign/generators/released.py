@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
-from invdesign.artifacts import find
 from invdesign.errors import InputError
+from invdesign.io.artifacts import find
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from invdesign.predictors.property import PropertyPredictor
+from invdesign.predictors.property_predictor import PropertyPredictor
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,20 +6,25 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from invdesign.data.skeletons import KnownSkeletons, load_library
-from invdesign.predictors.ensemble import Ensemble, Head
-from invdesign.predictors.features import gene_matrix
-from invdesign.predictors.tables import PredictorConfig, assemble, lowest_by_composition, read_crystals
-from invdesign.predictors.training import fit
-from invdesign.validators.hull import Hull
+from invdesign.data.prototypes import KnownSkeletons, load_library
+from invdesign.predictors.features.composition_and_gene import gene_matrix
+from invdesign.predictors.models.ensemble import Ensemble, Head
+from invdesign.stability.hull.hull import Hull
+from invdesign.training.predictors.assemble import (
+    PredictorConfig,
+    assemble,
+    lowest_by_composition,
+    read_crystals,
+)
+from invdesign.training.predictors.ensemble import fit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from invdesign.candidate import Estimate
+    from invdesign.core.candidate import Estimate
     from invdesign.crystal.gene import Gene
-    from invdesign.predictors.training import Table
+    from invdesign.training.predictors.ensemble import Table
 
     Progress = Callable[[float, str], None]
 
@@ -166,7 +171,7 @@ def likeness_matrix(genes: Sequence[Gene], source: str, known: Sequence[KnownSke
 
 def build(config: GeneRankConfig, *, progress: Progress) -> Path:
     """Train, measure and write a gene ranker."""
-    from invdesign.predictors.card import gene_rank_card, write_release
+    from invdesign.training.cards.ensemble import gene_rank_card, write_release
 
     table = training_table(config, progress)
     ensemble = fit(table, HEADS, config.network, config.seed, lambda s, m: progress(0.2 + 0.75 * s, m))
@@ -203,7 +208,7 @@ def training_table(config: GeneRankConfig, progress: Progress) -> Table:
 
 def _generated(config: GeneRankConfig) -> list[tuple[str, list[Gene], np.ndarray]]:
     """Our own relaxed crystals, of the campaigns that chose whom to relax and of the one that did not."""
-    from invdesign.data.relaxed import read_relaxed
+    from invdesign.data.relaxed_genes import read_relaxed
 
     found = read_relaxed(config.relaxed)
     labels = np.full((len(found.proposed), len(HEADS)), np.nan)
@@ -220,7 +225,13 @@ def _generated(config: GeneRankConfig) -> list[tuple[str, list[Gene], np.ndarray
 
 def _energies(config: GeneRankConfig) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Heights above hull (within ``RANGE``) and MP2020 formation energies of every row, by source."""
-    from invdesign.validators.hull_build import labelled_e_above_hull, load_shift, on_mp2020, parse, read_set
+    from invdesign.training.stability.hull import (
+        labelled_e_above_hull,
+        load_shift,
+        on_mp2020,
+        parse,
+        read_set,
+    )
 
     labelled = labelled_e_above_hull(config.data)
     source = np.array(labelled.sources)
@@ -237,7 +248,7 @@ def _energies(config: GeneRankConfig) -> tuple[dict[str, np.ndarray], dict[str, 
 
 def _by_composition(config: GeneRankConfig) -> list[dict[str, float]]:
     """For each head, its label by formula where only the composition is known."""
-    from invdesign.validators.hull_build import load_shift, on_mp2020, parse
+    from invdesign.training.stability.hull import load_shift, on_mp2020, parse
 
     folder = config.data / "compositions"
     hull = folder / "mp_hull.csv.gz"

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.special import expit
 
-from invdesign.artifacts import find
-from invdesign.candidate import Z90
+from invdesign.core.candidate import Z90
 from invdesign.errors import InputError
-from invdesign.predictors.ensemble import FILES, MIN_SIGMA, Distribution, Ensemble
-from invdesign.predictors.features import FRACTIONS
+from invdesign.io.artifacts import find
+from invdesign.predictors.features.composition_and_gene import FRACTIONS
+from invdesign.predictors.models.ensemble import FILES, MIN_SIGMA, Distribution, Ensemble
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,9 +12,9 @@ from math import gcd, isfinite
 from typing import TYPE_CHECKING, Any
 
 from invdesign import __version__
-from invdesign.report import CIF_FOLDER, replaced
-from invdesign.report.table import NOVELTY, cif_name, reason_of
-from invdesign.targets import PROPERTIES
+from invdesign.core.target import PROPERTIES
+from invdesign.report.outputs import CIF_FOLDER, replaced
+from invdesign.report.shortlist_csv import NOVELTY, cif_name, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from pymatgen.core import Structure
 
-    from invdesign.candidate import Candidate, Estimate
+    from invdesign.core.candidate import Candidate, Estimate
 
 SHORTLIST_JSON = "shortlist.json"
 FORMAT = "1.0"  # of our fields; the first number changes when a reader of the old ones would be misled

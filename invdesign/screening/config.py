@@ -6,13 +6,13 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from invdesign.composition.oxidation_states import ChargeRules
+from invdesign.core.properties import STABILITY
+from invdesign.core.released import FROM_COMPOSITION
+from invdesign.core.target import MAX_ATOMS, Target
+from invdesign.core.target_parser import fields_of, symbols_of
 from invdesign.crystal.elements import EXCLUDED_BY_DEFAULT
-from invdesign.data.oxidation import ChargeRules
 from invdesign.errors import InputError
-from invdesign.predictors.released import FROM_COMPOSITION
-from invdesign.properties import STABILITY
-from invdesign.target_text import fields_of, symbols_of
-from invdesign.targets import MAX_ATOMS, Target
 
 ESTIMATED = ("band_gap", "band_gap_experimental")
 """Properties that are estimated even if nobody asks for them."""

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from invdesign.artifacts import find
-from invdesign.campaign.chunks import Journal
-from invdesign.campaign.folder import held
-from invdesign.data.oxidation import oxidation_tables
+from invdesign.analysis.evaluate.checkpoint import Journal
+from invdesign.composition.oxidation_states import oxidation_tables
+from invdesign.core.properties import STABILITY
 from invdesign.errors import InputError
-from invdesign.properties import STABILITY
-from invdesign.report import replaced
-from invdesign.screening.judging import GATES, PASSED, judge
-from invdesign.screening.tables import CsvFile, FaultsFile, ParquetFolder, empty_table, table_of
-from invdesign.screening.units import BATCH
-from invdesign.screening.workers import default_workers, forked_pool
+from invdesign.io.artifacts import find
+from invdesign.io.lock import held
+from invdesign.report.outputs import replaced
+from invdesign.screening.gates import GATES, PASSED, judge
+from invdesign.screening.work_units import BATCH
+from invdesign.screening.worker_pool import default_workers, forked_pool
+from invdesign.screening.writers import CsvFile, FaultsFile, ParquetFolder, empty_table, table_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from invdesign.screening.config import ScreenConfig
-    from invdesign.screening.units import Unit
+    from invdesign.screening.work_units import Unit
 
     Progress = Callable[[float, str], None]
 
@@ -215,7 +215,7 @@ def _screened(task: _Task) -> tuple[pa.Table, Tally]:
     """Rows and counts of a unit; runs in a worker."""
     import pyarrow as pa
 
-    from invdesign.campaign.stages import one_thread
+    from invdesign.campaign.components import one_thread
 
     tally, found = Tally(), []
     unit = task.unit
@@ -381,6 +381,6 @@ def _write_best(best: list[dict[str, Any]], path: Path) -> None:
 
 
 def _write_run(out: Path, identity: dict[str, Any], tally: Tally) -> None:
-    from invdesign.provenance import write_run_json
+    from invdesign.io.provenance import write_run_json
 
     write_run_json(out, {"screening": identity, "tally": tally.as_json()})

@@ -12,8 +12,8 @@ from invdesign.crystal.elements import (
     element_volumes,
     volume_estimate,
 )
-from invdesign.crystal.volumes import fit_element_volumes
 from invdesign.errors import InputError
+from invdesign.training.tables.atomic_volumes import fit_element_volumes
 
 
 def test_symbols_are_in_order_of_atomic_number() -> None:

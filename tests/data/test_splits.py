@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from invdesign.data.compositions import composition_key
+from invdesign.composition.formula import composition_key
 from invdesign.data.splits import grouped_split
 from invdesign.errors import InputError
 

@@ -17,16 +17,16 @@ import pytest
 from ase.io import Trajectory, write
 from pymatgen.core import Lattice, Structure
 
-from invdesign.crystal.files import write_cif
-from invdesign.dft.codes.gpaw_job import digests
-from invdesign.dft.codes.read_espresso import read_espresso
-from invdesign.dft.codes.read_gpaw import read_foreign_trajectory, read_gpaw, read_trajectory
-from invdesign.dft.codes.read_vasp import gap_of, read_vasp
+from invdesign.crystal.structure_files import write_cif
+from invdesign.dft.codes.espresso.read import read_espresso
+from invdesign.dft.codes.gpaw.job import digests
+from invdesign.dft.codes.gpaw.read import read_foreign_trajectory, read_gpaw, read_trajectory
+from invdesign.dft.codes.vasp.read import gap_of, read_vasp
 from invdesign.dft.collect import collect
 from invdesign.dft.write import write_inputs
 from invdesign.errors import InputError
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data" / "dft"
 VASP = Path(ase.test.__file__).parent / "testdata" / "vasp"
 MGO = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.3), ["Mg", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])
 BN = Structure.from_spacegroup("F-43m", Lattice.cubic(3.626), ["B", "N"], [[0, 0, 0], [0.25, 0.25, 0.25]])

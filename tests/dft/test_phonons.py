@@ -13,8 +13,8 @@ import pytest
 from pymatgen.core import Lattice, Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 
-from invdesign.crystal.files import write_cif
-from invdesign.crystal.identity import same_crystal
+from invdesign.crystal.matching import same_crystal
+from invdesign.crystal.structure_files import write_cif
 from invdesign.dft import phonons
 from invdesign.dft.codes.readers import READERS
 from invdesign.dft.manifest import Job, read_manifest
@@ -162,7 +162,7 @@ def test_forces_in_another_order(fcc: Job, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_phonopy_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("invdesign.validators.phonons.find_spec", lambda name: None)
+    monkeypatch.setattr("invdesign.stability.phonons.find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"phonon-check needs phonopy.*invdesign\[phonons\]"):
         written(tmp_path, FCC)
     with pytest.raises(InputError, match="task: phonon-check is for vasp, espresso, gpaw, not for elk"):

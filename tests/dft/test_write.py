@@ -11,10 +11,10 @@ from ase.io.espresso import read_espresso_in, read_fortran_namelist
 from pymatgen.core import Lattice, Structure
 from pymatgen.io.vasp import Incar, Kpoints, Poscar
 
-from invdesign.crystal.files import write_cif
-from invdesign.crystal.identity import same_crystal
-from invdesign.dft.codes.espresso import find_pseudopotentials
-from invdesign.dft.codes.grid import k_grid
+from invdesign.crystal.matching import same_crystal
+from invdesign.crystal.structure_files import write_cif
+from invdesign.dft.codes.espresso.write import find_pseudopotentials
+from invdesign.dft.codes.kpoints import k_grid
 from invdesign.dft.slurm import slurm_script
 from invdesign.dft.write import write_inputs
 from invdesign.errors import InputError

@@ -13,8 +13,8 @@ import torch
 from pymatgen.core import Lattice, Structure
 
 from invdesign.errors import InputError
-from invdesign.predictors.property_data import DataFile, Measured, PropertyConfig
-from invdesign.predictors.training import Table
+from invdesign.training.predictors.ensemble import Table
+from invdesign.training.predictors.property_data import DataFile, Measured, PropertyConfig
 
 pytest.importorskip("matgl")
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "prediction"

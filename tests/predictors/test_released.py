@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
 
-from invdesign.artifacts import find, root
+from invdesign.core.released import FROM_COMPOSITION, RELEASED
+from invdesign.core.target import Window
 from invdesign.crystal.gene import Gene
+from invdesign.io.artifacts import find, root
 from invdesign.predictors.band_gap import BandGapPredictor
 from invdesign.predictors.gene_rank import GeneRanker, known_crystals, likeness_matrix
-from invdesign.predictors.property import PropertyPredictor
-from invdesign.predictors.released import FROM_COMPOSITION, RELEASED
-from invdesign.targets import Window
+from invdesign.predictors.property_predictor import PropertyPredictor
 
 
 def cubic(group: str, a: float, species: list[str], sites: list[list[float]]) -> Structure:

@@ -13,12 +13,10 @@ from typer.testing import CliRunner
 
 from invdesign.cli import app
 from invdesign.errors import InputError
-from invdesign.predictors import crystal_features, trials
-from invdesign.predictors.ensemble import Ensemble, Head, Network, Shape
-from invdesign.predictors.examples import read_examples
-from invdesign.predictors.features import FRACTIONS
-from invdesign.predictors.property import PropertyPredictor
-from invdesign.predictors.property_data import compositions
+from invdesign.predictors.features import structure as crystal_features
+from invdesign.predictors.features.composition_and_gene import FRACTIONS
+from invdesign.predictors.models.ensemble import Ensemble, Head, Network, Shape
+from invdesign.predictors.property_predictor import PropertyPredictor
 from invdesign.predictors.transfer import (
     Likeness,
     Regression,
@@ -27,7 +25,10 @@ from invdesign.predictors.transfer import (
     represent,
     settings,
 )
-from invdesign.recipes import train_from
+from invdesign.training.predictors import transfer_cross_validation as trials
+from invdesign.training.predictors.property_data import compositions
+from invdesign.training.predictors.transfer_examples import read_examples
+from invdesign.training.registry import train_from
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -204,7 +205,7 @@ def test_leaving_a_composition_out_is_fitting_without_it() -> None:
 
 def test_crystals_are_seen_by_released_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fake(structures: list[Structure], potential: object = None) -> crystal_features.Described:
-        from invdesign.validators.calibration import Calibration
+        from invdesign.stability.calibration import Calibration
 
         n = len(structures)
         calibration = Calibration.load("chgnet-0.3.0")

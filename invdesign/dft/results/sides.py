@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from invdesign.crystal.identity import same_crystal
-from invdesign.dft.results.confrontation import (
+from invdesign.crystal.matching import same_crystal
+from invdesign.dft.results.comparison import (
     PREDICTED,
     SHIFT,
     VOLUME,
@@ -14,14 +14,14 @@ from invdesign.dft.results.confrontation import (
     compare_interval,
     judge,
 )
-from invdesign.dft.results.merging import merged
+from invdesign.dft.results.merge import merged
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from invdesign.candidate import Candidate
-    from invdesign.dft.results.confrontation import Compared
-    from invdesign.dft.results.storing import Campaign, Found
+    from invdesign.core.candidate import Candidate
+    from invdesign.dft.results.comparison import Compared
+    from invdesign.dft.results.store import Campaign, Found
 
 
 def confront_campaign(campaign: Campaign) -> Confrontation:

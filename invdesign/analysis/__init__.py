@@ -1,0 +1,1 @@
+"""The jobs on files: evaluate, relax, hull, predict, explain, map."""

@@ -1,0 +1,1 @@
+"""Valid, unique, novel, stable: one protocol for everybody's crystals."""

@@ -1,0 +1,1 @@
+"""The crystals that a formula forms, by energy."""

@@ -1,0 +1,387 @@
+"""Crystal structure prediction: from a formula to its likely crystals, ranked by energy."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from itertools import islice
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+from invdesign.analysis.evaluate.checkpoint import Journal
+from invdesign.analysis.evaluate.samples import Sample, fingerprint, pack, unpack
+from invdesign.analysis.structure_prediction.starting_structures import Plan, Sources, Trial, plan_trials
+from invdesign.campaign.components import Parts, one_thread
+from invdesign.campaign.validate import check_elements, check_generators, check_least, check_names
+from invdesign.core.target import parse_target
+from invdesign.core.target_parser import amounts_of, reduced_as_written
+from invdesign.crystal.cif import write_cif
+from invdesign.crystal.structure_files import file_formula
+from invdesign.errors import InputError
+from invdesign.io.lock import held
+from invdesign.io.provenance import write_run_json
+from invdesign.relaxation.parallel import CHUNK, relax_structures
+from invdesign.report.outputs import replaced
+from invdesign.report.shortlist_csv import NOVELTY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from pymatgen.core import Structure
+
+    from invdesign.core.target import Target
+
+    Progress = Callable[[float, str], None]
+    Notice = Callable[[str], None]
+
+TABLE = "polymorphs.csv"
+CIFS = "cifs"
+JOURNAL = "relaxed.jsonl"
+GENERATORS = ("structure-types", "gene-diffusion")
+FMAX = 0.05  # eV/Å: polymorphs differ by less than designed crystals do
+MAX_STEPS = 200
+PLANNING = 0.1  # share of the progress bar
+
+
+@dataclass(frozen=True)
+class Polymorph:
+    """A distinct relaxed crystal of a formula.
+
+    Attributes:
+        formula: reduced, its elements in the order that was given.
+        rank: 1 for the lowest in energy of its formula.
+        space_group: of the relaxed structure, within 0.1 Å.
+        relative: energy above the formula's best, meV/atom.
+        energy: the potential's, eV/atom.
+        e_above_hull: eV/atom, on the reference hull, placed as a hypothetical crystal even where it is known.
+        sigma: its standard deviation, eV/atom.
+        novelty: ``known``, ``composition known`` or ``new``.
+        known: ids of known crystals with this gene, or what else is known of the composition.
+        found: how many of the trials ended in it.
+        symmetry_kept: whether the lowest of these, set free, kept the symmetry that it was relaxed in.
+        origin: where that one's start came from.
+        gene: of the relaxed structure.
+        structure: relaxed.
+    """
+
+    formula: str
+    rank: int
+    space_group: int
+    relative: float
+    energy: float
+    e_above_hull: float
+    sigma: float
+    novelty: str
+    known: str
+    found: int
+    symmetry_kept: bool | None
+    origin: str
+    gene: str
+    structure: Structure
+
+    @property
+    def cif_file(self) -> str:
+        """Name of its CIF in the results' folder."""
+        return f"{CIFS}/{file_formula(self.formula)}_{self.rank:02d}_{self.space_group}.cif"
+
+    def row(self) -> dict[str, Any]:
+        """A row of the table."""
+        return {
+            "formula": self.formula,
+            "rank": self.rank,
+            "space_group": self.space_group,
+            "n_atoms": len(self.structure),
+            "mev_above_best": round(1000 * self.relative, 1),
+            "energy_ev_per_atom": round(self.energy, 5),
+            "e_above_hull": round(self.e_above_hull, 4),
+            "e_above_hull_sigma": round(self.sigma, 4),
+            "novelty": self.novelty,
+            "known": self.known,
+            "symmetry_kept": "" if self.symmetry_kept is None else self.symmetry_kept,
+            "found": self.found,
+            "origin": self.origin,
+            "gene": self.gene,
+            "volume": round(self.structure.volume, 3),
+            "cif_file": self.cif_file,
+        }
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What was found of the formulas.
+
+    Attributes:
+        polymorphs: by formula in the order given, lowest energy first.
+        without: a sentence on why there is none, by formula that has none.
+    """
+
+    polymorphs: list[Polymorph]
+    without: dict[str, str]
+
+
+def predict_structures(
+    formulas: Sequence[str],
+    out: Path,
+    *,
+    n_candidates: int = 64,
+    polymorphs: int = 10,
+    n_atoms: str | int | None = None,
+    space_group: str | None = None,
+    seed: int = 0,
+    potential: str = "chgnet",
+    calibration: str | None = None,
+    hull: str = "mp-hull",
+    generators: Sequence[str] = GENERATORS,
+    workers: int | None = None,
+    progress: Progress = lambda _share, _message: None,
+    notice: Notice = lambda _sentence: None,
+) -> Prediction:
+    """Predict the crystals of some formulas; write a table, a CIF each, and ``run.json``.
+
+    Genes of the formula come from generators, geometries from the geometry source where a generator
+    gives none; they are relaxed, first within their symmetry, then free.
+
+    Args:
+        formulas: such as ``Li2FeSiO4``; a formula unit of at most 20 atoms. The reduced one is taken.
+        out: folder of the results; the same call goes on where it was killed.
+        n_candidates: starting structures relaxed per formula.
+        polymorphs: most crystals shown per formula; another number relaxes nothing again.
+        n_atoms: ``5..20``, or exactly so many, in the primitive cell of the starts.
+        space_group: numbers, symbols or ranges for the starts.
+        seed: the same seed gives the same crystals.
+        potential: relaxes and ranks.
+        calibration: brings its energies to the hull's scale; default: the potential's own.
+        hull: energies above it.
+        generators: propose genes; ``structure-types`` (known crystals with these elements), or what
+            ``load_generator`` takes.
+        workers: processes; default one per core.
+        progress: is told the share that is done and a word on it.
+        notice: is told what a formula that is not reduced is taken for.
+
+    Raises:
+        InputError: not a formula, no generator can make it, an element that potential, calibration or
+            hull do not know, or ``out`` holds another prediction or is in use.
+    """
+    check_least(1, n_candidates=n_candidates, polymorphs=polymorphs, workers=workers)
+    check_least(0, seed=seed)
+    targets = _targets(formulas, notice, n_atoms=n_atoms, space_group=space_group)
+    check_generators(generators)
+    check_names(hull=hull, calibration=calibration)
+    parts = Parts(potential=potential, calibration=calibration, hull=hull)
+    check_elements(targets, parts, "hull")
+    settings = {"generators": list(generators), "n_candidates": n_candidates, "seed": seed}
+    settings |= {"n_atoms": n_atoms, "space_group": space_group, "fmax": FMAX, "max_steps": MAX_STEPS}
+    with held(out, JOURNAL):
+        settings |= _scale(parts, targets)
+        plans = _plans(targets, n_candidates, seed, _sources(generators), progress)
+        trials = [trial for plan in plans.values() for trial in plan.trials]
+        journal = Journal(out / JOURNAL, "prediction", settings | {"starts": _fingerprint(trials)})
+        relaxed = _relaxed([trial.structure for trial in trials], potential, journal, workers, progress)
+        crystals, told = _judged(plans, relaxed, parts)
+        _write(crystals, polymorphs, out)
+        settings["polymorphs"] = polymorphs
+        write_run_json(out, {"predict_structure": settings, "formulas": told})
+    shown = [polymorph for own in crystals.values() for polymorph in own[:polymorphs]]
+    return Prediction(shown, {formula: own["without"] for formula, own in told.items() if "without" in own})
+
+
+def _targets(
+    formulas: Sequence[str], notice: Notice, *, n_atoms: str | int | None, space_group: str | None
+) -> dict[str, Target]:
+    """A target by formula as written, reduced; each composition once."""
+    targets: dict[str, Target] = {}
+    for text in formulas:
+        target = parse_target(formula=text, n_atoms=n_atoms, space_group=space_group)
+        taken = reduced_as_written(text)
+        if taken != "".join(text.split()):
+            notice(f"{text} is taken as {taken}: starts have {_units(taken, target)}")
+        if target not in targets.values():
+            targets[taken] = target
+    if not targets:
+        msg = "formula: none was given; give one such as Li2FeSiO4."
+        raise InputError(msg)
+    return targets
+
+
+def _units(formula: str, target: Target) -> str:
+    """How many formula units the starts have."""
+    unit = sum(amounts_of(formula, "formula").values())
+    fewest, most = -(-target.n_atoms[0] // unit), target.n_atoms[1] // unit
+    if fewest == most:
+        return f"{most} formula unit{'s' if most > 1 else ''} in the primitive cell."
+    return f"{fewest} to {most} formula units in the primitive cell; --n-atoms narrows it."
+
+
+def _scale(parts: Parts, targets: dict[str, Target]) -> dict[str, str]:
+    """What decides the energies, by name.
+
+    Raises:
+        InputError: the calibration is another potential's, or one of them does not know an element.
+    """
+    parts.check_scale()
+    for kind in ("potential", "calibration"):
+        check_elements(targets, parts, kind)
+    potential = parts.get("potential")
+    names = {"potential": potential.name, "calibration": parts.calibration or potential.name}
+    return names | {"weights": potential.digest, "hull": parts.hull}
+
+
+def _sources(generators: Sequence[str]) -> Sources:
+    from invdesign.generators.registry import load_generator
+    from invdesign.generators.substitution.structure_types import StructureTypes
+
+    chosen = [
+        StructureTypes.load() if name == StructureTypes.name else load_generator(name) for name in generators
+    ]
+    return Sources(chosen, Parts().get("geometry"))
+
+
+def _plans(
+    targets: dict[str, Target], n: int, seed: int, sources: Sources, progress: Progress
+) -> dict[str, Plan]:
+    plans = {}
+    for number, (formula, target) in enumerate(targets.items()):
+        progress(PLANNING * number / len(targets), f"starting structures of {formula}")
+        with one_thread():
+            plans[formula] = plan_trials(target, n, seed, sources)
+    return plans
+
+
+def _fingerprint(trials: Sequence[Trial]) -> str:
+    return fingerprint([Sample(str(trial.gene), trial.structure) for trial in trials])
+
+
+def _relaxed(
+    structures: list[Structure],
+    potential: str,
+    journal: Journal,
+    workers: int | None,
+    progress: Progress,
+) -> list[dict[str, Any]]:
+    """How each relaxation ended, as plain JSON; whole chunks of an earlier run are taken over."""
+    done = {entry["number"]: entry for entry in journal.entries}
+    pieces = [range(i, min(i + CHUNK, len(structures))) for i in range(0, len(structures), CHUNK)]
+    todo = [i for piece in pieces if not all(i in done for i in piece) for i in piece]
+    results = relax_structures(
+        [structures[i] for i in todo],
+        potential,
+        workers=workers,
+        fmax=FMAX,
+        max_steps=MAX_STEPS,
+        keep_symmetry=True,
+    )
+    for place, result in results if todo else ():
+        entry = {
+            "number": todo[place],
+            "energy": result.energy / len(result.structure) if isfinite(result.energy) else None,
+            "converged": bool(result.converged),
+            "symmetry_kept": result.symmetry_kept,
+            "n_steps": int(result.n_steps),
+            "reason": result.reason,
+            "crystal": pack(result.structure),
+        }
+        journal.append(entry)
+        done[todo[place]] = entry
+        share = len(done) / len(structures)
+        progress(PLANNING + (1 - PLANNING) * share, f"{len(done)} of {len(structures)} starts relaxed")
+    return [done[i] for i in range(len(structures))]
+
+
+def _judged(
+    plans: dict[str, Plan], relaxed: Sequence[dict[str, Any]], parts: Parts
+) -> tuple[dict[str, list[Polymorph]], dict[str, dict[str, Any]]]:
+    """All polymorphs by formula, and the counts that led to them."""
+    crystals, told = {}, {}
+    entries = iter(relaxed)
+    for formula, plan in plans.items():
+        own = list(islice(entries, len(plan.trials)))
+        crystals[formula] = _polymorphs(formula, plan, own, parts)
+        told[formula] = {
+            "offered": plan.offered,
+            "relaxed": len(own),
+            "converged": sum(entry["converged"] for entry in own),
+            "polymorphs": len(crystals[formula]),
+        }
+        if not crystals[formula]:
+            told[formula]["without"] = _why_none(formula, own)
+    return crystals, told
+
+
+def _why_none(formula: str, relaxed: Sequence[dict[str, Any]]) -> str:
+    converged = sum(entry["converged"] for entry in relaxed)
+    if not relaxed:
+        why = "no start that was offered is plausible; allow other atoms or space groups, or add a generator."
+    elif not converged:
+        first = relaxed[0]["reason"]
+        why = f"none of {len(relaxed)} starts converged (the first: {first}); raise n_candidates."
+    else:
+        why = f"none of the {converged} crystals that converged is plausible; raise n_candidates."
+    return f"{formula}: {why}"
+
+
+def _polymorphs(formula: str, plan: Plan, relaxed: Sequence[dict[str, Any]], parts: Parts) -> list[Polymorph]:
+    """Distinct plausible crystals that converged, lowest energy first."""
+    from invdesign.crystal.matching import unique_groups
+    from invdesign.crystal.symmetry import SymmetryError, gene_of
+    from invdesign.filters.geometry import geometry_check
+
+    sound = []
+    for trial, entry in zip(plan.trials, relaxed, strict=True):
+        if not entry["converged"]:
+            continue
+        structure = unpack(entry["crystal"])
+        try:
+            gene = gene_of(structure)[0]
+        except SymmetryError:
+            continue
+        if geometry_check(structure).passed:
+            sound.append((entry["energy"], trial, entry, structure, gene))
+    sound.sort(key=lambda crystal: crystal[0])
+    groups = unique_groups([crystal[3] for crystal in sound])
+    known, calibration, on_hull = (parts.get(kind) for kind in ("known", "calibration", "hull"))
+    found: list[Polymorph] = []
+    for group, (energy, trial, entry, structure, gene) in zip(groups, sound, strict=True):
+        if group < len(found):  # its lowest is there already
+            continue
+        novelty = known.novelty(gene)
+        composition = structure.composition
+        # all as hypothetical: with the offset on some alone, two rows would not compare
+        formation = calibration.formation_energy(composition, energy * len(structure))
+        place = on_hull.e_above_hull(composition, formation)
+        found.append(
+            Polymorph(
+                formula=formula,
+                rank=len(found) + 1,
+                space_group=gene.space_group,
+                relative=energy - sound[0][0],
+                energy=energy,
+                e_above_hull=float(place.e_above_hull),
+                sigma=float(calibration.sigma(composition, place.e_above_hull)),
+                novelty=NOVELTY[int(novelty.figure or 0)],
+                known=novelty.reason,
+                found=groups.count(group),
+                symmetry_kept=entry["symmetry_kept"],
+                origin=trial.origin,
+                gene=str(gene),
+                structure=structure,
+            )
+        )
+    return found
+
+
+def _write(crystals: dict[str, list[Polymorph]], most: int, out: Path) -> None:
+    """The table and the CIFs of the best ``most``, none of the others."""
+    (out / CIFS).mkdir(parents=True, exist_ok=True)
+    rows = []
+    for polymorph in (polymorph for own in crystals.values() for polymorph in own):
+        file = out / polymorph.cif_file
+        if polymorph.rank > most:
+            file.unlink(missing_ok=True)  # an earlier call may have shown more
+            continue
+        write_cif(polymorph.structure, file, symmetrised=True)
+        rows.append(polymorph.row())
+    with replaced(out / TABLE) as draft, draft.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]) if rows else ["formula", "rank"])
+        writer.writeheader()
+        writer.writerows(rows)

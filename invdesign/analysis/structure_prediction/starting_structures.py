@@ -1,0 +1,150 @@
+"""Starting structures for a formula: genes of several generators, several geometries of each."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from invdesign.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pymatgen.core import Structure
+
+    from invdesign.core.candidate import Candidate
+    from invdesign.core.target import Target
+    from invdesign.crystal.gene import Gene
+    from invdesign.crystal.geometry import Geometry
+
+GENES_PER_TRIAL = 4  # genes asked of each generator for one that is tried: the rest serve the choice
+GEOMETRIES = 4  # most of one gene
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A starting structure: its gene, and which generator and which geometry it came from."""
+
+    gene: Gene
+    structure: Structure
+    origin: str
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where starting structures come from.
+
+    Attributes:
+        generators: propose genes, some with a geometry; they take turns.
+        geometry: gives geometries to genes without one.
+    """
+
+    generators: Sequence[Any]
+    geometry: Any
+
+
+@dataclass
+class Plan:
+    """Trials in the order in which they are worth trying, and what each generator had to offer."""
+
+    trials: list[Trial] = field(default_factory=list)
+    offered: dict[str, str] = field(default_factory=dict)
+
+
+def plan_trials(target: Target, n: int, seed: int, sources: Sources) -> Plan:
+    """Up to ``n`` different, plausible starting structures.
+
+    Args:
+        target: every gene is allowed by it.
+        n: most trials.
+        seed: the same seed gives the same trials.
+        sources: what proposes them.
+
+    Raises:
+        InputError: no generator can meet the target.
+    """
+    plan = Plan()
+    asked = GENES_PER_TRIAL * -(-n // len(sources.generators))
+    offers: list[tuple[int, str, list[list[Candidate]]]] = []
+    refusals: list[InputError] = []
+    for number, generator in enumerate(sources.generators):
+        try:
+            candidates = generator.propose(target, asked, (seed, number))
+        except InputError as error:
+            plan.offered[generator.name] = str(error)
+            refusals.append(error)
+            continue
+        families = _families(candidates, target)
+        plan.offered[generator.name] = f"{len(families)} different genes"
+        offers.append((number, generator.name, families))
+    if not offers:
+        raise refusals[-1]
+    share = -(-n // len(offers))
+    half = -(-share // 2)  # the better half of the genes has all its geometries tried before the others
+    queues = []
+    for number, name, families in offers:
+        queue: list[Trial] = []
+        for first in range(0, min(len(families), 2 * half), half):
+            queue += _trials(families[first : first + half], name, sources.geometry, (seed, number, first))
+        queues.append(queue)
+    seen = set()
+    for trial in (trial for turn in zip_longest(*queues) for trial in turn if trial is not None):
+        key = (
+            trial.gene.hash,
+            np.round(trial.structure.cart_coords, 2).tobytes(),
+            round(trial.structure.volume),
+        )
+        if len(plan.trials) < n and key not in seen:
+            seen.add(key)
+            plan.trials.append(trial)
+    return plan
+
+
+def _families(candidates: Sequence[Candidate], target: Target) -> list[list[Candidate]]:
+    """Candidates of one gene together, without what the target forbids.
+
+    Genes that were drawn come in the order of how often they were; crystals as their generator gave them.
+    """
+    families: dict[str, list[Candidate]] = defaultdict(list)
+    for candidate in candidates:
+        if candidate.gene.realisable and target.allows(candidate.gene).passed:
+            families[candidate.gene.hash].append(candidate)
+    return sorted(families.values(), key=lambda own: -len(own) if own[0].geometry is None else 0)
+
+
+def _trials(
+    families: list[list[Candidate]],
+    name: str,
+    source: Any,  # noqa: ANN401
+    seed: tuple[int, ...],
+) -> list[Trial]:
+    """The first geometry of every gene, then the second, and so on."""
+    from invdesign.crystal.symmetry import realise
+    from invdesign.filters.geometry import geometry_check
+    from invdesign.generators.geometry.source import trials_worthwhile
+
+    bare = [i for i, family in enumerate(families) if family[0].geometry is None]
+    genes = [families[i][0].gene for i in bare]
+    seeds = [(*seed, number) for number in range(len(genes))]
+    counts = [trials_worthwhile(gene, GEOMETRIES) for gene in genes]
+    found = dict(zip(bare, source.propose_many(genes, counts, seeds) if genes else [], strict=True))
+    rows = []
+    for i, family in enumerate(families):
+        own: list[tuple[Geometry, str]] = [
+            (candidate.geometry, _parent(candidate)) for candidate in family if candidate.geometry is not None
+        ]
+        row = []
+        for geometry, origin in found.get(i) or list(dict.fromkeys(own))[:GEOMETRIES]:
+            structure = realise(family[0].gene, geometry)
+            if geometry_check(structure).passed:
+                row.append(Trial(family[0].gene, structure, f"{name}, {origin}"))
+        rows.append(row)
+    return [trial for turn in zip_longest(*rows) for trial in turn if trial is not None]
+
+
+def _parent(candidate: Candidate) -> str:
+    return f"after {candidate.provenance['parent']}" if "parent" in candidate.provenance else "its own"

@@ -1,0 +1,1 @@
+"""The rounds after a campaign, which learn from DFT results."""

@@ -1,0 +1,43 @@
+"""What a shortlist was made with, for the machines that take it on: parts, seeds, hashes of weights."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from invdesign.io.artifacts import Kind, resolve
+from invdesign.io.provenance import folder_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from invdesign.campaign.components import Parts
+    from invdesign.campaign.config import CampaignConfig
+
+
+def made_with(config: CampaignConfig, parts: Parts) -> dict[str, Any]:
+    """The campaign as plain JSON, for ``shortlist.json``: nothing of the time or the machine.
+
+    Returns:
+        ``target`` in the language of targets and in ``words``, ``seed``, ``potential``, and ``weights``:
+        a SHA-256 by part of every folder of weights or tables (16 digits of the potential's file). Objects
+        of one's own have none.
+    """
+    potential = parts.get("potential")
+    weights = {f"potential {potential.name}": potential.digest}
+    models = [*parts.generators.values(), *(parts.predictors or {}).values()]
+    models += [parts.geometry, parts.ranker, parts.synthesisability]
+    tables = [parts.known, parts.hull, parts.calibration or potential.name]
+    weights |= _digests("models", models) | _digests("validators", tables)
+    return {
+        "target": str(config.target),
+        "words": config.words(),
+        "seed": config.seed,
+        "potential": potential.name,
+        "weights": weights,
+    }
+
+
+def _digests(kind: Kind, parts: Iterable[Any]) -> dict[str, str]:
+    """Hash by name of what lies in a folder; a generator without weights has none."""
+    folders = {resolve(kind, part) for part in parts if isinstance(part, str)}
+    return {f"{kind}/{folder.name}": folder_digest(folder) for folder in sorted(folders) if folder.is_dir()}

@@ -1,0 +1,156 @@
+"""Which candidates deserve the next euro: probability of a hit, trade-offs between goals, diversity.
+
+A hit is a candidate whose properties all lie in their windows and that is stable; with calibrated,
+independent estimates its probability is a product (``docs/ranking.md``: how well it holds). Diversity is
+greedy: each pick discounts what resembles it, so that ten rows are not one compound ten times.
+"""
+
+from __future__ import annotations
+
+from math import inf, prod
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from invdesign.core.target import STABILITY, Window
+from invdesign.crystal.elements import atomic_number, element_table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from invdesign.core.candidate import Candidate, Estimate
+    from invdesign.core.target import Target
+    from invdesign.crystal.gene import Gene
+
+SAME_GROUP = 0.6  # how alike two elements of one group of the periodic table count (same element: 1)
+CHEMISTRY, PROTOTYPE, STOICHIOMETRY = 0.6, 0.25, 0.15  # what makes two crystals alike; sums to 1
+DISCOUNT = 0.9  # a candidate just like one already picked keeps this much less of its score
+
+
+def window_probability(properties: Mapping[str, Estimate], windows: Mapping[str, Window]) -> float:
+    """Probability that every property that has both a window and an estimate lies in its window."""
+    return prod(properties[name].probability(windows[name]) for name in windows if name in properties)
+
+
+def hit_probability(properties: Mapping[str, Estimate], target: Target) -> float:
+    """Probability of a hit: every property in its window and E above hull under the threshold.
+
+    A property without an estimate does not enter; the estimates count as independent.
+
+    Args:
+        properties: estimates by property name, of a candidate or of a gene before relaxation.
+        target: the windows and the stability threshold, eV/atom.
+    """
+    return prod(goal_probabilities(properties, target).values())
+
+
+def goal_probabilities(properties: Mapping[str, Estimate], target: Target) -> dict[str, float]:
+    """Probability of meeting each goal of a target that has an estimate: its windows, and stability."""
+    windows = {**target.windows, STABILITY: Window(-inf, target.e_above_hull_max)}
+    return {
+        name: properties[name].probability(window) for name, window in windows.items() if name in properties
+    }
+
+
+def pareto_ranks(goals: np.ndarray) -> np.ndarray:
+    """Front of each candidate, from 1, by non-dominated sorting, (n,).
+
+    A candidate is on the first front if no other is at least as likely to meet every goal and likelier to
+    meet one; on the second if only candidates of the first are; and so on. Differences below a percent are
+    none: at probabilities near 1 they would put everything on the first front.
+
+    Args:
+        goals: probability of meeting each goal, (n, goals).
+    """
+    percent = np.round(100 * goals)
+    no_worse = (percent[:, None] >= percent[None]).all(axis=-1)
+    # (n, n): row beats column
+    beats = np.asarray(no_worse & (percent[:, None] > percent[None]).any(axis=-1))
+    ranks = np.zeros(len(goals), dtype=int)
+    while (left := ranks == 0).any():
+        ranks[left & ~beats[left].any(axis=0)] = ranks.max() + 1
+    return ranks
+
+
+def select(
+    genes: Sequence[Gene], scores: Sequence[float], n: int, *, per_formula: int, per_skeleton: int
+) -> list[int]:
+    """Indices of the ``n`` best genes, best first, of which no formula or prototype takes too many.
+
+    When the caps leave places over, the best of the capped ones fill them. Ties go to the lower index.
+
+    Args:
+        genes: the genes to choose from.
+        scores: one for each, higher is better.
+        n: how many to choose (fewer are returned when there are fewer).
+        per_formula: most genes of one reduced formula.
+        per_skeleton: most genes of one space group and set of Wyckoff letters.
+    """
+    order = sorted(range(len(genes)), key=lambda i: (-scores[i], i))
+    taken: dict[tuple[str, str], int] = {}
+    chosen, capped = [], []
+    for i in order:
+        formula, skeleton = ("formula", genes[i].formula), ("skeleton", genes[i].skeleton)
+        if taken.get(formula, 0) < per_formula and taken.get(skeleton, 0) < per_skeleton:
+            taken[formula] = taken.get(formula, 0) + 1
+            taken[skeleton] = taken.get(skeleton, 0) + 1
+            chosen.append(i)
+        else:
+            capped.append(i)
+    kept = set(chosen[:n]) | set(capped[: max(0, n - len(chosen))])
+    return [i for i in order if i in kept]
+
+
+class _Traits(NamedTuple):
+    formula: str
+    skeleton: str
+    anonymous: str
+    amounts: np.ndarray  # (2, 104): atomic fractions by element; by group of the periodic table
+
+
+def _traits(gene: Gene) -> _Traits:
+    groups = element_table()["group"].astype(int)
+    amounts = np.zeros((2, len(groups)))
+    for symbol, fraction in gene.composition.fractional_composition.get_el_amt_dict().items():
+        number = atomic_number(symbol)
+        amounts[0, number] += fraction
+        amounts[1, groups[number]] += fraction
+    return _Traits(gene.formula, gene.skeleton, gene.anonymous_formula, amounts)
+
+
+def similarity(a: Gene, b: Gene) -> float:
+    """How alike two crystals are, 0 to 1; 1 for the same reduced formula whatever the structure."""
+    return _similarity(_traits(a), _traits(b))
+
+
+def _similarity(a: _Traits, b: _Traits) -> float:
+    if a.formula == b.formula:
+        return 1.0
+    same_element, same_group = np.minimum(a.amounts, b.amounts).sum(axis=1)
+    chemistry = same_element + SAME_GROUP * max(0.0, same_group - same_element)
+    return float(
+        CHEMISTRY * chemistry
+        + PROTOTYPE * (a.skeleton == b.skeleton)
+        + STOICHIOMETRY * (a.anonymous == b.anonymous)
+    )
+
+
+def shortlist(candidates: Sequence[Candidate], target: Target, n: int) -> list[Candidate]:
+    """The ``n`` best candidates that are unlike one another, likeliest hit first.
+
+    Each pick is the candidate with the highest probability of a hit times
+    ``1 - DISCOUNT × similarity`` to the nearest one already picked (maximal marginal relevance,
+    Carbonell and Goldstein 1998). Equal scores go to the lower id: the order of ``candidates`` is immaterial.
+    """
+    pool = sorted(candidates, key=lambda c: c.id)
+    scores = np.array([hit_probability(c.properties, target) for c in pool])
+    traits = [_traits(c.gene) for c in pool]
+    nearest = np.zeros(len(pool))
+    picks: list[int] = []
+    while len(picks) < min(n, len(pool)):
+        discounted = scores * (1 - DISCOUNT * nearest)
+        discounted[picks] = -1.0
+        best = int(np.argmax(discounted))
+        picks.append(best)
+        nearest = np.maximum(nearest, [_similarity(traits[best], other) for other in traits])
+    return [pool[i] for i in sorted(picks, key=lambda i: (-scores[i], i))]

@@ -1,0 +1,195 @@
+"""Gates beyond the hull, by the potential: imaginary modes, and a short dynamics at room temperature.
+
+They cost seconds a candidate, so only those are checked that would be shortlisted: the best first, and for
+each that fails the next best, until the shortlist holds those alone that passed, or nobody is left.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from invdesign.campaign.components import one_thread
+from invdesign.campaign.progress import Clock
+from invdesign.campaign.stages.shortlist import picked, put_on_shortlist, tell_apart
+from invdesign.core.candidate import Verdict
+from invdesign.core.checks import CHECKS
+from invdesign.io.parallel import run_tasks
+from invdesign.stability import molecular_dynamics as dynamics
+from invdesign.stability import phonons as vibrations
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from concurrent.futures import Executor
+
+    from pymatgen.core import Structure
+
+    from invdesign.campaign.components import Parts
+    from invdesign.campaign.config import CampaignConfig
+    from invdesign.campaign.progress import LiveFunnel
+    from invdesign.campaign.store import Store
+    from invdesign.core.candidate import Candidate
+    from invdesign.core.funnel import Funnel
+    from invdesign.potentials.interface import Potential
+
+
+@dataclass(frozen=True)
+class Check:
+    """One candidate to be checked: travels to a worker."""
+
+    config: CampaignConfig
+    parts: Parts
+    candidate: Candidate
+
+
+def require(checks: Sequence[str]) -> None:
+    """See that what the checks need is installed, before anything is done.
+
+    Raises:
+        InputError: phonopy is not.
+    """
+    if "phonons" in checks:
+        vibrations.require_phonopy()
+
+
+def checked_pick(
+    config: CampaignConfig, parts: Parts, store: Store, live: LiveFunnel, executor: Executor | None
+) -> tuple[list[Candidate], Clock]:
+    """Tell relaxed survivors apart, check whom the shortlist would hold, and pick it of those that passed.
+
+    Every candidate is stored as soon as it is checked, and read back: a resumed run sees what this one saw.
+
+    Returns:
+        The survivors of the structure phase, and the cost that is not stored yet.
+    """
+    survivors = _came_through(store)
+    if not any("identity" in candidate.verdicts for candidate in survivors):
+        clock = tell_apart(config, parts, survivors)
+        store.put(survivors, clock)
+        live.funnel.charge(clock.seconds)
+    live.count(survivors, ("identity", *config.check))
+    _check(config, parts, store, live, executor)
+    survivors = _came_through(store)
+    return survivors, put_on_shortlist(config, parts, picked(config, [c for c in survivors if c.alive]))
+
+
+def _came_through(store: Store) -> list[Candidate]:
+    """All that passed the gates before, in order of id, also those that a check has rejected since."""
+    return [c for c in store.read() if "properties" in c.verdicts and c.verdicts["properties"].passed]
+
+
+def _check(
+    config: CampaignConfig, parts: Parts, store: Store, live: LiveFunnel, executor: Executor | None
+) -> None:
+    """Check whom the shortlist would hold, and store each as soon as it is checked."""
+
+    def keep(candidate: Candidate, clock: Clock) -> None:
+        store.put([candidate], clock)
+        live.count([candidate], config.check, clock)
+
+    def begin(n: int) -> None:
+        live.phase(config.check[0], live.funnel.stages[config.check[0]].entered + n)
+
+    standing = [c for c in _came_through(store) if c.verdicts["identity"].passed]
+    check_picks(Checks(config, parts, begin, keep, executor), standing, partial(picked, config))
+
+
+@dataclass(frozen=True)
+class Checks:
+    """How candidates are checked.
+
+    Attributes:
+        config: the campaign.
+        parts: what it is made of.
+        begin: is told how many are about to be checked.
+        keep: is given each with its new verdicts and the cost.
+        executor: takes the checks; None: this process.
+    """
+
+    config: CampaignConfig
+    parts: Parts
+    begin: Callable[[int], None]
+    keep: Callable[[Candidate, Clock], None]
+    executor: Executor | None
+
+
+def check_picks(
+    how: Checks, standing: Sequence[Candidate], pick: Callable[[list[Candidate]], list[Candidate]]
+) -> list[Candidate]:
+    """Check the picked, again and again until only those are picked that passed.
+
+    Those that have their verdicts already are not checked again. A resumed run goes through the same rounds:
+    what a later round would pick is not known before its turn.
+
+    Returns:
+        The same candidates, the checked ones with their verdicts.
+    """
+    known = {candidate.id: candidate for candidate in standing}
+    gates = how.config.check
+    checked: set[str] = set()
+    while True:
+        picks = pick([c for c in known.values() if c.alive or c.id not in checked])
+        if not (new := [c for c in picks if c.id not in checked]):
+            return list(known.values())
+        todo = [Check(how.config, how.parts, c) for c in new if not set(gates) & c.verdicts.keys()]
+        how.begin(len(todo))
+        for candidate, clock in run_tasks(check_candidate, todo, workers=1, executor=how.executor):
+            how.keep(candidate, clock)
+            known[candidate.id] = candidate
+        checked |= {candidate.id for candidate in new}
+
+
+def check_candidate(check: Check) -> tuple[Candidate, Clock]:
+    """Put a candidate through the checks; the first that it fails is the last."""
+    config, candidate, clock = check.config, check.candidate, Clock()
+    assert candidate.structure is not None  # noqa: S101 - relaxed
+    potential, seed = check.parts.get("potential"), (config.seed, int(candidate.id[1:]))
+    with one_thread():
+        for gate in config.check:
+            with clock.stage(gate):
+                verdict = JUDGES[gate](candidate.structure, potential, seed)
+            if not candidate.record(verdict):
+                break
+    return candidate, clock
+
+
+def _phonons(structure: Structure, potential: Potential, _seed: tuple[int, ...]) -> Verdict:
+    found = vibrations.phonons(structure, potential)
+    limit = vibrations.THRESHOLD
+    if isinstance(found, str):
+        return Verdict("phonons", passed=False, reason=found, threshold=limit)
+    passed = found.lowest >= limit
+    reason = (
+        f"{'no imaginary mode' if passed else 'imaginary mode'}: {found.lowest:.2f} THz at "
+        f"{vibrations.words_of(found.at)}, the lowest of {found.n_displacements} displacements of "
+        f"{found.n_atoms} atoms"
+    )
+    return Verdict("phonons", passed, reason, found.lowest, limit)
+
+
+def _dynamics(structure: Structure, potential: Potential, seed: tuple[int, ...]) -> Verdict:
+    found = dynamics.hold(structure, potential, seed)
+    limit = dynamics.LEAST_BONDS
+    if isinstance(found, str):
+        return Verdict("md", passed=False, reason=found, threshold=limit)
+    passed = found.bonds >= limit
+    reason = (
+        f"{'holds' if passed else 'does not hold'} at {dynamics.TEMPERATURE:.0f} K: "
+        f"{found.bonds:.0%} of the bonds are kept, "
+        f"the atom that moved most is {found.moved:.2f} Å from its site"
+    )
+    return Verdict("md", passed, reason, found.bonds, limit)
+
+
+JUDGES: dict[str, Callable[[Structure, Potential, tuple[int, ...]], Verdict]] = {
+    "phonons": _phonons,
+    "md": _dynamics,
+}
+
+
+def told_of_checks(config: CampaignConfig, funnel: Funnel) -> str:
+    """Half a sentence on the checks, if there were any."""
+    stages = [funnel.stages[gate] for gate in CHECKS if gate in config.check]
+    told = [f"{stage.passed} of {stage.entered} checked passed {stage.name}" for stage in stages]
+    return "; " + ", ".join(told) if told else ""

@@ -1,0 +1,138 @@
+"""The last step of a campaign: tell relaxed survivors apart, appraise them, pick the shortlist."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from invdesign.campaign.components import novelty_verdict
+from invdesign.campaign.progress import Clock
+from invdesign.campaign.ranking import goal_probabilities, hit_probability, pareto_ranks, shortlist
+from invdesign.core.candidate import Candidate, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from invdesign.campaign.components import Parts
+    from invdesign.campaign.config import CampaignConfig
+    from invdesign.core.target import Target
+
+    Pick = Callable[[Sequence[Candidate], Target, int], list[Candidate]]
+
+
+def tell_apart(config: CampaignConfig, parts: Parts, candidates: Sequence[Candidate]) -> Clock:
+    """Give relaxed survivors their verdict of identity, and what they are ranked by.
+
+    That is: probability of a hit, front among several goals, score of synthesisability.
+
+    Args:
+        config: the campaign.
+        parts: what it is made of.
+        candidates: all that passed the structure phase, in order of id.
+    """
+    clock = Clock()
+    with clock.stage("identity"):
+        known = parts.get("known")
+        for candidate in candidates:
+            candidate.record(_still_wanted(candidate, config, known))
+        _drop_twins([candidate for candidate in candidates if candidate.alive])
+    with clock.stage("shortlist"):
+        _appraise([candidate for candidate in candidates if candidate.alive], config, parts)
+    return clock
+
+
+def picked(
+    config: CampaignConfig, candidates: Sequence[Candidate], pick: Pick = shortlist
+) -> list[Candidate]:
+    """Who of them would be the shortlist, likeliest hit first."""
+    return pick(candidates, config.target, config.n_shortlist)
+
+
+def put_on_shortlist(config: CampaignConfig, parts: Parts, chosen: Sequence[Candidate]) -> Clock:
+    """Number the chosen (``provenance["rank"]``, from 1) and say why each is there."""
+    clock = Clock()
+    with clock.stage("shortlist"):
+        for rank, candidate in enumerate(chosen, start=1):
+            candidate.provenance["rank"] = rank
+        _explain(chosen, config, parts)
+    return clock
+
+
+def last_pick(
+    config: CampaignConfig, parts: Parts, candidates: Sequence[Candidate], pick: Pick = shortlist
+) -> tuple[list[Candidate], Clock]:
+    """Tell relaxed survivors apart, rank them, pick the shortlist; all at once, without checks.
+
+    Args:
+        config: the campaign.
+        parts: what it is made of.
+        candidates: all that passed the structure phase, in order of id.
+        pick: chooses among those that are left, by the target, so many.
+
+    Returns:
+        The same candidates, and the cost.
+    """
+    clock = tell_apart(config, parts, candidates)
+    chosen = picked(config, [candidate for candidate in candidates if candidate.alive], pick)
+    return list(candidates), clock + put_on_shortlist(config, parts, chosen)
+
+
+def _appraise(alive: Sequence[Candidate], config: CampaignConfig, parts: Parts) -> None:
+    """Give survivors what they are ranked by, and what is told beside it."""
+    if not alive:
+        return
+    goals = [goal_probabilities(candidate.properties, config.target) for candidate in alive]
+    fronts = pareto_ranks(np.array([list(own.values()) for own in goals])) if config.target.windows else None
+    scores = parts.get("synthesisability").score([candidate.gene for candidate in alive])
+    for i, candidate in enumerate(alive):
+        candidate.provenance["p_hit"] = hit_probability(candidate.properties, config.target)
+        candidate.provenance["synthesisability"] = float(scores[i])
+        if fronts is not None:
+            candidate.provenance["pareto_rank"] = int(fronts[i])
+
+
+def _explain(chosen: Sequence[Candidate], config: CampaignConfig, parts: Parts) -> None:
+    """Say what drove the first property asked for, where a model that can be taken apart predicts it."""
+    from invdesign.predictors.explain.explainer import Explainer
+    from invdesign.predictors.property_predictor import PropertyPredictor
+
+    prop = next((name for name in config.target.windows if name in (parts.predictors or {})), "band_gap")
+    predictor = parts.predictor(prop) if prop in (parts.predictors or {}) else None
+    if chosen and isinstance(predictor, PropertyPredictor) and predictor.sees == "structure":
+        phrases = Explainer(predictor, parts.get("neighbours")).why([c.structure for c in chosen])  # type: ignore[misc]
+        for candidate, phrase in zip(chosen, phrases, strict=True):
+            candidate.provenance["why"] = phrase
+
+
+def _still_wanted(candidate: Candidate, config: CampaignConfig, known: Any) -> Verdict:  # noqa: ANN401
+    """Whether the gene that the relaxed structure has is still one the campaign asks for."""
+    from invdesign.crystal.symmetry import loose_gene
+
+    novelty = novelty_verdict(candidate.gene, known, include_known=config.include_known)
+    if novelty.figure != 0 and (ideal := loose_gene(candidate.structure)):  # type: ignore[arg-type]
+        nearby = novelty_verdict(ideal, known, include_known=config.include_known)
+        novelty = nearby if nearby.figure == 0 else novelty
+    candidate.verdicts["novelty"] = replace(novelty, passed=True)
+    if not novelty.passed:
+        return Verdict("identity", passed=False, reason=f"relaxed into a known material: {novelty.reason}")
+    allowed = config.target.allows(candidate.gene)
+    if not allowed.passed:
+        return Verdict("identity", passed=False, reason=f"relaxed out of the target: {allowed.reason}")
+    return Verdict("identity", passed=True, reason="unlike every other candidate")
+
+
+def _drop_twins(candidates: Sequence[Candidate]) -> None:
+    """Of relaxed structures that match, keep the lowest in energy (then in id)."""
+    from invdesign.crystal.matching import unique_groups
+
+    groups = unique_groups([candidate.structure for candidate in candidates])  # type: ignore[misc]
+    best: dict[int, Candidate] = {}
+    order = sorted(
+        zip(candidates, groups, strict=True), key=lambda p: (p[0].properties["e_above_hull"].mean, p[0].id)
+    )
+    for candidate, group in order:
+        first = best.setdefault(group, candidate)
+        if first is not candidate:
+            candidate.record(Verdict("identity", passed=False, reason=f"same crystal as another: {first.id}"))

@@ -1,0 +1,1 @@
+"""Formulas, one and by the million; oxidation states; supply."""

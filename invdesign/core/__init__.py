@@ -1,0 +1,1 @@
+"""What every part speaks of: properties, targets, candidates, verdicts, the funnel."""

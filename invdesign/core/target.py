@@ -1,0 +1,334 @@
+"""What is asked for: property windows, elements in and out, stability, as one typed object.
+
+The language, one clause a condition, in any order, as arguments, as one line, or in YAML::
+
+    band_gap=1.5±0.25  band_gap=1.2..1.8  band_gap>3  e_above_hull<0.05
+    elements=O  only=Li,Fe,O  exclude=Pb,Cd  formula=Li2FeSiO4  anonymous=ABC3
+    space_group=225,Pnma,195..206  n_atoms=5..20  exclude=toxic  hhi<5000  abundance>1
+
+``docs/targets.md`` explains it; :func:`parse_target` reads it, ``str(target)`` writes it.
+"""
+
+from __future__ import annotations
+
+from math import inf, isnan
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from invdesign.composition.supply import scarcer_than, supply_of
+from invdesign.core.candidate import Verdict
+from invdesign.core.properties import PROPERTIES, STABILITY, Property, Window
+from invdesign.core.target_parser import amounts_of, fields_of
+from invdesign.crystal.elements import EXCLUDED_BY_DEFAULT, SYMBOLS
+from invdesign.errors import InputError
+from invdesign.io.config import build, read_yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from invdesign.crystal.gene import Gene
+
+__all__ = ["MAX_ATOMS", "PROPERTIES", "STABILITY", "Property", "Target", "Window", "parse_target"]
+
+MAX_ATOMS = 20
+"""Largest primitive cell that the generators propose."""
+
+
+class Target(BaseModel):
+    """What a crystal must be. Built by :func:`parse_target`, or from a mapping, a line or a list of clauses.
+
+    Attributes:
+        windows: property name → window, in the units of :data:`PROPERTIES`.
+        required: elements that must be there.
+        allowed: the only elements that may be there; None: any.
+        excluded: elements that must not; the default ones belong to it unless required or allowed by name.
+        formula: reduced formula, exactly; it sets ``required`` and ``allowed``.
+        anonymous_formula: reduced formula without names, ``ABC3``.
+        space_groups: numbers, 1 to 230; None: any.
+        n_atoms: fewest and most atoms in the primitive cell.
+        e_above_hull_max: limit of the energy above the hull, eV/atom.
+        hhi_max: limit of the supply risk (Herfindahl-Hirschman index, to 10 000), of production and reserves.
+        abundance_min: least abundance in the earth's crust that an element must have, mg/kg.
+
+    Raises:
+        InputError: (inside pydantic's ValidationError) nothing could fulfil it, or a name is unknown.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
+
+    windows: dict[str, Window] = {}
+    required: frozenset[str] = frozenset()
+    allowed: frozenset[str] | None = None
+    excluded: frozenset[str] = EXCLUDED_BY_DEFAULT
+    formula: str | None = None
+    anonymous_formula: str | None = None
+    space_groups: frozenset[int] | None = None
+    n_atoms: tuple[int, int] = (1, MAX_ATOMS)
+    e_above_hull_max: float = Field(0.1, ge=0, le=10, allow_inf_nan=False)
+    hhi_max: float | None = Field(None, gt=0, le=10_000, allow_inf_nan=False)
+    abundance_min: float | None = Field(None, gt=0, le=1e6, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read(cls, given: Any) -> Any:  # noqa: ANN401 - whatever YAML or a caller holds
+        return _completed(fields_of(given))
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Target:
+        _check_chemistry(self)
+        _check_size(self)
+        return self
+
+    @classmethod
+    def from_yaml(cls, path: Path | str) -> Target:
+        """Read a target file: the fields above, windows as ``band_gap: 1.5±0.25``.
+
+        Raises:
+            InputError: no such file, not YAML, or a wrong field.
+        """
+        return build(cls, read_yaml(path), "target")
+
+    @property
+    def elements(self) -> frozenset[str]:
+        """Every element that may occur."""
+        universe = frozenset(SYMBOLS[1:]) if self.allowed is None else self.allowed
+        return universe - self.excluded - self._scarce
+
+    @property
+    def _scarce(self) -> frozenset[str]:
+        return frozenset() if self.abundance_min is None else scarcer_than(self.abundance_min)
+
+    def allows(self, gene: Gene) -> Verdict:
+        """Whether a gene is what was asked for, as far as a gene can tell; gate ``target``."""
+        reason = self._objection(gene)
+        return Verdict("target", passed=reason is None, reason=reason or "as asked")
+
+    def _objection(self, gene: Gene) -> str | None:
+        present = set(gene.elements)
+        fewest, most = self.n_atoms
+        if missing := self.required - present:
+            return f"required element missing: {_and(missing)}"
+        if reason := self._lack(gene):
+            return reason
+        if strange := present - self.elements:
+            return f"element excluded: {_and(strange)}"
+        if not fewest <= gene.n_atoms <= most:
+            return f"{gene.n_atoms} atoms: {fewest} to {most} wanted"
+        if gene.space_group not in (self.space_groups or {gene.space_group}):
+            return f"another space group: {gene.space_group}"
+        if self.formula is not None and gene.formula != self.formula:
+            return f"another formula: {gene.formula}"
+        if self.anonymous_formula is None or gene.anonymous_formula == self.anonymous_formula:
+            return None
+        return f"another formula type: {gene.anonymous_formula}"
+
+    def _lack(self, gene: Gene) -> str | None:
+        """Why a gene breaks a limit of supply."""
+        if scarce := self._scarce & set(gene.elements):
+            return f"element too scarce: {_and(scarce)}"
+        if self.hhi_max is None:
+            return None
+        production, reserves, *_ = supply_of(gene.amounts)
+        if isnan(production):
+            return "supply risk unknown: an element has no figure"
+        if max(production, reserves) <= self.hhi_max:
+            return None
+        return f"supply risk too high: HHI {production:.0f} of production, {reserves:.0f} of reserves"
+
+    def __str__(self) -> str:
+        """The target in its own language: ``parse_target(str(target)) == target``."""
+        clauses = [f"{name}{window.clause}" for name, window in self.windows.items()]
+        clauses.append(f"{STABILITY}<{self.e_above_hull_max!r}")
+        if self.formula is not None:
+            clauses.append(f"formula={self.formula}")
+        else:
+            clauses += _listed("elements", self.required)
+            clauses += _listed("only", self.allowed or ())
+        clauses += _listed("exclude", self.excluded - EXCLUDED_BY_DEFAULT)
+        if self.anonymous_formula is not None:
+            clauses.append(f"anonymous={self.anonymous_formula}")
+        clauses += _listed("space_group", self.space_groups or ())
+        if self.n_atoms != (1, MAX_ATOMS):
+            clauses.append(f"n_atoms={self.n_atoms[0]}..{self.n_atoms[1]}")
+        if self.hhi_max is not None:
+            clauses.append(f"hhi<{self.hhi_max!r}")
+        if self.abundance_min is not None:
+            clauses.append(f"abundance>{self.abundance_min!r}")
+        return " ".join(clauses)
+
+    def words(self) -> str:
+        """The target in plain English, as printed before a run starts."""
+        parts = [_in_words(name, window) for name, window in self.windows.items()]
+        parts.append(f"at most {self.e_above_hull_max:g} eV/atom above the hull")
+        if self.formula is not None:
+            parts.append(f"formula {self.formula}")
+        else:
+            if self.required:
+                parts.append(f"with {_and(self.required)}")
+            if self.allowed is not None:
+                parts.append(f"of nothing but {_and(self.allowed)}")
+        if named := self.excluded - EXCLUDED_BY_DEFAULT:
+            parts.append(f"without {_and(named)}")
+        if self.allowed is None and self.excluded & EXCLUDED_BY_DEFAULT:
+            parts.append("no radioactive or inert elements")
+        if self.anonymous_formula is not None:
+            parts.append(f"formula type {self.anonymous_formula}")
+        if self.space_groups is not None:
+            parts.append(f"space group {_or(self.space_groups)}")
+        if self.n_atoms != (1, MAX_ATOMS):
+            parts.append(f"{self.n_atoms[0]} to {self.n_atoms[1]} atoms in the primitive cell")
+        return ", ".join([*parts, *_limits_in_words(self)])
+
+
+def parse_target(
+    clauses: str | Iterable[str] = (),
+    *,
+    elements: str | Iterable[str] = (),
+    only: str | Iterable[str] | None = None,
+    exclude: str | Iterable[str] = (),
+    formula: str | None = None,
+    anonymous: str | None = None,
+    space_group: str | int | Iterable[str | int] | None = None,
+    n_atoms: str | int | Sequence[int] | None = None,
+) -> Target:
+    """Read a target from its language (see the module), the keywords adding to the clauses.
+
+    Args:
+        clauses: one line, or several clauses such as ``band_gap=1.5±0.25``.
+        elements: symbols that must be there.
+        only: the only symbols that may be there.
+        exclude: symbols that must not be there, beside the default ones.
+        formula: exact formula.
+        anonymous: formula type, ``ABC3``.
+        space_group: numbers, symbols, or ranges ``195..206``.
+        n_atoms: ``5..20``, or exactly so many.
+
+    Raises:
+        InputError: a clause cannot be read, a name is unknown, or nothing could fulfil the target.
+    """
+    keywords = {
+        "required": elements or None,
+        "allowed": only,
+        "excluded": exclude or None,
+        "formula": formula,
+        "anonymous_formula": anonymous,
+        "space_groups": space_group,
+        "n_atoms": n_atoms,
+    }
+    fields = fields_of(clauses if isinstance(clauses, str) else list(clauses))
+    given = fields_of({name: value for name, value in keywords.items() if value is not None})
+    if twice := sorted(set(fields) & set(given) - {"required", "excluded"}):
+        msg = f"target: {twice[0].rstrip('s')} is given both as a clause and as an option; give it once."
+        raise InputError(msg)
+    for name in ("required", "excluded"):
+        if name in fields and name in given:
+            given[name] = fields[name] | given[name]
+    return build(Target, fields | given, "target")
+
+
+def _completed(fields: dict[str, Any]) -> dict[str, Any]:
+    """Fields with what follows from a formula, and the default exclusions of all that is not asked for.
+
+    Raises:
+        InputError: an element is asked for and excluded.
+    """
+    if formula := fields.get("formula"):
+        symbols = frozenset(amounts_of(formula, "formula"))
+        if strange := fields.get("required", frozenset()) - symbols:
+            msg = f"target: the formula {formula} has no {_or(strange)}; drop the formula or the elements."
+            raise InputError(msg)
+        if strange := symbols - (fields.get("allowed") or symbols):
+            msg = f"target: {_and(strange)} of the formula {formula} is not among the allowed; allow it."
+            raise InputError(msg)
+        fields = {**fields, "required": symbols, "allowed": symbols}
+    asked = fields.get("required", frozenset()) | (fields.get("allowed") or frozenset())
+    excluded = fields.get("excluded", frozenset())
+    if both := asked & excluded:
+        msg = f"target: {_and(both)} is both asked for and excluded; drop one of the two."
+        raise InputError(msg)
+    return {**fields, "excluded": excluded | (EXCLUDED_BY_DEFAULT - asked)}
+
+
+def _check_chemistry(target: Target) -> None:
+    if target.allowed is not None and (strange := target.required - target.allowed):
+        msg = f"target: {_and(strange)} must be there but is not among the allowed elements; allow it."
+        raise InputError(msg)
+    if target.abundance_min is not None and (scarce := target.required - target.elements):
+        msg = (
+            f"target: {_and(scarce)} must be there, of which the earth's crust has less than the "
+            f"{target.abundance_min:g} mg/kg asked for; lower abundance or drop it."
+        )
+        raise InputError(msg)
+    if not target.elements:
+        msg = "target: no element is left after the exclusions; exclude fewer."
+        raise InputError(msg)
+    if target.anonymous_formula is None:
+        return
+    kinds = amounts_of(target.anonymous_formula, "anonymous")
+    if target.formula is not None:
+        amounts = amounts_of(target.formula, "formula")
+        if sorted(amounts.values()) != sorted(kinds.values()):
+            msg = f"target: {target.formula} is not of the type {target.anonymous_formula}; give one of them."
+            raise InputError(msg)
+    if not len(target.required) <= len(kinds) <= len(target.elements):
+        msg = (
+            f"target: {target.anonymous_formula} has {len(kinds)} elements, but {len(target.required)} "
+            f"are required and {len(target.elements)} allowed; change one of them."
+        )
+        raise InputError(msg)
+
+
+def _check_size(target: Target) -> None:
+    fewest, most = target.n_atoms
+    if not 1 <= fewest <= most <= MAX_ATOMS:
+        msg = f"n_atoms: {fewest}..{most} is not a range between 1 and {MAX_ATOMS}; give one such as 5..20."
+        raise InputError(msg)
+    if len(target.required) > most:
+        msg = f"n_atoms: {len(target.required)} required elements do not fit into {most} atoms; allow more."
+        raise InputError(msg)
+    for kind, text in {"formula": target.formula, "anonymous": target.anonymous_formula}.items():
+        unit = 1 if text is None else sum(amounts_of(text, kind).values())
+        if fewest > most // unit * unit:
+            msg = (
+                f"n_atoms: no multiple of the {unit} atoms of {text} lies within {fewest}..{most}; "
+                f"widen n_atoms, up to {MAX_ATOMS}."
+            )
+            raise InputError(msg)
+
+
+def _listed(name: str, values: Iterable[Any]) -> list[str]:
+    values = sorted(values)
+    return [f"{name}={','.join(map(str, values))}"] if values else []
+
+
+def _in_words(name: str, window: Window) -> str:
+    words, unit = PROPERTIES[name].words, PROPERTIES[name].unit
+    if window.high == inf:
+        return f"{words} above {window.low:g} {unit}"
+    if window.low == -inf:
+        return f"{words} below {window.high:g} {unit}"
+    return f"{words} {window.low:g} to {window.high:g} {unit}"
+
+
+def _limits_in_words(target: Target) -> list[str]:
+    parts = []
+    if target.hhi_max is not None:
+        parts.append(f"supply risk (HHI) at most {target.hhi_max:g}")
+    if target.abundance_min is not None:
+        parts.append(f"no element scarcer than {target.abundance_min:g} mg/kg in the earth's crust")
+    return parts
+
+
+def _and(values: Iterable[Any]) -> str:
+    return _joined(values, "and")
+
+
+def _or(values: Iterable[Any]) -> str:
+    return _joined(values, "or")
+
+
+def _joined(values: Iterable[Any], word: str) -> str:
+    *most, last = map(str, sorted(values))
+    return f"{', '.join(most)} {word} {last}" if most else last

@@ -1,0 +1,378 @@
+"""From words (clauses, options, YAML) to the fields of :class:`invdesign.core.target.Target`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+from math import gcd, inf, isfinite
+from typing import Any
+
+from invdesign.composition.supply import ELEMENT_GROUPS
+from invdesign.core.properties import PROPERTIES, STABILITY, Window, known_property
+from invdesign.crystal.elements import ATOMIC_NUMBER
+from invdesign.errors import InputError
+from invdesign.io.config import suggest
+
+_FIGURE = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+_UNIT = r"\s*(?P<unit>[A-Za-z][A-Za-z/]*)?"
+_RANGE = re.compile(rf"(?P<low>{_FIGURE})\s*(?:\.\.+|…|–|to)\s*(?P<high>{_FIGURE}){_UNIT}")
+_AROUND = re.compile(rf"(?P<middle>{_FIGURE})\s*(?:±|\+/?-)\s*(?P<half>{_FIGURE}){_UNIT}")
+_SINGLE = re.compile(rf"(?P<figure>{_FIGURE}){_UNIT}")
+_CLAUSE = re.compile(r"\s*(?P<name>[A-Za-z][\w-]*)\s*(?P<sign>[=<>]+)\s*(?P<value>.+?)[\s,;]*", re.DOTALL)
+_NEXT_CLAUSE = re.compile(r"[\s,;]+(?=[A-Za-z][\w-]*\s*[=<>≤≥])")
+_PLAIN = str.maketrans({"≤": "<=", "≥": ">=", "−": "-"})
+
+Read = Callable[[Any, str], Any]
+
+
+def fields_of(given: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever YAML or a caller holds
+    """Fields of a target, each of its final type, with nothing added that was not given.
+
+    Args:
+        given: one line, a list of clauses, or a mapping of the fields (values as text or as they will be).
+
+    Raises:
+        InputError: something cannot be read.
+    """
+    if isinstance(given, str):
+        given = _NEXT_CLAUSE.split(given.translate(_PLAIN)) if given.strip() else []
+    if isinstance(given, Mapping):
+        return _fields_of_mapping(given)
+    if not isinstance(given, Iterable):
+        msg = f"target: {given!r} is not a target; write clauses such as band_gap=1.5±0.25."
+        raise InputError(msg)
+    fields: dict[str, Any] = {}
+    for text in given:
+        for clause in _NEXT_CLAUSE.split(str(text).translate(_PLAIN)):
+            _add_clause(fields, clause)
+    return fields
+
+
+def amounts_of(formula: str, field: str) -> dict[str, int]:
+    """Whole amounts by symbol in the smallest ratio; for an anonymous formula, by letter.
+
+    Raises:
+        InputError: not a formula.
+    """
+    amounts: dict[str, int]
+    if field == "anonymous":
+        pairs = re.findall(r"([A-Z])(\d*)", formula)
+        amounts = {letter: int(count or 1) for letter, count in pairs}
+        whole = "".join(map("".join, pairs)) == formula and len(amounts) == len(pairs)
+        if not pairs or not whole or not all(amounts.values()):
+            msg = f"anonymous: {formula!r} is not a formula type; write one such as ABC3."
+            raise InputError(msg)
+    else:
+        amounts = _chemical_amounts(formula)
+    divisor = gcd(*amounts.values())
+    return {name: count // divisor for name, count in amounts.items()}
+
+
+def reduced_as_written(formula: str) -> str:
+    """The reduced formula with its elements in the order given; the text itself where it is reduced.
+
+    ``NiAl`` and ``Ca(OH)2`` stay, ``Ti2O4`` is ``TiO2``.
+
+    Raises:
+        InputError: not a formula.
+    """
+    amounts = amounts_of(formula, "formula")
+    return "".join(formula.split()) if _chemical_amounts(formula) == amounts else spelled(amounts)
+
+
+def spelled(amounts: Mapping[str, int]) -> str:
+    """Amounts as a formula without brackets, in their order."""
+    return "".join(f"{symbol}{count if count > 1 else ''}" for symbol, count in amounts.items())
+
+
+def _chemical_amounts(formula: str) -> dict[str, int]:
+    from pymatgen.core import Composition
+
+    try:
+        composition = Composition(formula)
+    except (ValueError, KeyError) as error:
+        msg = f"formula: {formula!r} is not a chemical formula; write one such as Li2FeSiO4."
+        raise InputError(msg) from error
+    found = {element.symbol: amount for element, amount in composition.items()}
+    if strange := [symbol for symbol in found if symbol not in ATOMIC_NUMBER]:
+        msg = f"formula: {formula!r}: {strange[0]} is none of the elements H to Lr; write one of these alone."
+        raise InputError(msg)
+    if not found or any(amount != int(amount) for amount in found.values()):
+        msg = f"formula: {formula!r} is not of elements in whole amounts; write one such as Li2FeSiO4."
+        raise InputError(msg)
+    return {symbol: int(amount) for symbol, amount in found.items()}
+
+
+def _fields_of_mapping(given: Mapping[str, Any]) -> dict[str, Any]:
+    fields = {
+        name: _READERS[name](value, name) if name in _READERS else value
+        for name, value in given.items()
+        if not (value is None and name in _READERS)
+    }
+    windows = fields.pop("windows", {})
+    if not isinstance(windows, Mapping):
+        msg = f"windows: {windows!r} is not a mapping; write one property a line, such as band_gap: 1.5±0.25."
+        raise InputError(msg)
+    for name, value in windows.items():
+        _add_window(fields, str(name), _window_of(str(name), value))
+    return fields
+
+
+def _window_of(name: str, value: Any) -> Window:  # noqa: ANN401 - whatever YAML or a caller holds
+    if isinstance(value, Window):
+        return value
+    if isinstance(value, Mapping) and value and set(value) <= {"low", "high"}:
+        try:
+            return Window(**{end: float(figure) for end, figure in value.items() if figure is not None})
+        except (TypeError, ValueError) as error:
+            if isinstance(error, InputError):
+                raise
+    if isinstance(value, str):
+        text = value.translate(_PLAIN).strip()
+        return _window(name, *re.match(r"([=<>]*)\s*(.*)", text, re.DOTALL).groups())  # type: ignore[union-attr]
+    msg = f"windows: {name}: {value!r} is not a window; write 1.5±0.25, 1.2..1.8, '>3', or low and high."
+    raise InputError(msg)
+
+
+def _add_clause(fields: dict[str, Any], clause: str) -> None:
+    match = _CLAUSE.fullmatch(clause)
+    if match is None:
+        msg = (
+            f"target: cannot read {clause.strip()!r}; write clauses such as band_gap=1.5±0.25 or elements=O, "
+            "with > and < in quotes, or the shell takes them."
+        )
+        raise InputError(msg)
+    name, sign, value = match["name"], match["sign"], match["value"]
+    if name in PROPERTIES:
+        _add_window(fields, name, _window(name, sign, value))
+        return
+    key = name.replace("-", "_").lower()
+    if key in _LIMITS:
+        _add_limit(fields, key, sign, value)
+        return
+    if key not in _CLAUSES:
+        possible = (*PROPERTIES, *_CLAUSES, *_LIMITS)
+        msg = f"target: there is no property or condition {name!r}; {suggest(name, possible)}."
+        raise InputError(msg)
+    if sign != "=":
+        msg = f"{key}: write {key}=…, not {key}{sign}…."
+        raise InputError(msg)
+    field = _CLAUSES[key]
+    read = _READERS[field](value, key)
+    if field in {"required", "excluded"}:
+        read |= fields.get(field, frozenset())
+    elif field in fields and fields[field] != read:
+        msg = f"{key}: given twice, differently; give it once."
+        raise InputError(msg)
+    fields[field] = read
+
+
+def _add_limit(fields: dict[str, Any], key: str, sign: str, value: str) -> None:
+    """Narrow a limit of supply, ``hhi<5000`` or ``abundance>1``."""
+    field, direction, unit, example, most = _LIMITS[key]
+    match = _SINGLE.fullmatch(value)
+    if match is None or sign[0] != direction or match["unit"] not in {None, unit}:
+        msg = f"{key}: cannot read {key}{sign}{value}; write {key}{direction}{example}{unit and ' ' + unit}."
+        raise InputError(msg)
+    figure = float(match["figure"])
+    if not 0 < figure <= most:
+        msg = f"{key}: {figure:g} is not above 0 and at most {most:g}; write {key}{direction}{example}."
+        raise InputError(msg)
+    narrower = min if direction == "<" else max
+    fields[field] = narrower(figure, fields.get(field, figure))
+
+
+def _add_window(fields: dict[str, Any], name: str, window: Window) -> None:
+    """Narrow a property's window, within what is possible at all."""
+    entry = known_property(name)
+    clause = f"{name}{window.clause}"
+    if (isfinite(window.low) and window.low < entry.low) or window.high < entry.low:
+        msg = f"target: {clause}: a {entry.words} is never below {entry.low:g} {entry.unit}; raise it."
+        raise InputError(msg)
+    if window.low >= entry.high or (isfinite(window.high) and window.high > entry.high):
+        msg = f"target: {clause}: no {entry.words} is above {entry.high:g} {entry.unit}; lower it."
+        raise InputError(msg)
+    if window.low == window.high:
+        msg = (
+            f"target: a window on {name} needs a width, {window.low:g} to {window.high:g} has none; give a "
+            f"tolerance above 0, such as {name}={window.low:g}±{0.1 * abs(window.low) or 0.1:g}, or a range."
+        )
+        raise InputError(msg)
+    if name == STABILITY:
+        if window.low > 0:
+            msg = f"target: {name} has an upper limit alone; write {name}<0.1."
+            raise InputError(msg)
+        fields["e_above_hull_max"] = min(window.high, fields.get("e_above_hull_max", inf))
+        return
+    windows = fields.setdefault("windows", {})
+    before = windows.get(name, window)
+    if before.low >= window.high or window.low >= before.high:
+        msg = f"target: {name} cannot be within both {before} and {window}; give one window."
+        raise InputError(msg)
+    windows[name] = before & window
+
+
+def _window(name: str, sign: str, text: str) -> Window:
+    """The window that ``sign`` and ``text`` say, in the property's unit."""
+    entry = known_property(name)
+    text, sign = text.strip(), sign or "="
+    if sign == "=" and (match := _RANGE.fullmatch(text)):
+        scale = _scale(name, match["unit"])
+        low, high = float(match["low"]) * scale, float(match["high"]) * scale
+    elif sign == "=" and (match := _AROUND.fullmatch(text)):
+        scale = _scale(name, match["unit"])
+        middle, half = float(match["middle"]), float(match["half"])
+        # the tolerance may reach below what exists, the figure asked for may not
+        low = middle * scale if middle * scale < entry.low else max(entry.low, (middle - half) * scale)
+        high = (middle + half) * scale
+    elif sign in {"<", "<=", ">", ">="} and (match := _SINGLE.fullmatch(text)):
+        figure = float(match["figure"]) * _scale(name, match["unit"])
+        low, high = (figure, inf) if ">" in sign else (-inf, figure)
+    elif _SINGLE.fullmatch(text):
+        msg = f"target: {name}{sign}{text} is one figure; give a tolerance ({name}={text}±0.25) or a range."
+        raise InputError(msg)
+    else:
+        forms = f"{name}=1.5±0.25, {name}=1.2..1.8, {name}>3 or {name}<0.5"
+        msg = f"target: cannot read {name}{sign}{text}; write {forms}."
+        raise InputError(msg)
+    if low > high or inf in {low, -high}:
+        msg = f"target: {name}{sign}{text} is impossible; write the lower end first, a tolerance above 0."
+        raise InputError(msg)
+    return Window(low, high)
+
+
+def _scale(name: str, unit: str | None) -> float:
+    """Factor from a written unit to the property's own; ``meV`` and the like are understood."""
+    own = PROPERTIES[name].unit
+    factors = {None: 1.0, own: 1.0, own.split("/")[0]: 1.0}
+    if own.startswith("eV"):
+        factors |= {f"m{key}": 1e-3 for key in factors if key}
+    if unit not in factors:
+        msg = f"target: {name} is given in {own}, not in {unit!r}."
+        raise InputError(msg)
+    return factors[unit]
+
+
+def _pieces(value: Any, name: str) -> list[str]:  # noqa: ANN401 - whatever YAML or a caller holds
+    """``"Pb,Cd"``, ``["Pb", "Cd"]`` or a set of them as a list of texts."""
+    if isinstance(value, str):
+        return [piece for piece in re.split(r"[\s,;]+", value) if piece]
+    if isinstance(value, Iterable) and not isinstance(value, Mapping):
+        return [piece for entry in value for piece in _pieces(entry, name)]
+    if isinstance(value, int) and not isinstance(value, bool):
+        return [str(value)]
+    msg = f"{name}: {value!r} is not a list of names (YAML reads a bare No as false: quote it)."
+    raise InputError(msg)
+
+
+def symbols_of(value: Any, name: str) -> frozenset[str]:  # noqa: ANN401 - whatever YAML or a caller holds
+    """``"Cu,Zn"``, or a list of symbols, as a set.
+
+    Raises:
+        InputError: one is not an element.
+    """
+    symbols = _pieces(value, name)
+    for symbol in symbols:
+        if symbol not in ATOMIC_NUMBER:
+            close = symbol.capitalize()
+            groups = f" or one of {', '.join(ELEMENT_GROUPS)}" if name in {"exclude", "excluded"} else ""
+            hint = (
+                f"did you mean {close}?" if close in ATOMIC_NUMBER else f"give a symbol such as Fe{groups}."
+            )
+            msg = f"{name}: {symbol!r} is not a chemical element; {hint}"
+            raise InputError(msg)
+    return frozenset(symbols)
+
+
+def _excluded(value: Any, name: str) -> frozenset[str]:  # noqa: ANN401 - whatever YAML or a caller holds
+    """Symbols, groups of elements by their names."""
+    pieces = set(_pieces(value, name))
+    groups = [ELEMENT_GROUPS[piece] for piece in pieces & ELEMENT_GROUPS.keys()]
+    return symbols_of(pieces - ELEMENT_GROUPS.keys(), name).union(*groups)
+
+
+def _formula(value: Any, name: str) -> str:  # noqa: ANN401 - whatever YAML or a caller holds
+    from pymatgen.core import Composition
+
+    return str(Composition(amounts_of(str(value).strip(), name)).reduced_formula)
+
+
+def _anonymous(value: Any, _name: str) -> str:  # noqa: ANN401 - whatever YAML or a caller holds
+    counts = sorted(amounts_of(str(value).strip(), "anonymous").values())
+    return "".join(f"{chr(65 + i)}{count if count > 1 else ''}" for i, count in enumerate(counts))
+
+
+def range_of(value: Any, name: str) -> tuple[int, int]:  # noqa: ANN401 - whatever YAML or a caller holds
+    """Both ends of ``"5..20"``, of ``10``, or of two numbers.
+
+    Args:
+        value: as given.
+        name: ``n_atoms``, ``n_elements``: the field, and what is counted.
+
+    Raises:
+        InputError: none of these.
+    """
+    ends = value if isinstance(value, list | tuple) else re.split(r"\.\.+|…|–|-", str(value))
+    try:
+        numbers = [int(str(end)) for end in ends]
+        fewest, most = numbers * 2 if len(numbers) == 1 else numbers
+    except ValueError as error:
+        counted = name.removeprefix("n_")
+        msg = f"{name}: {value!r} is not a number of {counted}; write 5..20, or 10 for exactly ten."
+        raise InputError(msg) from error
+    return fewest, most
+
+
+def _space_groups(value: Any, name: str) -> frozenset[int]:  # noqa: ANN401 - whatever YAML or a caller holds
+    return frozenset(number for piece in _pieces(value, name) for number in _groups_of(piece))
+
+
+def _groups_of(piece: str) -> range:
+    numbers = re.fullmatch(r"(\d+)(?:(?:\.\.|–)(\d+))?", piece)
+    if numbers is None:
+        number = _space_group_numbers().get(piece.replace("_", ""))
+        groups = range(number, number + 1) if number else range(0)
+    else:
+        groups = range(int(numbers[1]), int(numbers[2] or numbers[1]) + 1)
+    if not groups or groups[0] < 1 or groups[-1] > 230:
+        msg = (
+            f"space_group: {piece!r} is none of the 230; give a number, a range 195..206 or a symbol (Pnma)."
+        )
+        raise InputError(msg)
+    return groups
+
+
+@cache
+def _space_group_numbers() -> dict[str, int]:
+    """Number by short Hermann-Mauguin symbol without blanks or underscores."""
+    from moyopy import SpaceGroupType
+
+    return {SpaceGroupType(n).hm_short.replace(" ", "").replace("_", ""): n for n in range(1, 231)}
+
+
+_READERS: dict[str, Read] = {
+    "required": symbols_of,
+    "allowed": symbols_of,
+    "excluded": _excluded,
+    "formula": _formula,
+    "anonymous_formula": _anonymous,
+    "space_groups": _space_groups,
+    "n_atoms": range_of,
+}
+
+_CLAUSES = {
+    "elements": "required",
+    "only": "allowed",
+    "exclude": "excluded",
+    "formula": "formula",
+    "anonymous": "anonymous_formula",
+    "space_group": "space_groups",
+    "n_atoms": "n_atoms",
+}
+
+_LIMITS = {
+    "hhi": ("hhi_max", "<", "", "5000", 10_000),
+    "abundance": ("abundance_min", ">", "mg/kg", "1", 1_000_000),
+}
+"""Limits of supply: field, direction, unit, example, most."""

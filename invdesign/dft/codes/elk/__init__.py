@@ -1,0 +1,1 @@
+"""Elk: inputs written and outputs read."""

@@ -1,0 +1,1 @@
+"""Quantum ESPRESSO: inputs written and outputs read."""

@@ -1,0 +1,1 @@
+"""GPAW: inputs written and outputs read."""

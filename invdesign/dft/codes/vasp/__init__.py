@@ -1,0 +1,1 @@
+"""VASP: inputs written and outputs read."""

@@ -1,0 +1,174 @@
+"""What is handed to DFT: crystals of a shortlist, of structure files, or as DFT has relaxed them before."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from invdesign.crystal.structure_files import SHORTLIST, read_structures
+from invdesign.dft.codes.readers import READERS
+from invdesign.dft.manifest import MANIFEST, read_manifest
+from invdesign.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from pymatgen.core import Structure
+
+SYMMETRY_TOLERANCE = 0.01  # Å; finds what is exact, moves nothing
+MIN_DISTANCE = 0.5  # Å; below, no code converges
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One crystal to compute.
+
+    Attributes:
+        id: the candidate's id in its campaign, or the structure's label in its file.
+        structure: primitive standard cell.
+        source: the file that it came from, with the SHA-256 of that file's bytes; or the folder where it was
+            relaxed, and the code (``relaxed_with``).
+        predicted: property → value, with ``_low`` and ``_high`` (90 %) where there is an interval.
+        target: what the campaign asked for, in words.
+        reference_height: eV/atom above the ground state, of an element's crystal that formation energies
+            are counted from; None for all else.
+    """
+
+    id: str
+    structure: Structure
+    source: dict[str, str]
+    predicted: dict[str, float] = field(default_factory=dict)
+    target: str | None = None
+    reference_height: float | None = None
+
+    @property
+    def formula(self) -> str:
+        """Reduced formula."""
+        return str(self.structure.composition.reduced_formula)
+
+
+def skipped(candidate: str, formula: str, reason: str) -> dict[str, str]:
+    """One that is not written, for the manifest."""
+    return {"candidate": candidate, "formula": formula, "reason": reason}
+
+
+def read_subjects(source: Path | Sequence[Path]) -> tuple[list[Subject], list[dict[str, str]]]:
+    """Crystals of a campaign's folder, of its ``shortlist.csv``, of files, or of finished relaxations.
+
+    Returns:
+        The crystals, and the relaxations that are not finished (:func:`skipped`).
+
+    Raises:
+        InputError: nothing there, no shortlist (yet), an empty one, or a file that it names is missing.
+    """
+    paths = [source] if isinstance(source, Path) else list(source)
+    found = [one for path in paths for one in _read(path)]
+    subjects = [one for one in found if isinstance(one, Subject)]
+    unfinished = [one for one in found if not isinstance(one, Subject)]
+    if not subjects:
+        given = ", ".join(map(str, paths)) or "nothing"
+        why = "".join(f"; {one['formula']}: {one['reason']}" for one in unfinished)
+        msg = f"source: {given} holds no crystal to compute{why}; give a shortlist or structures."
+        raise InputError(msg)
+    return subjects, unfinished
+
+
+def _read(path: Path) -> Iterator[Subject | dict[str, str]]:
+    if (path / MANIFEST).is_file():
+        yield from _relaxed(path)
+        return
+    if path.is_dir() and (path / SHORTLIST).is_file():
+        path /= SHORTLIST
+    elif path.is_dir() and (path / "candidates.db").is_file():
+        msg = f"source: {path} has no {SHORTLIST}; let its campaign end (give its command again) first."
+        raise InputError(msg)
+    if _is_shortlist(path):
+        yield from _shortlisted(path)
+        return
+    for label, structure in read_structures(path):
+        yield Subject(label, _primitive(structure), _fingerprint(path))
+
+
+def _relaxed(path: Path) -> Iterator[Subject | dict[str, str]]:
+    """What a ``dft write --task relax`` folder has come to."""
+    for job in read_manifest(path):
+        if job.task != "relax":
+            msg = f"source: {path} was written for {job.task}; give one of `dft write --task relax`."
+            raise InputError(msg)
+        reading = READERS[job.code](job.folder)
+        entry = job.entry
+        if reading.status != "done" or reading.structure is None:
+            why = reading.reason or reading.status
+            yield skipped(entry["candidate"], entry["formula"], f"its relaxation is not done ({why})")
+            continue
+        source = {"path": str(job.folder), "relaxed_with": job.code}
+        yield Subject(
+            entry["candidate"], _primitive(reading.structure), source, entry["predicted"], entry["target"]
+        )
+
+
+def _is_shortlist(path: Path) -> bool:
+    if path.suffix != ".csv" or not path.is_file():
+        return False
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        header = next(csv.reader(file), [])
+    return {"rank", "candidate"} <= set(header)
+
+
+def _shortlisted(path: Path) -> Iterator[Subject]:
+    target = _target_beside(path)
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    if not rows:
+        msg = f"source: {path} lists no candidate; run a campaign that finds some."
+        raise InputError(msg)
+    for row in rows:
+        cif = path.parent / (row.get("cif_file") or "")
+        if not cif.is_file():
+            msg = (
+                f"source: {path} names {row.get('cif_file')!r} for {row['candidate']}: not there; restore it."
+            )
+            raise InputError(msg)
+        ((_, structure),) = read_structures(cif)
+        yield Subject(row["candidate"], _primitive(structure), _fingerprint(cif), _predicted(row), target)
+
+
+def _target_beside(shortlist: Path) -> str | None:
+    record = shortlist.with_name("run.json")
+    if not record.is_file():
+        return None
+    try:
+        words = json.loads(record.read_text(encoding="utf-8")).get("target")
+    except json.JSONDecodeError as error:
+        msg = f"source: {record} is not JSON ({error}); restore it or remove it."
+        raise InputError(msg) from error
+    return None if words is None else str(words)
+
+
+def _predicted(row: dict[str, str]) -> dict[str, float]:
+    """The columns that have an interval, and their intervals."""
+    names = [name for name in row if f"{name}_low" in row]
+    columns = [column for name in names for column in (name, f"{name}_low", f"{name}_high")]
+    return {column: float(row[column]) for column in columns if row[column]}
+
+
+def _primitive(structure: Structure) -> Structure:
+    from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
+
+    if not structure.is_valid(tol=MIN_DISTANCE):
+        formula = structure.composition.reduced_formula
+        msg = f"source: {formula} has atoms closer than {MIN_DISTANCE} Å; relax it first."
+        raise InputError(msg)
+    analyzer = SpacegroupAnalyzer(structure, symprec=SYMMETRY_TOLERANCE)
+    primitive: Structure = analyzer.get_primitive_standard_structure().get_sorted_structure()
+    return primitive
+
+
+def _fingerprint(path: Path) -> dict[str, str]:
+    if path.is_dir():
+        return {"path": str(path)}
+    return {"path": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}

@@ -1,0 +1,1 @@
+"""The cheap gates: charge balance, geometry, novelty."""

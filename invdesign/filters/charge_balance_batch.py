@@ -1,0 +1,303 @@
+"""Charge balance of many compositions at once, by the rules of :class:`ChargeRules`.
+
+The total charges that a composition's cations reach are the bits of one 64-bit word, bit q for charge q;
+those of its anions another. Adding an element's options is a shift and an or, and a common bit is a neutral
+assignment. With the elements sorted by electronegativity the cations are a prefix, the anions the rest.
+Where no bit is common but charges beyond 63 could meet, Python's integers take the words' place.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from invdesign.composition.oxidation_states import ChargeRules, OxidationTables, oxidation_tables, states_of
+from invdesign.crystal.elements import ATOMIC_NUMBER, SYMBOLS
+from invdesign.filters.metallicity import metallic
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from invdesign.composition.batch import CompositionBatch
+
+    Ints = NDArray[np.int64]
+    Words = NDArray[np.uint64]
+    Flags = NDArray[np.bool_]
+
+CHUNK = 4096  # compositions whose words stay in cache
+_BITS = 64
+_SIGNS = (1, -1, 0)
+_DEFAULT = ChargeRules()
+
+
+class ChargeCode(IntEnum):
+    """What charge balance says of a composition; those above zero pass."""
+
+    NO_ELECTRONEGATIVITY = -3
+    UNKNOWN_STATES = -2
+    AGAINST_ELECTRONEGATIVITY = -1
+    """Neutral only with a cation at least as electronegative as an anion."""
+    NOT_NEUTRAL = 0
+    NEUTRAL = 1
+    MIXED_VALENCE = 2
+    INTERMETALLIC = 3
+    METALLIC = 4
+    """By smact's metallicity score."""
+    SINGLE_ELEMENT = 5
+
+
+class ElementArrays(NamedTuple):
+    """The tables by atomic number (104); 0 is padding, which changes no sum and comes last."""
+
+    rank: NDArray[np.uint8]  # place by electronegativity
+    scale: NDArray[np.float64]  # electronegativity; inf for the padding, nan where there is none
+    known: Flags
+    metal: Flags
+    mixed: Flags
+    n_states: NDArray[np.float64]
+    furthest: Ints  # (3, 104): largest charge (times the sign) of an atom by sign; lowest state for sign 0
+    words: Words  # (mixed, 3, 104, 65): charges reached by so many atoms, above the lowest for sign 0
+
+
+def charge_verdicts(batch: CompositionBatch, rules: ChargeRules = _DEFAULT) -> NDArray[np.int8]:
+    """Judge compositions: a :class:`ChargeCode` each, (n,).
+
+    Raises:
+        InputError: the rules name no set of oxidation states.
+    """
+    search = _Search(oxidation_tables(rules), rules)
+    codes = np.zeros(len(batch), dtype=np.int8)
+    for start in range(0, len(batch), CHUNK):
+        rows = slice(start, start + CHUNK)
+        codes[rows] = search.codes(batch.numbers[rows], batch.amounts[rows].astype(np.int64))
+    return codes
+
+
+class _Search:
+    """Which compositions have a neutral assignment."""
+
+    def __init__(self, tables: OxidationTables, rules: ChargeRules) -> None:
+        self.tables, self.rules, self.elements = tables, rules, element_arrays(tables)
+
+    def codes(self, numbers: NDArray[np.uint8], amounts: Ints) -> NDArray[np.int8]:
+        """As :func:`charge_verdicts`, of one chunk (n, k)."""
+        elements, rules = self.elements, self.rules
+        single = (numbers > 0).sum(axis=1) == 1
+        alloy = elements.metal[numbers].all(axis=1) & rules.include_alloys
+        unknown = ~elements.known[numbers].all(axis=1)
+        unscaled = np.isnan(elements.scale[numbers]).any(axis=1) & rules.use_pauling_test
+        metals = np.zeros(len(numbers), dtype=bool)
+        if rules.check_metallicity:
+            metals = metallic(numbers, amounts, rules.metallicity_threshold)
+        codes = np.select(
+            [single, alloy, metals, unknown, unscaled],
+            [
+                ChargeCode.SINGLE_ELEMENT,
+                ChargeCode.INTERMETALLIC,
+                ChargeCode.METALLIC,
+                ChargeCode.UNKNOWN_STATES,
+                ChargeCode.NO_ELECTRONEGATIVITY,
+            ],
+            ChargeCode.NOT_NEUTRAL,
+        ).astype(np.int8)
+        rows = np.flatnonzero(codes == ChargeCode.NOT_NEUTRAL)
+        order = np.argsort(elements.rank[numbers[rows]], axis=1, kind="stable")
+        numbers = np.take_along_axis(numbers[rows], order, axis=1)
+        amounts = np.take_along_axis(amounts[rows], order, axis=1)
+        codes[rows] = self._searched(numbers, amounts)
+        return codes
+
+    def _searched(self, numbers: NDArray[np.uint8], amounts: Ints) -> NDArray[np.int8]:
+        """Codes of compositions whose elements all have states, by electronegativity."""
+        ordered = self.rules.use_pauling_test
+        codes = np.zeros(len(numbers), dtype=np.int8)
+        mixing = self._mixing(numbers, amounts)
+        tries = [(ChargeCode.NEUTRAL, ordered), (ChargeCode.MIXED_VALENCE, ordered)]
+        if ordered:
+            tries += [(ChargeCode.AGAINST_ELECTRONEGATIVITY, False)] * 2
+        for place, (code, in_order) in enumerate(tries):
+            mixed = place % 2 == 1
+            open_rows = (codes == ChargeCode.NOT_NEUTRAL) & (mixing | (not mixed))
+            rows = np.flatnonzero(open_rows)
+            found = self._neutral(numbers[rows].T, amounts[rows].T, mixed=mixed, ordered=in_order)
+            codes[rows[found]] = code
+        return codes
+
+    def _mixing(self, numbers: NDArray[np.uint8], amounts: Ints) -> Flags:
+        """Which compositions may take several states of one element, (n,)."""
+        elements, limit = self.elements, self.rules.mixed_valence_combinations
+        mixed = elements.mixed[numbers]
+        mixing = mixed.any(axis=1) & self.rules.mixed_valence
+        if limit is not None:
+            with np.errstate(over="ignore"):
+                products = (elements.n_states[numbers] ** np.where(mixed, amounts, 1)).prod(axis=1)
+            mixing = mixing & (products <= limit)
+        return np.asarray(mixing)
+
+    def _neutral(self, numbers: NDArray[np.uint8], amounts: Ints, *, mixed: bool, ordered: bool) -> Flags:
+        """Whether compositions (k, n) have a neutral assignment, (n,)."""
+        in_words = self._ordered if ordered else self._unordered
+        found, beyond = in_words(np.ascontiguousarray(numbers), np.ascontiguousarray(amounts), mixed=mixed)
+        for row in np.flatnonzero(beyond).tolist():
+            some = [
+                (z, n) for z, n in zip(numbers[:, row].tolist(), amounts[:, row].tolist(), strict=True) if z
+            ]
+            found[row] = _large_neutral(self.tables, some, mixed=mixed, ordered=ordered)
+        return found
+
+    def _ordered(self, numbers: NDArray[np.uint8], amounts: Ints, *, mixed: bool) -> tuple[Flags, Flags]:
+        """Which are neutral by charges up to 63, and which others might be by larger ones."""
+        words, few = self.elements.words[int(mixed)], np.minimum(amounts, _BITS)
+        up, down = words[0][numbers, few], words[1][numbers, few]
+        k, n = numbers.shape
+        after = [np.ones(n, dtype=np.uint64)]  # charges of the anions from each place on
+        for place in range(k - 1, 0, -1):
+            after.append(sums(after[-1], down[place]))
+        after.reverse()
+        scale = self.elements.scale[numbers]
+        cuts = [scale[place - 1] < scale[place] for place in range(1, k)] + [np.ones(n, dtype=bool)]
+        found, before = np.zeros(n, dtype=bool), np.ones(n, dtype=np.uint64)
+        for place in range(k):
+            before = sums(before, up[place])
+            found |= cuts[place] & ((before & after[place]) != 0)
+        most_up = (self.elements.furthest[0][numbers] * amounts).cumsum(axis=0)
+        most_down = (self.elements.furthest[1][numbers] * amounts)[::-1].cumsum(axis=0)[::-1]
+        beyond = np.zeros(n, dtype=bool)
+        for place in range(k - 1):
+            beyond |= cuts[place] & (np.minimum(most_up[place], most_down[place + 1]) >= _BITS)
+        return found, beyond & ~found
+
+    def _unordered(self, numbers: NDArray[np.uint8], amounts: Ints, *, mixed: bool) -> tuple[Flags, Flags]:
+        """The same with states of any sign: sums of charges above each element's lowest state."""
+        words = self.elements.words[int(mixed)][2][numbers, np.minimum(amounts, _BITS)]
+        total = words[0]
+        for own in words[1:]:
+            total = sums(total, own)
+        target = -(self.elements.furthest[2][numbers] * amounts).sum(axis=0)
+        within = (target >= 0) & (target < _BITS)
+        found = within & ((total >> np.clip(target, 0, _BITS - 1).astype(np.uint64)) & np.uint64(1) == 1)
+        return found, target >= _BITS
+
+
+def sums(a: Words, b: Words) -> Words:
+    """Bits of every sum of a bit of a word and one of another, (n,); sums beyond 63 are dropped."""
+    total = np.zeros_like(a)
+    while b.any():
+        lowest = b & -b
+        total |= a * lowest  # a shifted left; nothing where b has no bits left
+        b = b ^ lowest
+    return total
+
+
+@lru_cache(maxsize=16)
+def element_arrays(tables: OxidationTables) -> ElementArrays:
+    """Tables of oxidation states as arrays."""
+    size = len(SYMBOLS)
+    scale = np.full(size, np.nan)
+    scale[0] = np.inf
+    for symbol, value in tables.electronegativity.items():
+        scale[ATOMIC_NUMBER[symbol]] = value
+    rank = np.empty(size, dtype=np.uint8)
+    by_scale = sorted(range(1, size), key=lambda z: (np.nan_to_num(scale[z], nan=np.inf), SYMBOLS[z]))
+    rank[[*by_scale, 0]] = np.arange(size)
+    flags = np.ones((3, size), dtype=bool)
+    for flag, names in zip(flags, (tables.states, tables.metals, tables.mixed), strict=True):
+        flag[1:] = [symbol in names for symbol in SYMBOLS[1:]]
+    flags[2, 0] = False
+    n_states = np.array([1.0, *(len(tables.states.get(symbol, ())) for symbol in SYMBOLS[1:])])
+    furthest = np.zeros((3, size), dtype=np.int64)
+    words = np.zeros((2, 3, size, _BITS + 1), dtype=np.uint64)
+    words[:, :, 0] = 1
+    for symbol in tables.states:
+        z = ATOMIC_NUMBER[symbol]
+        for place, sign in enumerate(_SIGNS):
+            charges, lowest = _charges(tables, symbol, sign)
+            furthest[place, z] = max(charges, default=-_NEVER) if sign else lowest
+            for mixed in (False, True):
+                words[int(mixed), place, z] = _small_words(charges, mixed=mixed and symbol in tables.mixed)
+    known, metal, mixed_kinds = flags
+    return ElementArrays(rank, scale, known, metal, mixed_kinds, n_states, furthest, words)
+
+
+_NEVER = 1_000_000  # less than nothing: what an element without states of a sign adds
+
+
+def _charges(tables: OxidationTables, symbol: str, sign: int) -> tuple[tuple[int, ...], int]:
+    """Charges of one atom times the sign, or above the lowest state for sign 0, and that lowest state."""
+    states = states_of(tables, symbol, sign)
+    if sign:
+        return tuple(state * sign for state in states), 0
+    return tuple(state - min(states) for state in states), min(states)
+
+
+def _small_words(charges: tuple[int, ...], *, mixed: bool) -> list[int]:
+    """Charges up to 63 that 0 to 64 atoms reach; 64 stands for more, which no charge but zero lets be."""
+    every = (1 << _BITS) - 1
+    if not mixed:
+        return [_reached(charges, atoms, mixed=False) & every for atoms in range(_BITS + 1)]
+    own = [1] if charges else [0]
+    for _ in range(_BITS):
+        own.append(_shifted(own[-1], charges) & every)
+    return own
+
+
+@lru_cache(maxsize=20_000)
+def _reached(charges: tuple[int, ...], atoms: int, *, mixed: bool) -> int:
+    """Total charges of so many atoms as the bits of an integer."""
+    if not mixed:
+        return _shifted(1, {charge * atoms for charge in charges})
+    total = 1
+    for _ in range(atoms):
+        total = _shifted(total, charges)
+    return total
+
+
+def _shifted(word: int, charges: Sequence[int] | set[int]) -> int:
+    total = 0
+    for charge in charges:
+        total |= word << charge
+    return total
+
+
+def _sums(a: int, b: int) -> int:
+    """As :func:`sums`, of integers of any length."""
+    if a.bit_count() < b.bit_count():
+        a, b = b, a
+    total = 0
+    while b:
+        shift = (b & -b).bit_length() - 1
+        total |= a << shift
+        b &= b - 1
+    return total
+
+
+def _large_neutral(
+    tables: OxidationTables, amounts: list[tuple[int, int]], *, mixed: bool, ordered: bool
+) -> bool:
+    """Whether one composition, by electronegativity, has a neutral assignment of charges of any size."""
+
+    def reached(place: int, sign: int) -> int:
+        symbol, atoms = SYMBOLS[amounts[place][0]], amounts[place][1]
+        return _reached(_charges(tables, symbol, sign)[0], atoms, mixed=mixed and symbol in tables.mixed)
+
+    if not ordered:
+        target = -sum(_charges(tables, SYMBOLS[number], 0)[1] * atoms for number, atoms in amounts)
+        total = 1
+        for place in range(len(amounts)):
+            total = _sums(total, reached(place, 0))
+        return bool(total >> target & 1)
+    after = [1]
+    for place in range(len(amounts) - 1, 0, -1):
+        after.append(_sums(after[-1], reached(place, -1)))
+    before = 1
+    for place, anions in enumerate(reversed(after[1:])):
+        before = _sums(before, reached(place, 1))
+        left, right = (tables.electronegativity[SYMBOLS[amounts[i][0]]] for i in (place, place + 1))
+        if left < right and before & anions:
+            return True
+    return False

@@ -1,0 +1,1 @@
+"""Cells and free coordinates of genes, inherited or by flow matching."""

@@ -1,0 +1,1 @@
+"""Baselines: ion exchange and prototype filling."""

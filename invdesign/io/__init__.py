@@ -1,0 +1,1 @@
+"""What touches the disk, processes and the terminal, and knows no physics."""

@@ -1,0 +1,1 @@
+"""Interatomic potentials behind one batched interface."""

@@ -1,0 +1,118 @@
+"""Any ASE calculator as a potential: one crystal after the other, because ASE has no batches."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from invdesign.errors import InputError
+from invdesign.potentials.geometry_checks import geometry_faults
+from invdesign.potentials.interface import LAST_ATOMIC_NUMBER, Evaluation, Frame, as_frames, check_overlap
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pymatgen.core import Structure
+
+_Calculator: TypeAlias = Any  # ASE's, typed in part
+
+NEEDED = ("energy", "forces", "stress")
+
+
+class AsePotential:
+    """An ASE calculator with energies, forces and stresses.
+
+    A calculator does not say which elements it knows, so ``elements`` are all of them: a crystal that the
+    calculator raises for ends as that crystal's failure, whatever the exception.
+
+    Example:
+        >>> from ase.calculators.emt import EMT
+        >>> AsePotential("emt", EMT()).evaluate([structure]).energy  # doctest: +SKIP
+        array([-0.0057])
+    """
+
+    def __init__(self, name: str, calculator: _Calculator) -> None:
+        """Wrap a calculator.
+
+        Args:
+            name: what it is called in reports and calibrations.
+            calculator: a ready ASE calculator.
+
+        Raises:
+            InputError: it is no ASE calculator, or one without energies, forces and stresses.
+        """
+        from ase.calculators.abc import GetPropertiesMixin
+        from pymatgen.core import Element
+
+        if not isinstance(calculator, GetPropertiesMixin):
+            msg = f"potential {name!r} is a {type(calculator).__name__}; give what makes an ASE calculator."
+            raise InputError(msg)
+        if missing := [p for p in NEEDED if p not in calculator.implemented_properties]:
+            msg = f"potential {name!r} gives no {' or '.join(missing)}; give a calculator that has all three."
+            raise InputError(msg)
+        self.name, self.digest = name, ""
+        self.elements = frozenset(Element.from_Z(z).symbol for z in range(1, LAST_ATOMIC_NUMBER + 1))
+        self._calculator = calculator
+
+    def evaluate(self, crystals: Sequence[Structure | Frame]) -> Evaluation:
+        """Energies (eV), forces (eV/Å) and stresses (eV/Å³); failures are named by index."""
+        failures: dict[int, str] = {}
+        frames = as_frames(crystals, failures)
+        result = Evaluation.empty(frames)
+        result.failures = geometry_faults(frames) | failures
+        for index, frame in enumerate(frames):
+            if index in result.failures:
+                continue
+            try:
+                check_overlap(frame)
+            except ValueError as error:
+                result.failures[index] = str(error)
+                continue
+            self._evaluate(index, frame, result)
+        return result
+
+    def _evaluate(self, index: int, frame: Frame, result: Evaluation) -> None:
+        from ase import Atoms
+
+        atoms = Atoms(frame.numbers, frame.positions, cell=frame.cell, pbc=True, calculator=self._calculator)
+        try:
+            energy, forces = atoms.get_potential_energy(), atoms.get_forces()
+            stress = atoms.get_stress(voigt=False)
+        except Exception as error:  # noqa: BLE001 - a foreign program may raise anything for a bad crystal
+            result.failures[index] = f"{self.name} failed: {_first_line(error)}"
+            return
+        result.store(index, self.name, energy, forces, stress)
+
+
+def load_ase(name: str) -> AsePotential:
+    """The calculator that ``ase:MODULE:CALLABLE`` makes; see ``potential.load_potential``.
+
+    Raises:
+        InputError: another form of name, no such module or callable, a callable that fails without
+            arguments, or what it returns is no ASE calculator with energies, forces and stresses.
+    """
+    _, _, place = name.partition(":")
+    module_name, _, attribute = place.partition(":")
+    if not module_name or not attribute:
+        msg = f"potential {name!r} is not of the form ase:MODULE:CALLABLE, as in ase:ase.calculators.emt:EMT."
+        raise InputError(msg)
+    try:
+        module = import_module(module_name)
+    except ImportError as error:
+        msg = f"potential {name!r}: module {module_name} cannot be imported ({error}); install or correct it."
+        raise InputError(msg) from error
+    make = getattr(module, attribute, None)
+    if not callable(make):
+        msg = f"potential {name!r}: module {module_name} has no callable {attribute}; correct the name."
+        raise InputError(msg)
+    try:
+        calculator = make()
+    except Exception as error:  # a foreign program may raise anything
+        reason = _first_line(error)
+        msg = f"potential {name!r}: {attribute}() fails ({reason}); give a callable that needs no arguments."
+        raise InputError(msg) from error
+    return AsePotential(name, calculator)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -1,0 +1,1 @@
+"""CHGNet, the potential that is in the package."""

@@ -1,0 +1,1 @@
+"""matgl's M3GNet and TensorNet."""

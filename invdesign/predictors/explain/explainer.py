@@ -1,0 +1,183 @@
+"""Why a model predicts what it predicts, beside what is known of the nearest materials."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+from invdesign.core.properties import PROPERTIES
+from invdesign.core.released import RELEASED
+from invdesign.errors import InputError
+from invdesign.io.config import suggest
+from invdesign.predictors.explain.integrated_gradients import attribute_atoms
+from invdesign.predictors.explain.neighbors import Neighbours
+from invdesign.predictors.explain.shapley import Driver, attribute, in_words
+from invdesign.predictors.features.structure import of_embedded
+from invdesign.predictors.property_predictor import PropertyPredictor
+from invdesign.predictors.registry import load_predictor
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from pymatgen.core import Structure
+
+    from invdesign.core.candidate import Estimate
+    from invdesign.potentials.chgnet.site_features import CHGNetSites
+    from invdesign.predictors.explain.neighbors import Neighbour
+    from invdesign.predictors.explain.shapley import Attribution
+    from invdesign.predictors.graph.model import GraphBandGapPredictor
+
+ENERGY = "calibrated CHGNet energy"
+WORTH_A_WORD = 0.05  # of the size of what is explained
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """One prediction and what is behind it.
+
+    Attributes:
+        estimate: with its interval.
+        attribution: what drove it; a sentence where a graph network cannot evaluate the crystal.
+        neighbours: nearest known materials (with a value of the property, if any has one), nearest first;
+            none where CHGNet cannot evaluate the crystal.
+    """
+
+    estimate: Estimate
+    attribution: Attribution | str
+    neighbours: list[Neighbour]
+
+
+class Explainer:
+    """Explains the predictions of one property.
+
+    Example:
+        >>> Explainer.load("band_gap").why([structure])  # doctest: +SKIP
+        ['raised by O, Cl, lowered by La; nearest known: LaClO 4.14 eV (mp-23025)']
+    """
+
+    def __init__(self, predictor: PropertyPredictor, neighbours: Neighbours) -> None:
+        self.predictor = predictor
+        unit = predictor.properties[predictor.property].unit
+        self._set_up(predictor.property, unit, neighbours)
+
+    def _set_up(self, name: str, unit: str, neighbours: Neighbours) -> None:
+        own = PROPERTIES.get(name)
+        self.name = name
+        self.words = own.words if own else name.replace("_", " ")
+        self.unit = own.unit if own else unit
+        self.neighbours = neighbours
+        self._known = name if name in neighbours.names else None
+        self._potential: CHGNetSites | None = None
+
+    @classmethod
+    def load(cls, name: str | None = None, model: str | Path | None = None) -> Explainer:
+        """A model of structures and the released known materials.
+
+        Args:
+            name: of the property; default: the band gap, or the model's first.
+            model: a folder of one's own, in place of the released model of that property.
+
+        Raises:
+            InputError: no model predicts it, or an artifact is missing or damaged.
+        """
+        if model is None:
+            name = name or "band_gap"
+            if name not in RELEASED:
+                msg = f"property: nothing predicts {name!r} from structure; {suggest(name, tuple(RELEASED))}."
+                raise InputError(msg)
+        predictor = load_predictor(name, model or RELEASED[str(name)])
+        if not isinstance(predictor, PropertyPredictor):
+            return GraphExplainer(cast("GraphBandGapPredictor", predictor), Neighbours.load())
+        if predictor.sees != "structure":
+            msg = f"model: {str(model)!r} sees the {predictor.sees} alone; give a model of structures."
+            raise InputError(msg)
+        return cls(predictor, Neighbours.load())
+
+    def explain(self, structures: Sequence[Structure], k: int = 5) -> list[Explanation]:
+        """Explain the predictions for ordered crystals, with ``k`` neighbours each."""
+        from invdesign.potentials.chgnet.site_features import CHGNetSites
+
+        if not structures:
+            return []
+        self._potential = self._potential or CHGNetSites()
+        energies, atoms, failures = self._potential.embed_sites(structures)
+        near = self.neighbours.nearest(np.stack([own.mean(axis=0) for own in atoms]), k, known=self._known)
+        behind = self._behind(structures, energies, atoms, failures)
+        return [Explanation(*own, known) for own, known in zip(behind, near, strict=True)]
+
+    def _behind(
+        self,
+        structures: Sequence[Structure],
+        energies: np.ndarray,
+        atoms: Sequence[np.ndarray],
+        failures: Mapping[int, str],
+    ) -> list[tuple[Estimate, Attribution | str]]:
+        """Estimate and attribution of each, with what CHGNet says of them."""
+        from invdesign.potentials.chgnet.site_features import CHGNetSites
+        from invdesign.stability.calibration import Calibration
+
+        calibration = Calibration.load(CHGNetSites.name)
+        embeddings = np.stack([own.mean(axis=0) for own in atoms])
+        described = of_embedded(structures, energies, embeddings, calibration)
+        found: list[tuple[Estimate, Attribution | str]] = []
+        for i, estimates in enumerate(self.predictor.of_features(described.features, described.energy)):
+            estimate = estimates[self.name]
+            if i in failures:
+                estimate = replace(estimate, in_domain=False)
+            row, energy = described.features[i], described.energy[i]
+            found.append((estimate, self._taken_apart(structures[i], row, energy, atoms[i])))
+        return found
+
+    def _taken_apart(
+        self, structure: Structure, features: np.ndarray, energy: float, atoms: np.ndarray
+    ) -> Attribution:
+        """In the property's unit; what a model adds to CHGNet's energy comes beside that energy."""
+        measured, ensemble = self.predictor.properties[self.name], self.predictor.ensemble
+
+        def value(rows: np.ndarray) -> np.ndarray:
+            found = ensemble.distributions(rows)[self.name]
+            mean = 10.0**found.mean if measured.log10 else found.mean
+            return np.asarray(mean * (1 - found.p_zero))
+
+        species = [site.specie.symbol for site in structure]
+        found = attribute(value, ensemble, features, species, atoms)
+        if not measured.beyond:
+            return found
+        own = float(np.nan_to_num(energy))
+        drivers = sorted((*found.drivers, Driver(ENERGY, own)), key=lambda driver: -abs(driver.contribution))
+        return replace(found, expected=found.expected + own, drivers=tuple(drivers))
+
+    def why(self, structures: Sequence[Structure]) -> list[str]:
+        """One short phrase each: what drove the prediction, and the nearest known material's value."""
+        return [self.phrase(explanation) for explanation in self.explain(structures, k=1)]
+
+    def phrase(self, explanation: Explanation) -> str:
+        """An explanation in one short phrase."""
+        attribution, told = explanation.attribution, []
+        if not isinstance(attribution, str):
+            largest = max((abs(driver.contribution) for driver in attribution.drivers), default=0.0)
+            told.append(in_words(attribution, WORTH_A_WORD * largest))
+        if explanation.neighbours:
+            nearest = explanation.neighbours[0]
+            value = f" {nearest.properties[self.name]:.3g} {self.unit}" if self._known else ""
+            told.append(f"nearest known: {nearest.formula}{value} ({nearest.id})")
+        return "; ".join(filter(None, told))
+
+
+class GraphExplainer(Explainer):
+    """Explains the gaps of a graph network, such as the judge; that selects nothing, and nor does this."""
+
+    def __init__(self, judge: GraphBandGapPredictor, neighbours: Neighbours) -> None:
+        self.judge = judge
+        self._set_up("band_gap", "eV", neighbours)
+
+    def _behind(
+        self, structures: Sequence[Structure], *_: object
+    ) -> list[tuple[Estimate, Attribution | str]]:
+        failures: dict[int, str] = {}
+        found = attribute_atoms(self.judge, structures, failures)
+        estimates = self.judge.predict(structures)
+        return [(estimate, found.get(i) or failures[i]) for i, estimate in enumerate(estimates)]

@@ -1,0 +1,1 @@
+"""What property models see of a crystal, a gene or a composition."""

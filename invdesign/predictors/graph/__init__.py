@@ -1,0 +1,1 @@
+"""The graph network of the independent band-gap evaluator."""

@@ -1,0 +1,336 @@
+"""A second opinion on band gaps: matgl's M3GNet with a readout over atoms, trained on the gaps alone.
+
+It shares neither features nor weights with ``band_gap``, which guides and ranks; so it can judge what that
+has chosen. matgl is the optional extra ``invdesign[matgl]``.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import nn
+
+from invdesign.core.candidate import Estimate
+from invdesign.errors import InputError
+from invdesign.io.artifacts import find
+from invdesign.potentials.interface import Passes, as_frames
+from invdesign.potentials.matgl.m3gnet import FastM3GNet, _Gated
+from invdesign.potentials.matgl.potential import EDGES_PER_PASS
+from invdesign.predictors.models.ensemble import MIN_SIGMA, Distribution, Domain
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from pymatgen.core import Structure
+    from torch import Tensor
+
+    from invdesign.potentials.interface import Frame, Pairs
+    from invdesign.potentials.matgl.graph import PairGraph
+
+_Layers: TypeAlias = Any  # matgl's own modules, untyped
+
+KIND = "graph-band-gap"
+VERSION = 1
+FILES = ("config.json", "model.safetensors")
+OUTPUTS = 3  # logit of a metal, gap, log of the gap's sigma
+
+
+@dataclass(frozen=True, slots=True)
+class GraphShape:
+    """What fixes the network's parameters; distances in Å."""
+
+    elements: tuple[str, ...]
+    width: int = 64
+    blocks: int = 3
+    cutoff: float = 5.0
+    threebody_cutoff: float = 4.0
+    dropout: float = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Scales:
+    """What maps raw outputs to honest distributions of the gap (eV).
+
+    ``shift`` and ``unit`` are median and spread of the training gaps, ``metals`` the share of metals.
+    ``temperature`` divides the logit; ``edges``, two predicted gaps, say which of the three
+    ``intervals`` multiplies sigma.
+    """
+
+    shift: float
+    unit: float
+    metals: float
+    temperature: float = 1.0
+    edges: Sequence[float] = (0.0, 0.0)
+    intervals: Sequence[float] = (1.0, 1.0, 1.0)
+
+
+class GraphNetwork(nn.Module):
+    """``matgl.models.M3GNet`` with its property head, on graphs of pairs: what matgl computes, for less."""
+
+    def __init__(self, shape: GraphShape) -> None:
+        super().__init__()
+        m3gnet = _m3gnet_class()
+        self.shape = shape
+        self.m3gnet = m3gnet(
+            element_types=shape.elements,
+            dim_node_embedding=shape.width,
+            dim_edge_embedding=shape.width,
+            units=shape.width,
+            nblocks=shape.blocks,
+            cutoff=shape.cutoff,
+            threebody_cutoff=shape.threebody_cutoff,
+            is_intensive=True,
+            readout_type="weighted_atom",
+            ntargets=OUTPUTS,
+        )
+        self.dropout = nn.Dropout(shape.dropout)
+
+    def order(self, first: np.ndarray, second: np.ndarray, distances: np.ndarray) -> np.ndarray:
+        """How the pairs of a graph are to be sorted: those inside the three-body cutoff first."""
+        del first, second
+        return np.argsort(distances > self.shape.threebody_cutoff, kind="stable")
+
+    def sites(self, graph: PairGraph) -> Tensor:
+        """The atoms' features, (atoms, width)."""
+        return _DifferentiableM3GNet(self.m3gnet).sites(graph)
+
+    def features(self, graph: PairGraph) -> Tensor:
+        """The crystals' features: weighted means over their atoms, (n, width)."""
+        features: Tensor = self.m3gnet.readout(self.sites(graph), graph.crystal)
+        return features
+
+    def forward(self, graph: PairGraph, state_attr: None = None) -> Tensor:
+        """Raw outputs, (n, 3); the signature is what matgl's Lightning module calls."""
+        del state_attr
+        out: Tensor = self.m3gnet.final_layer(self.dropout(self.features(graph)))
+        return out
+
+    def initialise_from(self, potential: _Layers) -> None:
+        """Take all layers but the readout from a trained ``matgl.models.M3GNet`` of the same shape."""
+        trunk = ("embedding.", "three_body_interactions.", "graph_layers.")
+        weights = {k: v for k, v in potential.state_dict().items() if k.startswith(trunk)}
+        self.m3gnet.load_state_dict(weights, strict=False)
+
+
+class _FeaturesOnly:
+    """An M3GNet whose last layer passes on the features of the atoms (``sites`` takes its first column)."""
+
+    def __init__(self, model: _Layers) -> None:
+        self._model = model
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 (matgl's modules)
+        return getattr(self._model, name)
+
+    @staticmethod
+    def final_layer(atoms: Tensor) -> Tensor:
+        return atoms[:, None]
+
+
+class _DifferentiableM3GNet(FastM3GNet):
+    """The rewritten M3GNet whose weights can learn: it is made anew for every pass."""
+
+    def __init__(self, model: _Layers) -> None:
+        super().__init__(_FeaturesOnly(model))
+        size = model.embedding.layer_node_embedding.weight.shape[1]
+        self._gated = [
+            (
+                _LearningGated(block.conv.edge_update_func, size),
+                _LearningGated(block.conv.node_update_func, size),
+            )
+            for block in model.graph_layers
+        ]
+
+
+class _LearningGated(_Gated):
+    """``_Gated`` with gradients by the weights too (oneDNN's are by the inputs alone)."""
+
+    def __call__(self, atoms: Tensor, edges: Tensor, graph: PairGraph) -> Tensor:
+        linear = nn.functional.linear
+        source, target = torch.cat([graph.first, graph.second]), torch.cat([graph.second, graph.first])
+        flat = edges.flatten(0, 1)
+        outputs = []
+        for bias, (own, neighbour, edge), rest in self._branches:
+            of_own, of_neighbour = linear(atoms, own, bias), linear(atoms, neighbour)
+            hidden = linear(flat, edge)
+            hidden = hidden.add_(of_own.index_select(0, source)).add_(of_neighbour.index_select(0, target))
+            for layer in rest:
+                hidden = layer(nn.functional.silu(hidden))
+            outputs.append(hidden)
+        value, gate = outputs
+        gated: Tensor = nn.functional.silu(value) * gate.sigmoid()
+        return gated.view(2, len(graph.first), -1)
+
+
+class GraphBandGapPredictor:
+    """Predicts PBE band gaps (eV) from structures; on a GPU where there is one.
+
+    Example:
+        >>> GraphBandGapPredictor.load().predict([structure])[0].value  # doctest: +SKIP
+        4.8
+    """
+
+    judges = True  # no campaign may select by it
+
+    def __init__(self, network: GraphNetwork, scales: Scales, domain: Domain | None = None) -> None:
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.network = network.eval().to(self.device)
+        self.scales = scales
+        self.domain = domain
+        shape = network.shape
+        self.types = node_types(shape.elements)
+        limit = EDGES_PER_PASS[self.device.type]
+        self.passes = Passes("the judge", frozenset(shape.elements), shape.cutoff, limit)
+
+    def predict(self, structures: Sequence[Structure]) -> list[Estimate]:
+        """Estimates of the gap (eV), in the order given.
+
+        A crystal that cannot be evaluated (disordered, colliding or isolated atoms, an element that the
+        network does not know) gets the training set's own distribution and is marked as outside the
+        training domain.
+
+        Args:
+            structures: ordered, relaxed crystals.
+        """
+        failures: dict[int, str] = {}
+        raw, features = self.raw(as_frames(structures, failures), failures)
+        inside = np.ones(len(raw), dtype=bool) if self.domain is None else np.zeros(len(raw), dtype=bool)
+        inside[list(failures)] = False
+        sound = np.setdiff1d(np.arange(len(raw)), list(failures))
+        if self.domain is not None and len(sound):
+            inside[sound] = self.domain.distance(features[sound]) <= self.domain.threshold
+        found = self.distribution(raw)
+        return [
+            Estimate(float(mean), float(sigma), float(p_zero), bool(known))
+            for mean, sigma, p_zero, known in zip(found.mean, found.sigma, found.p_zero, inside, strict=True)
+        ]
+
+    def raw(self, frames: Sequence[Frame], failures: dict[int, str]) -> tuple[np.ndarray, np.ndarray]:
+        """Uncalibrated outputs (n, 3) and features (n, width); those of failures are a training average.
+
+        Args:
+            frames: the crystals.
+            failures: is filled in by index with why a crystal could not be evaluated.
+        """
+        from invdesign.potentials.matgl.graph import pair_graph
+
+        share = np.clip(self.scales.metals, 1e-6, 1 - 1e-6)
+        average = [self.scales.temperature * np.log(share / (1 - share)), 0.0, 0.0]
+        raw = np.tile(np.array(average, dtype=np.float32), (len(frames), 1))
+        features = np.zeros((len(frames), self.network.shape.width), dtype=np.float32)
+
+        def compute(members: list[int], pairs: list[Pairs]) -> None:
+            own = [frames[k] for k in members]
+            types = self.types[np.concatenate([frame.numbers for frame in own])]
+            graph = pair_graph(own, pairs, types, self.network, self.device)
+            with torch.inference_mode():
+                of_crystals = self.network.features(graph)
+                raw[members] = self.network.m3gnet.final_layer(of_crystals).cpu().numpy()
+                features[members] = of_crystals.cpu().numpy()
+
+        self.passes.run(frames, compute, failures)
+        return raw, features
+
+    def distribution(self, raw: np.ndarray) -> Distribution:
+        """Calibrated distributions of raw outputs (n, 3)."""
+        scales = self.scales
+        logit, mean, log_sigma = raw.astype(float).T
+        mean = mean * scales.unit + scales.shift
+        sigma = np.exp(np.clip(log_sigma, -7.0, 3.0)) * scales.unit
+        sigma = sigma * np.asarray(scales.intervals)[np.digitize(mean, scales.edges)]
+        return Distribution(mean, np.maximum(sigma, MIN_SIGMA), 1 / (1 + np.exp(-logit / scales.temperature)))
+
+    def expected(self, raw: Tensor) -> Tensor:
+        """Expected gaps (n,), eV, of raw outputs (n, 3): a share of them is a metal's; differentiable."""
+        logit, mean, _ = raw.T
+        gap = mean * self.scales.unit + self.scales.shift
+        expected: Tensor = gap * (-logit / self.scales.temperature).sigmoid()
+        return expected
+
+    def save(self, folder: Path) -> None:
+        """Write ``model.safetensors`` and ``config.json``."""
+        from safetensors.numpy import save
+
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {f"network.{k}": v.cpu().numpy() for k, v in self.network.state_dict().items()}
+        config = {
+            "kind": KIND,
+            "version": VERSION,
+            "shape": asdict(self.network.shape),
+            "scales": asdict(self.scales),
+        }
+        if self.domain is not None:
+            tensors |= {"domain.axes": self.domain.axes, "domain.centres": self.domain.centres}
+            config["domain"] = {"threshold": self.domain.threshold}
+        (folder / FILES[1]).write_bytes(save({k: np.ascontiguousarray(v) for k, v in tensors.items()}))
+        (folder / FILES[0]).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, name: str | Path = "band-gap-judge") -> GraphBandGapPredictor:
+        """A released judge by name, or a user's own folder.
+
+        Raises:
+            InputError: matgl is not installed, or the folder or a file of it is missing, damaged or of
+                another kind.
+        """
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        _m3gnet_class()
+        folder = find("models", name, needs=FILES)
+        try:
+            config: dict[str, Any] = json.loads((folder / FILES[0]).read_text(encoding="utf-8"))
+            found = (config["kind"], config.get("version"))
+            if found == (KIND, VERSION):
+                return cls._from(config, load_file(folder / FILES[1]))
+        except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
+            msg = f"models folder {str(folder)!r} cannot be read ({error}); restore it or retrain it."
+            raise InputError(msg) from error
+        msg = (
+            f"models folder {str(folder)!r} holds a {found[0]} model of version {found[1]}; "
+            f"a {KIND} model of version {VERSION} is needed: retrain."
+        )
+        raise InputError(msg)
+
+    @classmethod
+    def _from(cls, config: dict[str, Any], tensors: dict[str, np.ndarray]) -> GraphBandGapPredictor:
+        shape = config["shape"] | {"elements": tuple(config["shape"]["elements"])}
+        network = GraphNetwork(GraphShape(**shape))
+        prefix = "network."
+        weights = {
+            k.removeprefix(prefix): torch.from_numpy(v) for k, v in tensors.items() if k.startswith(prefix)
+        }
+        network.load_state_dict(weights)
+        domain = None
+        if "domain" in config:
+            domain = Domain(tensors["domain.axes"], tensors["domain.centres"], **config["domain"])
+        scales = Scales(**config["scales"])
+        scales = replace(scales, edges=tuple(scales.edges), intervals=tuple(scales.intervals))
+        return cls(network, scales, domain)
+
+
+def node_types(elements: Sequence[str]) -> np.ndarray:
+    """Index of an element in the network by atomic number, (119,); -1 where it does not know it."""
+    from pymatgen.core import Element
+
+    types = np.full(119, -1)
+    types[[Element(symbol).Z for symbol in elements]] = np.arange(len(elements))
+    return types
+
+
+def _m3gnet_class() -> Any:  # noqa: ANN401 (matgl is optional and untyped)
+    """The class of matgl's M3GNet.
+
+    Raises:
+        InputError: matgl is not installed.
+    """
+    try:
+        from matgl.models import M3GNet
+    except ImportError as error:
+        msg = f"graph networks need matgl ({error}); install it with: pip install 'invdesign[matgl]'."
+        raise InputError(msg) from error
+    return M3GNet

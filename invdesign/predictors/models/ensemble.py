@@ -1,0 +1,390 @@
+"""An ensemble of small networks on feature vectors: calibrated, and it knows its training domain.
+
+All networks live in one module with stacked weights, so that one batched product serves them all. Boosted
+trees may stand beside them with an equal say, or a kernel regression, of which they say how sure it is.
+Every head predicts a share at exactly zero (``zero`` heads: metals have no gap) and a normal for the rest.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from scipy.special import expit
+from torch import nn
+
+from invdesign.core.candidate import Estimate
+from invdesign.errors import InputError
+from invdesign.io.artifacts import find
+from invdesign.predictors.features.composition_and_gene import VERSION
+from invdesign.predictors.models.kernel import Kernel
+from invdesign.predictors.models.trees import Trees, said_by, words
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+FILES = ("config.json", "model.safetensors")
+MIN_SIGMA = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """One predicted property.
+
+    ``zero``: a share of crystals has exactly zero. ``calibrated_on``: the one source whose rows the
+    intervals must cover; all of them if empty. ``hypothetical``: the source of crystals that nobody has
+    made, where their errors are of another size than those of the rest; both then have their own intervals.
+    ``trees_alone``: the networks only tell the spread. ``after``: the head whose trees tell this one's
+    trees what they say.
+    """
+
+    name: str
+    zero: bool = False
+    calibrated_on: str = ""
+    hypothetical: str = ""
+    trees_alone: bool = False
+    after: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What fixes the network's parameters."""
+
+    n_features: int
+    heads: tuple[Head, ...]
+    members: int = 5
+    width: int = 256
+    depth: int = 3
+    dropout: float = 0.1
+
+
+@dataclass(slots=True)
+class Calibration:
+    """What maps raw outputs to honest distributions, per head name.
+
+    ``temperature`` divides the zero logit. ``scales`` multiply sigma; ``edges`` (two predicted
+    means) say which of the three scales a prediction takes. ``known_…``: the same for known crystals, of
+    heads that tell them from hypothetical ones.
+    """
+
+    temperature: dict[str, float] = field(default_factory=dict)
+    edges: dict[str, list[float]] = field(default_factory=dict)
+    scales: dict[str, list[float]] = field(default_factory=dict)
+    known_edges: dict[str, list[float]] = field(default_factory=dict)
+    known_scales: dict[str, list[float]] = field(default_factory=dict)
+
+    def factors(self, name: str, mean: np.ndarray, *, hypothetical: np.ndarray | bool) -> np.ndarray:
+        """What multiplies the sigma of each predicted mean (n,) of a head, (n,)."""
+        found = np.ones(len(mean))
+        if name in self.scales:
+            found = np.take(self.scales[name], np.digitize(mean, self.edges[name]))
+        if name in self.known_scales:
+            known = np.take(self.known_scales[name], np.digitize(mean, self.known_edges[name]))
+            found = np.where(hypothetical, found, known)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """Distance to the nearest training cluster in whitened principal components.
+
+    Shapes: ``axes`` (d, k), ``centres`` (c, k). ``threshold`` holds 99 % of the calibration rows.
+    """
+
+    axes: np.ndarray
+    centres: np.ndarray
+    threshold: float
+
+    def distance(self, standardised: np.ndarray) -> np.ndarray:
+        """Distances of standardised feature rows (n, d), as (n,)."""
+        points = torch.from_numpy(standardised @ self.axes)
+        return torch.cdist(points, torch.from_numpy(self.centres)).min(dim=1).values.numpy()
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """Arrays (n,) of one head: the normal part and the share at zero."""
+
+    mean: np.ndarray
+    sigma: np.ndarray
+    p_zero: np.ndarray
+
+
+class StackedLinear(nn.Module):
+    """A linear layer per member: (members, n, in) → (members, n, out)."""
+
+    def __init__(self, members: int, n_in: int, n_out: int) -> None:
+        super().__init__()
+        bound = n_in**-0.5
+        self.weight = nn.Parameter(torch.empty(members, n_in, n_out).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.zeros(members, 1, n_out))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Apply every member's own weights."""
+        return torch.baddbmm(self.bias, x, self.weight)
+
+
+class Network(nn.Module):
+    """Residual multilayer perceptrons, one per member, side by side."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.inward = StackedLinear(shape.members, shape.n_features, shape.width)
+        self.blocks = nn.ModuleList(
+            StackedLinear(shape.members, shape.width, shape.width) for _ in range(shape.depth - 1)
+        )
+        self.norms = nn.ModuleList(
+            nn.LayerNorm(shape.width, elementwise_affine=False) for _ in range(shape.depth - 1)
+        )
+        self.outward = StackedLinear(shape.members, shape.width, 3 * len(shape.heads))
+        self.dropout = nn.Dropout(shape.dropout)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Raw outputs (zero logit, mean, log sigma).
+
+        Args:
+            x: standardised features, (members, n, d).
+
+        Returns:
+            (members, n, heads, 3)
+        """
+        h = self.inward(x)  # (m, n, width)
+        for norm, block in zip(self.norms, self.blocks, strict=True):
+            h = h + block(self.dropout(nn.functional.silu(norm(h))))
+        out: torch.Tensor = self.outward(nn.functional.silu(h))
+        return out.view(*out.shape[:2], len(self.shape.heads), 3)
+
+
+class Ensemble:
+    """Network, feature and label scales, calibration and domain: everything a prediction needs.
+
+    Shapes: ``centre`` and ``spread`` (d,) of the features; ``label_scale`` (heads, 2): shift and unit.
+    """
+
+    def __init__(
+        self, network: Network, centre: np.ndarray, spread: np.ndarray, label_scale: np.ndarray
+    ) -> None:
+        self.network = network.eval()
+        self.centre = centre.astype(np.float32)
+        self.spread = spread.astype(np.float32)
+        self.label_scale = label_scale.astype(np.float32)
+        self.calibration = Calibration()
+        self.domain: Domain | None = None
+        self.kernel: Kernel | None = None
+        self.trees: dict[str, Trees] = {}
+        """By head and part: ``band_gap.zero`` (logit), ``band_gap.mean`` (in label units), ``….forest``."""
+        self.about: dict[str, Any] = {}
+        """What else ``config.json`` says, for whoever made the features."""
+
+    @property
+    def heads(self) -> tuple[Head, ...]:
+        """The heads in the order of the outputs."""
+        return self.network.shape.heads
+
+    def standardise(self, features: np.ndarray) -> np.ndarray:
+        """Features (n, d) on the scale of training; NaN (unknown) becomes the training mean."""
+        scaled = (features.astype(np.float32) - self.centre) / self.spread
+        return np.asarray(np.nan_to_num(np.clip(scaled, -8.0, 8.0), nan=0.0))
+
+    def raw(self, standardised: np.ndarray, batch: int = 4096) -> np.ndarray:
+        """Uncalibrated outputs of every member, (members, n, heads, 3): zero logit, mean, sigma."""
+        parts = []
+        with torch.inference_mode():
+            for rows in torch.split(torch.from_numpy(standardised), batch):
+                x = rows.expand(self.network.shape.members, *rows.shape)
+                parts.append(self.network(x).numpy())
+        out = np.concatenate(parts, axis=1)
+        shift, unit = self.label_scale[:, 0], self.label_scale[:, 1]
+        mean = out[..., 1] * unit + shift
+        sigma = np.exp(np.clip(out[..., 2], -7.0, 3.0)) * unit
+        return np.stack([out[..., 0], mean, sigma], axis=-1)
+
+    def learners(self, standardised: np.ndarray, raw: np.ndarray) -> np.ndarray:
+        """What each kind of learner says, (learners, n, heads, 2): zero logit and mean; the networks first.
+
+        Args:
+            standardised: rows (n, d).
+            raw: of the networks, (members, n, heads, 3).
+        """
+        said = [raw[..., :2].mean(0)]
+        if self.kernel is not None:
+            own = self.kernel.predict(standardised)
+            own[..., 1] = own[..., 1] * self.label_scale[:, 1] + self.label_scale[:, 0]
+            said.append(own)
+        if self.trees:
+            own = said[0].copy()  # where a head has no trees the networks speak for them
+            for index, parts in self._said_by_trees(standardised).items():
+                for part, values in parts.items():
+                    own[:, index, ("zero", "mean").index(part)] = values
+            said.append(own)
+        return np.stack(said)
+
+    def _said_by_trees(self, standardised: np.ndarray) -> dict[int, dict[str, np.ndarray]]:
+        """What the trees say, (n,) by place of the head and part; those that others tell something last."""
+        found: dict[int, dict[str, np.ndarray]] = {}
+        names = [head.name for head in self.heads]
+        for head in sorted(self.heads, key=lambda head: head.after != ""):
+            seen = standardised
+            if head.after:
+                told = words(found[names.index(head.after)])
+                seen = np.concatenate([standardised, told], axis=1)
+            prefix = f"{head.name}."
+            own = {k.removeprefix(prefix): v for k, v in self.trees.items() if k.startswith(prefix)}
+            found[names.index(head.name)] = said_by(own, seen)
+        return found
+
+    def logits(self, standardised: np.ndarray) -> np.ndarray:
+        """Uncalibrated logits of zero, (n, heads)."""
+        said = self.learners(standardised, self.raw(standardised))
+        return np.stack(
+            [self._heard(said, index)[..., 0].mean(0) for index in range(len(self.heads))], axis=1
+        )
+
+    def _heard(self, said: np.ndarray, index: int) -> np.ndarray:
+        """What counts of a head, (learners, n, 2): not the networks where there is a kernel regression."""
+        if self.heads[index].trees_alone:
+            return said[-1:, :, index]
+        return said[1:, :, index] if self.kernel is not None else said[:, :, index]
+
+    def distributions(
+        self, standardised: np.ndarray, *, hypothetical: np.ndarray | bool = True
+    ) -> dict[str, Distribution]:
+        """Calibrated distributions of every head.
+
+        Args:
+            standardised: rows (n, d).
+            hypothetical: whether nobody has made the crystal, of all or of each (n,); for heads that ask.
+        """
+        raw = self.raw(standardised)
+        said = self.learners(standardised, raw)
+        result = {}
+        for index, head in enumerate(self.heads):
+            mean, sigma = raw[:, :, index, 1], raw[:, :, index, 2]  # each (members, n)
+            logit, middle = self._heard(said, index).mean(0).T
+            spread = np.sqrt((sigma**2).mean(0) + mean.var(0) + said[:, :, index, 1].var(0))
+            spread = spread * self.calibration.factors(head.name, middle, hypothetical=hypothetical)
+            temperature = self.calibration.temperature.get(head.name, 1.0)
+            p_zero = expit(logit / temperature) if head.zero else np.zeros(len(middle))
+            result[head.name] = Distribution(middle, np.maximum(spread, MIN_SIGMA), p_zero)
+        return result
+
+    def predict(self, features: np.ndarray) -> list[dict[str, Estimate]]:
+        """Estimates of every reported head, one dictionary per feature row (n, d)."""
+        if len(features) == 0:
+            return []
+        standardised = self.standardise(features)
+        inside = self.inside(standardised)
+        found = self.distributions(standardised)
+        return [
+            {
+                name: Estimate(
+                    float(found[name].mean[row]),
+                    float(found[name].sigma[row]),
+                    float(found[name].p_zero[row]),
+                    bool(inside[row]),
+                )
+                for name in found
+            }
+            for row in range(len(features))
+        ]
+
+    def inside(self, standardised: np.ndarray) -> np.ndarray:
+        """Whether each standardised row lies in the training domain, (n,) bool."""
+        if self.domain is None:
+            return np.ones(len(standardised), dtype=bool)
+        return self.domain.distance(standardised) <= self.domain.threshold
+
+    def save(self, folder: Path, kind: str) -> None:
+        """Write ``model.safetensors`` and ``config.json``; ``kind`` says what the features are."""
+        from safetensors.numpy import save
+
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {f"network.{k}": v.numpy() for k, v in self.network.state_dict().items()}
+        tensors |= {"centre": self.centre, "spread": self.spread, "label_scale": self.label_scale}
+        domain: dict[str, float] | None = None
+        if self.domain is not None:
+            tensors |= {"domain.axes": self.domain.axes, "domain.centres": self.domain.centres}
+            domain = {"threshold": self.domain.threshold}
+        if self.kernel is not None:
+            tensors |= {"kernel.points": self.kernel.points, "kernel.weights": self.kernel.weights}
+        for name, trees in self.trees.items():
+            tensors |= {f"trees.{name}.{part}": array for part, array in trees.tensors().items()}
+        (folder / FILES[1]).write_bytes(save({k: np.ascontiguousarray(v) for k, v in tensors.items()}))
+        config = {
+            "kind": kind,
+            "features_version": VERSION,
+            "shape": asdict(self.network.shape),
+            "calibration": asdict(self.calibration),
+            "domain": domain,
+            "kernel_width": self.kernel and self.kernel.width,
+            "about": self.about,
+        }
+        (folder / FILES[0]).write_text(json.dumps(config, indent=2) + "\n")
+
+    @classmethod
+    def load(cls, name: str | Path, kind: str) -> Ensemble:
+        """The ensemble of a released model (by name) or of a user's folder.
+
+        Raises:
+            InputError: the folder or a file is missing, is not what ``save`` writes, or is a model of
+                another kind or of features that this version computes otherwise.
+        """
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        folder = find("models", name, needs=FILES)
+        try:
+            config: dict[str, Any] = json.loads((folder / FILES[0]).read_text())
+            if (config["kind"], config["features_version"]) != (kind, VERSION):
+                msg = f"models folder {str(folder)!r} holds a {config['kind']} model of features version "
+                msg += (
+                    f"{config['features_version']}; a {kind} model of version {VERSION} is needed: retrain."
+                )
+                raise InputError(msg)
+            tensors = load_file(folder / FILES[1])
+            heads = tuple(Head(**head) for head in config["shape"]["heads"])
+            network = Network(Shape(**{**config["shape"], "heads": heads}))
+            prefix = "network."
+            weights = {
+                k.removeprefix(prefix): torch.from_numpy(v)
+                for k, v in tensors.items()
+                if k.startswith(prefix)
+            }
+            network.load_state_dict(weights)
+            ensemble = cls(network, tensors["centre"], tensors["spread"], tensors["label_scale"])
+            ensemble.calibration = Calibration(**config["calibration"])
+            if config["domain"] is not None:
+                ensemble.domain = Domain(
+                    tensors["domain.axes"], tensors["domain.centres"], **config["domain"]
+                )
+            if "kernel.points" in tensors:
+                width = config["kernel_width"]
+                ensemble.kernel = Kernel(tensors["kernel.points"], tensors["kernel.weights"], width)
+            ensemble.trees = _trees(tensors)
+            ensemble.about = config.get("about", {})
+        except (
+            SafetensorError,
+            UnicodeDecodeError,
+            json.JSONDecodeError,
+            KeyError,
+            TypeError,
+            RuntimeError,
+        ) as error:
+            msg = f"models folder {str(folder)!r} cannot be read ({error}); restore it or retrain it."
+            raise InputError(msg) from error
+        return ensemble
+
+
+def _trees(tensors: Mapping[str, np.ndarray]) -> dict[str, Trees]:
+    """Trees by head and part from a file's tensors, ``trees.<head>.<part>.<array>``."""
+    parts: dict[str, dict[str, np.ndarray]] = {}
+    for key, array in tensors.items():
+        if key.startswith("trees."):
+            name, _, own = key.removeprefix("trees.").rpartition(".")
+            parts.setdefault(name, {})[own] = array
+    return {name: Trees.of(arrays) for name, arrays in parts.items()}

@@ -1,0 +1,255 @@
+"""Property models: from structures, genes or formulas to estimates with 90 % intervals."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from math import log as ln
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from invdesign.composition.formula import reduced_amounts
+from invdesign.core.candidate import Estimate, Estimates
+from invdesign.crystal.gene import Gene
+from invdesign.errors import InputError
+from invdesign.predictors.models.ensemble import Ensemble, Head
+from invdesign.predictors.transfer import Transferred, is_transferred
+from invdesign.training.predictors.ensemble import fit
+from invdesign.training.predictors.property_data import (
+    Measured,
+    PropertyConfig,
+    compositions,
+    training_table,
+    with_space_groups,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+    from typing import TypeAlias
+
+    from pymatgen.core import Composition, Structure
+
+    from invdesign.potentials.chgnet.potential import CHGNetPotential
+    from invdesign.predictors.features.structure import Described
+
+    Progress = Callable[[float, str], None]
+    Seen: TypeAlias = Structure | Gene | Composition | str
+
+KIND = "property"
+LN10 = ln(10.0)
+CHUNK = 4096
+ANY_ENERGY = (-0.94, 0.95)
+"""Mean and deviation, eV/atom, of the formation energies of mp20 and wbm that `formation-energy` learned."""
+BLIND = 2.2
+"""How much larger deviations are without CHGNet's embedding: what 90 % intervals need on test crystals whose
+embedding is taken away, at most (bulk modulus; 1.2 for band gaps, 1.4 for the rest of `elasticity`)."""
+
+
+class PropertyPredictor:
+    """Predicts the properties of one model.
+
+    Attributes:
+        properties: what it predicts, by name.
+        property: the one that :meth:`predict` gives.
+        hypothetical: whether nobody has made what is asked about; set it False for known crystals, whose
+            formation energies have narrower intervals.
+        sees: ``structure``, ``composition`` or ``composition and space group``.
+
+    Example:
+        >>> PropertyPredictor.load("band-gap").predict([structure])[0].value  # doctest: +SKIP
+        4.9
+    """
+
+    def __init__(self, ensemble: Ensemble | Transferred, prop: str | None = None) -> None:
+        self.ensemble = ensemble
+        self.sees: str = ensemble.about["sees"]
+        self.properties = {
+            name: Measured.model_validate(fields) for name, fields in ensemble.about["properties"].items()
+        }
+        self.property = prop or next(iter(self.properties))
+        self.hypothetical = True
+
+    @classmethod
+    def load(cls, name: str | Path, prop: str | None = None) -> PropertyPredictor:
+        """A released model by name, or a user's own folder.
+
+        Args:
+            name: of the model.
+            prop: which of its properties ``predict`` gives; the first if None.
+
+        Raises:
+            InputError: the folder or a file of it is missing or damaged, or it lacks the property.
+        """
+        ensemble = Transferred.load(name) if is_transferred(name) else Ensemble.load(name, kind=KIND)
+        found = cls(ensemble, prop)
+        if found.property not in found.properties:
+            msg = f"property: model {str(name)!r} predicts {', '.join(found.properties)}, not {prop}."
+            raise InputError(msg)
+        return found
+
+    def predict(self, given: Sequence[Seen], potential: CHGNetPotential | None = None) -> list[Estimate]:
+        """Estimates of :attr:`property`, in the order given.
+
+        Args:
+            given: ordered, relaxed crystals for a model of structures; else crystals, genes,
+                compositions or formulas.
+            potential: where a CHGNet is loaded already.
+
+        Raises:
+            InputError: a formula that is none, or a model of structures is given something else.
+        """
+        return [row[self.property] for row in self.predict_all(given, potential)]
+
+    def predict_all(
+        self, given: Sequence[Seen], potential: CHGNetPotential | None = None
+    ) -> list[dict[str, Estimate]]:
+        """Estimates of every property of the model, in the order given.
+
+        A crystal that CHGNet cannot evaluate is estimated without its embedding, with ``BLIND`` times the
+        deviation, and is marked as outside the training domain; what goes beyond CHGNet's energy gets the
+        distribution of all crystals.
+        """
+        if not given:
+            return []
+        if self.sees == "structure":
+            return self._of_structures(given, potential)
+        # arrays of many thousand rows: one chunk a thread, each thread alone on its core
+        chunks = [given[start : start + CHUNK] for start in range(0, len(given), CHUNK)]
+        threads = torch.get_num_threads()
+        if threads == 1 or len(chunks) == 1:
+            return [row for chunk in chunks for row in self._of_formulas(chunk)]
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            return [row for rows in pool.map(self._of_formulas, chunks) for row in rows]
+
+    def _of_formulas(self, given: Sequence[Seen]) -> list[dict[str, Estimate]]:
+        formulas = [_formula(one) for one in given]
+        if self.sees == "composition":
+            return self.of_features(compositions(formulas))
+        return self.of_features(with_space_groups(formulas, [_space_group(one) for one in given]))
+
+    def _of_structures(
+        self, given: Sequence[Any], potential: CHGNetPotential | None
+    ) -> list[dict[str, Estimate]]:
+        from pymatgen.core import Structure
+
+        from invdesign.predictors.features.structure import describe
+
+        if not all(isinstance(one, Structure) for one in given):
+            msg = f"predict: {', '.join(self.properties)} needs structures; a formula or gene has none yet."
+            raise InputError(msg)
+        return self.of_described(describe(given, potential))
+
+    def of_described(self, described: Described) -> list[dict[str, Estimate]]:
+        """Estimates of every property, as :meth:`predict_all`, of crystals that are described already."""
+        rows = self.of_features(described.features, described.energy)
+        for index in np.flatnonzero(np.isnan(described.energy) | np.isnan(described.features).all(1)):
+            rows[index] = {name: replace(e, in_domain=False) for name, e in rows[index].items()}
+        return rows
+
+    def of_features(
+        self, features: np.ndarray, energy: np.ndarray | None = None
+    ) -> list[dict[str, Estimate]]:
+        """As :meth:`estimates`, a dictionary for each row."""
+        columns = {name: found.rows() for name, found in self.estimates(features, energy).items()}
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+    def estimates(self, features: np.ndarray, energy: np.ndarray | None = None) -> dict[str, Estimates]:
+        """Estimates of every property for feature rows (n, d), as arrays.
+
+        Without CHGNet's embedding (nan) the deviation is ``BLIND`` times as large.
+
+        Args:
+            features: as the model was trained on.
+            energy: formation energies by calibrated CHGNet (n,), where a property goes beyond them; where one
+                is nan the property gets the distribution of all crystals, outside the domain.
+        """
+        standardised = self.ensemble.standardise(features)
+        inside = self.ensemble.inside(standardised)
+        energies = np.full(len(features), np.nan) if energy is None else energy
+        unknown = np.isnan(energies)
+        # the embedding is the last of a structure's features
+        blind = np.isnan(features[:, -1]) if self.sees == "structure" else np.zeros(len(features), bool)
+        columns = {}
+        distributions = self.ensemble.distributions(standardised, hypothetical=self.hypothetical)
+        for name, found in distributions.items():
+            mean, measured = found.mean, self.properties[name]
+            sigma = np.where(blind, BLIND, 1.0) * found.sigma
+            known = inside
+            if measured.beyond and self.sees == "structure":
+                mean = np.where(unknown, ANY_ENERGY[0], mean + energies)
+                sigma = np.where(unknown, ANY_ENERGY[1], sigma)
+                known = inside & ~unknown
+            if measured.log10:
+                mean = 10.0**mean
+                sigma = sigma * LN10 * mean
+            columns[name] = Estimates(mean, sigma, found.p_zero, known, measured.log10)
+        return columns
+
+
+def _formula(one: Seen) -> str:
+    if isinstance(one, str):
+        return one
+    if isinstance(one, Gene):
+        return one.formula
+    from pymatgen.core import Structure
+
+    composition = one.composition if isinstance(one, Structure) else one
+    return "".join(f"{element}{n}" for element, n in reduced_amounts(composition).items())
+
+
+def _space_group(one: Seen) -> int | None:
+    if isinstance(one, str):
+        return None
+    if isinstance(one, Gene):
+        return one.space_group
+    from pymatgen.core import Structure
+
+    from invdesign.predictors.features.structure import gene_or_general
+
+    return gene_or_general(one).space_group if isinstance(one, Structure) else None
+
+
+def build(config: PropertyConfig, *, progress: Progress) -> Path:
+    """Train, measure and write a property model."""
+    import time
+
+    from invdesign.training.cards.property import write_property_release
+    from invdesign.training.predictors.assemble import without
+
+    start = time.process_time()
+    table = training_table(config, lambda share, message: progress(0.4 * share, message))
+    each = 0.55 / (1 + len(config.without))
+    ensemble = train_on(config, table, lambda share, message: progress(0.4 + each * share, message))
+    seconds = time.process_time() - start
+    stress = {}
+    for place, element in enumerate(config.without, start=1):
+        part = without(table, element)
+        progress(0.4 + place * each, f"again, without {element}")
+        stress[element] = train_on(config, part, lambda *_: None), part
+    write_property_release(ensemble, config, table, seconds, stress)
+    progress(1.0, f"written to {config.out}")
+    return config.out
+
+
+def train_on(config: PropertyConfig, table: Any, progress: Progress) -> Ensemble:  # noqa: ANN401 - a Table
+    """An ensemble fitted to a recipe's table."""
+    network = config.network
+    heads = tuple(
+        Head(
+            name,
+            m.zero,
+            hypothetical=m.hypothetical,
+            trees_alone=name in network.trees_alone,
+            after=network.after.get(name, ""),
+        )
+        for name, m in config.properties.items()
+    )
+    ensemble = fit(table, heads, network, config.seed, progress)
+    ensemble.about = {
+        "sees": config.sees,
+        "properties": {name: m.model_dump(mode="json") for name, m in config.properties.items()},
+    }
+    return ensemble

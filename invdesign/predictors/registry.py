@@ -1,0 +1,59 @@
+"""Which model predicts a property, and how one is found: by name, or in a folder that a training wrote."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Protocol
+
+from invdesign.core.released import FROM_COMPOSITION, RELEASED
+from invdesign.errors import InputError
+from invdesign.io.artifacts import find
+from invdesign.predictors.property_predictor import PropertyPredictor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from invdesign.core.candidate import Estimate
+
+BY_ENERGY = ("e_above_hull", "formation_energy_per_atom")
+"""Properties that relaxation itself gives: no model is asked."""
+
+
+class Predictor(Protocol):
+    """Anything that estimates one property."""
+
+    def predict(self, given: Sequence[Any], /) -> list[Estimate]:
+        """One estimate for each relaxed structure; for each gene or formula, where the model sees no more."""
+        ...
+
+
+def models_of(properties: Iterable[str], given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Model by property: of those named the released one, unless another is given.
+
+    From structure where there is such a model, else from composition.
+    """
+    released = {name: model for name, model in (FROM_COMPOSITION | RELEASED).items() if name not in BY_ENERGY}
+    return {name: released[name] for name in sorted({*properties} & released.keys())} | dict(given or {})
+
+
+def load_predictor(prop: str | None, name: str | Path) -> Predictor:
+    """The model of a property, by name or folder; the model's first property if None.
+
+    Raises:
+        InputError: the folder or a file of it is missing or damaged, or the model predicts something else.
+    """
+    folder = find("models", name, needs=("config.json",))
+    try:
+        kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("kind")
+    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
+        msg = f"models folder {str(folder)!r} cannot be read ({error}); restore it or retrain it."
+        raise InputError(msg) from error
+    if kind != "graph-band-gap":
+        return PropertyPredictor.load(name, prop)
+    if prop not in (None, "band_gap"):
+        msg = f"property: model {str(name)!r} predicts band_gap, not {prop}."
+        raise InputError(msg)
+    from invdesign.predictors.graph.model import GraphBandGapPredictor
+
+    return GraphBandGapPredictor.load(name)

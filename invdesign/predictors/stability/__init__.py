@@ -1,0 +1,1 @@
+"""Energy above the hull and existence from the composition alone."""

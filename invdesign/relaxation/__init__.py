@@ -1,0 +1,1 @@
+"""Batched, symmetry-constrained relaxation."""

@@ -1,0 +1,40 @@
+"""What a campaign leaves for people: the shortlist as a table and CIFs, the funnel as a picture."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from invdesign.core.candidate import Candidate
+    from invdesign.core.funnel import Funnel
+    from invdesign.core.target import Target
+
+CIF_FOLDER = "cifs"
+PICTURE = "funnel.png"
+
+
+def write_outputs(out: Path, shortlist: Sequence[Candidate], funnel: Funnel, target: Target) -> None:
+    """Write ``shortlist.csv``, ``cifs/`` and ``funnel.png``."""
+    from invdesign.crystal.structure_files import SHORTLIST
+    from invdesign.report.plots.funnel import draw_funnel
+    from invdesign.report.shortlist_csv import write_cifs, write_table
+
+    write_cifs(shortlist, out / CIF_FOLDER)
+    write_table(shortlist, out / SHORTLIST)
+    draw_funnel(funnel, out / PICTURE, title=target.words())
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """A path to write to that takes ``path``'s place when the block ends well: never half a file."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield draft
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)

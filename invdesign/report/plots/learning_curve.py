@@ -1,0 +1,65 @@
+"""A learning curve: error or AUC of several methods against the number of examples."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from invdesign.report.outputs import replaced
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+INK, FAINT = "#22303a", "#73828c"
+ASIDE = 1.02  # so that one method's bars do not hide another's
+COLOURS = ("#1f6f8b", "#d98c3f", "#7a9e5b", "#8a6ea5", "#b5485d")
+
+
+def draw_learning_curve(
+    curves: Mapping[str, Sequence[tuple[int, float, float]]], path: Path, *, ordinate: str, title: str = ""
+) -> None:
+    """Draw (n, mean, spread) of every method, the spread as bars; the last one, a yardstick, is grey.
+
+    Args:
+        curves: by method.
+        path: the PNG; replaced whole.
+        ordinate: what is measured, with its unit.
+        title: above the figure.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter, ScalarFormatter
+
+    figure = Figure(figsize=(7.2, 4.4), dpi=150, facecolor="white", layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    for place, (method, points) in enumerate(curves.items()):
+        n, mean, spread = zip(*points, strict=True)
+        last = place == len(curves) - 1
+        colour = FAINT if last else COLOURS[place]
+        beside = [size * ASIDE ** (place - (len(curves) - 1) / 2) for size in n]
+        style = "--" if last else "-"
+        axes.errorbar(
+            beside,
+            mean,
+            spread,
+            fmt=f"o{style}",
+            markersize=4,
+            capsize=3,
+            elinewidth=1,
+            color=colour,
+            label=method,
+        )
+    axes.set_xscale("log")
+    sizes = sorted({n for points in curves.values() for n, _, _ in points})
+    axes.set_xticks(sizes, [str(n) for n in sizes])
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_major_formatter(ScalarFormatter())
+    axes.minorticks_off()
+    axes.set_xlabel("examples", color=INK)
+    axes.set_ylabel(ordinate, color=INK)
+    axes.set_title(title, loc="left", fontsize=11, color=INK)
+    axes.legend(frameon=False, fontsize=9)
+    axes.spines[["top", "right"]].set_visible(False)
+    with replaced(path) as draft:
+        figure.savefig(draft, format="png")

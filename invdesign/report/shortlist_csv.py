@@ -1,0 +1,134 @@
+"""The shortlist as ``shortlist.csv`` and CIF files."""
+
+from __future__ import annotations
+
+import csv
+from math import isnan
+from typing import TYPE_CHECKING
+
+from invdesign.composition.supply import supply_of
+from invdesign.core.target import PROPERTIES
+from invdesign.crystal.structure_files import file_formula, write_cif
+from invdesign.report.outputs import CIF_FOLDER, replaced
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from invdesign.core.candidate import Candidate
+
+NOVELTY = {0: "known", 1: "composition known", 2: "new"}
+CHECK_COLUMNS = {"phonons": "lowest_mode_thz", "md": "bonds_kept"}  # THz; share
+Row = dict[str, str | int | float]
+
+
+def cif_name(candidate: Candidate) -> str:
+    """File name of a shortlisted candidate's symmetrised CIF."""
+    return f"{candidate.provenance['rank']:02d}_{file_formula(candidate.gene.formula)}.cif"
+
+
+def write_cifs(shortlist: Sequence[Candidate], folder: Path) -> None:
+    """Write ``NN_formula.cif`` with its symmetry, and the same without in the folder ``P1``."""
+    (folder / "P1").mkdir(parents=True, exist_ok=True)
+    for candidate in shortlist:
+        name = cif_name(candidate)
+        assert candidate.structure is not None  # noqa: S101 - shortlisted, so relaxed
+        write_cif(candidate.structure, folder / name, symmetrised=True)
+        write_cif(candidate.structure, folder / "P1" / name, symmetrised=False)
+
+
+def write_table(shortlist: Sequence[Candidate], path: Path) -> None:
+    """Write the shortlist, best first; an empty one has its header alone."""
+    rows = [row_of(candidate) for candidate in shortlist]
+    columns = list(dict.fromkeys(column for row in rows for column in row)) or [
+        "rank",
+        "candidate",
+        "formula",
+    ]
+    with replaced(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def row_of(candidate: Candidate) -> Row:
+    """One row of the shortlist: energies in eV/atom, gaps in eV, lengths in Å, ``_low``/``_high`` at 90 %."""
+    structure, provenance = candidate.structure, candidate.provenance
+    assert structure is not None  # noqa: S101 - shortlisted, so relaxed
+    row: Row = {
+        "rank": provenance["rank"],
+        "candidate": candidate.id,
+        "formula": candidate.gene.formula,
+        "space_group": candidate.gene.space_group,
+        "n_atoms": len(structure),
+        "p_hit": round(provenance["p_hit"], 4),
+    }
+    if "pareto_rank" in provenance:
+        row["pareto_rank"] = provenance["pareto_rank"]
+    for name, estimate in candidate.properties.items():
+        row[name] = round(estimate.value, 4)
+        row[f"{name}_low"] = round(estimate.low, 4)
+        row[f"{name}_high"] = round(estimate.high, 4)
+    novelty = candidate.verdicts["novelty"]
+    return row | {
+        "in_domain": "yes" if all(e.in_domain for e in candidate.properties.values()) else "no",
+        **_checks(candidate),
+        "novelty": NOVELTY[int(novelty.figure or 0)],
+        "novelty_detail": novelty.reason,
+        "why": provenance.get("why", ""),
+        "synthesisability": round(provenance["synthesisability"], 3),
+        **_supply(candidate),
+        "charge_states": candidate.verdicts["charge balance"].reason,
+        "decomposes_to": " + ".join(
+            f"{share:.2f} {phase}" for phase, share in provenance["hull"]["decomposition"].items()
+        ),
+        "n_phases": provenance["hull"]["n_phases"],
+        "energy_ev": round(provenance["energy"], 5),
+        "n_steps": provenance["n_steps"],
+        "fmax": round(provenance["fmax"], 4),
+        "volume": round(structure.volume, 3),
+        "density": round(float(structure.density), 3),
+        "gene": str(candidate.gene),
+        "geometry": provenance["geometry"],
+        "generator": provenance["generator"],
+        "cif_file": f"{CIF_FOLDER}/{cif_name(candidate)}",
+        "reason": reason_of(candidate),
+    }
+
+
+def _checks(candidate: Candidate) -> Row:
+    """What the checks found that were asked for."""
+    return {
+        column: round(candidate.verdicts[gate].figure or 0.0, 3)
+        for gate, column in CHECK_COLUMNS.items()
+        if gate in candidate.verdicts
+    }
+
+
+def _supply(candidate: Candidate) -> Row:
+    """Supply risk (empty where an element has no figure), mg/kg of the scarcest element, toxic elements."""
+    production, reserves, abundance, toxic = supply_of(candidate.gene.amounts)
+    known = not isnan(production)
+    return {
+        "hhi_production": round(production) if known else "",
+        "hhi_reserves": round(reserves) if known else "",
+        "abundance": abundance,
+        "toxic": " ".join(toxic),
+    }
+
+
+def reason_of(candidate: Candidate) -> str:
+    """Why a candidate is on the shortlist, in one sentence."""
+    parts = [f"{candidate.provenance['p_hit']:.0%} likely a hit"]
+    for name, estimate in candidate.properties.items():
+        if name != "formation_energy_per_atom":
+            known = PROPERTIES.get(name)
+            words, unit = (known.words, f" {known.unit}") if known else (name.replace("_", " "), "")
+            parts.append(f"{words} {estimate.value:.2f} ({estimate.low:.2f} to {estimate.high:.2f}){unit}")
+    novelty = NOVELTY[int(candidate.verdicts["novelty"].figure or 0)]
+    parts.append(
+        {"new": "a new composition", "composition known": "its composition is known"}.get(novelty, "known")
+    )
+    if not all(estimate.in_domain for estimate in candidate.properties.values()):
+        parts.append("outside a model's training domain")
+    return "; ".join(parts) + "."

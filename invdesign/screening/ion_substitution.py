@@ -1,0 +1,97 @@
+"""Formulas like a known one: its ions exchanged for others of the same charge, the most probable first."""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from invdesign.composition.batch import CompositionBatch
+from invdesign.composition.formula import reduced_amounts
+from invdesign.composition.oxidation_states import oxidation_tables, single_states
+from invdesign.crystal.elements import ATOMIC_NUMBER, EXCLUDED_BY_DEFAULT, SYMBOLS
+from invdesign.errors import InputError
+from invdesign.generators.substitution.ion_exchange import substitution_table
+from invdesign.generators.substitution.parents import sensible
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    Choice = tuple[float, int]  # probability that an ion becomes, or stays, an element
+
+
+def like(
+    formula: str, n: int = 10_000, threshold: float = 0.0
+) -> tuple[CompositionBatch, NDArray[np.float64]]:
+    """Compositions around a known compound, with probabilities as ``ion-exchange`` has them.
+
+    At least one ion is replaced, no two become one element, every cation stays less electronegative than
+    every anion, and elements excluded by default come in only if the compound has them. A composition that
+    is reached in two ways is there once, with the larger probability.
+
+    Args:
+        formula: the known compound, of one oxidation state an element.
+        n: most compositions.
+        threshold: least probability: the product, over the ions, of becoming or staying what they are.
+
+    Returns:
+        The compositions and their probabilities (n,), descending.
+
+    Raises:
+        InputError: no formula, no neutral oxidation states, or an ion without statistics.
+    """
+    amounts = reduced_amounts(formula)
+    states = single_states(amounts)
+    if states is None:
+        msg = f"like: no oxidation states, one an element, make {formula} neutral; give an ionic compound."
+        raise InputError(msg)
+    numbers = [ATOMIC_NUMBER[symbol] for symbol in states]
+    charges = np.array(list(states.values()))
+    counts = [amounts[symbol] for symbol in states]
+    choices = [_choices(z, charge, numbers) for z, charge in zip(numbers, charges.tolist(), strict=True)]
+    found: dict[frozenset[tuple[int, int]], float] = {}
+    for probability, elements in _best_first(choices):
+        if len(found) == n or probability < threshold:
+            break
+        if elements != numbers and sensible(elements, charges):
+            found.setdefault(frozenset(zip(elements, counts, strict=True)), probability)
+    texts = ["".join(f"{SYMBOLS[z]}{count}" for z, count in pairs) for pairs in found]
+    return CompositionBatch.of(texts)[0], np.array(list(found.values()), dtype=np.float64)
+
+
+def _choices(number: int, charge: int, own: list[int]) -> list[Choice]:
+    """What an ion may become, the most probable first."""
+    ions, becomes = substitution_table()
+    if (number, charge) not in ions:
+        sign = "+" if charge > 0 else "-"
+        msg = f"like: nothing is known of what replaces {SYMBOLS[number]}{abs(charge)}{sign}; give another."
+        raise InputError(msg)
+    scale = oxidation_tables().electronegativity
+    open_ = scale.keys() - EXCLUDED_BY_DEFAULT | {SYMBOLS[z] for z in own}
+    row = becomes[ions[number, charge]].tolist()
+    choices = [(p, z) for z, p in enumerate(row) if p > 0 and SYMBOLS[z] in open_]
+    return sorted(choices, key=lambda choice: (-choice[0], choice[1]))
+
+
+def _best_first(choices: list[list[Choice]]) -> Iterator[tuple[float, list[int]]]:
+    """Every combination of one choice an ion, by descending product, each once and made when asked for."""
+    heap = [(-_product(choices, (0,) * len(choices)), (0,) * len(choices))]
+    while heap:
+        negative, places = heappop(heap)
+        yield -negative, [own[place][1] for own, place in zip(choices, places, strict=True)]
+        # the next of one ion, none before the last that has moved: so that there is one way to each
+        last = max((i for i, place in enumerate(places) if place), default=0)
+        for i in range(last, len(places)):
+            if places[i] + 1 < len(choices[i]):
+                moved = (*places[:i], places[i] + 1, *places[i + 1 :])
+                heappush(heap, (-_product(choices, moved), moved))
+
+
+def _product(choices: list[list[Choice]], places: tuple[int, ...]) -> float:
+    product = 1.0
+    for own, place in zip(choices, places, strict=True):
+        product *= own[place][0]
+    return product

@@ -1,0 +1,246 @@
+"""The likeliest formulas of a screening, or of any table or list, that a target admits: on to structures."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections import Counter
+from dataclasses import dataclass
+from heapq import nsmallest
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from invdesign.composition.batch import CompositionBatch
+from invdesign.composition.formula import FORMULA_COLUMNS
+from invdesign.core.released import FROM_COMPOSITION
+from invdesign.core.target import MAX_ATOMS
+from invdesign.crystal.elements import SYMBOLS
+from invdesign.errors import InputError
+from invdesign.screening.config import ScreenConfig
+from invdesign.screening.gates import PASSED, judge
+from invdesign.screening.readers import read_formulas
+from invdesign.screening.run import JOURNAL
+from invdesign.screening.writers import CsvFile, ParquetFolder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import pyarrow as pa
+
+    from invdesign.core.target import Target
+
+FURTHER = 20
+_BLOCK = 1 << 16  # rows
+_LONGEST_HEADER = 1 << 16  # bytes
+_JUDGED = ("verdict", "p_hit")
+_REASONS = {
+    "target": "elements or supply outside the target",
+    "charge balance": "charges do not balance",
+    "novelty": "known",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Survivors:
+    """What is to be taken on.
+
+    Attributes:
+        formulas: likeliest first; without likelihoods in their order.
+        rows: that were read.
+        left_out: how many of these cannot be taken on, by reason.
+    """
+
+    formulas: list[str]
+    rows: int
+    left_out: Counter[str]
+
+
+class _Block(NamedTuple):
+    """Formulas (n) with whether they passed and how likely they are hits, (n,); nan: not estimated."""
+
+    formulas: list[str]
+    passed: np.ndarray
+    p_hit: np.ndarray
+    faults: int = 0
+
+
+def survivors(
+    path: str | Path,
+    target: Target,
+    n: int,
+    *,
+    elements: frozenset[str],
+    known: str = "known-materials",
+    include_known: bool = False,
+) -> Survivors:
+    """The ``n`` likeliest hits of a screening, or the first ``n`` formulas of a list, that can be taken on.
+
+    Where the target has windows, ``FURTHER`` times as many are judged anew by them: the screening may have
+    had another target. Left out is what did not pass, is known, is outside the target, has no neutral charges
+    or too many atoms. Any number of rows, in flat memory.
+
+    Args:
+        path: a screening's folder, its table, or any CSV, Parquet or text with formulas.
+        target: elements, supply and atoms in the primitive cell, windows.
+        n: most formulas.
+        elements: that can be relaxed.
+        known: index of the known materials.
+        include_known: take these, too.
+
+    Raises:
+        InputError: there is no such file, it holds no formulas, or cannot be read.
+    """
+    of_structures: dict[str, Any] = {"windows": {}, "space_groups": None, "n_atoms": (1, MAX_ATOMS)}
+    config = ScreenConfig(
+        target=target.model_copy(update=of_structures),
+        excluded=target.excluded | (frozenset(SYMBOLS[1:]) - elements),
+        novel=not include_known,
+        estimates=False,
+        states="none",
+        known=known,
+    )
+    windows = {name: window for name, window in target.windows.items() if name in FROM_COMPOSITION}
+    most = n * FURTHER if windows else n
+    best: dict[str, tuple[float, int]] = {}  # rank, then place
+    rows, places, left_out = 0, count(), Counter[str]()
+    for block in _blocks(Path(path)):
+        rows += len(block.formulas) + block.faults
+        batch, chances = _admitted(block, config, target.n_atoms, left_out)
+        ranks = np.where(np.isnan(chances), np.inf, -chances).tolist()
+        for formula, rank, place in zip(batch.formulas(), ranks, places, strict=False):
+            best[formula] = min(best.get(formula, (rank, place)), (rank, place))
+        best = dict(nsmallest(most, best.items(), key=lambda one: one[1]))
+    formulas = list(best)
+    if windows and formulas:
+        asked = config.target.model_copy(update={"windows": windows})
+        judged = judge(
+            CompositionBatch.of(formulas)[0],
+            config.model_copy(update={"target": asked, "estimates": True, "min_probability": 0.0}),
+        )
+        order = np.argsort(-judged.columns["p_hit"], kind="stable")[:n]
+        formulas = [formulas[row] for row in order.tolist()]
+    return Survivors(formulas, rows, +left_out)
+
+
+def _admitted(
+    block: _Block, config: ScreenConfig, n_atoms: tuple[int, int], left_out: Counter[str]
+) -> tuple[CompositionBatch, np.ndarray]:
+    """The compositions of a block that can be taken on, and their chances; the others are counted."""
+    left_out["did not pass"] += int((~block.passed).sum())
+    given = [block.formulas[row] for row in np.flatnonzero(block.passed).tolist()]
+    batch, wrong = CompositionBatch.of(given)
+    left_out["no formula"] += block.faults + len(wrong)
+    chances = np.delete(block.p_hit[block.passed], list(wrong))
+    verdicts = judge(batch, config).verdict
+    for gate, reason in _REASONS.items():
+        left_out[reason] += int((verdicts == gate).sum())
+    fewest, most = n_atoms
+    units = batch.amounts.sum(axis=1)
+    fits = most // units * units >= fewest
+    left_out[f"no multiple within {fewest} to {most} atoms"] += int((~fits & (verdicts == PASSED)).sum())
+    left = np.flatnonzero(fits & (verdicts == PASSED))
+    return batch.take(left), chances[left]
+
+
+def _blocks(path: Path) -> Iterator[_Block]:
+    """The rows of whatever the path leads to, a block at a time."""
+    inside = (path / ParquetFolder.name, path / CsvFile.name)
+    path = next((one for one in inside if one.exists()), path)
+    if path.is_dir() and not (parts := sorted(path.glob("*.parquet"))):
+        msg = f"from: {str(path)!r} is no screening's folder; give one, or a table or list of formulas."
+        raise InputError(msg)
+    if path.is_dir() or path.suffix in {".parquet", ".pq"}:
+        for part in parts if path.is_dir() else [path]:
+            yield from map(_block, _told(_of_parquet(part), part))
+    elif path.is_file() and not set(_JUDGED).isdisjoint(_columns_of_shard(path) or _header(path)[0]):
+        yield from map(_block, _told(_of_csv(path), path))
+    else:
+        for found in read_formulas(path):
+            n = len(found.formulas)
+            yield _Block(found.formulas, np.ones(n, bool), np.full(n, np.nan), len(found.faults))
+
+
+def _block(rows: pa.RecordBatch) -> _Block:
+    """A piece of a table; every column but the formulas' may be missing."""
+    import pyarrow as pa
+
+    columns = dict(zip(rows.schema.names, rows.columns, strict=True))
+    name = next(name for name in FORMULA_COLUMNS if name in columns)
+    formulas = [text or "" for text in columns[name].cast(pa.string()).to_pylist()]
+    passed, p_hit = np.ones(len(rows), bool), np.full(len(rows), np.nan)
+    if "verdict" in columns:
+        passed = np.array(columns["verdict"].cast(pa.string()).to_pylist(), dtype=object) == PASSED
+    if "p_hit" in columns:
+        p_hit = columns["p_hit"].cast(pa.float64()).to_numpy(zero_copy_only=False)
+    return _Block(formulas, passed, p_hit)
+
+
+def _told(batches: Iterator[pa.RecordBatch], path: Path) -> Iterator[pa.RecordBatch]:
+    """Batches, with what is wrong with a file as a sentence."""
+    import pyarrow as pa
+
+    try:
+        yield from batches
+    except (pa.ArrowException, OSError) as error:
+        msg = f"from: {str(path)!r} cannot be read ({error}); give the whole table, p_hit in numbers."
+        raise InputError(msg) from error
+
+
+def _of_parquet(path: Path) -> Iterator[pa.RecordBatch]:
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as file:
+        columns = _columns(file.schema_arrow.names, path)
+        yield from file.iter_batches(_BLOCK, columns=columns)
+
+
+def _of_csv(path: Path) -> Iterator[pa.RecordBatch]:
+    import pyarrow as pa
+    from pyarrow import csv
+
+    names, delimiter = _header(path)
+    shard = _columns_of_shard(path)  # which has no header
+    columns = _columns(shard or names, path)
+    types = {name: pa.float64() if name == "p_hit" else pa.string() for name in columns}
+    with csv.open_csv(
+        path,
+        read_options=csv.ReadOptions(column_names=shard),
+        parse_options=csv.ParseOptions(delimiter=delimiter),
+        convert_options=csv.ConvertOptions(column_types=types, include_columns=columns, null_values=[""]),
+    ) as reader:
+        yield from reader
+
+
+def _columns_of_shard(path: Path) -> list[str] | None:
+    """Columns of a screening's shard after the first; None of anything else."""
+    journal = path.parent / JOURNAL
+    if path.name != CsvFile.name or not journal.is_file():
+        return None
+    with journal.open(encoding="utf-8") as file:
+        head = json.loads(file.readline())["screening"]
+    return None if head["header"] else list(head["columns"])
+
+
+def _header(path: Path) -> tuple[list[str], str]:
+    """The fields of a text's first line, and what they are divided by."""
+    opener = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opener(path, "rb") as file:
+            line = file.readline(_LONGEST_HEADER).decode("utf-8-sig", "replace")
+    except (OSError, EOFError) as error:
+        msg = f"from: {str(path)!r} cannot be read ({error}); give a table or list of formulas."
+        raise InputError(msg) from error
+    delimiter = max(",;\t", key=line.count)
+    return [name.strip(' "\r\n') for name in line.split(delimiter)], delimiter
+
+
+def _columns(names: Sequence[str], path: Path) -> list[str]:
+    """Those of a table that are read."""
+    formula = next((name for name in FORMULA_COLUMNS if name in names), None)
+    if formula is None:
+        msg = f"from: {str(path)!r} has no column of formulas; name one formula."
+        raise InputError(msg)
+    return [formula, *(name for name in _JUDGED if name in names)]

@@ -1,0 +1,1 @@
+"""Energy above the hull, phonons, molecular dynamics."""

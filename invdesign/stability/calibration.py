@@ -1,0 +1,150 @@
+"""From a potential's total energies to formation energies on the hull's scale, with their uncertainty."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import TYPE_CHECKING
+
+from invdesign.crystal.elements import SYMBOLS
+from invdesign.errors import InputError
+from invdesign.io import artifacts
+from invdesign.stability.energy_corrections import EnergyScale, fractions
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pymatgen.core import Composition
+
+FILE = "calibration.json"
+GROWTH_ENDS = 0.5  # eV/atom above the hull; the uncertainty grows no further
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Reference energies of one potential and what its formation energies are worth.
+
+    Attributes:
+        potential: name of the potential.
+        references: energies of the elements in the potential, and extra terms.
+        hypothetical_offset: eV/atom to add for crystals that nobody has made. Universal potentials soften
+            the energy surface: they were trained near the minima of known crystals and put all others
+            too low.
+        spread: eV by element; the standard deviation of a composition on the hull is the mean over its atoms.
+        growth: by how much of itself the standard deviation grows per eV/atom of height above the hull.
+        digest: hash of the potential's weights, where its name does not say which they are.
+    """
+
+    potential: str
+    references: EnergyScale
+    hypothetical_offset: float
+    spread: dict[str, float]
+    growth: float
+    digest: str = ""
+
+    @classmethod
+    def load(cls, name: str | Path = "chgnet-0.3.0") -> Calibration:
+        """Load a calibration: a potential's name, or a folder.
+
+        Raises:
+            InputError: the potential has no calibration, or the file is broken.
+        """
+        folder = artifacts.resolve("validators", name)
+        if not folder.is_dir():
+            msg = (
+                f"calibration: potential {str(name)!r} has none; run `invdesign train` on a copy of "
+                f"configs/validators/chgnet-0.3.0.yaml with its potential:, then give --calibration FOLDER."
+            )
+            raise InputError(msg)
+        path = artifacts.find("validators", folder, needs=(FILE,)) / FILE
+        try:
+            stored = json.loads(path.read_text())
+            return cls(
+                stored["potential"],
+                EnergyScale(stored["references"]),
+                stored["hypothetical_offset"],
+                stored["spread"],
+                stored["growth"],
+                stored["digest"],
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            msg = (
+                f"calibration: {path} is broken ({error!r}); restore it or rebuild it with `invdesign train`."
+            )
+            raise InputError(msg) from error
+
+    def save(self, folder: Path) -> None:
+        """Write ``calibration.json``."""
+        content = {
+            "potential": self.potential,
+            "digest": self.digest,
+            "hypothetical_offset": self.hypothetical_offset,
+            "growth": self.growth,
+            "references": self.references.coefficients,
+            "spread": self.spread,
+        }
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / FILE).write_text(json.dumps(content, indent=1) + "\n")
+
+    @property
+    def elements(self) -> frozenset[str]:
+        """Symbols of the elements that have a reference energy."""
+        return frozenset(self.references.coefficients) & frozenset(SYMBOLS)
+
+    def formation_energy(
+        self, composition: Composition, energy: float, *, hypothetical: bool = True
+    ) -> float:
+        """Formation energy on the hull's scale, eV/atom.
+
+        Args:
+            composition: of the cell, with its amounts of atoms.
+            energy: total energy of the cell, eV.
+            hypothetical: a generated crystal; False for one that is known to exist, which the potential
+                was trained on the likes of.
+
+        Raises:
+            InputError: an element has no reference energy.
+        """
+        self._check(composition)
+        offset = self.hypothetical_offset if hypothetical else 0.0
+        return energy / composition.num_atoms - self.references.energy(composition) + offset
+
+    def sigma(self, composition: Composition, e_above_hull: float = 0.0) -> float:
+        """Standard deviation of a hypothetical crystal's formation energy and E above hull, eV/atom.
+
+        Scaled so that ± 1.645 of it holds 90 % of crystals that the potential has not seen, at any height.
+
+        Args:
+            composition: any amounts.
+            e_above_hull: as predicted with ``formation_energy``, eV/atom: the further above the hull, the
+                stranger the crystal and the larger the potential's error.
+
+        Raises:
+            InputError: an element has no reference energy.
+        """
+        self._check(composition)
+        on_hull = sum(self.spread[symbol] * part for symbol, part in fractions(composition).items())
+        return on_hull * (1.0 + self.growth * min(max(e_above_hull, 0.0), GROWTH_ENDS))
+
+    def probability_below(self, limit: float, composition: Composition, e_above_hull: float) -> float:
+        """Probability that DFT would put a hypothetical crystal at most ``limit`` eV/atom above this hull.
+
+        Args:
+            limit: eV/atom.
+            composition: any amounts.
+            e_above_hull: as predicted with ``formation_energy``, eV/atom.
+
+        Raises:
+            InputError: an element has no reference energy.
+        """
+        return NormalDist(e_above_hull, self.sigma(composition, e_above_hull)).cdf(limit)
+
+    def _check(self, composition: Composition) -> None:
+        unknown = sorted(set(fractions(composition)) - self.elements)
+        if unknown:
+            msg = (
+                f"composition: {composition.reduced_formula}: the calibration of {self.potential} has no "
+                f"reference energy of {', '.join(unknown)}; leave these elements out."
+            )
+            raise InputError(msg)

@@ -1,0 +1,1 @@
+"""The convex hull of formation energies and where its phases come from."""

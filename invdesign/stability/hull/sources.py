@@ -1,0 +1,250 @@
+"""Phases for a user's own hull: from a table, VASP runs, the Materials Project, or an OPTIMADE provider.
+
+Every source says the scale of its energies: what functional and which corrections they carry. Energies of
+two scales differ by up to 1.5 eV/atom (FeO with and without the Materials Project's corrections), so
+that a hull of both is worth nothing: mixtures are refused.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from invdesign.composition.formula import formula_amounts
+from invdesign.crystal.elements import ATOMIC_NUMBER, SYMBOLS
+from invdesign.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+MP2020 = "MP2020 PBE/PBE+U"
+"""Scale of the released hull and of the calibrations: Materials Project, MP2020 corrections."""
+ASSUMED = " (assumed)"
+"""Ends the scale of a table of formation energies that names none."""
+NOT_STATED = "not stated"
+
+_SAME_SCALE = frozenset({MP2020.lower(), "mp2020", "gga_gga+u"})  # the last: the Materials Project's own name
+_SCALE_COLUMNS = ("scale", "functional")
+_ENERGY_COLUMNS = ("formation_energy_per_atom", "energy_per_atom", "energy")
+_LARGEST = 5.5  # eV/atom; no compound's formation energy is larger (ThF4: -4.6)
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """One phase of a source.
+
+    Attributes:
+        formula: as the source writes it.
+        amounts: atoms by atomic number.
+        energy: eV/atom.
+        where: the phase's place in its source, for messages.
+    """
+
+    formula: str
+    amounts: dict[int, float]
+    energy: float
+    where: str
+
+    @property
+    def is_element(self) -> bool:
+        """Whether it holds one element only."""
+        return len(self.amounts) == 1
+
+
+@dataclass(frozen=True, slots=True)
+class Phases:
+    """Phases with formation energies (elements at 0), where they came from, and their scale."""
+
+    phases: Sequence[Phase]
+    scale: str
+    where: str
+
+
+def read_source(name: str | Path) -> Phases | None:
+    """Phases of a user's source; None where the name means a released or a built hull.
+
+    Args:
+        name: a ``.csv`` or ``.csv.gz``, a folder with VASP runs, ``mp:Li-Fe-O``, or
+            ``optimade:PROVIDER:Li-Fe-O``.
+
+    Raises:
+        InputError: the source cannot be read, mixes scales, or lacks an element's energy.
+    """
+    text = str(name)
+    if text.startswith(("mp:", "optimade:")):
+        from invdesign.stability.hull.online import read_online
+
+        return read_online(text)
+    path = Path(name)
+    if text.endswith((".csv", ".csv.gz")):
+        return read_csv(path)
+    if path.is_dir() and not (path / "hull.npz").exists():
+        from invdesign.stability.hull.vasp import read_runs, runs_in
+
+        if runs := runs_in(path):
+            return read_runs(runs, str(path))
+    return None
+
+
+def scale_named(text: str) -> str:
+    """A scale's name, one for those that are the same."""
+    return MP2020 if text.strip().lower() in _SAME_SCALE else text.strip()
+
+
+def single_scale(stated: Iterable[tuple[str, str]], where: str) -> str:
+    """The scale that all phases share.
+
+    Args:
+        stated: scale and place of each phase.
+        where: the source, for the message.
+
+    Raises:
+        InputError: two phases are on different scales.
+    """
+    seen: dict[str, tuple[str, str]] = {}
+    for scale, place in stated:
+        name = scale_named(scale) or NOT_STATED
+        seen.setdefault(name.lower(), (name, place))
+        if len(seen) > 1:
+            (first, here), (second, there) = seen.values()
+            msg = (
+                f"hull: {where} mixes the scales {first!r} ({here}) and {second!r} ({there}), whose energies "
+                "cannot be compared; give entries of one."
+            )
+            raise InputError(msg)
+    return next(iter(seen.values()), (NOT_STATED, ""))[0]
+
+
+def formation_energies(phases: Sequence[Phase], where: str) -> list[Phase]:
+    """Energies relative to the elements, each at the lowest of its phases in the source.
+
+    Args:
+        phases: with total energies, or with any others whose elements are not at 0.
+        where: the source, for the message.
+
+    Raises:
+        InputError: an element has no phase of its own.
+    """
+    lowest: dict[int, float] = {}
+    for phase in phases:
+        if phase.is_element:
+            number = next(iter(phase.amounts))
+            lowest[number] = min(phase.energy, lowest.get(number, math.inf))
+    missing = sorted({number for phase in phases for number in phase.amounts} - lowest.keys())
+    if missing:
+        names = ", ".join(SYMBOLS[number] for number in missing)
+        msg = (
+            f"hull: {where} has no energy of {'the element' if len(missing) == 1 else 'the elements'} "
+            f"{names}, which formation energies are counted from; add it, or give formation energies."
+        )
+        raise InputError(msg)
+    return [
+        Phase(phase.formula, phase.amounts, phase.energy - _mean(phase.amounts, lowest), phase.where)
+        for phase in phases
+    ]
+
+
+def _mean(amounts: dict[int, float], values: dict[int, float]) -> float:
+    return sum(values[number] * amount for number, amount in amounts.items()) / sum(amounts.values())
+
+
+def phase(formula: str, energy: float, where: str) -> Phase:
+    """A phase from its formula and energy, eV/atom.
+
+    Raises:
+        InputError: not a formula.
+    """
+    amounts = formula_amounts(formula)
+    numbers = {ATOMIC_NUMBER[symbol]: amount for symbol, amount in amounts.items()}
+    return Phase(formula, numbers, energy, where)
+
+
+def read_csv(path: Path) -> Phases:
+    """Phases of a table, plain or gzipped.
+
+    Columns: ``formula`` and ``formation_energy_per_atom`` (eV/atom, elements at 0); or instead of it
+    ``energy_per_atom`` (eV/atom) or ``energy`` (eV of the formula as written), from which formation
+    energies are counted by the file's own elements. The scale is in a column ``scale`` or ``functional``
+    or in a line ``# scale: …`` at the top. Without it, formation energies count as the Materials Project's
+    (MP2020), total energies as of no stated scale.
+
+    Raises:
+        InputError: no such file, a column is missing, a row cannot be used (named by its line), or the
+            rows are of several scales.
+    """
+    rows, columns, header = _read_rows(path)
+    kind = next((name for name in _ENERGY_COLUMNS if name in columns), None)
+    if "formula" not in columns or kind is None:
+        lacking = "formula" if "formula" not in columns else _ENERGY_COLUMNS[0]
+        msg = f"hull: {path} lacks the column {lacking!r}; it needs formula, {_ENERGY_COLUMNS[0]}."
+        raise InputError(msg)
+    phases = [_phase_of(path, line, row["formula"] or "", row[kind] or "", kind) for line, row in rows]
+    stated = [
+        (row[column] or "", f"line {line}")
+        for line, row in rows
+        for column in columns
+        if column.strip().lower() in _SCALE_COLUMNS
+    ]
+    if header or not stated:
+        assumed = MP2020 + ASSUMED if kind == "formation_energy_per_atom" else NOT_STATED
+        stated.append((header or assumed, "its first lines"))
+    scale = single_scale(stated, str(path))
+    if kind != "formation_energy_per_atom":
+        return Phases(formation_energies(phases, str(path)), scale, str(path))
+    for element in phases:
+        if element.is_element and element.energy < -1e-6:
+            msg = (
+                f"hull: {path} {element.where}: element {element.formula} has formation energy "
+                f"{element.energy:g}; give formation energies (elements at 0), or name the column "
+                "energy_per_atom."
+            )
+            raise InputError(msg)
+    return Phases(phases, scale, str(path))
+
+
+def _read_rows(path: Path) -> tuple[list[tuple[int, dict[str, str]]], list[str], str]:
+    """Numbered rows, columns, and the scale that a line ``# scale:`` above them states."""
+    if not path.is_file():
+        msg = f"hull: {path} is not there; give a CSV with the columns formula, {_ENERGY_COLUMNS[0]}."
+        raise InputError(msg)
+    opened = gzip.open if path.name.endswith(".gz") else open
+    try:
+        with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
+            lines = file.read().splitlines()
+            comments = next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))
+            reader = csv.DictReader(lines[comments:])
+            rows = [(comments + reader.line_num, row) for row in reader]
+    except (UnicodeDecodeError, gzip.BadGzipFile, EOFError, csv.Error) as error:
+        msg = f"hull: {path} is not a readable CSV ({error}); give plain or gzipped UTF-8 text."
+        raise InputError(msg) from error
+    notes = [re.split("[:=]", line.lstrip("# "), maxsplit=1) for line in lines[:comments]]
+    stated = {key.strip().lower(): value.strip() for key, *rest in notes for value in rest}
+    scale = next((stated[key] for key in _SCALE_COLUMNS if key in stated), "")
+    return rows, list(reader.fieldnames or ()), scale
+
+
+def _phase_of(path: Path, line: int, formula: str, energy: str, kind: str) -> Phase:
+    where = f"line {line}"
+    try:
+        value = float(energy)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        msg = f"hull: {path} {where}: {energy!r} is not an energy; give eV/atom as a number."
+        raise InputError(msg)
+    try:
+        found = phase(formula, value, where)
+    except InputError as error:
+        msg = f"hull: {path} {where}: {formula!r} is not a formula; give one such as Fe2O3."
+        raise InputError(msg) from error
+    if kind == "energy":
+        return Phase(formula, found.amounts, value / sum(found.amounts.values()), where)
+    if kind == "formation_energy_per_atom" and abs(value) > _LARGEST:
+        msg = f"hull: {path} {where}: {value:g} eV/atom is no formation energy; name totals energy_per_atom."
+        raise InputError(msg)
+    return found

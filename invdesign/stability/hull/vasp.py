@@ -1,0 +1,184 @@
+"""Phases from a folder of VASP runs, on the Materials Project's scale where the runs allow it."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from invdesign.crystal.cif import UNREADABLE
+from invdesign.crystal.elements import ATOMIC_NUMBER
+from invdesign.errors import InputError
+from invdesign.stability.hull.sources import MP2020, Phase, Phases, formation_energies, single_scale
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from pymatgen.core import Structure
+
+
+@dataclass(frozen=True, slots=True)
+class VaspRun:
+    """What the Materials Project's corrections go by.
+
+    Attributes:
+        where: its file.
+        entry: pymatgen's ``ComputedStructureEntry``.
+        functional: that the energies are of, without +U.
+        hubbards: eV by element, those with U alone.
+    """
+
+    where: str
+    entry: Any  # pymatgen's ComputedStructureEntry
+    functional: str
+    hubbards: dict[str, float]
+
+
+def runs_in(folder: Path) -> list[Path]:
+    """The ``vasprun.xml`` and ``vasprun.xml.gz`` of a folder and those in it."""
+    return sorted(file for file in folder.rglob("vasprun.xml*") if file.name.endswith((".xml", ".xml.gz")))
+
+
+def read_runs(files: Sequence[Path], where: str) -> Phases:
+    """Phases of VASP runs.
+
+    PBE and PBE+U runs that the Materials Project could have made (its POTCARs, its U in oxides and
+    fluorides) get its MP2020 corrections, by which runs with and without U may meet. All others keep their
+    energies and must agree in functional and U. Formation energies are counted from the runs' own elements.
+
+    Raises:
+        InputError: a run cannot be read or did not converge, functionals or U are mixed, or an element
+            has no run.
+    """
+    runs = [_read(file) for file in files]
+    functional = single_scale(((run.functional, run.where) for run in runs), where)
+    corrected = _corrected(runs) if functional == "PBE" else None
+    if corrected is None:
+        _check_hubbards(runs, where)
+        plus = "+U" if any(run.hubbards for run in runs) else ""
+        scale = f"{functional}{plus} without corrections"
+        energies = [run.entry.energy_per_atom for run in runs]
+    else:
+        scale, energies = MP2020, corrected
+    phases = [
+        Phase(
+            run.entry.reduced_formula,
+            {ATOMIC_NUMBER[element.symbol]: float(n) for element, n in run.entry.composition.items()},
+            float(energy),
+            run.where,
+        )
+        for run, energy in zip(runs, energies, strict=True)
+    ]
+    return Phases(formation_energies(phases, where), scale, where)
+
+
+def corrected_energy(run: VaspRun) -> tuple[float, dict[str, float]]:
+    """Energy of one run with the Materials Project's MP2020 corrections.
+
+    Returns:
+        eV/atom, and the corrections in it by name (eV/atom).
+
+    Raises:
+        InputError: it is not as the Materials Project's: another functional, other POTCARs or another U.
+    """
+    if run.functional != "PBE":
+        msg = f"hull: {run.where} is {run.functional}, the Materials Project's hull PBE and PBE+U."
+        raise InputError(msg)
+    entry = _processed(run.entry)
+    if entry is None:
+        msg = f"hull: {run.where} has POTCARs or U that are not the Materials Project's."
+        raise InputError(msg)
+    return float(entry.energy_per_atom), _by_name(entry)
+
+
+def corrections(structure: Structure) -> dict[str, float] | None:
+    """MP2020's corrections of a crystal computed with PBE, without U, by any code.
+
+    They mend what PBE says of anions, not what VASP does.
+
+    Returns:
+        By name, eV/atom; None where the Materials Project would compute the crystal with +U.
+    """
+    from pymatgen.entries.computed_entries import ComputedStructureEntry
+
+    parameters = {"run_type": "GGA", "software": "another", "hubbards": {}}  # another: no POTCARs to check
+    entry = _processed(ComputedStructureEntry(structure, 0.0, parameters=parameters))
+    return None if entry is None else _by_name(entry)
+
+
+def _by_name(entry: Any) -> dict[str, float]:  # noqa: ANN401 - pymatgen's
+    n_atoms = entry.composition.num_atoms
+    return {part.name: float(part.value) / n_atoms for part in entry.energy_adjustments}
+
+
+def _read(file: Path) -> VaspRun:
+    from pymatgen.io.vasp.outputs import VaspParseError, Vasprun
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            parsed = Vasprun(file, parse_dos=False, parse_eigen=False, parse_potcar_file=False)
+            run = run_of(parsed, file)
+    except (*UNREADABLE, SyntaxError, VaspParseError, OSError, EOFError) as error:  # XML's is a SyntaxError
+        reason = " ".join(str(error).split())[:120]
+        msg = f"hull: {file} is not a whole VASP run ({reason}); give finished runs."
+        raise InputError(msg) from error
+    if not parsed.converged:
+        msg = f"hull: {file} did not converge; finish the run or take it out of the folder."
+        raise InputError(msg)
+    return run
+
+
+def run_of(parsed: Any, file: Path) -> VaspRun:  # noqa: ANN401 - pymatgen's Vasprun
+    """A run that pymatgen has read.
+
+    Raises:
+        InputError: its POTCARs are of several functionals.
+    """
+    entry = parsed.get_computed_entry(entry_id=str(file))
+    functional = parsed.run_type.removesuffix("+U")
+    if functional == "GGA":  # no GGA tag: the POTCARs decide
+        potcars = {symbol.split()[0].removeprefix("PAW_") for symbol in parsed.potcar_symbols}
+        functional = single_scale(((potcar, str(file)) for potcar in sorted(potcars)), str(file))
+    hubbards = {element: float(u) for element, u in parsed.hubbards.items() if u}
+    if functional == "PBE":  # under the name that the correction scheme knows
+        entry.parameters["run_type"] = "GGA+U" if hubbards else "GGA"
+    return VaspRun(str(file), entry, functional, hubbards)
+
+
+def _corrected(runs: Sequence[VaspRun]) -> list[float] | None:
+    """MP2020-corrected energies, eV/atom; None where a run is not as the Materials Project's."""
+    entries = [_processed(run.entry) for run in runs]
+    energies = [float(entry.energy_per_atom) for entry in entries if entry is not None]
+    return energies if len(energies) == len(runs) else None
+
+
+def _processed(entry: Any) -> Any:  # noqa: ANN401 - pymatgen's
+    """A copy of an entry with its MP2020 corrections; None where the scheme does not take it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return _scheme().process_entry(entry.copy(), on_error="ignore")
+
+
+@cache
+def _scheme() -> Any:  # noqa: ANN401 - pymatgen's
+    from pymatgen.entries.compatibility import MaterialsProject2020Compatibility
+
+    return MaterialsProject2020Compatibility()
+
+
+def _check_hubbards(runs: Sequence[VaspRun], where: str) -> None:
+    seen: dict[str, tuple[float, str]] = {}
+    for run in runs:
+        for element in run.entry.composition:
+            u = run.hubbards.get(element.symbol, 0.0)
+            before, there = seen.setdefault(element.symbol, (u, run.where))
+            if abs(u - before) > 1e-6:
+                msg = (
+                    f"hull: {where} mixes U = {before:g} eV on {element.symbol} ({there}) and {u:g} eV "
+                    f"({run.where}); give one U throughout, or runs that follow the Materials Project's "
+                    "settings, whose corrections bring them together."
+                )
+                raise InputError(msg)

@@ -1,0 +1,1 @@
+"""All that `invdesign train` needs; nothing else imports it."""

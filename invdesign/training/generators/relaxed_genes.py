@@ -1,0 +1,231 @@
+"""Campaigns for the sake of learning: what the generator's crystals relax into, condensed to one artifact.
+
+Relaxed with a potential that judges nothing else, so that what learns from them is judged by another; a
+second such potential gives its opinion of the relaxed crystal, and the mean of both counts.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from invdesign.campaign.config import CampaignConfig
+from invdesign.campaign.run import DATABASE, design
+from invdesign.campaign.store import Store
+from invdesign.core.candidate import Verdict
+from invdesign.core.target import Target
+from invdesign.data.relaxed_genes import COLUMNS, CRYSTALS, OUTCOMES
+from invdesign.data.tokens import join, tokens_of
+from invdesign.errors import InputError
+from invdesign.predictors.band_gap import BandGapPredictor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from invdesign.core.candidate import Candidate
+
+    Progress = Callable[[float, str], None]
+
+LIMIT = 0.1  # eV/atom above the hull, by the mean of both potentials
+BATCH = 200  # crystals in memory at once
+
+
+class Harvest(BaseModel):
+    """One campaign: many genes and few relaxed go for yield, nearly all relaxed for what fails."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    target: Target = Target()
+    seed: int
+    n_genes: int
+    n_relax: int
+
+
+class RelaxedGenesConfig(BaseModel):
+    """Recipe of relaxed genes; kind ``relaxed-genes``. Campaigns that ended in the cache are not repeated."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["relaxed-genes"]
+    potential: str
+    calibration: str
+    second_potential: str = Field(description="its opinion of the relaxed crystals counts as much")
+    second_calibration: str
+    hull: str = "mp-hull"
+    gaps: str = Field("band-gap", description="what estimates gaps; not the model that judges generators")
+    campaigns: tuple[Harvest, ...] = Field(min_length=1)
+    cache: Path = Path(".cache/invdesign")
+    out: Path
+
+    def campaign(self, harvest: Harvest) -> CampaignConfig:
+        """The campaign of a harvest, its folder in the cache."""
+        return CampaignConfig(
+            out=self.cache / "relaxed-genes" / str(harvest.seed),
+            potential=self.potential,
+            calibration=self.calibration,
+            hull=self.hull,
+            min_probability=0,  # the model that predicts properties selects nothing here
+            **dict(harvest),
+        )
+
+
+def build(config: RelaxedGenesConfig, *, progress: Progress) -> Path:
+    """Run what has not run, and write crystals, outcomes, card and recipe to ``config.out``."""
+    import yaml
+
+    from invdesign.training.cards.relaxed_genes import render
+
+    campaigns: dict[int, list[Candidate]] = {}
+    for done, harvest in enumerate(config.campaigns):
+        progress(0.5 * done / len(config.campaigns), f"campaign with seed {harvest.seed}")
+        campaigns[harvest.seed] = relaxed(config.campaign(harvest))
+    candidates = [candidate for own in campaigns.values() for candidate in own]
+    crystals = [candidate for candidate in candidates if candidate.structure is not None]
+    first = np.array([candidate.properties["e_above_hull"].mean for candidate in crystals])
+    second = second_opinion(config, crystals, progress)
+    mean = np.where(np.isnan(second), first, (first + second) / 2)
+    progress(0.8, "twins between campaigns")
+    _reject_high(crystals, mean)
+    _drop_twins(crystals, mean)
+    progress(0.85, "band gaps")
+    gaps = _gaps(config.gaps, crystals)
+    found = zip(mean, first, second, gaps, strict=True)
+    columns = ("e_above_hull", "e_above_hull_first", "e_above_hull_second", "band_gap")
+    figures = {
+        id(candidate): dict(zip(columns, np.round(row, 4).tolist(), strict=True))
+        for candidate, row in zip(crystals, found, strict=True)
+    }
+    rows = [
+        outcome(seed, candidate) | figures.get(id(candidate), {})
+        for seed, own in campaigns.items()
+        for candidate in own
+    ]
+    config.out.mkdir(parents=True, exist_ok=True)
+    _write_table(config.out / OUTCOMES, rows)
+    tokens = [
+        (row["id"], number, candidate.gene, candidate.geometry)
+        for number, (row, candidate) in enumerate(zip(rows, candidates, strict=True))
+        if candidate.geometry is not None
+    ]
+    join([tokens_of(tokens)]).save(config.out / CRYSTALS)
+    (config.out / "README.md").write_text(render(config, rows), encoding="utf-8")
+    recipe = config.model_dump(mode="json")
+    for written, harvest in zip(recipe["campaigns"], config.campaigns, strict=True):
+        written["target"] = str(harvest.target)
+    text = yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True)
+    (config.out / "recipe.yaml").write_text(text, encoding="utf-8")
+    progress(1.0, f"{len(tokens)} relaxed crystals in {config.out}")
+    return config.out
+
+
+def relaxed(campaign: CampaignConfig) -> list[Candidate]:
+    """The candidates that a campaign chose to relax, by id; it is run, or finished, if it has not ended.
+
+    Raises:
+        InputError: the folder holds another campaign.
+    """
+    path = campaign.out / DATABASE
+    if not (path.exists() and Store(path).complete):
+        design(campaign, progress=False)
+    store = Store(path)
+    mine, theirs = _brief(campaign.identity()), _brief(store.identity)
+    if mine != theirs:
+        msg = f"cache: {str(campaign.out)!r} holds another campaign ({theirs}, not {mine}); move it away."
+        raise InputError(msg)
+    return store.read("place>=0")
+
+
+def _brief(identity: dict[str, Any]) -> dict[str, Any]:
+    """What a campaign must share with its recipe: where the potential's folder lies does not matter."""
+    told = {name: identity[name] for name in ("target", "seed", "n_genes", "n_relax", "hull")}
+    return told | {"potential": Path(identity["potential"]).name}
+
+
+def second_opinion(
+    config: RelaxedGenesConfig, crystals: Sequence[Candidate], progress: Progress
+) -> NDArray[np.float64]:
+    """E above hull (n,) of relaxed crystals by the second potential, eV/atom; NaN where it has none."""
+    from invdesign.potentials.interface import load_potential
+    from invdesign.stability.calibration import Calibration
+    from invdesign.stability.hull.hull import Hull
+
+    potential = load_potential(config.second_potential)
+    calibration, hull = Calibration.load(config.second_calibration), Hull.load(config.hull)
+    heights = np.full(len(crystals), np.nan)
+    for start in range(0, len(crystals), BATCH):
+        progress(0.5 + 0.3 * start / len(crystals), f"second opinion of {start} of {len(crystals)}")
+        own = [candidate.structure for candidate in crystals[start : start + BATCH]]
+        energies = potential.evaluate(own).energy  # type: ignore[arg-type]
+        for place, (structure, energy) in enumerate(zip(own, energies, strict=True)):
+            elements = {str(element) for element in structure.elements}  # type: ignore[union-attr]
+            if np.isfinite(energy) and elements <= hull.elements & calibration.elements:
+                composition = structure.composition  # type: ignore[union-attr]
+                formation = calibration.formation_energy(composition, float(energy))
+                heights[start + place] = hull.e_above_hull(composition, formation).e_above_hull
+    return heights
+
+
+def _reject_high(crystals: Sequence[Candidate], heights: NDArray[np.float64]) -> None:
+    for candidate, height in zip(crystals, heights, strict=True):
+        if candidate.alive and height > LIMIT:
+            reason = f"{height:.3f} eV/atom above the hull by both potentials"
+            candidate.record(
+                Verdict("hull", passed=False, figure=float(height), threshold=LIMIT, reason=reason)
+            )
+
+
+def _drop_twins(crystals: Sequence[Candidate], heights: NDArray[np.float64]) -> None:
+    """Of crystals that match, in whichever campaign, keep the lowest in energy."""
+    from invdesign.crystal.matching import unique_groups
+
+    alive = [place for place in np.argsort(heights, kind="stable") if crystals[place].alive]
+    seen: set[int] = set()
+    for place, group in zip(alive, unique_groups([crystals[i].structure for i in alive]), strict=True):
+        if group in seen:
+            crystals[place].record(
+                Verdict("identity", passed=False, reason="same crystal in another campaign")
+            )
+        seen.add(group)
+
+
+def outcome(seed: int, candidate: Candidate) -> dict[str, Any]:
+    """What a candidate's own record gives its row of the table of outcomes."""
+    told = candidate.provenance
+    return {
+        "id": f"{seed}:{candidate.id}",
+        "campaign": seed,
+        "place": told["place"],
+        "proposed_gene": told.get("proposed_gene", str(candidate.gene)),
+        "relaxed_gene": str(candidate.gene) if candidate.structure is not None else "",
+        "formula": candidate.gene.formula,
+        "geometry": told.get("geometry", ""),
+        "steps": told.get("total_steps", ""),
+        "novelty": int(candidate.verdicts["novelty"].figure or 0),
+        "rejected_by": next((v.gate for v in candidate.verdicts.values() if not v.passed), ""),
+    }
+
+
+def _gaps(predictor: str, crystals: Sequence[Candidate]) -> NDArray[np.float64]:
+    """Band gaps (n,) of relaxed crystals, eV; 0 of metals."""
+    model = BandGapPredictor.load(predictor)
+    parts = [crystals[start : start + BATCH] for start in range(0, len(crystals), BATCH)]
+    return np.array(
+        [estimate.value for own in parts for estimate in model.predict([c.structure for c in own])]  # type: ignore[misc]
+    )
+
+
+def _write_table(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Gzipped CSV whose bytes follow from the rows."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, COLUMNS)
+    writer.writeheader()
+    writer.writerows(rows)
+    path.write_bytes(gzip.compress(text.getvalue().encode(), mtime=0))

@@ -1,0 +1,150 @@
+"""Rows that the property models learn from: crystals with labels, and compositions that only teach."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from invdesign.composition.formula import composition_key, read_compositions, reduced_amounts
+from invdesign.crystal.elements import ATOMIC_NUMBER
+from invdesign.data.splits import grouped_split
+from invdesign.predictors.features.composition_and_gene import composition_matrix, counts_of, padded
+from invdesign.training.predictors.ensemble import PARTS, Settings, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from invdesign.crystal.gene import Gene
+
+
+class Recipe(BaseModel):
+    """What every recipe of this folder says."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: str
+    data: Path
+    out: Path
+    seed: int = 0
+    cache: Path = Path(".cache/invdesign")
+
+
+class PredictorConfig(Recipe):
+    """Recipe of an ensemble."""
+
+    network: Settings = Settings()
+
+
+@dataclass(frozen=True, slots=True)
+class Crystals:
+    """One structure set: the rows with a gene, their genes and the numeric columns of the file."""
+
+    source: str
+    rows: np.ndarray
+    genes: list[Gene]
+    columns: dict[str, np.ndarray]
+
+    def column(self, name: str) -> np.ndarray:
+        """A column of these rows, all NaN where the file lacks it."""
+        return self.columns.get(name, np.full(len(self.rows), np.nan))
+
+
+def read_crystals(config: Recipe, source: str) -> Crystals:
+    """Genes (tokenised once, cached) and numeric columns of ``structures/<source>.csv.gz``."""
+    from invdesign.data.tokens import tokenise
+
+    path = config.data / "structures" / f"{source}.csv.gz"
+    tokens = tokenise(path, config.cache)
+    columns = read_compositions(path).columns
+    return Crystals(
+        source,
+        tokens.row,
+        [tokens.gene(index) for index in range(len(tokens))],
+        {name: values[tokens.row] for name, values in columns.items()},
+    )
+
+
+def lowest_by_composition(path: Path, column: str) -> dict[str, float]:
+    """The lowest value of a column for each composition (formula as first written)."""
+    table = read_compositions(path)
+    lowest: dict[tuple[tuple[str, int], ...], float] = {}
+    for formula, value in zip(table.formulas, table.columns[column], strict=True):
+        key = tuple(reduced_amounts(formula).items())
+        lowest[key] = min(value, lowest.get(key, np.inf))
+    return {"".join(f"{element}{amount}" for element, amount in key): v for key, v in lowest.items()}
+
+
+def assemble(
+    features: np.ndarray,
+    labels: np.ndarray,
+    formulas: Sequence[str],
+    source: np.ndarray,
+    *,
+    taught: Sequence[Mapping[str, float]],
+    seed: int,
+    judged: str = "",
+) -> Table:
+    """A table of crystals, and of compositions known by a label alone.
+
+    The split goes by composition: what a composition teaches is left out where its crystals are held out.
+
+    Args:
+        features: of the crystals, (n, d).
+        labels: theirs, (n, heads).
+        formulas: theirs, (n,).
+        source: name of the data set of each, (n,).
+        taught: for each head, label by formula.
+        seed: of the split.
+        judged: name of a data set whose compositions are all held out, half for calibration, half for test.
+    """
+    keys = sorted(set().union(*taught))
+    extra_labels = np.array([[known.get(key, np.nan) for known in taught] for key in keys])
+    extra_labels = extra_labels.reshape(len(keys), len(taught))
+    all_formulas = [*formulas, *keys]
+    part = np.empty(len(all_formulas), dtype="<U16")
+    for name, rows in zip(PARTS, grouped_split(all_formulas, list(PARTS.values()), seed), strict=True):
+        part[rows] = name
+    if judged:
+        part = _hold_out(judged, source, all_formulas, part, seed)
+    extra = np.arange(len(all_formulas)) >= len(formulas)
+    keep = ~extra | (part == "train")
+    amounts = [reduced_amounts(key) for key, kept in zip(keys, keep[extra], strict=True) if kept]
+    composition_rows = composition_matrix(counts_of(amounts))
+    extra_features = padded(composition_rows, features.shape[1]) if amounts else features[:0]
+    return Table(
+        np.concatenate([features, extra_features]),
+        np.concatenate([labels, extra_labels])[keep].astype(np.float32),
+        part[keep],
+        np.concatenate([source, np.full(extra.sum(), "compositions")])[keep],
+        extra[keep],
+        composition_rows.shape[1],
+    )
+
+
+def _hold_out(
+    judged: str, source: np.ndarray, formulas: Sequence[str], part: np.ndarray, seed: int
+) -> np.ndarray:
+    """Parts with every composition of a data set, wherever it occurs, in calibration or test."""
+    keys = np.array([composition_key(formula) for formula in formulas])
+    rows = np.flatnonzero(np.isin(keys, keys[: len(source)][source == judged]))
+    halves = grouped_split([formulas[row] for row in rows.tolist()], [0.5, 0.5], seed + 1)
+    part = part.copy()
+    for name, half in zip(("calibration", "test"), halves, strict=True):
+        part[rows[half]] = name
+    return part
+
+
+def without(table: Table, element: str) -> Table:
+    """The table with all rows that hold an element as its test, and no other row in it.
+
+    Args:
+        table: its features begin with the elements' shares, as those of compositions do.
+        element: symbol.
+    """
+    holds = table.features[:, ATOMIC_NUMBER[element] - 1] > 0
+    part = np.where(holds, "test", np.where(table.part == "test", "left out", table.part))
+    return replace(table, part=part)

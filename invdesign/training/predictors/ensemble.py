@@ -1,0 +1,366 @@
+"""Training of an ensemble on a table of features and labels: fit, calibrate, know the domain.
+
+Serves every predictor: a label may be missing (NaN), and so may a feature (a row that is
+known by its composition only still teaches the shared layers).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch.nn import functional
+
+from invdesign.core.candidate import Z90
+from invdesign.errors import InputError
+from invdesign.predictors.features.composition_and_gene import FRACTIONS
+from invdesign.predictors.models.ensemble import Domain, Ensemble, Head, Network, Shape
+from invdesign.predictors.models.kernel import LOGIT, Kernel, fit_kernel
+from invdesign.training.conformal import by_thirds, temperature
+from invdesign.training.predictors.trees import grow, tell
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Progress = Callable[[float, str], None]
+
+PARTS = {"train": 0.76, "validation": 0.05, "calibration": 0.09, "test": 0.10}
+LEAST = {"train": 20, "validation": 1, "calibration": 1, "test": 1}
+"""Rows with a label that each head needs in each part."""
+ROWS_ADVISED = 100
+LEAST_SCORES = 9
+"""Errors of a head in validation and calibration: the largest of fewer bounds less than 90 %."""
+
+
+class Settings(BaseModel):
+    """How an ensemble is trained; the ``network`` section of a recipe.
+
+    ``bag`` is the share of training rows each member sees; an epoch draws ``extra_share`` extra rows for
+    every one of these, and each weighs ``extra_weight``. Rows of a source named in ``repeat`` are drawn so
+    many times an epoch. ``trees``: boosted trees for each head that stand beside the networks, of at most
+    ``tree_leaves`` and ``tree_depth`` (-1: any); of the heads in ``trees_alone`` the networks only tell the
+    spread. ``forest``: so many extra trees of a head, whose mean with its boosted trees counts. ``after``:
+    the head, with zeros, whose trees tell those of a head what they say. ``kernel``: widths of kernel
+    regressions; the best on validation stands beside the networks, none if empty.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    members: int = 3
+    width: int = 256
+    depth: int = 3
+    dropout: float = 0.25
+    epochs: int = 14
+    patience: int = 5
+    batch: int = 512
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    bag: float = 0.9
+    extra_share: float = 1.0
+    extra_weight: float = 0.5
+    repeat: dict[str, int] = {}
+    trees: int = 0
+    tree_leaves: int = 31
+    tree_depth: int = -1
+    trees_alone: tuple[str, ...] = ()
+    after: dict[str, str] = {}
+    forest: dict[str, int] = {}
+    kernel: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows to learn from.
+
+    Shapes: ``features`` (n, d) float32, ``labels`` (n, heads) float32 (NaN: not known), ``part``
+    (n,) one of ``PARTS``, ``source`` (n,) name of the data set, ``extra`` (n,) bool: rows which only teach
+    (known by composition alone, say), with less weight, and are drawn anew each epoch. The first
+    ``composition_width`` features follow from the composition.
+    """
+
+    features: np.ndarray
+    labels: np.ndarray
+    part: np.ndarray
+    source: np.ndarray
+    extra: np.ndarray
+    composition_width: int
+
+    def rows(self, part: str) -> np.ndarray:
+        """Indices of a part's rows, the extra ones left out."""
+        return np.flatnonzero((self.part == part) & ~self.extra)
+
+
+def fit(table: Table, heads: tuple[Head, ...], settings: Settings, seed: int, progress: Progress) -> Ensemble:
+    """Train, calibrate and fence an ensemble.
+
+    Args:
+        table: rows of all parts; ``test`` rows are not touched.
+        heads: what each label column is.
+        settings: sizes and schedule.
+        seed: of weights, bags and batches.
+        progress: told (share done, message) after each epoch.
+
+    Raises:
+        InputError: as :func:`check_labels`.
+    """
+    check_labels(table, heads)
+    torch.manual_seed(seed)
+    shape = Shape(
+        table.features.shape[1], heads, settings.members, settings.width, settings.depth, settings.dropout
+    )
+    train = table.rows("train")
+    centre = np.nan_to_num(np.nanmean(table.features[train], axis=0))
+    spread = np.nan_to_num(np.nanstd(table.features[train], axis=0))
+    ensemble = Ensemble(
+        Network(shape), centre, np.where(spread > 1e-6, spread, 1.0), _label_scale(table.labels[train], heads)
+    )
+    x = torch.from_numpy(ensemble.standardise(table.features))
+    _optimise(ensemble, x, table, settings=settings, seed=seed, progress=progress)
+    # what the intervals were measured on teaches as well, in the end: they hold a little more than they say
+    learned = np.concatenate([table.rows(part) for part in PARTS if part != "test"])
+    if settings.kernel:
+        choice = best_kernel(ensemble, x.numpy(), table, settings.kernel)
+        ensemble.kernel = kernel_of(ensemble, x.numpy(), table, choice, train)
+    if settings.trees:
+        told = tell(ensemble, x.numpy(), table, settings, seed=seed, rows=np.sort(learned))
+        ensemble.trees = grow(ensemble, x.numpy(), table, settings, seed=seed, rows=train, told=told)
+    calibrate(ensemble, x.numpy(), table)
+    if settings.kernel:
+        ensemble.kernel = kernel_of(ensemble, x.numpy(), table, choice, learned)
+    if settings.trees:
+        ensemble.trees = grow(ensemble, x.numpy(), table, settings, seed=seed, rows=learned, told=told)
+    ensemble.domain = find_domain(x[train].numpy(), x[table.rows("calibration")].numpy(), seed)
+    return ensemble
+
+
+def check_labels(table: Table, heads: tuple[Head, ...]) -> None:
+    """Whether every head has labels enough to learn, calibrate and measure.
+
+    Raises:
+        InputError: too few in some part, or all of one value.
+    """
+    for index, head in enumerate(heads):
+        column, label = table.labels[:, index], f"{head.name} above zero" if head.zero else head.name
+        known = column > 0 if head.zero else ~np.isnan(column)
+        rows = {part: table.rows(part)[known[table.rows(part)]] for part in PARTS}
+        n = sum(map(len, rows.values()))
+        for part, least in LEAST.items():
+            if len(rows[part]) < least:
+                raise _too_few(label, n, part, len(rows[part]), least)
+        held = table.source[np.concatenate([rows["validation"], rows["calibration"]])]
+        for own in judged_by(head, held):
+            if own.sum() < LEAST_SCORES:
+                apart = ", hypothetical and known ones apart" if head.hypothetical else ""
+                raise _too_few(label, n, f"validation and calibration{apart}", int(own.sum()), LEAST_SCORES)
+        if np.ptp(column[rows["train"]]) == 0:
+            msg = (
+                f"data: all {len(rows['train'])} training rows with a {label} have the same, "
+                f"{column[rows['train'][0]]:g}; there is nothing to learn: give a property that varies."
+            )
+            raise InputError(msg)
+
+
+def _too_few(label: str, n: int, part: str, found: int, least: int) -> InputError:
+    return InputError(
+        f"data: {n} rows have a {label}, {found} of them in {part}; at least {least} are needed there, which "
+        f"about {ROWS_ADVISED} rows give: give more, or train --from a released model on a few."
+    )
+
+
+def _label_scale(labels: np.ndarray, heads: tuple[Head, ...]) -> np.ndarray:
+    """Shift and unit of each head's normal part, (heads, 2)."""
+    scale = []
+    for column, head in zip(labels.T, heads, strict=True):
+        known = column[~np.isnan(column)]
+        known = known[known > 0] if head.zero else known
+        scale.append((float(np.median(known)), float(known.std())))
+    return np.asarray(scale, dtype=np.float32)
+
+
+def _loss(out: torch.Tensor, y: torch.Tensor, weight: torch.Tensor, ensemble: Ensemble) -> torch.Tensor:
+    """Mean loss: cross-entropy of zero, smooth absolute error of the mean, likelihood of sigma.
+
+    The mean is not weighed by its own sigma: a likelihood alone lets hard cases go.
+
+    Args:
+        out: raw outputs, (members, n, heads, 3).
+        y: labels, (members, n, heads), NaN where not known.
+        weight: of each row, (members, n).
+        ensemble: has the heads and the label scales.
+    """
+    total = out.new_zeros(())
+    for index, head in enumerate(ensemble.heads):
+        logit, mean, log_sigma = out[:, :, index].unbind(-1)
+        label = y[:, :, index]
+        known = ~torch.isnan(label)
+        if head.zero:
+            zero = (label[known] <= 0).float()
+            entropy = functional.binary_cross_entropy_with_logits(logit[known], zero, reduction="none")
+            total = total + (weight[known] * entropy).sum()
+            known = known & (label > 0)
+        shift, unit = ensemble.label_scale[index]
+        error = mean[known] - (label[known] - float(shift)) / float(unit)
+        log_s = log_sigma[known].clamp(-7.0, 3.0)
+        likelihood = log_s + 0.5 * (error.detach() * torch.exp(-log_s)) ** 2
+        distance = functional.smooth_l1_loss(error, torch.zeros_like(error), beta=0.1, reduction="none")
+        total = total + (weight[known] * (distance + 0.1 * likelihood)).sum()
+    return total / weight.sum()
+
+
+def _epoch_rows(
+    rows: np.ndarray, extra: np.ndarray, settings: Settings, rng: np.random.Generator
+) -> torch.Tensor:
+    """One epoch's row indices of every member, shuffled, (members, n)."""
+    n_extra = min(len(extra), int(settings.extra_share * rows.shape[1]))
+    drawn = [np.concatenate([own, rng.choice(extra, n_extra, replace=False)]) for own in rows]
+    return torch.from_numpy(np.stack([rng.permutation(own) for own in drawn]))
+
+
+def _optimise(
+    ensemble: Ensemble, x: torch.Tensor, table: Table, *, settings: Settings, seed: int, progress: Progress
+) -> None:
+    """AdamW with one warm-up and decay; keeps the weights of the best validation loss."""
+    rng = np.random.default_rng(seed)
+    network, y = ensemble.network, torch.from_numpy(table.labels.astype(np.float32))
+    main, extra = table.rows("train"), np.flatnonzero((table.part == "train") & table.extra)
+    weight = torch.from_numpy(np.where(table.extra, settings.extra_weight, 1.0).astype(np.float32))
+    times = np.array([settings.repeat.get(source, 1) for source in table.source[main].tolist()])
+    main = np.repeat(main, times)
+    bags = np.stack(
+        [rng.choice(main, int(settings.bag * len(main)), replace=False) for _ in range(settings.members)]
+    )
+    validation = torch.from_numpy(table.rows("validation"))
+    optimiser = torch.optim.AdamW(
+        network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+    )
+    n_batches = -(-_epoch_rows(bags, extra, settings, rng).shape[1] // settings.batch)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, settings.learning_rate, total_steps=settings.epochs * n_batches, pct_start=0.15
+    )
+    best, best_epoch, kept = float("inf"), 0, network.state_dict()
+    for epoch in range(settings.epochs):
+        network.train()
+        for rows in torch.split(_epoch_rows(bags, extra, settings, rng), settings.batch, dim=1):
+            loss = _loss(network(x[rows]), y[rows], weight[rows], ensemble)
+            optimiser.zero_grad()
+            torch.autograd.backward(loss)
+            torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+            optimiser.step()
+            schedule.step()
+        network.eval()
+        with torch.inference_mode():
+            out = network(x[validation].expand(settings.members, -1, -1)).mean(0, keepdim=True)
+            figure = float(_loss(out, y[validation][None], weight[validation][None], ensemble))
+        if figure < best:
+            best, best_epoch = figure, epoch
+            kept = {k: v.clone() for k, v in network.state_dict().items()}
+        progress((epoch + 1) / settings.epochs, f"validation loss {figure:.4f} (best {best:.4f})")
+        if epoch - best_epoch >= settings.patience:
+            break
+    network.load_state_dict(kept)
+    network.eval()
+
+
+RIDGES = ((0.003, 10.0), (0.01, 5.0), (0.03, 3.0))
+"""Tried for a kernel regression: ridge, and how hard a row may pull."""
+
+
+def best_kernel(
+    ensemble: Ensemble, standardised: np.ndarray, table: Table, widths: tuple[float, ...]
+) -> tuple[float, float, float]:
+    """Width, ridge and hardest pull whose regression of the training rows errs least on validation."""
+    targets, train, unseen = _targets(ensemble, table), table.rows("train"), table.rows("validation")
+
+    def error(choice: tuple[float, float, float]) -> float:
+        found = kernel_of(ensemble, standardised, table, choice, train).predict(standardised[unseen])
+        return float(np.nanmean(np.abs(found - targets[unseen]) / (LOGIT, 1.0)))
+
+    return min(((width, *ridge) for width in widths for ridge in RIDGES), key=error)
+
+
+def kernel_of(
+    ensemble: Ensemble,
+    standardised: np.ndarray,
+    table: Table,
+    choice: tuple[float, float, float],
+    rows: np.ndarray,
+) -> Kernel:
+    """The kernel regression of some rows; it does not see which element is which, only what they are like."""
+    width, ridge, most = choice
+    seen = standardised[rows, FRACTIONS:]
+    return fit_kernel(seen, _targets(ensemble, table)[rows], width=width, ridge=ridge, most=most)
+
+
+def _targets(ensemble: Ensemble, table: Table) -> np.ndarray:
+    """What a kernel regression learns, (n, heads, 2): logit of zero and scaled label; nan: not known."""
+    shift, unit = ensemble.label_scale[:, 0], ensemble.label_scale[:, 1]
+    zero = np.array([head.zero for head in ensemble.heads])
+    targets = np.full((*table.labels.shape, 2), np.nan, dtype=np.float32)
+    signs = np.where(np.isnan(table.labels), np.nan, np.where(table.labels <= 0, LOGIT, -LOGIT))
+    targets[..., 0] = np.where(zero, signs, np.nan)
+    targets[..., 1] = np.where(zero & (table.labels <= 0), np.nan, (table.labels - shift) / unit)
+    return targets
+
+
+def calibrate(ensemble: Ensemble, standardised: np.ndarray, table: Table) -> None:
+    """Fit temperature and interval scales of each reported head on the parts that no weight was fitted to.
+
+    The scale is the finite-sample 90 % quantile of |error| / (1.645 sigma).
+    """
+    calibration = ensemble.calibration
+    places = (calibration.edges, calibration.scales), (calibration.known_edges, calibration.known_scales)
+    rows = np.concatenate([table.rows("validation"), table.rows("calibration")])
+    found = ensemble.distributions(standardised[rows])
+    raw_logit = ensemble.logits(standardised[rows])
+    for index, head in enumerate(ensemble.heads):
+        label = table.labels[rows, index]
+        known = ~np.isnan(label)
+        sets = judged_by(head, table.source[rows])
+        if head.zero:
+            counted = known & np.any(sets, axis=0)
+            calibration.temperature[head.name] = temperature(raw_logit[counted, index], label[counted] <= 0)
+            known &= label > 0
+        mean, sigma = found[head.name].mean, found[head.name].sigma
+        score = np.abs(label - mean) / (Z90 * sigma)
+        for own, (edges, scales) in zip(sets, places, strict=False):
+            counted = known & own
+            edges[head.name], scales[head.name] = by_thirds(mean[counted], score[counted])
+
+
+def judged_by(head: Head, source: np.ndarray) -> list[np.ndarray]:
+    """Which rows, of these sources (n,), calibrate a head's intervals, (n,) bool.
+
+    Two sets where the head tells hypothetical crystals, the first, from known ones.
+    """
+    if head.hypothetical:
+        return [source == head.hypothetical, source != head.hypothetical]
+    return [source == head.calibrated_on if head.calibrated_on else np.ones(len(source), dtype=bool)]
+
+
+def find_domain(train: np.ndarray, unseen: np.ndarray, seed: int) -> Domain:
+    """Cluster the training rows (n, d) in whitened principal components (k-means).
+
+    The threshold is the distance within which 99 % of ``unseen`` rows (m, d) of the same kind lie.
+    """
+    n_axes, n_centres = 24, 1500
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.from_numpy(train)
+    values, vectors = torch.linalg.eigh(x.T @ x / len(x))
+    n_axes = min(n_axes, x.shape[1])
+    axes = vectors[:, -n_axes:] / values[-n_axes:].clamp(min=1e-6).sqrt()
+    points = x @ axes  # (n, axes)
+    n_centres = min(n_centres, len(x))
+    centres = points[torch.randperm(len(x), generator=generator)[:n_centres]]
+    for _ in range(8):
+        nearest = torch.cdist(points, centres).argmin(1)
+        counts = torch.bincount(nearest, minlength=n_centres).clamp(min=1).unsqueeze(1)
+        sums = torch.zeros_like(centres).index_add_(0, nearest, points)
+        centres = torch.where(
+            torch.bincount(nearest, minlength=n_centres).unsqueeze(1) > 0, sums / counts, centres
+        )
+    domain = Domain(axes.contiguous().numpy(), centres.numpy(), 0.0)
+    threshold = float(np.quantile(domain.distance(unseen), 0.99))
+    return Domain(domain.axes, domain.centres, threshold)

@@ -1,0 +1,208 @@
+"""Recipe of the judge of band gaps: crystals, warm start, training, calibration, card."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict
+
+from invdesign.core.candidate import Z90
+from invdesign.data.splits import grouped_split
+from invdesign.errors import InputError
+from invdesign.potentials.interface import Frame, Pairs, frame_of, neighbour_pairs
+from invdesign.predictors.graph.model import GraphBandGapPredictor, GraphNetwork, GraphShape, Scales
+from invdesign.training.conformal import by_thirds, temperature
+from invdesign.training.predictors.assemble import Recipe, read_crystals
+from invdesign.training.predictors.ensemble import PARTS, find_domain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Progress = Callable[[float, str], None]
+
+SOURCES = ("mp20", "wbm")
+METALLIC = 1e-3  # eV; gaps below are those of metals
+
+
+class GraphSettings(BaseModel):
+    """How a graph network is trained; the ``network`` section of a recipe.
+
+    ``ema`` is the decay of the averaged weights a step, ``clip`` the largest norm of a gradient,
+    ``gap_weight`` what the gap counts against telling metals. An epoch draws the share ``metals`` of the
+    metals, which teach nothing about gaps, and weighs them by its inverse. ``jitter`` is how far atoms are
+    moved while training, Å: relaxed geometries differ by as much.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    epochs: int = 9
+    batch: int = 32
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    ema: float = 0.998
+    clip: float = 1.0
+    gap_weight: float = 1.0
+    metals: float = 0.25
+    jitter: float = 0.03
+
+
+class GraphBandGapConfig(Recipe):
+    """Recipe; kind ``graph-band-gap``.
+
+    ``start`` is a matgl M3GNet potential whose trunk is the first guess.
+    """
+
+    kind: Literal["graph-band-gap"]
+    start: Path
+    network: GraphSettings = GraphSettings()
+
+
+@dataclass(frozen=True, slots=True)
+class GraphTable:
+    """Crystals with their neighbours (cutoff of the network), gaps (eV, 0 for metals), part and data set."""
+
+    frames: list[Frame]
+    pairs: list[Pairs]
+    gap: np.ndarray
+    part: np.ndarray
+    source: np.ndarray
+
+    def rows(self, part: str) -> np.ndarray:
+        """Indices of a part's rows."""
+        return np.flatnonzero(self.part == part)
+
+
+def read_table(config: GraphBandGapConfig, shape: GraphShape, progress: Progress) -> GraphTable:
+    """The crystals of ``band_gap`` in its split: parts go by composition and seed alone."""
+    from invdesign.data.dataset import read_dataset
+
+    frames: list[Frame] = []
+    pairs: list[Pairs] = []
+    gaps, formulas, source = [], [], []
+    for place, name in enumerate(SOURCES):
+        progress(0.02 * place, f"crystals of {name}")
+        crystals = read_crystals(config, name)
+        structures = [e.structure for e in read_dataset(config.data / "structures" / f"{name}.csv.gz")]
+        for row, gap, gene in zip(crystals.rows, crystals.column("band_gap"), crystals.genes, strict=True):
+            frame = frame_of(structures[row])
+            try:
+                pairs.append(neighbour_pairs(frame, shape.cutoff))
+            except ValueError:  # an atom without neighbours: half a dozen crystals
+                continue
+            frames.append(frame)
+            gaps.append(0.0 if gap < METALLIC else float(gap))
+            formulas.append(gene.formula)
+            source.append(name)
+    part = np.empty(len(frames), dtype="<U16")
+    for name, rows in zip(PARTS, grouped_split(formulas, list(PARTS.values()), config.seed), strict=True):
+        part[rows] = name
+    return GraphTable(frames, pairs, np.array(gaps), part, np.array(source))
+
+
+def build(config: GraphBandGapConfig, *, progress: Progress) -> Path:
+    """Train, calibrate, measure and write a judge.
+
+    Raises:
+        InputError: matgl is not installed, or ``start`` holds no M3GNet.
+    """
+    import yaml
+
+    from invdesign.training.cards.graph_band_gap import judge_card
+
+    network = warm_network(config.start, config.seed)
+    table = read_table(config, network.shape, progress)
+    from invdesign.training.predictors.graph_lightning import train
+
+    scales = scales_of(table)
+    identity = hashlib.sha256(config.model_dump_json().encode())
+    identity.update(table.gap.tobytes())
+    history = train(
+        network,
+        scales,
+        table,
+        config.network,
+        config.cache / f"{config.out.name}-{identity.hexdigest()[:12]}",
+        seed=config.seed,
+        progress=lambda share, message: progress(0.04 + 0.92 * share, message),
+    )
+    progress(0.96, "calibration and figures")
+    judge = calibrated(network, scales, table, config.seed)
+    judge.save(config.out)
+    _write_history(history, config.out / "training.csv")
+    (config.out / "README.md").write_text(judge_card(judge, table, config, history), encoding="utf-8")
+    recipe = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    (config.out / "recipe.yaml").write_text(recipe, encoding="utf-8")
+    progress(1.0, f"written to {config.out}")
+    return config.out
+
+
+def warm_network(start: Path, seed: int) -> GraphNetwork:
+    """A network with the trunk of a matgl M3GNet potential and a fresh readout.
+
+    Raises:
+        InputError: matgl is not installed, or the folder holds no M3GNet that this network can be.
+    """
+    from invdesign.potentials.matgl.m3gnet import FastM3GNet
+    from invdesign.potentials.matgl.potential import load_matgl
+
+    potential = load_matgl(str(start))._model.model  # noqa: SLF001 (a potential offers energies only)
+    if not FastM3GNet.can_be(potential):
+        msg = f"start: {str(start)!r} holds a {type(potential).__name__}; give a matgl M3GNet potential."
+        raise InputError(msg)
+    torch.manual_seed(seed)
+    network = GraphNetwork(
+        GraphShape(
+            tuple(potential.element_types),
+            potential.units,
+            potential.n_blocks,
+            float(potential.cutoff),
+            float(potential.threebody_cutoff),
+        )
+    )
+    network.initialise_from(potential.cpu())
+    return network
+
+
+def scales_of(table: GraphTable) -> Scales:
+    """Uncalibrated scales of the training rows."""
+    gap = table.gap[table.rows("train")]
+    positive = gap[gap > 0]
+    return Scales(float(np.median(positive)), float(positive.std()), float((gap <= 0).mean()))
+
+
+def calibrated(network: GraphNetwork, scales: Scales, table: GraphTable, seed: int) -> GraphBandGapPredictor:
+    """The judge, with temperature and interval scales from the calibration part, and its domain.
+
+    Split-conformal within thirds of the predicted gap, as ``training.calibrate``.
+    """
+    judge = GraphBandGapPredictor(network, scales)
+    rows = table.rows("calibration")
+    raw, features = judge.raw([table.frames[k] for k in rows], {})
+    gap = table.gap[rows]
+    found = judge.distribution(raw)
+    open_ = gap > 0
+    mean = found.mean[open_]
+    score = np.abs(gap[open_] - mean) / (Z90 * found.sigma[open_])
+    (low, high), (one, two, three) = by_thirds(mean, score)
+    judge.scales = replace(
+        scales,
+        temperature=temperature(raw[:, 0], gap <= 0),
+        edges=(low, high),
+        intervals=(one, two, three),
+    )
+    _, known = judge.raw([table.frames[k] for k in table.rows("train")], {})
+    judge.domain = find_domain(known, features, seed)
+    return judge
+
+
+def _write_history(history: list[dict[str, float]], path: Path) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(history[0]))
+        writer.writeheader()
+        writer.writerows({name: round(value, 5) for name, value in row.items()} for row in history)

@@ -1,0 +1,320 @@
+"""From the data files of a recipe to the rows that a property model learns from."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, field_validator, model_validator
+
+from invdesign.composition.batch import plain_amounts
+from invdesign.composition.formula import FORMULA_COLUMNS, formula_amounts, read_compositions, reduced_amounts
+from invdesign.crystal.elements import SYMBOLS, atomic_number
+from invdesign.data.dataset import read_dataset
+from invdesign.errors import InputError
+from invdesign.predictors.features.composition_and_gene import (
+    composition_matrix,
+    counts_of,
+    space_group_matrix,
+)
+from invdesign.predictors.features.structure import columns_of, described_file, gene_or_general
+from invdesign.training.predictors.assemble import assemble
+from invdesign.training.predictors.ensemble import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from invdesign.training.predictors.ensemble import Table
+
+    Progress = Callable[[float, str], None]
+
+Sees = Literal["structure", "composition", "composition and space group"]
+LEAST_ROWS = 65  # of 14 % in validation and calibration, LEAST_SCORES
+FORMATION_ENERGY = "formation_energy_per_atom"
+
+
+class Measured(BaseModel):
+    """One property of a recipe.
+
+    ``columns`` are its names in the files, its own name if empty; a column ``log10_…`` holds logarithms.
+    ``log10``: the model works on the logarithm. ``zero``: a share is exactly zero, everything under
+    ``least`` (metals have no gap). ``beyond: chgnet``: what is learned is the difference from the energy
+    of formation by calibrated CHGNet. ``hypothetical``: the data file (its name up to the first dot) of
+    crystals that nobody has made, where errors differ from those of the others: both get own intervals.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    unit: str = ""
+    columns: tuple[str, ...] = ()
+    log10: bool = False
+    zero: bool = False
+    least: float = 0.0
+    beyond: Literal["", "chgnet"] = ""
+    hypothetical: str = ""
+
+
+class DataFile(BaseModel):
+    """One file of a recipe: crystals, or compositions where it has no crystals.
+
+    ``older_scale``: its formation energies carry the Materials Project's older corrections.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    file: Path
+    older_scale: bool = False
+
+
+class PropertyConfig(BaseModel):
+    """Recipe of a property model; kind ``property``.
+
+    ``of_several``: what counts of a composition's several rows where only the composition is seen.
+    ``without``: elements, each left out of a further training for the card to tell the error there.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["property"]
+    out: Path
+    data: tuple[DataFile, ...]
+    properties: dict[str, Measured]
+    sees: Sees = "structure"
+    of_several: Literal["lowest", "mean"] = "lowest"
+    without: tuple[str, ...] = ()
+    note: str = ""
+    seed: int = 0
+    cache: Path = Path(".cache/invdesign")
+    network: Settings = Settings()
+
+    @field_validator("without")
+    @classmethod
+    def _elements(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        for symbol in given:
+            atomic_number(symbol)
+        return given
+
+    @model_validator(mode="after")
+    def _heads(self) -> Self:
+        """What the network's settings call heads are properties."""
+        own, zeros = set(self.properties), {name for name, m in self.properties.items() if m.zero}
+        network = self.network
+        for setting, named, known in (
+            ("trees_alone", network.trees_alone, own),
+            ("forest", network.forest, own),
+            ("after", network.after, own),
+            ("after", network.after.values(), zeros - set(network.after)),
+        ):
+            for name in sorted(set(named) - known):
+                words = " or ".join(sorted(known)) or "nothing"
+                msg = f"network: {setting} names {name!r}; {words} can be named there."
+                raise ValueError(msg)
+        return self
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _files(cls, given: object) -> object:
+        """A single path, or a list whose entries may be plain paths."""
+        entries = given if isinstance(given, list | tuple) else [given]
+        return [entry if isinstance(entry, dict | DataFile) else {"file": entry} for entry in entries]
+
+
+def _source(path: Path) -> str:
+    """What a file's rows are called: its name up to the first dot."""
+    return path.name.split(".")[0]
+
+
+def training_table(config: PropertyConfig, progress: Progress) -> Table:
+    """Features, labels and parts of a recipe's rows.
+
+    Raises:
+        InputError: a file is missing or has none of the columns, too few rows have a label, or what is
+            called hypothetical is none of the files.
+    """
+    names = [_source(entry.file) for entry in config.data]
+    for name, measured in config.properties.items():
+        if measured.hypothetical not in ("", *names):
+            msg = f"properties: hypothetical of {name} is {measured.hypothetical!r}, none of the data files; "
+            msg += f"give {' or '.join(names)}."
+            raise InputError(msg)
+    blocks = []
+    for place, entry in enumerate(config.data):
+        share = place / len(config.data)
+        progress(share, f"reading {entry.file.name}")
+        blocks.append(_block(config, entry, partial(_within, progress, share)))
+    crystals = [block for block in blocks if not block.teaches]
+    known = sum(len(block.labels) for block in crystals)
+    if known < LEAST_ROWS:
+        msg = (
+            f"data: {known} rows have a {' or '.join(config.properties)}; at least {LEAST_ROWS} are needed "
+            f"to train a model of {config.sees}; with fewer train --from a released model."
+        )
+        raise InputError(msg)
+    return assemble(
+        np.concatenate([block.features for block in crystals]),
+        np.concatenate([block.labels for block in crystals]),
+        [formula for block in crystals for formula in block.formulas],
+        np.concatenate([np.full(len(block.formulas), block.name) for block in crystals]),
+        taught=_taught([block for block in blocks if block.teaches], len(config.properties)),
+        seed=config.seed,
+    )
+
+
+def _within(progress: Progress, share: float, _: float, message: str) -> None:
+    progress(share, message)
+
+
+class _Block:
+    """Rows of one file: features (n, d), labels (n, heads), formulas; ``teaches``: compositions only."""
+
+    def __init__(self, name: str, features: np.ndarray, labels: np.ndarray, formulas: list[str]) -> None:
+        known = ~np.isnan(labels).all(axis=1)
+        self.name = name
+        self.features = features[known] if len(features) else features
+        self.labels = labels[known]
+        self.formulas = [formula for formula, kept in zip(formulas, known, strict=True) if kept]
+        self.teaches = len(features) == 0
+
+
+def _block(config: PropertyConfig, entry: DataFile, progress: Progress) -> _Block:
+    path = entry.file
+    if not path.exists():
+        msg = (
+            f"data: {str(path)!r} is not there; give a CSV with a cif or formula column, or a structure file."
+        )
+        raise InputError(msg)
+    name = _source(path)
+    if not holds_crystals(path):
+        table = read_compositions(path)
+        labels = _labels(config, table.columns, path)
+        labels = _on_scale(labels, table.formulas, entry, config.properties)
+        formulas, labels = _by_composition(table.formulas, labels, config.of_several)
+        if config.sees != "composition":
+            return _Block(name, np.zeros((0, 0)), labels, formulas)
+        return _Block(name, compositions(formulas), labels, formulas)
+    if config.sees == "structure":
+        described, columns = described_file(path, config.cache, progress)
+        labels, formulas = _labels(config, columns, path), described.formulas.tolist()
+        labels = _on_scale(labels, formulas, entry, config.properties)
+        for index, measured in enumerate(config.properties.values()):
+            if measured.beyond:
+                labels[:, index] -= described.energy
+        return _Block(name, described.features, labels, formulas)
+    formulas, space_groups, columns = _genes(path)
+    labels = _on_scale(_labels(config, columns, path), formulas, entry, config.properties)
+    if config.sees == "composition":
+        formulas, labels = _by_composition(formulas, labels, config.of_several)
+        return _Block(name, compositions(formulas), labels, formulas)
+    return _Block(name, with_space_groups(formulas, space_groups), labels, formulas)
+
+
+def _genes(path: Path) -> tuple[list[str], list[int], dict[str, np.ndarray]]:
+    """Formulas, space groups and numeric columns of the crystals of a file."""
+    entries = list(read_dataset(path))
+    genes = [gene_or_general(entry.structure) for entry in entries]
+    return [gene.formula for gene in genes], [gene.space_group for gene in genes], columns_of(entries)
+
+
+def holds_crystals(path: Path) -> bool:
+    """Whether a file is anything but a table of formulas."""
+    if ".csv" not in path.suffixes:
+        return True
+    opener = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "rt", encoding="utf-8", newline="") as handle:
+        names = next(csv.reader(handle), [])
+    return not set(names) & set(FORMULA_COLUMNS) or bool({"cif", "cif_file"} & set(names))
+
+
+def _labels(config: PropertyConfig, columns: Mapping[str, np.ndarray], path: Path) -> np.ndarray:
+    """Labels (n, heads) as the model works on them."""
+    n = len(next(iter(columns.values()), ()))
+    labels = np.full((n, len(config.properties)), np.nan)
+    found = False
+    for index, (name, measured) in enumerate(config.properties.items()):
+        column = next((c for c in measured.columns or (name,) if c in columns), None)
+        if column is None:
+            continue
+        found = True
+        values = columns[column].astype(float)
+        if measured.log10 and not column.startswith("log10_"):
+            values = np.log10(np.where(values > measured.least, values, np.nan))
+        if measured.zero:
+            values = np.where(values < measured.least, 0.0, values)
+        labels[:, index] = values
+    if not found:
+        wanted = [c for name, m in config.properties.items() for c in m.columns or (name,)]
+        msg = (
+            f"data: {str(path)!r} has no column {' or '.join(wanted)} with numbers (it has "
+            f"{', '.join(columns) or 'none'}); name it under properties, columns."
+        )
+        raise InputError(msg)
+    return labels
+
+
+def _on_scale(
+    labels: np.ndarray, formulas: Sequence[str], entry: DataFile, properties: Iterable[str]
+) -> np.ndarray:
+    if not entry.older_scale:
+        return labels
+    from invdesign.training.stability.hull import load_shift, on_mp2020, parse
+
+    shifted = labels.copy()
+    for index in [i for i, name in enumerate(properties) if name == FORMATION_ENERGY]:
+        shifted[:, index] = on_mp2020(parse(formulas), labels[:, index], load_shift())
+    return shifted
+
+
+def _by_composition(
+    formulas: Sequence[str], labels: np.ndarray, of_several: str
+) -> tuple[list[str], np.ndarray]:
+    """One row a reduced composition; doped ones, in no ratio of small whole numbers, are left out."""
+    rows: dict[str, list[int]] = {}
+    for row, formula in enumerate(formulas):
+        try:
+            amounts = reduced_amounts(formula)
+        except InputError:
+            formula_amounts(formula)  # what is no formula at all is still told
+            continue
+        rows.setdefault("".join(f"{element}{n}" for element, n in amounts.items()), []).append(row)
+    fold = np.fmin.reduce if of_several == "lowest" else _mean
+    return list(rows), np.array([fold(labels[own]) for own in rows.values()])
+
+
+def _mean(labels: np.ndarray) -> np.ndarray:
+    known = ~np.isnan(labels)
+    return np.where(known.any(0), np.nansum(labels, axis=0) / np.maximum(known.sum(0), 1), np.nan)
+
+
+def _taught(blocks: Sequence[_Block], n_heads: int) -> list[dict[str, float]]:
+    """For each head, label by formula."""
+    taught: list[dict[str, float]] = [{} for _ in range(n_heads)]
+    for block in blocks:
+        for formula, row in zip(block.formulas, block.labels, strict=True):
+            for head, label in zip(taught, row.tolist(), strict=True):
+                if not np.isnan(label):
+                    head[formula] = label
+    return taught
+
+
+def compositions(formulas: Sequence[str]) -> np.ndarray:
+    """Composition features (n, d) of formulas."""
+    numbers, amounts, plain = plain_amounts(formulas)
+    counts = np.zeros((len(formulas), len(SYMBOLS)), dtype=np.float32)
+    np.put_along_axis(counts, numbers, amounts, axis=1)
+    counts[:, 0] = 0
+    odd = np.flatnonzero(~plain).tolist()  # brackets, fractions, or no formulas
+    counts[odd] = counts_of([formula_amounts(formulas[row]) for row in odd])
+    return composition_matrix(counts)
+
+
+def with_space_groups(formulas: Sequence[str], space_groups: Sequence[int | None]) -> np.ndarray:
+    """Features (n, d) of compositions and space groups; where the group is None it stays unknown."""
+    rows = compositions(formulas)
+    known = np.array([group is not None for group in space_groups])
+    groups = space_group_matrix([group or 1 for group in space_groups])
+    groups[~known] = np.nan
+    return np.concatenate([rows, known[:, None], groups], axis=1).astype(np.float32)

@@ -1,0 +1,270 @@
+"""What the stability model learns from, split by chemical system: compounds, known or not, and decoys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from invdesign.composition.batch import CompositionBatch
+from invdesign.composition.formula import read_compositions
+from invdesign.crystal.elements import SYMBOLS
+from invdesign.data.splits import grouped_split
+from invdesign.predictors.stability.analogues import Known, composition_keys, system_keys
+from invdesign.predictors.stability.context_features import Surroundings
+from invdesign.stability.hull.hull import Hull
+from invdesign.training.predictors.decoys import KINDS, decoys
+from invdesign.training.predictors.ensemble import PARTS, Settings, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    Progress = Callable[[float, str], None]
+
+EXISTS = 0.1
+"""eV/atom above the hull up to which a known compound teaches that there is one."""
+CAP = (-0.5, 1.0)
+"""Heights, eV/atom, between which the model learns: what lies beyond counts as the end."""
+SOURCES = ("mp", "wbm", "generated")
+DECOY = "decoy"
+_HELD = ("validation", "calibration", "test")
+FOLDS = 10
+"""Training systems in so many folds; half of them see nothing of their own fold, as a novel system would."""
+_SHIFT = 10.0  # makes what exists positive and nothing zero, as the head asks
+
+
+class StabilityConfig(BaseModel):
+    """Recipe of the stability model; kind ``stability``.
+
+    ``decoys``: of each kind, for one known compound. ``generated``: artifact of relaxed generated crystals,
+    that count by ``extra_weight`` of ``network``.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["stability"]
+    data: Path
+    out: Path
+    generated: str = "relaxed-genes"
+    decoys: int = 1
+    seed: int = 0
+    network: Settings = Settings()
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Rows of one part and source: features (n, d) and labels (n, 2)."""
+
+    features: NDArray[np.float32]
+    labels: NDArray[np.float32]
+    part: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Heights:
+    """Compositions of one source and their heights, eV/atom, (n,)."""
+
+    batch: CompositionBatch
+    height: NDArray[np.float64]
+
+
+def read_mp(data: Path) -> Known:
+    """Compounds of ``mp_hull.csv.gz``, one a composition."""
+    table = read_compositions(data / "compositions" / "mp_hull.csv.gz")
+    batch, wrong = CompositionBatch.of(table.formulas)
+    right = np.delete(np.arange(len(table.formulas)), list(wrong))
+    formation = table.columns["formation_energy_per_atom"][right]
+    known = Known(
+        batch,
+        formation.astype(np.float32),
+        table.columns["decomposition_energy_per_atom"][right].astype(np.float32),
+    )
+    return known.take(_lowest(batch, formation))
+
+
+def _lowest(batch: CompositionBatch, energy: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The row of lowest energy of each composition; elements are left out."""
+    order = np.argsort(energy, kind="stable")
+    _, first = np.unique(composition_keys(batch)[order], return_index=True)
+    rows = np.sort(order[first])
+    return np.asarray(rows[(batch.amounts[rows] > 0).sum(axis=1) > 1])
+
+
+def read_wbm(data: Path, around: Surroundings) -> Heights:
+    """Hypothetical compounds of WBM, the lowest of each composition, above or below their competitors."""
+    from invdesign.training.stability.hull import load_shift, on_mp2020, parse, read_set
+
+    table = read_set(data, "wbm")
+    formulas = table["pretty_formula"].tolist()
+    energies = on_mp2020(
+        parse(formulas), table["formation_energy_per_atom"].to_numpy(dtype=float), load_shift()
+    )
+    batch, _ = CompositionBatch.of(formulas)
+    rows = _lowest(batch, energies)
+    batch = batch.take(rows)
+    return Heights(batch, energies[rows] - around.hull.competitors(batch).energy)
+
+
+def read_generated(name: str) -> Heights:
+    """Generated crystals relaxed with two potentials, the lowest of each composition."""
+    from invdesign.data.relaxed_genes import read_relaxed
+
+    own = read_relaxed(name)
+    formulas = [own.tokens.gene(row).formula for row in range(len(own.tokens))]
+    batch, _ = CompositionBatch.of(formulas)
+    heights = own.e_above_hull.astype(float)
+    rows = _lowest(batch, heights)
+    return Heights(batch.take(rows), heights[rows])
+
+
+def parts_of(numbers: NDArray[np.integer], seed: int) -> NDArray[np.str_]:
+    """Part of each composition by its chemical system alone, (n,).
+
+    Args:
+        numbers: atomic numbers, (n, k), 0 where padded.
+        seed: of the split.
+    """
+    systems = ["".join(sorted(SYMBOLS[z] for z in row if z)) for row in numbers.tolist()]
+    parts = np.empty(len(systems), dtype="<U16")
+    for name, rows in zip(PARTS, grouped_split(systems, list(PARTS.values()), seed), strict=True):
+        parts[rows] = name
+    return parts
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Everything that is read, and what each held-out part may see.
+
+    Attributes:
+        hull: known phases.
+        known: compounds of the Materials Project.
+        all_known: their compositions and then the hull's, (m,): no decoy may be one.
+        all_parts: parts of these, (m,).
+    """
+
+    hull: Hull
+    known: Known
+    all_known: CompositionBatch
+    all_parts: NDArray[np.str_]
+
+    @property
+    def part(self) -> NDArray[np.str_]:
+        """Parts of the compounds, (n,)."""
+        return self.all_parts[: len(self.known.batch)]
+
+    @classmethod
+    def read(cls, data: Path, seed: int) -> Sources:
+        """Read the known."""
+        hull, known = Hull.load(), read_mp(data)
+        of_hull, _ = CompositionBatch.of(hull.formulas)
+        both = joined([known.batch, of_hull])
+        return cls(hull, known, both, parts_of(both.numbers, seed))
+
+    def without(self, *parts: str, fold: int | None = None) -> Surroundings:
+        """Surroundings to which the systems of these parts are unknown; those of a training fold besides."""
+        keys = system_keys(self.all_known.numbers)
+        hidden = np.isin(self.all_parts, parts)
+        if fold is not None:
+            hidden |= fold_of(keys) == fold
+        return Surroundings(self.hull, self.known, np.unique(keys[hidden]))
+
+
+def fold_of(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Fold of chemical systems, (n,)."""
+    return (keys % np.uint64(FOLDS)).astype(np.int64)
+
+
+def joined(batches: list[CompositionBatch]) -> CompositionBatch:
+    """Several batches one after another."""
+    width = max(batch.numbers.shape[1] for batch in batches)
+    pads = [((0, 0), (0, width - batch.numbers.shape[1])) for batch in batches]
+    numbers = [np.pad(batch.numbers, pad) for batch, pad in zip(batches, pads, strict=True)]
+    amounts = [np.pad(batch.amounts, pad) for batch, pad in zip(batches, pads, strict=True)]
+    return CompositionBatch(np.concatenate(numbers), np.concatenate(amounts))
+
+
+def training_table(config: StabilityConfig, sources: Sources, progress: Progress) -> Table:
+    """Features, labels and parts; what lies in the systems of a held-out part is hidden from its rows.
+
+    Labels, (n, 2): whether something is there (0 for decoys, above for compounds that lie low, NaN for what
+    lies high), and the height (NaN for decoys).
+    """
+    rng = np.random.default_rng(config.seed)
+    blocks: list[Block] = []
+    seen_by_train = sources.without(*_HELD)
+    fold = fold_of(system_keys(sources.known.batch.numbers))
+    for part in PARTS:
+        inside = sources.part == part
+        if part != "train":
+            around = sources.without("test") if part == "test" else seen_by_train
+            blocks += _compounds_and_decoys(sources, inside, around, config.decoys, rng)
+            continue
+        for own in range(FOLDS // 2):
+            progress(own / FOLDS, f"features of training systems, fold {own} of {FOLDS}")
+            around = sources.without(*_HELD, fold=own)
+            blocks += _compounds_and_decoys(sources, inside & (fold == own), around, config.decoys, rng)
+        rest = inside & (fold >= FOLDS // 2)
+        blocks += _compounds_and_decoys(sources, rest, seen_by_train, config.decoys, rng)
+    progress(0.8, "features of hypothetical compounds")
+    taken = composition_keys(sources.all_known)
+    read = (
+        read_wbm(config.data, Surroundings(sources.hull, sources.known)),
+        read_generated(config.generated),
+    )
+    for source, heights in zip(SOURCES[1:], read, strict=True):
+        novel = ~np.isin(composition_keys(heights.batch), taken)
+        batch, labels = heights.batch.take(novel), _height_labels(heights.height[novel])
+        of_part, features = parts_of(batch.numbers, config.seed), seen_by_train.features(batch)
+        blocks += [Block(features[of_part == part], labels[of_part == part], part, source) for part in PARTS]
+    return _table(blocks)
+
+
+def _compounds_and_decoys(
+    sources: Sources,
+    chosen: NDArray[np.bool_],
+    around: Surroundings,
+    times: int,
+    rng: np.random.Generator,
+) -> list[Block]:
+    """Rows of some known compounds, of one part, and of decoys beside them."""
+    own, part = sources.known.take(chosen), str(sources.part[chosen][0])
+    blocks = [Block(around.features(own.batch), _known_labels(own), part, SOURCES[0])]
+    for kind in KINDS:
+        made, _ = decoys(kind, own.batch, sources.all_known, times, rng)
+        nothing = np.tile(np.array([0.0, np.nan], dtype=np.float32), (len(made), 1))
+        blocks.append(Block(around.features(made), nothing, part, DECOY))
+    return blocks
+
+
+def _height_labels(height: NDArray[np.floating]) -> NDArray[np.float32]:
+    labels = np.full((len(height), 2), np.nan, dtype=np.float32)
+    labels[:, 1] = np.clip(height, *CAP)
+    return labels
+
+
+def _known_labels(known: Known) -> NDArray[np.float32]:
+    labels = _height_labels(known.decomposition)
+    low = known.decomposition <= EXISTS
+    labels[low, 0] = _SHIFT + labels[low, 1]
+    return labels
+
+
+def _table(blocks: list[Block]) -> Table:
+    part, source = (
+        np.concatenate([np.full(len(b.labels), name) for b, name in zip(blocks, names, strict=True)])
+        for names in ([b.part for b in blocks], [b.source for b in blocks])
+    )
+    return Table(
+        np.concatenate([block.features for block in blocks]),
+        np.concatenate([block.labels for block in blocks]),
+        part,
+        source,
+        (source == SOURCES[2]) & (part == "train"),
+        0,
+    )

@@ -1,0 +1,216 @@
+"""Training of a model from a few examples on a released one: learn, try, calibrate, write folder and card."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from invdesign.errors import InputError
+from invdesign.potentials.chgnet.potential import EMBEDDING_SIZE
+from invdesign.predictors.features.composition_and_gene import FRACTIONS
+from invdesign.predictors.models.ensemble import Ensemble
+from invdesign.predictors.transfer import Transferred, inputs_alone, is_transferred, represent
+from invdesign.training.predictors.property_data import compositions
+from invdesign.training.predictors.transfer_cross_validation import (
+    COMPOSITION,
+    FOLDS,
+    MEAN,
+    REPEATS,
+    SCRATCH,
+    TRANSFER,
+    calibrate,
+    learn,
+    points,
+    run_trials,
+    warnings_of,
+)
+from invdesign.training.predictors.transfer_examples import features_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from invdesign.predictors.transfer import Rows
+    from invdesign.training.predictors.transfer_cross_validation import Point, Trials
+    from invdesign.training.predictors.transfer_examples import Examples
+
+    Progress = Callable[[float, str], None]
+
+FIGURES = "figures.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a training gave: the model's folder, its trials, warnings in sentences, notes on the data."""
+
+    folder: Path
+    figure: str
+    trials: Trials
+    warnings: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def load_trunk(name: str | Path) -> Ensemble:
+    """The released model, or a user's own, whose networks are kept as they are.
+
+    Raises:
+        InputError: it is not there, or is itself made from a few examples.
+    """
+    if is_transferred(name):
+        msg = f"from: {str(name)!r} is itself made from a few examples; give the model that it was made from."
+        raise InputError(msg)
+    return Ensemble.load(name, kind="property")
+
+
+def seen_by(trunk: Ensemble, standardised: np.ndarray) -> dict[str, Rows]:
+    """What each method sees of the examples; from scratch and by composition nothing learned elsewhere."""
+    seen = {TRANSFER: represent(trunk, standardised)}
+    if trunk.about["sees"] == "structure":
+        seen[SCRATCH] = inputs_alone(standardised[:, FRACTIONS:-EMBEDDING_SIZE].astype(float))
+    of_composition = compositions(["NaCl"]).shape[1]
+    return seen | {COMPOSITION: inputs_alone(standardised[:, FRACTIONS:of_composition].astype(float))}
+
+
+def transfer(
+    examples: Examples, name: str | Path, out: Path, *, seed: int = 0, progress: Progress
+) -> Outcome:
+    """Train, measure and write a model.
+
+    Args:
+        examples: of a user.
+        name: of the released model, or its folder.
+        out: folder to make.
+        seed: of the repetitions.
+        progress: is told the share that is done and what is being done.
+
+    Raises:
+        InputError: the released model is missing, or sees structures where the examples have none.
+    """
+    trunk = load_trunk(name)
+    sees = trunk.about["sees"]
+    features = features_of(examples, sees, str(name), lambda s, message: progress(0.3 * s, message))
+    standardised = trunk.standardise(features)
+    seen = seen_by(trunk, standardised)
+    trials = run_trials(seen, examples, seed, lambda s, message: progress(0.3 + 0.65 * s, message))
+    regression = learn(seen[TRANSFER], examples.labels, examples.groups, classes=bool(examples.classes))
+    measured = {"unit": examples.unit, "log10": examples.log10, "zero": bool(examples.classes)}
+    about = {"sees": sees, "properties": {examples.name: measured}}
+    model = Transferred(trunk, regression, calibrate(trials, regression, examples), about, examples.classes)
+    warnings = warnings_of(trials, examples, seed)
+    out.mkdir(parents=True, exist_ok=True)
+    model.save(out, standardised)
+    figures = {
+        "n": len(examples.labels),
+        "figure": "AUC" if examples.classes else "MAE",
+        "curve": [asdict(point) for point in trials.curve],
+        "warnings": warnings,
+        "notes": examples.notes,
+    }
+    (out / FIGURES).write_text(json.dumps(figures, indent=1) + "\n")
+    _write_curve(trials.curve, out / "learning_curve.csv")
+    (out / "README.md").write_text(_card(model, examples, trials, warnings, str(name)))
+    return Outcome(out, figure_words(examples), trials, tuple(warnings), examples.notes)
+
+
+def _write_curve(curve: Sequence[Point], path: Path) -> None:
+    import csv
+
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, ("method", "n", "mean", "spread"))
+        writer.writeheader()
+        writer.writerows(
+            {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in asdict(p).items()} for p in curve
+        )
+
+
+def figure_words(examples: Examples) -> str:
+    """What is on the learning curve's ordinate."""
+    if examples.classes:
+        return f"AUC of {examples.name} ({examples.classes[1]} against {examples.classes[0]})"
+    unit = f"log10({examples.unit})" if examples.log10 else examples.unit
+    return f"mean absolute error of {examples.name}" + (
+        f", {unit or 'log10'}" if unit or examples.log10 else ""
+    )
+
+
+def curve_table(curve: Sequence[Point]) -> str:
+    """Markdown: a row a method, a column a number of examples."""
+    methods = [m for m in (TRANSFER, SCRATCH, COMPOSITION, MEAN) if points(curve, m)]
+    sizes = [point.n for point in points(curve, TRANSFER)]
+    lines = ["| examples | " + " | ".join(map(str, sizes)) + " |", "| --- |" + " --- |" * len(sizes)]
+    for method in methods:
+        cells = [f"{point.mean:.3g} ± {point.spread:.2g}" for point in points(curve, method)]
+        lines.append(f"| {method} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _card(model: Transferred, examples: Examples, trials: Trials, warnings: Sequence[str], name: str) -> str:
+    chosen = model.regression.setting
+    warned = [f"**Warning.** {sentence}" for sentence in warnings]
+    many = f"{len(examples.labels)} examples, {len(set(examples.groups.tolist()))} compositions"
+    balance = ""
+    if examples.classes:
+        first, second = (int((examples.labels == sign).sum()) for sign in (-1, 1))
+        balance = f" {first} are {examples.classes[0]} (0), {second} {examples.classes[1]} (1); both classes "
+        balance += "count the same."
+    tried = f"""{FOLDS}-fold cross-validation by composition, {REPEATS} times (± is the deviation between
+these), each fold with its own choice of settings; fewer examples are drawn from the training folds. From
+scratch and by composition: the same regression on features that nothing was trained for.
+
+![Learning curve](learning_curve.png)"""
+    setting = f"""Chosen by leaving out one composition at a time: share of the hidden layers in likeness
+{chosen.hidden:g}, weight of the frozen model's own predictions {chosen.line:g}, inverse reach
+{chosen.width:g}, noise {chosen.noise:g}. The folder holds features and labels of the examples, and a copy of
+the frozen model (`trunk/`)."""
+    parts = [
+        f"# {examples.name}, from {len(examples.labels)} examples",
+        f"Kernel regression on what the frozen model `{name}` makes of a crystal. {many}.{balance}",
+        *warned,
+        *examples.notes,
+        f"## Unseen compositions: {figure_words(examples)}",
+        curve_table(trials.curve),
+        tried,
+        _held(model, examples, trials),
+        setting,
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _held(model: Transferred, examples: Examples, trials: Trials) -> str:
+    """How intervals or probabilities were set, in words."""
+    if examples.classes:
+        return (
+            "Probabilities are logistic in the score, fitted to the left-out scores of the cross-validation."
+        )
+    errors = np.abs(trials.said[TRANSFER] - examples.labels)
+    share = float((errors <= model.calibrated.scale * trials.deviation).mean())
+    return (
+        f"The 90 % interval is set by the errors of left-out examples; it holds {share:.0%} of these, and "
+        "widens away from them."
+    )
+
+
+def summary(outcome: Outcome) -> dict[str, Any]:
+    """For printing and JSON."""
+    return {
+        "folder": str(outcome.folder),
+        "figure": outcome.figure,
+        "curve": [asdict(point) for point in outcome.trials.curve],
+        "warnings": list(outcome.warnings),
+        "notes": list(outcome.notes),
+    }
+
+
+def printed(outcome: Outcome) -> str:
+    """For people: error or AUC of each method with all examples, then what to know."""
+    curve = outcome.trials.curve
+    lines = [f"Model in {outcome.folder}. {outcome.figure}, unseen compositions:"]
+    last = [point for m in (TRANSFER, SCRATCH, COMPOSITION, MEAN) for point in points(curve, m)[-1:]]
+    lines += [f"  {point.method:22s} {point.mean:.3g} ± {point.spread:.2g}" for point in last]
+    lines += outcome.notes
+    lines += [f"Warning: {sentence}" for sentence in outcome.warnings]
+    lines.append(f"Next: invdesign predict FILES --model {outcome.folder}")
+    return "\n".join(lines)

@@ -1,0 +1,295 @@
+"""Building ``validators/mp-hull``: one hull from two Materials Project tables on different energy scales."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from invdesign.io import artifacts
+from invdesign.stability.energy_corrections import EnergyScale, fit_scale
+from invdesign.stability.hull.hull import Hull
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import pandas as pd
+    from pymatgen.core import Composition
+
+    Progress = Callable[[float, str], None]
+
+MP2020_SETS = ("mp20", "mpts52")
+ON_HULL = 1e-6  # eV/atom
+REDUNDANT = 0.005  # eV/atom; the two energy scales agree to 0.002 (median)
+SHIFT = "older-to-mp2020.json"
+
+
+class HullConfig(BaseModel):
+    """Recipe of a hull; kind ``mp-hull``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["mp-hull"]
+    data: Path
+    out: Path
+    seed: int = 0
+    delta: float = 0.01  # Huber threshold of the scale fit, eV/atom
+
+
+@dataclass(frozen=True, slots=True)
+class Pins:
+    """Points of a hull: one reduced composition each.
+
+    Attributes:
+        formulas: n names.
+        compositions: reduced.
+        hull_energies: the hull's energy there, eV/atom, (n,).
+        stable: whether a compound on the hull has the composition, (n,); else the pin is a point of a
+            tie line or facet.
+    """
+
+    formulas: list[str]
+    compositions: list[Composition]
+    hull_energies: np.ndarray
+    stable: np.ndarray
+
+    def take(self, chosen: np.ndarray) -> Pins:
+        """Some of the pins, by index."""
+        return Pins(
+            [self.formulas[i] for i in chosen],
+            [self.compositions[i] for i in chosen],
+            self.hull_energies[chosen],
+            self.stable[chosen],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """Energy above ``mp-hull`` of every crystal of the structure sets, all on its scale.
+
+    Attributes:
+        formulas: as written in the source.
+        sources: ``mp20``, ``mpts52`` or ``wbm``.
+        rows: row of the source's CSV, counted from 0.
+        e_above_hull: eV/atom, (n,); mp20 and mpts52 as they report it (never negative), wbm computed,
+            negative where the crystal lies below the known hull.
+    """
+
+    formulas: list[str]
+    sources: list[str]
+    rows: np.ndarray
+    e_above_hull: np.ndarray
+
+
+def labelled_e_above_hull(data: Path, hull: str | Path = "mp-hull") -> Labels:
+    """Energies above hull of mp20, mpts52 (reported) and wbm (computed after the scale fix).
+
+    WBM's formation energies are on the older Materials Project scale: of the compounds it shares with
+    ``mp_hull`` the lower quartile of the difference is zero in every anion class, so the hull's own shift
+    brings them to MP2020.
+
+    Raises:
+        InputError: no such hull, or one without its shift.
+    """
+    phases, shift = Hull.load(hull), load_shift(hull)
+    formulas: list[str] = []
+    sources: list[str] = []
+    rows: list[int] = []
+    values: list[float] = []
+    for source in (*MP2020_SETS, "wbm"):
+        table = read_set(data, source)
+        formulas += table["pretty_formula"].tolist()
+        sources += [source] * len(table)
+        rows += range(len(table))
+        if source != "wbm":
+            values += table["e_above_hull"].tolist()
+        else:
+            values += wbm_e_above_hull(table, phases, shift).tolist()
+    return Labels(formulas, sources, np.array(rows), np.array(values))
+
+
+def wbm_e_above_hull(table: pd.DataFrame, hull: Hull, shift: EnergyScale) -> np.ndarray:
+    """Heights above ``hull`` of a table with formulas and formation energies on the older scale."""
+    compositions = parse(table["pretty_formula"].tolist())
+    formation = np.array(table["formation_energy_per_atom"], dtype=float)
+    energies = on_mp2020(compositions, formation, shift)
+    return heights(hull, compositions, energies)
+
+
+def on_mp2020(compositions: Sequence[Composition], energies: np.ndarray, shift: EnergyScale) -> np.ndarray:
+    """Formation energies of the older scale on the MP2020 scale, eV/atom, (n,)."""
+    shifts = np.array([shift.energy(composition) for composition in compositions])
+    return np.asarray(energies + shifts)
+
+
+def heights(
+    hull: Hull, compositions: Sequence[Composition], energies: np.ndarray, *, known: bool = True
+) -> np.ndarray:
+    """E above hull of many compositions and formation energies, eV/atom, (n,)."""
+    pairs = zip(compositions, energies, strict=True)
+    return np.array([hull.e_above_hull(c, float(e), known=known).e_above_hull for c, e in pairs])
+
+
+def load_shift(hull: str | Path = "mp-hull") -> EnergyScale:
+    """The map from the older Materials Project scale to MP2020 which the hull was merged with."""
+    folder = artifacts.find("validators", hull, needs=(SHIFT,))
+    return EnergyScale(json.loads((folder / SHIFT).read_text()))
+
+
+def read_set(data: Path, name: str) -> pd.DataFrame:
+    """A structure set without its crystals: formulas and energies."""
+    import pandas as pd
+
+    path = data / "structures" / f"{name}.csv.gz"
+    return pd.read_csv(path, keep_default_na=False, usecols=lambda column: column != "cif")
+
+
+def parse(formulas: Sequence[str]) -> list[Composition]:
+    """Compositions of formulas."""
+    from pymatgen.core import Composition
+
+    return [Composition(formula) for formula in formulas]
+
+
+def read_pins(data: Path) -> tuple[Pins, Pins]:
+    """Hull points on the older scale (``mp_hull``) and on MP2020 (``mp20`` and ``mpts52``).
+
+    An entry with formation energy E and height h pins its hull at E - h, even when its competitors are
+    missing. In ``mp_hull`` the height is the positive part of the decomposition energy.
+    """
+    import pandas as pd
+
+    older = pd.read_csv(data / "compositions" / "mp_hull.csv.gz", keep_default_na=False)
+    older["e_above_hull"] = older["decomposition_energy_per_atom"].clip(lower=0.0)
+    newer = pd.concat([read_set(data, name) for name in MP2020_SETS], ignore_index=True)
+    return _pins(older.rename(columns={"formula": "pretty_formula"})), _pins(newer)
+
+
+def _pins(entries: pd.DataFrame) -> Pins:
+    """One pin per reduced composition, the lowest; elements are not pins, they define zero."""
+    lowest: dict[str, tuple[float, float, Composition]] = {}
+    energies = entries["formation_energy_per_atom"].tolist()
+    heights_above = entries["e_above_hull"].tolist()
+    compositions = parse(entries["pretty_formula"].tolist())
+    for composition, energy, height in zip(compositions, energies, heights_above, strict=True):
+        key = composition.reduced_formula
+        pin = (energy - height, height, composition.reduced_composition)
+        if len(composition) > 1 and (key not in lowest or pin[:2] < lowest[key][:2]):
+            lowest[key] = pin
+    keys = sorted(lowest)
+    hull_energies, least, reduced = zip(*(lowest[key] for key in keys), strict=True)
+    return Pins(keys, list(reduced), np.array(hull_energies), np.array(least) < ON_HULL)
+
+
+def differences(older: Pins, newer: Pins) -> tuple[list[Composition], np.ndarray]:
+    """The shared compositions and their MP2020 - older hull energy, eV/atom, (n,)."""
+    position = {formula: i for i, formula in enumerate(older.formulas)}
+    shared = [(position[formula], j) for j, formula in enumerate(newer.formulas) if formula in position]
+    left, right = (np.array(side) for side in zip(*shared, strict=True))
+    return [older.compositions[i] for i in left], newer.hull_energies[right] - older.hull_energies[left]
+
+
+def merge(older: Pins, newer: Pins, shift: EnergyScale) -> Pins:
+    """All pins on MP2020; where both have a composition the MP2020 one wins."""
+    have = set(newer.formulas)
+    rest = older.take(np.array([i for i, formula in enumerate(older.formulas) if formula not in have]))
+    shifts = np.array([shift.energy(composition) for composition in rest.compositions])
+    return Pins(
+        newer.formulas + rest.formulas,
+        newer.compositions + rest.compositions,
+        np.concatenate([newer.hull_energies, rest.hull_energies + shifts]),
+        np.concatenate([newer.stable, rest.stable]),
+    )
+
+
+def competing(pins: Pins) -> np.ndarray:
+    """Which pins the hull is made of, (n,) bool: stable compounds, and points that stand for missing ones.
+
+    A compound above the hull pins it at a point of a facet. Where the phases of the facet are in the data
+    the point says nothing, and the error of its energy scale would make it a spurious phase; where they
+    are missing it is all there is: those which the stable compounds miss by more than ``REDUNDANT``.
+    """
+    stable = pins.take(np.flatnonzero(pins.stable))
+    hull = to_hull(stable, np.ones(len(stable.formulas), dtype=bool))
+    used = pins.stable.copy()
+    for i in np.flatnonzero(~pins.stable):
+        composition = pins.compositions[i]
+        covered = {element.Z for element in composition} <= hull.atomic_numbers
+        gap = hull.e_above_hull(composition, pins.hull_energies[i]).e_above_hull if covered else -np.inf
+        used[i] = gap < -REDUNDANT
+    return used
+
+
+def to_hull(pins: Pins, used: np.ndarray) -> Hull:
+    """A hull of these pins."""
+    return Hull(pins.formulas, *_arrays(pins), pins.hull_energies, used)
+
+
+def _arrays(pins: Pins) -> tuple[np.ndarray, np.ndarray]:
+    width = max(len(composition) for composition in pins.compositions)
+    numbers = np.zeros((len(pins.formulas), width), dtype=np.uint8)
+    amounts = np.zeros((len(pins.formulas), width), dtype=np.uint16)
+    for i, composition in enumerate(pins.compositions):
+        for j, (element, amount) in enumerate(composition.items()):
+            numbers[i, j], amounts[i, j] = element.Z, round(amount)
+    return numbers, amounts
+
+
+def save(pins: Pins, used: np.ndarray, shift: EnergyScale, folder: Path) -> None:
+    """Write ``hull.npz`` (energies to single precision, 2e-7 eV/atom) and the shift."""
+    numbers, amounts = _arrays(pins)
+    folder.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(
+        folder / "hull.npz",
+        formulas=np.frombuffer("\n".join(pins.formulas).encode(), dtype=np.uint8),
+        numbers=numbers,
+        amounts=amounts,
+        energies=pins.hull_energies.astype(np.float32),
+        competing=used,
+    )
+    (folder / SHIFT).write_text(json.dumps(shift.coefficients, indent=1) + "\n")
+
+
+def build(config: HullConfig, *, progress: Progress) -> Path:
+    """Build the hull, measure it, write data, card and recipe to ``config.out``."""
+    import yaml
+
+    from invdesign.training.cards.hull import render  # it measures with this module's functions
+
+    progress(0.0, "reading pins")
+    older, newer = read_pins(config.data)
+    progress(0.3, "fitting the energy scales")
+    shift = fit_scale(*differences(older, newer), delta=config.delta)
+    pins = merge(older, newer, shift)
+    progress(0.5, "finding the pins that the hull is made of")
+    used = competing(pins)
+    save(pins, used, shift, config.out)
+    (config.out / "recipe.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+    progress(0.8, "measuring")
+    card = render(
+        Hull.load(config.out),
+        pins=pins,
+        used=used,
+        sources=(older, newer),
+        shift=shift,
+        config=config,
+    )
+    (config.out / "README.md").write_text(card)
+    progress(1.0, f"{len(used)} compositions in {config.out}")
+    return config.out
+
+
+def detection(predicted: np.ndarray, truth: np.ndarray, threshold: float) -> dict[str, float]:
+    """Precision, recall, F1 and specificity of ``predicted <= threshold`` for ``truth <= threshold``."""
+    said, true = predicted <= threshold, truth <= threshold
+    hits = float((said & true).sum())
+    return {
+        "precision": hits / said.sum(),
+        "recall": hits / true.sum(),
+        "f1": 2 * hits / (said.sum() + true.sum()),
+        "specificity": float((~said & ~true).sum()) / (~true).sum(),
+    }

@@ -1,0 +1,219 @@
+"""Energy above hull through a calibration, against the alternative: a hull of the potential's own energies.
+
+The self-consistent hull takes the competing phases' energies from the potential too, so that errors which
+phases and candidate share cancel. It can hold only phases with structures.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from invdesign.stability.hull.hull import Hull
+from invdesign.training.stability.calibration_data import HYPOTHETICAL, known_targets
+from invdesign.training.stability.hull import MP2020_SETS, Pins, detection, heights, to_hull
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pymatgen.core import Composition
+
+    from invdesign.stability.calibration import Calibration
+    from invdesign.training.stability.calibration_data import EvaluatedSet
+
+THRESHOLDS = (0.05, 0.1)
+LOWER = 1e-4  # eV/atom by which another entry of a composition must lie lower to be its competitor
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Crystals whose height above the hull is asked for.
+
+    Attributes:
+        compositions: n.
+        dft: DFT formation energies, eV/atom, (n,).
+        potential: the potential's, as a campaign would have them, eV/atom, (n,).
+        truth: height above the hull by DFT, eV/atom, (n,).
+        left_out: whether their own composition is taken from the hull.
+    """
+
+    compositions: list[Composition]
+    dft: np.ndarray
+    potential: np.ndarray
+    truth: np.ndarray
+    left_out: bool
+
+    def on(self, hull: Hull) -> np.ndarray:
+        """Heights of the potential's energies, eV/atom, (n,)."""
+        return heights(hull, self.compositions, self.potential, known=not self.left_out)
+
+
+def held_out_known(samples: dict[str, EvaluatedSet], residual: np.ndarray, hull: Hull) -> Judged:
+    """MPTS-52's compounds against the reported heights, their own compositions left out of the hull.
+
+    Args:
+        samples: by data set.
+        residual: of all known crystals, from fits without them (``hold_out``).
+        hull: whose elements the compounds must have.
+    """
+    sample = samples["mpts52"]
+    chosen = np.array(
+        [i for i, c in enumerate(sample.compositions) if len(c) > 1 and set(map(str, c)) <= hull.elements]
+    )
+    own = residual[-len(sample.formulas) :]
+    return Judged(
+        [sample.compositions[i] for i in chosen],
+        sample.formation[chosen],
+        (sample.formation + own)[chosen],
+        sample.reported[chosen],
+        left_out=True,
+    )
+
+
+def hypothetical(calibration: Calibration, sample: EvaluatedSet, truth: np.ndarray) -> Judged:
+    """Hypothetical crystals, relaxed with the potential if any were, against DFT on the same hull.
+
+    Args:
+        calibration: whose offset is added.
+        sample: n crystals.
+        truth: DFT's heights on the hull, eV/atom, (n,); the hull's own gaps are in both and cancel.
+    """
+    relaxed = np.isfinite(sample.relaxed)
+    chosen = np.flatnonzero(relaxed if relaxed.any() else ~relaxed)
+    compositions = [sample.compositions[i] for i in chosen]
+    found = np.where(relaxed, sample.relaxed, sample.energies)[chosen]
+    energies = [
+        calibration.formation_energy(c, float(e) * c.num_atoms)
+        for c, e in zip(compositions, found, strict=True)
+    ]
+    return Judged(compositions, sample.formation[chosen], np.array(energies), truth[chosen], left_out=False)
+
+
+def detection_row(words: str, said: np.ndarray, truth: np.ndarray) -> str:
+    """Table row: MAE of the heights, then F1, recall and specificity at both thresholds.
+
+    Known crystals are reported at or above zero: there what is said is cut at zero too.
+    """
+    error = np.abs((np.maximum(said, 0.0) if truth.min() >= 0 else said) - truth).mean()
+    figures = [detection(said, truth, threshold) for threshold in THRESHOLDS]
+    cells = [f"{found[name]:.3f}" for found in figures for name in ("f1", "recall", "specificity")]
+    return f"| {words} | {error:.4f} | {' | '.join(cells)} |"
+
+
+HEADER = """| crystals | MAE, eV/atom | F1 at 0.05 | recall | specificity | F1 at 0.1 | recall | specificity |
+| --- | --- | --- | --- | --- | --- | --- | --- |"""
+
+
+def above_hull(
+    calibration: Calibration,
+    samples: dict[str, EvaluatedSet],
+    residual: np.ndarray,
+    truth: np.ndarray,
+    hull: Hull,
+) -> str:
+    """Rows on the reference hull: MPTS-52 with ever less of itself in it, WBM with and without offset."""
+    known = held_out_known(samples, residual, hull)
+    own = heights(hull, known.compositions, known.potential)
+    left_out = known.on(hull)
+    polymorph = has_lower_polymorph(samples, known)
+    new = hypothetical(calibration, samples[HYPOTHETICAL], truth)
+    shifted = new.on(hull)
+    return "\n".join(
+        [
+            HEADER,
+            detection_row("mpts52, its own pin in the hull (flatters)", own, known.truth),
+            detection_row("mpts52, its entry left out", np.where(polymorph, own, left_out), known.truth),
+            detection_row("**mpts52, its composition left out**", left_out, known.truth),
+            detection_row("wbm, no offset", shifted - calibration.hypothetical_offset, new.truth),
+            detection_row("**wbm**", shifted, new.truth),
+        ]
+    )
+
+
+def has_lower_polymorph(samples: dict[str, EvaluatedSet], known: Judged) -> np.ndarray:
+    """Whether another entry of the composition lies lower: then the pin there is not its own, (n,)."""
+    lowest: dict[str, float] = {}
+    for name in MP2020_SETS:
+        for composition, energy in zip(samples[name].compositions, samples[name].formation, strict=True):
+            key = composition.reduced_formula
+            lowest[key] = min(lowest.get(key, np.inf), float(energy))
+    own = zip(known.compositions, known.dft, strict=True)
+    return np.array([lowest[composition.reduced_formula] < energy - LOWER for composition, energy in own])
+
+
+def compare_hulls(
+    calibration: Calibration,
+    samples: dict[str, EvaluatedSet],
+    residual: np.ndarray,
+    truth: np.ndarray,
+    hull: Hull,
+) -> str:
+    """Rows of the hulls that a candidate with the potential's energy could meet, on the same entries."""
+    compositions, targets = known_targets(samples)
+    dft = np.concatenate([samples[name].formation for name in MP2020_SETS])
+    own = dft + targets - [calibration.references.energy(c) for c in compositions]
+    dft_phases, own_phases = hull_of(compositions, dft), hull_of(compositions, own)
+    mixed = with_energies(hull, compositions, dft, own)
+    lines = [HEADER]
+    for name, every in (
+        ("mpts52", held_out_known(samples, residual, hull)),
+        ("wbm", hypothetical(calibration, samples[HYPOTHETICAL], truth)),
+    ):
+        covered = [set(map(str, c)) <= own_phases.elements for c in every.compositions]
+        judged = _take(every, np.flatnonzero(covered))
+        # the height that DFT gives on the restricted hull: what coverage costs is out of these rows
+        restricted = heights(dft_phases, judged.compositions, judged.dft, known=not judged.left_out)
+        for words, phases, true in (
+            ("`mp-hull`, DFT", hull, judged.truth),
+            ("`mp-hull`, the potential's energies where there are structures", mixed, judged.truth),
+            ("mp20 + mpts52, DFT", dft_phases, judged.truth),
+            ("mp20 + mpts52, the potential's energies (self-consistent)", own_phases, judged.truth),
+            ("mp20 + mpts52, DFT; truth on it too", dft_phases, restricted),
+            ("mp20 + mpts52, the potential's energies; truth on DFT's", own_phases, restricted),
+        ):
+            lines.append(detection_row(f"{name} against {words}", judged.on(phases), true))
+    return "\n".join(lines)
+
+
+def _take(judged: Judged, chosen: np.ndarray) -> Judged:
+    return Judged(
+        [judged.compositions[i] for i in chosen],
+        judged.dft[chosen],
+        judged.potential[chosen],
+        judged.truth[chosen],
+        judged.left_out,
+    )
+
+
+def hull_of(compositions: Sequence[Composition], energies: np.ndarray) -> Hull:
+    """Hull of the lowest entry of each composition; elements at zero, as the references are fitted to."""
+    lowest = _lowest(compositions, energies)
+    pins = Pins(
+        list(lowest),
+        [compositions[i].reduced_composition for i in lowest.values()],
+        energies[list(lowest.values())],
+        np.ones(len(lowest), dtype=bool),
+    )
+    return to_hull(pins, pins.stable)
+
+
+def with_energies(hull: Hull, compositions: Sequence[Composition], dft: np.ndarray, own: np.ndarray) -> Hull:
+    """The hull with each pin moved by the potential's error on the composition's lowest entry."""
+    lowest = _lowest(compositions, dft)
+    moved = hull.energies.copy()
+    for k, formula in enumerate(hull.formulas):
+        if formula in lowest:
+            moved[k] += own[lowest[formula]] - dft[lowest[formula]]
+    return Hull(hull.formulas, hull.numbers, hull.fractions, moved, hull.competing)
+
+
+def _lowest(compositions: Sequence[Composition], energies: np.ndarray) -> dict[str, int]:
+    """Index of the lowest entry by reduced formula of the compounds."""
+    out: dict[str, int] = {}
+    for i, composition in enumerate(compositions):
+        key = composition.reduced_formula
+        if len(composition) > 1 and (key not in out or energies[i] < energies[out[key]]):
+            out[key] = i
+    return out

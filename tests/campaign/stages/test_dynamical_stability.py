@@ -1,0 +1,180 @@
+"""The gates beyond the hull: who is checked, what is kept, and how a campaign goes on after a kill."""
+
+import csv
+import json
+import sys
+
+import campaign_fakes
+import pytest
+from pydantic import ValidationError
+
+from invdesign import next_round
+from invdesign.campaign import CampaignConfig, design
+from invdesign.campaign.stages import dynamical_stability as checks
+from invdesign.campaign.store import Store
+from invdesign.cli import main
+from invdesign.core.candidate import Verdict
+from invdesign.errors import InputError
+from invdesign.stability import phonons
+
+
+class Judge:
+    """Lets crystals through by formula, remembers whom it saw, and can be stopped."""
+
+    def __init__(self, gate, share, *, stop_after=None):
+        self.gate, self.share, self.stop_after = gate, share, stop_after
+        self.seen = []
+
+    def __call__(self, structure, _potential, seed):
+        if len(self.seen) == self.stop_after:
+            raise KeyboardInterrupt
+        self.seen.append(seed)
+        figure = campaign_fakes.number(structure.composition.reduced_formula, self.gate)
+        passed = figure < self.share
+        return Verdict(
+            self.gate, passed, "holds" if passed else "imaginary mode: -2.10 THz", figure, self.share
+        )
+
+
+def judged(monkeypatch, *, phonons_share=0.6, md_share=0.8, stop_after=None):
+    judges = {"phonons": Judge("phonons", phonons_share, stop_after=stop_after), "md": Judge("md", md_share)}
+    monkeypatch.setattr(checks, "JUDGES", judges)
+    return judges
+
+
+def run(out, **changes):
+    config = campaign_fakes.fake_config(out, check="phonons,md", **changes)
+    return design(config, parts=campaign_fakes.fake_parts(), progress=False)
+
+
+def test_the_shortlist_holds_those_that_pass_and_the_next_best_take_the_places(
+    monkeypatch, tmp_path, unbroken
+):
+    judges = judged(monkeypatch)
+    result = run(tmp_path)
+    assert len(result.shortlist) == 6
+    for candidate in result.shortlist:
+        assert candidate.verdicts["phonons"].passed
+        assert candidate.verdicts["md"].passed
+    everyone = result.candidates
+    failed = [c for c in everyone if any(g in c.verdicts and not c.verdicts[g].passed for g in checks.JUDGES)]
+    assert failed
+    first = {c.id for c in unbroken[1].shortlist}
+    assert {c.id for c in result.shortlist} & first == first - {c.id for c in failed}
+    # nobody else was checked, nobody twice, and md only what passed phonons
+    survivors = [c for c in everyone if "p_hit" in c.provenance]
+    assert len(judges["phonons"].seen) == len(set(judges["phonons"].seen)) == 6 + len(failed) < len(survivors)
+    assert len(judges["md"].seen) == result.funnel.stages["phonons"].passed
+    assert (
+        f"{result.funnel.stages['md'].passed} of {len(judges['md'].seen)} checked passed md" in result.message
+    )
+
+
+def test_the_funnel_and_the_table_tell_of_the_checks(monkeypatch, tmp_path, unbroken):
+    judged(monkeypatch)
+    result = run(tmp_path)
+    stage = result.funnel.stages["phonons"]
+    assert stage.rejected > 0
+    assert stage.reasons == {"imaginary mode": stage.rejected}
+    told = json.loads((tmp_path / "run.json").read_text())
+    assert [s["stage"] for s in told["funnel"]][-4:] == ["identity", "phonons", "md", "shortlist"]
+    assert told["campaign"]["check"] == ["phonons", "md"]
+    with (tmp_path / "shortlist.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert all(float(row["lowest_mode_thz"]) < 0.6 for row in rows)
+    plain = json.loads((unbroken[0] / "run.json").read_text())
+    assert "check" not in plain["campaign"]
+    assert [s["stage"] for s in plain["funnel"]][-2:] == ["identity", "shortlist"]
+    assert "lowest_mode_thz" not in (unbroken[0] / "shortlist.csv").read_text()
+
+
+def test_a_short_list_says_that_nobody_is_left(monkeypatch, tmp_path):
+    judged(monkeypatch, phonons_share=0.05)
+    result = run(tmp_path)
+    assert len(result.shortlist) < 6
+    assert "came through" in result.message
+    survivors = [c for c in result.candidates if "p_hit" in c.provenance]
+    assert all("phonons" in c.verdicts for c in survivors)
+
+
+def test_a_broken_off_check_goes_on_where_it_was(monkeypatch, tmp_path):
+    judges = judged(monkeypatch)
+    whole = run(tmp_path / "whole")
+    first = judges["phonons"].seen
+    judges = judged(monkeypatch, stop_after=4)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "killed")
+    judges = judged(monkeypatch)
+    again = run(tmp_path / "killed")
+    assert judges["phonons"].seen == first[4:]
+    for name in ("shortlist.csv", "shortlist.json"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert [c.verdicts for c in again.candidates] == [c.verdicts for c in whole.candidates]
+    assert again.funnel.stages["phonons"].entered == whole.funnel.stages["phonons"].entered
+
+
+def test_a_round_checks_whom_it_chooses(monkeypatch, tmp_path):
+    judges = judged(monkeypatch, phonons_share=0.7)
+    first = run(tmp_path, n_shortlist=4)
+    store = Store(tmp_path / "candidates.db")
+    computed = first.shortlist
+    for candidate in computed:
+        gap = candidate.properties["band_gap"].value + 0.1
+        candidate.provenance["dft"] = {"functional": "PBE", "band_gap": gap}
+    store.put(computed, complete=True)
+    before = len(judges["phonons"].seen)
+
+    def again():
+        parts = campaign_fakes.fake_parts()
+        return next_round(tmp_path, n_shortlist=5, n_genes=40, n_relax=8, parts=parts, workers=1)
+
+    second = again()
+    seen = judges["phonons"].seen
+    assert len(second.shortlist) == 5
+    assert all(c.verdicts[gate].passed for c in second.shortlist for gate in judges)
+    assert before + 5 < len(seen) == len(set(seen))  # some failed, and their next best were checked
+    assert "checked passed phonons" in second.message
+    assert list(second.shortlist[0].verdicts)[-3:] == ["identity", "phonons", "md"]
+    # the shortlist of the genes that were added is thrown away, so nobody there was checked
+    added = Store(tmp_path / "round-2" / "more" / "candidates.db").read()
+    assert not any(gate in candidate.verdicts for candidate in added for gate in judges)
+    # the same again checks nobody, chooses the same, and leaves the campaign's funnel alone
+    third = again()
+    assert (len(seen), third.message) == (len(judges["phonons"].seen), second.message)
+    assert [c.id for c in third.shortlist] == [c.id for c in second.shortlist]
+    assert run(tmp_path, n_shortlist=4).funnel.as_json() == first.funnel.as_json()
+
+
+def test_the_real_check_on_fake_crystals(tmp_path):
+    """They lie in a flat landscape: no mode is imaginary."""
+    config = campaign_fakes.fake_config(tmp_path, check=["phonons"], n_shortlist=2, n_genes=64, workers=1)
+    result = design(config, parts=campaign_fakes.fake_parts(), progress=False)
+    assert len(result.shortlist) == 2
+    assert all("no imaginary mode" in c.verdicts["phonons"].reason for c in result.shortlist)
+    assert Store(tmp_path / "candidates.db").seconds["phonons"][1] > 0
+
+
+def test_without_phonopy_nothing_begins(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(phonons, "find_spec", lambda _name: None)
+    with pytest.raises(InputError, match=r"pip install 'invdesign\[phonons\]'"):
+        run(tmp_path / "run")
+    assert not (tmp_path / "run" / "candidates.db").exists()
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        ["invdesign", "design", "band_gap>1", "--check", "phonons", "--out", str(tmp_path / "cli")],
+    )
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert "phonopy" in capsys.readouterr().err
+
+
+def test_what_there_is_no_check_of_is_told(tmp_path):
+    with pytest.raises((InputError, ValidationError), match="check: there is no 'elastic'; give phonons,md"):
+        campaign_fakes.fake_config(tmp_path, check="phonons,elastic")
+
+
+def test_the_order_of_the_names_is_ours():
+    assert CampaignConfig(target={}, check="md, phonons").check == ("phonons", "md")
+    assert CampaignConfig(target={}, check="md,md").check == ("md",)

@@ -1,0 +1,263 @@
+"""Property models from users' files: one command, whatever the property; bad files are told in a sentence."""
+
+from __future__ import annotations
+
+import csv
+from math import inf
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from pymatgen.core import Lattice, Structure
+
+from invdesign.analysis import predict_files as of_files
+from invdesign.analysis.predict_files import predict_given
+from invdesign.core.candidate import Estimate
+from invdesign.core.target import Window
+from invdesign.crystal.gene import Gene
+from invdesign.errors import InputError
+from invdesign.io.config import build as typed
+from invdesign.predictors.features import structure as crystal_features
+from invdesign.predictors.property_predictor import ANY_ENERGY, BLIND, PropertyPredictor, build
+from invdesign.training.cards.property import finite
+from invdesign.training.predictors.property_data import PropertyConfig, training_table, with_space_groups
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+METALS = ["Li", "Na", "K", "Rb", "Cs", "Mg", "Ca", "Sr", "Ba", "Zn", "Cd", "Ti", "Zr", "Mn", "Fe", "Co", "Ni"]
+OTHERS = ["F", "Cl", "Br", "I", "O", "S", "Se", "Te", "N", "P"]
+QUICK = {"members": 2, "width": 32, "depth": 2, "epochs": 8, "batch": 32}
+
+
+def hardness(formula: tuple[str, str]) -> float:
+    return 10.0 ** (1 + METALS.index(formula[0]) / 20 + OTHERS.index(formula[1]) / 20)
+
+
+def table_of_formulas(path: Path, column: str = "hardness") -> Path:
+    with path.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["formula", column])
+        writer.writerows([f"{m}{x}", hardness((m, x))] for m in METALS for x in OTHERS)
+    return path
+
+
+def recipe(folder: Path, **fields: object) -> PropertyConfig:
+    given = {
+        "kind": "property",
+        "out": str(folder / "mine"),
+        "properties": {"hardness": {"unit": "GPa", "log10": True}},
+        "sees": "composition",
+        "cache": str(folder / "cache"),
+        "network": QUICK | {"kernel": [0.3]},
+    }
+    return typed(PropertyConfig, given | fields, "recipe property")
+
+
+def trained(folder: Path, **fields: object) -> Path:
+    return build(recipe(folder, **fields), progress=lambda *_: None)
+
+
+def test_a_property_of_ones_own_from_formulas(tmp_path: Path) -> None:
+    folder = trained(tmp_path, data=str(table_of_formulas(tmp_path / "mine.csv")))
+    assert {f.name for f in folder.iterdir()} >= {
+        "README.md",
+        "config.json",
+        "model.safetensors",
+        "recipe.yaml",
+    }
+    predictor = PropertyPredictor.load(folder)
+    soft, hard = predictor.predict(["LiF", Gene.parse("225 Ni@a P@b")])
+    assert soft.value < hard.value
+    assert soft.low > 0
+    assert soft.lognormal
+    shown = predict_given(["LiF"], model=str(folder))[0].row()
+    assert shown["hardness_low"] < shown["hardness"] < shown["hardness_high"]
+    assert "GPa" in (folder / "README.md").read_text()
+
+
+def test_a_property_of_crystals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fake(structures: list[Structure], potential: object = None) -> crystal_features.Described:
+        from invdesign.stability.calibration import Calibration
+
+        n = len(structures)
+        return crystal_features.of_embedded(
+            structures, np.zeros(n), np.zeros((n, 64), np.float32), Calibration.load("chgnet-0.3.0")
+        )
+
+    monkeypatch.setattr(crystal_features, "describe", fake)
+    path = tmp_path / "mine.csv"
+    with path.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["cif", "hardness"])
+        for m in METALS:
+            for x in OTHERS[:6]:
+                cell = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.5), [m, x], [[0] * 3, [0.5] * 3])
+                writer.writerow([cell.to(fmt="cif"), hardness((m, x))])
+    folder = trained(tmp_path, data=[str(path)], sees="structure")
+    predictor = PropertyPredictor.load(folder)
+    assert len(predictor.predict([cell, cell])) == 2
+    with pytest.raises(InputError, match="needs structures"):
+        predictor.predict(["NaCl"])
+    again = training_table(recipe(tmp_path, data=[str(path)], sees="structure"), lambda *_: None)
+    assert len(again.labels) == len(METALS) * 6
+
+
+def test_what_is_wrong_with_the_data_is_told(tmp_path: Path) -> None:
+    file = table_of_formulas(tmp_path / "mine.csv", "toughness")
+    with pytest.raises(InputError, match="no column hardness with numbers"):
+        trained(tmp_path, data=str(file))
+    with pytest.raises(InputError, match="is not there"):
+        trained(tmp_path, data=str(tmp_path / "none.csv"))
+    file.write_text("formula,hardness\nNaCl,2\nKCl,1\n")
+    with pytest.raises(InputError, match="2 rows have a hardness; at least 65"):
+        trained(tmp_path, data=str(file))
+    with pytest.raises(InputError, match="neither a file nor a formula"):
+        predict_given(["no-such.cif"])
+
+
+def test_a_small_table_trains_or_is_told(tmp_path: Path) -> None:
+    lines = table_of_formulas(tmp_path / "all.csv").read_text().splitlines()
+    file = tmp_path / "mine.csv"
+    file.write_text("\n".join(lines[:43]))
+    with pytest.raises(InputError, match="42 rows have a hardness; at least 65"):
+        trained(tmp_path, data=str(file), seed=2)
+    file.write_text("\n".join(lines[:71]))
+    with pytest.raises(InputError, match=r"70 rows have a hardness, . of them in validation and calibration"):
+        trained(tmp_path, data=str(file), seed=0)
+    ensemble = PropertyPredictor.load(trained(tmp_path, data=str(file), seed=2)).ensemble
+    assert len(set(ensemble.calibration.scales["hardness"])) == 1
+    assert "are conformal." in (tmp_path / "mine" / "README.md").read_text()
+
+
+def test_a_bad_row_gets_a_reason_and_keeps_its_id(tmp_path: Path) -> None:
+    folder = trained(tmp_path, data=str(table_of_formulas(tmp_path / "mine.csv")))
+    file = tmp_path / "asked.csv"
+    file.write_text("id,formula\na,LiF\nb,Xx2\nc,\nd,NaN\ne\n")
+    rows = predict_given([str(file)], model=str(folder))
+    assert [row.label for row in rows] == ["a", "b", "c", "d", "e"]
+    assert [bool(row.estimates) for row in rows] == [True, False, False, True, False]
+    assert [row.reason == "" for row in rows] == [True, False, False, True, False]
+    assert "Xx" in rows[1].reason
+    assert rows[3].formula == "NaN"
+    assert predict_given(["NaN"], model=str(folder))[0].estimates
+
+
+def test_the_judge_answers_for_crystals_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Judge:
+        def predict(self, structures: list[Structure]) -> list[Estimate]:
+            return [Estimate(1.0, 0.1) for _ in structures]
+
+    monkeypatch.setattr(of_files, "load_predictor", lambda *_: Judge())
+    file = tmp_path / "salt.cif"
+    Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.6), ["Na", "Cl"], [[0] * 3, [0.5] * 3]).to(str(file))
+    assert predict_given([str(file)], model="judge")[0].row()["band_gap"] == 1.0
+    with pytest.raises(InputError, match="'KCl' is a formula"):
+        predict_given([str(file), "KCl"], model="judge")
+
+
+def test_without_chgnets_energy_there_is_no_figure() -> None:
+    predictor = PropertyPredictor.load("formation-energy")
+    features = np.zeros((2, len(predictor.ensemble.centre)), np.float32)
+    with_energy, without = predictor.of_features(features, np.array([-2.0, np.nan]))
+    assert with_energy["formation_energy_per_atom"].mean == pytest.approx(-2.0, abs=0.5)
+    found = without["formation_energy_per_atom"]
+    assert (found.mean, found.sigma, found.in_domain) == (*ANY_ENERGY, False)
+    assert predictor.of_features(features)[0] == without
+
+
+@pytest.mark.parametrize("model", ["band-gap", "elasticity"])
+def test_without_chgnets_embedding_one_is_less_sure(model: str) -> None:
+    predictor = PropertyPredictor.load(model)
+    features = np.tile(predictor.ensemble.centre, (2, 1))
+    features[1, -64:] = np.nan  # as good as the mean of training, were it known
+    sighted, blind = predictor.of_features(features)
+    for name in predictor.properties:
+        assert blind[name].mean == pytest.approx(sighted[name].mean)
+        assert blind[name].sigma == pytest.approx(BLIND * sighted[name].sigma)
+
+
+def test_several_models_share_a_description(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    whole = of_files.describe
+    calls = []
+    monkeypatch.setattr(of_files, "describe", lambda seen: calls.append(len(seen)) or whole(seen))
+    file = tmp_path / "salt.cif"
+    Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.6), ["Na", "Cl"], [[0] * 3, [0.5] * 3]).to(str(file))
+    asked = ("band_gap", "bulk_modulus_gpa", "shear_modulus_gpa")
+    (row,) = predict_given([str(file)], asked)
+    assert calls == [1]
+    assert tuple(row.estimates) == asked
+    assert row.estimates["band_gap"] == predict_given([str(file)])[0].estimates["band_gap"]
+
+
+def test_only_formation_energies_are_on_the_older_scale(tmp_path: Path) -> None:
+    file = tmp_path / "mine.csv"
+    with file.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["formula", "hardness", "formation_energy_per_atom"])
+        writer.writerows([f"{m}{x}", hardness((m, x)), -1.0] for m in METALS for x in ("O", "S", "F", "Cl"))
+    properties = {"hardness": {}, "formation_energy_per_atom": {}}
+    tables = [
+        training_table(
+            recipe(tmp_path, data=[{"file": str(file), "older_scale": older}], properties=properties),
+            lambda *_: None,
+        )
+        for older in (False, True)
+    ]
+    new, old = (table.labels for table in tables)
+    np.testing.assert_array_equal(new[:, 0], old[:, 0])
+    assert np.abs(new[:, 1] - old[:, 1]).max() > 0.01
+
+
+def test_descriptions_are_of_one_chgnet_and_calibration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from invdesign.potentials.chgnet import potential as chgnet_potential
+
+    described = []
+
+    def fake(structures: list[Structure]) -> crystal_features.Described:
+        described.append(len(structures))
+        n = len(structures)
+        return crystal_features.Described(np.zeros((n, 1)), np.zeros(n), np.ones(n), np.full(n, "NaCl"))
+
+    monkeypatch.setattr(crystal_features, "describe", fake)
+    file = tmp_path / "salt.cif"
+    Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.6), ["Na", "Cl"], [[0] * 3, [0.5] * 3]).to(str(file))
+    for _ in range(2):
+        crystal_features.described_file(file, tmp_path / "cache", lambda *_: None)
+    assert described == [1]
+    monkeypatch.setattr(chgnet_potential, "weights_digest", lambda: "others")
+    crystal_features.described_file(file, tmp_path / "cache", lambda *_: None)
+    assert described == [1, 1]
+
+
+def test_two_classes_have_their_names_in_tables() -> None:
+    row = of_files.Predicted("a", "NaCl", {"brittle": Estimate(1.0, 1e-6, 0.25)}, classes=("no", "yes")).row()
+    assert row["brittle"] == "yes"
+    assert row["brittle_p_yes"] == 0.75
+    assert "brittle_p_zero" not in row
+
+
+def test_settings_that_name_no_property_are_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="after names 'hardness'"):
+        recipe(tmp_path, data="x.csv", network=QUICK | {"after": {"hardness": "hardness"}})
+
+
+def test_figures_that_are_none_are_null() -> None:
+    figures = {"mp20": {"n": 3, "auc_zero": float("nan"), "mae": 0.1}}
+    assert finite(figures) == {"mp20": {"n": 3, "auc_zero": None, "mae": 0.1}}
+
+
+def test_space_groups_may_be_unknown() -> None:
+    known, unknown = with_space_groups(["NaCl", "NaCl"], [225, None])
+    assert known[np.flatnonzero(known != unknown)].any()
+    assert np.isnan(unknown).sum() == 238
+
+
+def test_lognormal_estimates() -> None:
+    estimate = Estimate(100.0, 20.0, lognormal=True)
+    assert estimate.low * estimate.high == pytest.approx(100.0**2)
+    assert estimate.probability(Window(estimate.low, estimate.high)) == pytest.approx(0.9)
+    assert estimate.probability(Window(-inf, 0.0)) == 0.0
+    assert estimate.probability(Window(0.0, inf)) == pytest.approx(1.0)

@@ -31,8 +31,7 @@ _HOMES = {
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - each attribute has its own type
     """Import what is asked for, when it is: ``import invdesign`` itself loads nothing heavy."""
     if name not in _HOMES:
-        msg = f"module 'invdesign' has no attribute {name!r}"
-        raise AttributeError(msg)
+        raise AttributeError(f"module 'invdesign' has no attribute {name!r}")
     from importlib import import_module
 
     return getattr(import_module(_HOMES[name]), name)

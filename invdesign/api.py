@@ -93,12 +93,11 @@ def _of_formulas(config: CampaignConfig, path: str | Path, parts: Parts) -> tupl
     reasons = {**found.left_out, **unmet}
     left_out = ", ".join(f"{reason}: {n:,}" for reason, n in reasons.items())
     if not formulas:
-        msg = (
+        raise InputError(
             f"from: {path} has no formula that can be taken on among {found.rows:,} rows"
             f"{f' ({left_out})' if left_out else ''}; give others"
             f"{' or include known ones' if 'known' in reasons else ''}."
         )
-        raise InputError(msg)
     told = f"{len(formulas):,} formula{'s' * (len(formulas) > 1)} of {found.rows:,} rows"
     fields = {**dict(config), "formulas": tuple(formulas)}
     return build(CampaignConfig, fields, "campaign"), f"{told}{f'; left out: {left_out}' if left_out else ''}"

@@ -113,8 +113,9 @@ def crystals_of(config: PropertyConfig) -> list[Structure]:
         InputError: the recipe does not predict band gaps from structure.
     """
     if config.sees != "structure" or GAP not in config.properties:
-        msg = f"published: recipe {config.out.name!r} predicts no {GAP} from structure; give band-gap."
-        raise InputError(msg)
+        raise InputError(
+            f"published: recipe {config.out.name!r} predicts no {GAP} from structure; give band-gap."
+        )
     labels = [c for name, m in config.properties.items() for c in m.columns or (name,)]
     files = [entry.file for entry in config.data if holds_crystals(entry.file)]
     entries = (entry for file in files for entry in read_dataset(file))
@@ -129,8 +130,7 @@ def of_published(model: Any, table: Table, config: PropertyConfig) -> tuple[Dist
     head = list(config.properties).index(GAP)
     structures = crystals_of(config)
     if len(structures) != (~table.extra).sum():
-        msg = f"{len(structures)} crystals for {(~table.extra).sum()} rows"
-        raise RuntimeError(msg)
+        raise RuntimeError(f"{len(structures)} crystals for {(~table.extra).sum()} rows")
     rows = test_rows(table, head)
     gap = published_gaps(model, [structures[row] for row in rows.tolist()])
     failed = np.isnan(gap)

@@ -37,27 +37,30 @@ def load_published(name: str) -> Any:  # noqa: ANN401 (matgl is optional and unt
         from matgl.models import MEGNet, TransformedTargetModel
         from matgl.utils.io import load_model
     except ImportError as error:
-        msg = f"published: matgl is needed ({error}); install it with: pip install 'invdesign[matgl]'."
-        raise InputError(msg) from error
+        raise InputError(
+            f"published: matgl is needed ({error}); install it with: pip install 'invdesign[matgl]'."
+        ) from error
     if not Path(name).is_dir():
-        msg = f"published: there is no folder {name!r}; give one with {', '.join(MODEL_FILES)} of {HUB}."
-        raise InputError(msg)
+        raise InputError(
+            f"published: there is no folder {name!r}; give one with {', '.join(MODEL_FILES)} of {HUB}."
+        )
     folder = model_folder(name)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             model = load_model(folder)
         except (ValueError, RuntimeError) as error:
-            msg = f"published: folder {name!r} cannot be loaded ({root_cause(error)}); fetch {HUB} again."
-            raise InputError(msg) from error
+            raise InputError(
+                f"published: folder {name!r} cannot be loaded ({root_cause(error)}); fetch {HUB} again."
+            ) from error
     network = model.model if isinstance(model, TransformedTargetModel) else model
     if not isinstance(network, MEGNet) or not network.embedding.ntypes_state:
         kind = type(network).__name__
-        msg = f"published: folder {name!r} holds a {kind}, no multi-fidelity MEGNet; give {HUB}."
-        raise InputError(msg)
+        raise InputError(f"published: folder {name!r} holds a {kind}, no multi-fidelity MEGNet; give {HUB}.")
     if any("Incompatible model version" in str(warning.message) for warning in caught):
-        msg = f"published: {name!r} was saved by an older matgl, which this one misreads; fetch {HUB} again."
-        raise InputError(msg)
+        raise InputError(
+            f"published: {name!r} was saved by an older matgl, which this one misreads; fetch {HUB} again."
+        )
     return model.eval()
 
 

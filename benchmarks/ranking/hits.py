@@ -75,8 +75,7 @@ def main(folder: Path, judge: str) -> None:
     store = Store(folder / DATABASE)
     target = parse_target(store.identity["target"])
     if PROPERTY not in target.windows:
-        msg = f"target: {target} has no window on {PROPERTY}; give a campaign with one."
-        raise InputError(msg)
+        raise InputError(f"target: {target} has no window on {PROPERTY}; give a campaign with one.")
     relaxed = [c for c in store.read() if STABILITY in c.properties and c.structure is not None]
     estimates = load_predictor("band_gap", judge).predict([c.structure for c in relaxed])  # type: ignore[misc]
     found = json.loads(OUT.read_text()) if OUT.exists() else {}

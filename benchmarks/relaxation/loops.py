@@ -76,8 +76,7 @@ def ase_relax(structure: Structure, timed: Timed, *, fmax: float, max_steps: int
 
     def check_volume() -> None:
         if not VOLUME_RATIO[0] <= atoms.get_volume() / structure.volume <= VOLUME_RATIO[1]:
-            msg = "the cell collapsed or exploded"
-            raise ArithmeticError(msg)
+            raise ArithmeticError("the cell collapsed or exploded")
 
     optimiser.attach(check_volume)
     try:

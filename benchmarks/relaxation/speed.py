@@ -52,8 +52,7 @@ def _against_steps(name: str, structures: list[Structure]) -> dict[str, Any]:
     frames = [frame_of(structure) for structure in structures]
     found = potential.evaluate(frames)
     if found.failures:
-        msg = f"{name}: {found.failures}"
-        raise RuntimeError(msg)
+        raise RuntimeError(f"{name}: {found.failures}")
     differences = _differences(found, structures, timed)
     ours, theirs = [_batched(potential, frames)], []
     timed.seconds, timed.calls = 0.0, 0

@@ -38,8 +38,7 @@ def screened(out: Path, *given: str) -> dict[str, float]:
         peak = max(peak, sum(_resident(pid) for pid in _family(process.pid)))
         time.sleep(0.25)
     if process.returncode:
-        msg = f"{command} ended with {process.returncode}"
-        raise RuntimeError(msg)
+        raise RuntimeError(f"{command} ended with {process.returncode}")
     return {"wall_s": round(time.perf_counter() - start, 1), "peak_mib": round(peak)}
 
 

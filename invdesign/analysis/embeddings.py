@@ -107,8 +107,9 @@ def embed_file(
         _embed_latents(found)
     if not found.kept:
         name, reason = found.left_out[0]
-        msg = f"data: nothing in {path} can be embedded ({name}: {reason}); give ordered crystals."
-        raise InputError(msg)
+        raise InputError(
+            f"data: nothing in {path} can be embedded ({name}: {reason}); give ordered crystals."
+        )
     return found
 
 
@@ -197,8 +198,7 @@ def _embed_latents(found: Materials) -> None:
 def _embed_chgnet(found: Materials, cache: Path, workers: int | None, progress: Progress) -> None:
     """Fill in the vectors from the cache, then by the potential; failures are left out."""
     if any(material.crystal is None for material in found.kept):
-        msg = "embedding: a table of formulas has no crystals; take embedding composition."
-        raise InputError(msg)
+        raise InputError("embedding: a table of formulas has no crystals; take embedding composition.")
     keys = [_key(material.crystal) for material in found.kept]
     known = _cached(cache)
     todo = {key: m.crystal for key, m in zip(keys, found.kept, strict=True) if key not in known}

@@ -154,11 +154,9 @@ def place_on_hull(
             they are on different scales.
     """
     if not 0 <= threshold < 10:
-        msg = f"threshold: {threshold:g} is no height above the hull; give 0 to 10 eV/atom."
-        raise InputError(msg)
+        raise InputError(f"threshold: {threshold:g} is no height above the hull; give 0 to 10 eV/atom.")
     if not given:
-        msg = "hull: nothing was given; name formulas such as CuInS2, or files of structures."
-        raise InputError(msg)
+        raise InputError("hull: nothing was given; name formulas such as CuInS2, or files of structures.")
     places, structures = _read(given, energies)
     if plot:
         formulas = [place.composition for place in places if place.composition is not None]
@@ -199,8 +197,9 @@ def _read(given: Sequence[str], energies: Sequence[float]) -> tuple[list[Place],
                     structures[len(places)] = structure
                 places.append(Place(label, reason=fault))
         elif _FILE.search(text):
-            msg = f"{text}: no such file or folder; give the path of structures, or a formula such as CuInS2."
-            raise InputError(msg)
+            raise InputError(
+                f"{text}: no such file or folder; give the path of structures, or a formula such as CuInS2."
+            )
         else:
             place = Place(text)
             formulas.append(place)
@@ -211,11 +210,10 @@ def _read(given: Sequence[str], energies: Sequence[float]) -> tuple[list[Place],
                 place.reason = str(error)
     if (energies and len(energies) != len(formulas)) or not all(map(isfinite, energies)):
         told = ", ".join(f"{energy:g}" for energy in energies)
-        msg = (
+        raise InputError(
             f"energy: {told} for {len(formulas)} formulas; give one --energy each, in order, as a number "
             "in eV/atom."
         )
-        raise InputError(msg)
     for place, energy in zip(formulas, energies, strict=False):
         place.formation_energy_per_atom = energy
     if not structures and all(place.composition is None for place in places):

@@ -47,8 +47,7 @@ def interpolate(
             files.
     """
     if out.is_dir() and (strange := sorted(path.name for path in out.iterdir())):
-        msg = f"out: {str(out)!r} holds other files ({strange[0]}); give a new or empty folder."
-        raise InputError(msg)
+        raise InputError(f"out: {str(out)!r} holds other files ({strange[0]}); give a new or empty folder.")
     vae = _load(generator)
     start, end = (_only(path) for path in (a, b))
     found = vae.interpolate(start, end, n)
@@ -131,8 +130,9 @@ def _load(generator: str) -> CrystalVAE:
         vae = load_generator(generator)
         if isinstance(vae, CrystalVAE):
             return vae
-    msg = f"generator: {generator!r} has no latent space; give crystal-vae or a folder of its training."
-    raise InputError(msg)
+    raise InputError(
+        f"generator: {generator!r} has no latent space; give crystal-vae or a folder of its training."
+    )
 
 
 def _encodable(
@@ -173,8 +173,7 @@ def _only(path: Path) -> Structure:
     """The crystal of a file that holds one."""
     records = list(read_records(path))
     if len(records) > 1:
-        msg = f"{path}: it holds {len(records)} crystals; give a file of one."
-        raise InputError(msg)
+        raise InputError(f"{path}: it holds {len(records)} crystals; give a file of one.")
     return records[0].structure
 
 

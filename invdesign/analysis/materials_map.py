@@ -91,8 +91,9 @@ def draw_map(
     method = _choice("method", method or _default_method(), METHODS)
     clusters = _choice("clusters", clusters or ("hdbscan" if method == "umap" else "kmeans"), CLUSTERS)
     if n_clusters is not None and clusters == "hdbscan":
-        msg = "n_clusters: hdbscan finds their number itself; leave it out, or take clusters kmeans."
-        raise InputError(msg)
+        raise InputError(
+            "n_clusters: hdbscan finds their number itself; leave it out, or take clusters kmeans."
+        )
     with held(out, (CACHE, PNG)):
         known, candidates = _embedded(
             data, over, kind, out / CACHE, limit=limit, seed=seed, workers=workers, progress=progress
@@ -126,15 +127,15 @@ def _kind(data: Path, over: Sequence[Path], asked: Kind | None) -> Kind:
     formulas = [path for path in (data, *over) if is_formula_table(path)]
     kind: Kind = _choice("embedding", asked or ("composition" if formulas else "chgnet"), KINDS)
     if formulas and kind != "composition":
-        msg = f"embedding: {formulas[0]} holds formulas alone, which {kind} cannot embed; take composition."
-        raise InputError(msg)
+        raise InputError(
+            f"embedding: {formulas[0]} holds formulas alone, which {kind} cannot embed; take composition."
+        )
     return kind
 
 
 def _choice(field: str, value: Any, known: tuple[Any, ...]) -> Any:  # noqa: ANN401 - one of the known
     if value not in known:
-        msg = f"{field}: there is no {value!r}; take one of {', '.join(known)}."
-        raise InputError(msg)
+        raise InputError(f"{field}: there is no {value!r}; take one of {', '.join(known)}.")
     return value
 
 
@@ -168,8 +169,9 @@ def _embedded(
         progress=lambda share, message: progress(0.6 * share, message),
     )
     if len(known.kept) < FEWEST:
-        msg = f"data: {data} has {len(known.kept)} materials that can be embedded; give {FEWEST} or more."
-        raise InputError(msg)
+        raise InputError(
+            f"data: {data} has {len(known.kept)} materials that can be embedded; give {FEWEST} or more."
+        )
     candidates = Materials([], [])
     for path in over:
         own = embed_file(
@@ -186,8 +188,9 @@ def _colour(asked: str | None, known: Materials, data: Path) -> str:
         only = columns[0] if len(columns) == 1 else ""
         return next((name for name in PROPERTIES if name in columns), only)
     if asked not in columns:
-        msg = f"color: {data} has no numbers called {asked!r}; it has {', '.join(columns) or 'none'}."
-        raise InputError(msg)
+        raise InputError(
+            f"color: {data} has no numbers called {asked!r}; it has {', '.join(columns) or 'none'}."
+        )
     return asked
 
 
@@ -274,8 +277,9 @@ def _umap(space: Array, seed: int) -> Array:
     try:
         from umap import UMAP
     except ImportError as error:
-        msg = "method: umap needs umap-learn; pip install 'invdesign[map]', or take method pca."
-        raise InputError(msg) from error
+        raise InputError(
+            "method: umap needs umap-learn; pip install 'invdesign[map]', or take method pca."
+        ) from error
     rows, k = space.astype(np.float32), min(NEIGHBOURS, len(space) - 1)
     distances, places = NearestNeighbors(n_neighbors=k).fit(rows).kneighbors(rows)
     model = UMAP(

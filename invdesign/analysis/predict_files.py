@@ -115,8 +115,9 @@ def _all_of(predictor: Predictor, seen: Sequence[Any]) -> list[dict[str, Estimat
         return predictor.predict_all(seen)
     formula = next((one for one in seen if isinstance(one, str)), None)
     if formula is not None:
-        msg = f"model: a judge of band gaps needs structures; {formula!r} is a formula: give a crystal of it."
-        raise InputError(msg)
+        raise InputError(
+            f"model: a judge of band gaps needs structures; {formula!r} is a formula: give a crystal of it."
+        )
     return [{"band_gap": estimate} for estimate in predictor.predict(seen)]
 
 
@@ -136,8 +137,9 @@ def _models(properties: Sequence[str], models: dict[str, str]) -> dict[str, list
     for name in properties:
         if name not in models:
             kind = "composition" if models is FROM_COMPOSITION else "structure"
-            msg = f"property: nothing predicts {name!r} from {kind}; {suggest(name, tuple(models))}."
-            raise InputError(msg)
+            raise InputError(
+                f"property: nothing predicts {name!r} from {kind}; {suggest(name, tuple(models))}."
+            )
         chosen.setdefault(models[name], []).append(name)
     return chosen
 
@@ -180,8 +182,7 @@ def _read(given: Sequence[str]) -> tuple[list[Predicted], list[Structure | None]
                     rows.append(Predicted(found.label, found.structure.composition.reduced_formula))
                     structures.append(found.structure)
     if not rows:
-        msg = "files: none given; name files of crystals or formulas."
-        raise InputError(msg)
+        raise InputError("files: none given; name files of crystals or formulas.")
     return rows, structures
 
 
@@ -208,5 +209,6 @@ def _check_formula(entry: str) -> None:
     try:
         formula_amounts(entry)
     except InputError as error:
-        msg = f"{entry!r} is neither a file nor a formula; give a structure file, a CSV or a formula (TiO2)."
-        raise InputError(msg) from error
+        raise InputError(
+            f"{entry!r} is neither a file nor a formula; give a structure file, a CSV or a formula (TiO2)."
+        ) from error

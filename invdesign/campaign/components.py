@@ -86,8 +86,7 @@ class Parts:
         given = self.generator if isinstance(self.generator, list | tuple) else [self.generator]
         called = {part if isinstance(part, str) else part.name: part for part in given}
         if len(called) < len(given):
-            msg = "generator: two are called the same; give each another name."
-            raise InputError(msg)
+            raise InputError("generator: two are called the same; give each another name.")
         return called
 
     def generator_called(self, name: str) -> Generator:
@@ -103,17 +102,15 @@ class Parts:
         """
         calibration, potential = self.get("calibration"), self.get("potential")
         if calibration.potential != potential.name:
-            msg = (
+            raise InputError(
                 f"calibration: it is {calibration.potential}'s, the potential is {potential.name}; "
                 "give that potential's own."
             )
-            raise InputError(msg)
         if calibration.digest != potential.digest:
-            msg = (
+            raise InputError(
                 f"calibration: it was made for other weights of {potential.name} than these; "
                 "run `invdesign train` on its recipe with this potential, and give --calibration FOLDER."
             )
-            raise InputError(msg)
         self.get("hull").check_scale()
 
     @property

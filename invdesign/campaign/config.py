@@ -70,8 +70,7 @@ class CampaignConfig(BaseModel):
             return given
         names = [name.strip() if isinstance(name, str) else name for name in names]
         if strange := [name for name in names if name not in CHECKS]:
-            msg = f"check: there is no {strange[0]!r}; give {','.join(CHECKS)} or one of them."
-            raise InputError(msg)
+            raise InputError(f"check: there is no {strange[0]!r}; give {','.join(CHECKS)} or one of them.")
         return tuple(gate for gate in CHECKS if gate in names)
 
     @field_validator("generator")
@@ -80,16 +79,14 @@ class CampaignConfig(BaseModel):
         if isinstance(given, str):
             return given
         if not given or len(set(given)) < len(given):
-            msg = f"generator: {', '.join(given) or 'none'} given; name one or more, each once."
-            raise InputError(msg)
+            raise InputError(f"generator: {', '.join(given) or 'none'} given; name one or more, each once.")
         return given[0] if len(given) == 1 else given
 
     @model_validator(mode="after")
     def _within_the_target(self) -> CampaignConfig:
         for formula in self.formulas:
             if formula != (reduced := with_formula(self.target, formula).formula):
-                msg = f"formulas: {formula} is not the reduced formula; write {reduced}."
-                raise InputError(msg)
+                raise InputError(f"formulas: {formula} is not the reduced formula; write {reduced}.")
         return self
 
     @classmethod

@@ -121,8 +121,7 @@ def _store(config: CampaignConfig, parts: Parts) -> Store:
         told = ", ".join(
             f"{key} {_brief(theirs.get(key))} there, {_brief(mine.get(key))} here" for key in different[:3]
         )
-        msg = f"out: {str(config.out)!r} holds another campaign ({told}); give another folder."
-        raise InputError(msg)
+        raise InputError(f"out: {str(config.out)!r} holds another campaign ({told}); give another folder.")
     return store
 
 
@@ -141,13 +140,15 @@ def _check(config: CampaignConfig, parts: Parts) -> None:
     check_names(hull=parts.hull, calibration=parts.calibration)
     target = config.target
     if target.formula is not None and not (verdict := charge_balance(Composition(target.formula))).passed:
-        msg = f"formula: {target.formula} cannot be balanced ({verdict.reason}); give one that can."
-        raise InputError(msg)
+        raise InputError(
+            f"formula: {target.formula} cannot be balanced ({verdict.reason}); give one that can."
+        )
     for kind in ("potential", "calibration", "hull"):
         if missing := sorted(target.required - parts.get(kind).elements):
             named = ", ".join(missing)
-            msg = f"elements: the {kind} does not know {named}; leave them out or give another {kind}."
-            raise InputError(msg)
+            raise InputError(
+                f"elements: the {kind} does not know {named}; leave them out or give another {kind}."
+            )
     for kind in ("known", "ranker", "geometry", "synthesisability", "neighbours"):
         parts.get(kind)
     parts.check_scale()
@@ -156,12 +157,14 @@ def _check(config: CampaignConfig, parts: Parts) -> None:
         parts.generator_called(name).propose(asked, 1, config.seed)  # tells what it can never meet
     for prop in parts.predictors or {}:
         if getattr(parts.predictor(prop), "judges", False):
-            msg = f"predictors: the model of {prop} judges generators and selects nothing; give another."
-            raise InputError(msg)
+            raise InputError(
+                f"predictors: the model of {prop} judges generators and selects nothing; give another."
+            )
     measured = {"e_above_hull", "formation_energy_per_atom", *(parts.predictors or {})}
     if unknown := sorted(set(target.windows) - measured):
-        msg = f"target: nothing predicts {', '.join(unknown)}; ask for {', '.join(sorted(measured))}."
-        raise InputError(msg)
+        raise InputError(
+            f"target: nothing predicts {', '.join(unknown)}; ask for {', '.join(sorted(measured))}."
+        )
 
 
 def _work(

@@ -45,11 +45,13 @@ class Store:
             self._rows = {row.candidate: row.id for row in self._db.select(include_data=False)}
             self._meta: dict[str, Any] = dict(self._db.metadata)
         except (DatabaseError, AttributeError) as error:
-            msg = f"out: {str(path)!r} is not a candidates database ({error}); give an empty folder."
-            raise InputError(msg) from error
+            raise InputError(
+                f"out: {str(path)!r} is not a candidates database ({error}); give an empty folder."
+            ) from error
         if "identity" not in self._meta:
-            msg = f"out: {str(path)!r} is an ASE database of something else; give an empty folder."
-            raise InputError(msg)
+            raise InputError(
+                f"out: {str(path)!r} is an ASE database of something else; give an empty folder."
+            )
         self._since = time.monotonic()
 
     @property

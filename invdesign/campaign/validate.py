@@ -41,8 +41,7 @@ def check_names(**given: object) -> None:
             sorted(path.parent.name for path in artifacts.root("validators").glob(f"*/{file}"))
         )
         wrong = f"{name!r} is no {option}: it has no {file}" if folder.is_dir() else f"there is no {name!r}"
-        msg = f"{option}: {wrong}; give {released}, or {others}."
-        raise InputError(msg)
+        raise InputError(f"{option}: {wrong}; give {released}, or {others}.")
 
 
 def check_generators(names: Sequence[str]) -> None:
@@ -67,8 +66,7 @@ def check_least(least: int, **given: int | None) -> None:
     """
     for name, number in given.items():
         if number is not None and number < least:
-            msg = f"{name}: {number} cannot be; give {least} or more."
-            raise InputError(msg)
+            raise InputError(f"{name}: {number} cannot be; give {least} or more.")
 
 
 def check_elements(targets: Mapping[str, Target], parts: Parts, kind: str) -> None:
@@ -81,8 +79,9 @@ def check_elements(targets: Mapping[str, Target], parts: Parts, kind: str) -> No
     for formula, target in targets.items():
         if strange := ", ".join(sorted(target.required - known)):
             called = parts.get("potential").name if kind != "hull" else parts.hull
-            msg = f"formula: {formula}: the {kind} {called} does not know {strange}; give one without."
-            raise InputError(msg)
+            raise InputError(
+                f"formula: {formula}: the {kind} {called} does not know {strange}; give one without."
+            )
 
 
 def _own_phases(name: str) -> bool:

@@ -197,12 +197,12 @@ def _refuse(run: Path | None, options: Sequence[str], *, own_target: bool) -> No
     from invdesign.errors import InputError
 
     if run is None:
-        msg = "choose: it is for the rounds after the first; give --continue FOLDER of a finished campaign."
-        raise InputError(msg)
+        raise InputError(
+            "choose: it is for the rounds after the first; give --continue FOLDER of a finished campaign."
+        )
     if options or own_target:
         named = ", ".join([*(["target"] if own_target else []), *(name.strip("_") for name in options)])
-        msg = f"continue: the campaign's own target and parts are used; leave out {named}."
-        raise InputError(msg)
+        raise InputError(f"continue: the campaign's own target and parts are used; leave out {named}.")
 
 
 def _show_round(chosen: Round, *, as_json: bool) -> None:

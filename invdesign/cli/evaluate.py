@@ -150,6 +150,5 @@ def _named(text: str) -> tuple[str, str]:
     """A property and the model of it."""
     prop, equals, model = text.partition("=")
     if not (prop and equals and model):
-        msg = f"predictor: {text!r} is not PROPERTY=MODEL; give such as band_gap=band-gap-judge."
-        raise InputError(msg)
+        raise InputError(f"predictor: {text!r} is not PROPERTY=MODEL; give such as band_gap=band-gap-judge.")
     return prop, model

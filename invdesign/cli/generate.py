@@ -144,9 +144,11 @@ def _guidance(given: list[str]) -> float | dict[str, float]:
     except ValueError:
         weights = {}
     if not weights or ("" in weights and len(given) > 1):
-        msg = f"guidance: {' '.join(given)!r} is neither a number nor such as band_gap=2; give one of them."
-        raise InputError(msg)
+        raise InputError(
+            f"guidance: {' '.join(given)!r} is neither a number nor such as band_gap=2; give one of them."
+        )
     if min(weights.values()) < 0:
-        msg = f"guidance: {' '.join(given)} would steer away from the target; give 0 or more, such as 2."
-        raise InputError(msg)
+        raise InputError(
+            f"guidance: {' '.join(given)} would steer away from the target; give 0 or more, such as 2."
+        )
     return weights.get("", weights)

@@ -56,8 +56,7 @@ def predict_command(
 
     names = [name.strip() for name in properties.split(",") if name.strip()]
     if not names:
-        msg = "property: none was named; give one or more, such as band_gap,bulk_modulus_gpa."
-        raise InputError(msg)
+        raise InputError("property: none was named; give one or more, such as band_gap,bulk_modulus_gpa.")
     found = predict_given(given, names, model=model, from_composition=from_composition)
     if out is not None:
         _write(found, out)

@@ -84,8 +84,7 @@ def _formulas_of(file: Path) -> list[str]:
     try:
         return file.read_text(encoding="utf-8").split()
     except (OSError, UnicodeDecodeError) as error:
-        msg = f"file: {str(file)!r} cannot be read as text; give formulas, one a line."
-        raise InputError(msg) from error
+        raise InputError(f"file: {str(file)!r} cannot be read as text; give formulas, one a line.") from error
 
 
 def _show(prediction: Prediction, out: Path, *, as_json: bool) -> None:

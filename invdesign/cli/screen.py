@@ -238,11 +238,9 @@ def _check(out: Path | None, formulas: list[str], *, column: str | None, parquet
         InputError: one of them.
     """
     if parquet and out is None:
-        msg = "parquet: there is no folder to write to; give --out FOLDER."
-        raise InputError(msg)
+        raise InputError("parquet: there is no folder to write to; give --out FOLDER.")
     if column is not None and not isinstance(_source(formulas), str):
-        msg = f"column: {column!r} is of no file; give one, or leave it out."
-        raise InputError(msg)
+        raise InputError(f"column: {column!r} is of no file; give one, or leave it out.")
 
 
 def _source(given: list[str]) -> str | list[str] | None:
@@ -253,11 +251,9 @@ def _source(given: list[str]) -> str | list[str] | None:
         return given[0]
     for one in given:
         if one == "-" or Path(one).is_file():
-            msg = f"formulas: {one!r} stands beside others; give one file alone, or formulas."
-            raise InputError(msg)
+            raise InputError(f"formulas: {one!r} stands beside others; give one file alone, or formulas.")
         if Path(one).suffix.lower() in {".csv", ".txt", ".gz", ".tsv", ".parquet"}:
-            msg = f"formulas: there is no file {one!r}; give text, CSV or Parquet, or formulas."
-            raise InputError(msg)
+            raise InputError(f"formulas: there is no file {one!r}; give text, CSV or Parquet, or formulas.")
     return given
 
 
@@ -274,8 +270,7 @@ def _shard(text: str | None) -> tuple[int, int] | None:
     try:
         i, n = map(int, text.split("/"))
     except ValueError as error:
-        msg = f"shard: {text!r} is not i/n; write 2/8 for the second of eight parts."
-        raise InputError(msg) from error
+        raise InputError(f"shard: {text!r} is not i/n; write 2/8 for the second of eight parts.") from error
     return i, n
 
 

@@ -57,13 +57,15 @@ def train_command(
 
     if base is not None or data is not None:
         if config is not None or base is None or data is None or out is None:
-            msg = "train: give a recipe, or all of --from MODEL, --data FILE and --out FOLDER and no recipe."
-            raise InputError(msg)
+            raise InputError(
+                "train: give a recipe, or all of --from MODEL, --data FILE and --out FOLDER and no recipe."
+            )
         _from_examples(base, data, out, column=column, unit=unit, log10=log10, seed=seed, as_json=as_json)
         return
     if config is None:
-        msg = "train: nothing given; name a recipe of configs/, or --from MODEL --data FILE --out FOLDER."
-        raise InputError(msg)
+        raise InputError(
+            "train: nothing given; name a recipe of configs/, or --from MODEL --data FILE --out FOLDER."
+        )
     with shown_progress() as progress:
         folder = train(config, progress=progress)
     if as_json:

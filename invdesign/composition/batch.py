@@ -113,8 +113,9 @@ class CompositionBatch:
 
 def _checked(formula: str, amounts: dict[str, int]) -> dict[str, int]:
     if max(amounts.values()) > MOST_ATOMS:
-        msg = f"formula: {formula!r} has more than {MOST_ATOMS} atoms of one element; give a smaller ratio."
-        raise InputError(msg)
+        raise InputError(
+            f"formula: {formula!r} has more than {MOST_ATOMS} atoms of one element; give a smaller ratio."
+        )
     return amounts
 
 

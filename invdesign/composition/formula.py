@@ -40,23 +40,22 @@ def formula_amounts(formula: str | float) -> dict[str, float]:
         InputError: not text, not a formula, an unknown element, or an amount of zero.
     """
     if not isinstance(formula, str):
-        msg = (
+        raise InputError(
             f"formula: {formula!r} is not text; read tables with keep_default_na=False (NaN: sodium nitride)."
         )
-        raise InputError(msg)
     text = _unspaced(formula)
     stack: list[dict[str, float]] = [{}]
     position = 0
     while position < len(text):
         token = _TOKEN.match(text, position)
         if token is None or (token[0][0] in ")]}" and len(stack) == 1):
-            msg = f"formula: {formula!r} is not a formula at {text[position:]!r}; write it like Ca3(PO4)2."
-            raise InputError(msg)
+            raise InputError(
+                f"formula: {formula!r} is not a formula at {text[position:]!r}; write it like Ca3(PO4)2."
+            )
         position = token.end()
         if token[1]:
             if token[1] not in ATOMIC_NUMBER:
-                msg = f"formula: {token[1]!r} in {formula!r} is not a chemical element up to Lr."
-                raise InputError(msg)
+                raise InputError(f"formula: {token[1]!r} in {formula!r} is not a chemical element up to Lr.")
             stack[-1][token[1]] = stack[-1].get(token[1], 0.0) + float(token[2] or 1)
         elif token[3]:
             stack.append({})
@@ -65,8 +64,9 @@ def formula_amounts(formula: str | float) -> dict[str, float]:
                 stack[-1][element] = stack[-1].get(element, 0.0) + amount * float(token[4] or 1)
     amounts = stack[0]
     if len(stack) > 1 or not amounts or min(amounts.values()) <= 0:
-        msg = f"formula: {formula!r} is empty, unclosed or has an amount of zero; write it like Ca3(PO4)2."
-        raise InputError(msg)
+        raise InputError(
+            f"formula: {formula!r} is empty, unclosed or has an amount of zero; write it like Ca3(PO4)2."
+        )
     return amounts
 
 
@@ -79,14 +79,13 @@ def _unspaced(formula: str) -> str:
     text = formula.translate(_SUBSCRIPTS)
     pieces = [piece for piece in text.split(" ") if piece]
     if _HYDRATE.search(text):
-        msg = f"formula: {formula!r} looks like a hydrate; write the water in brackets, CuSO4(H2O)5."
-        raise InputError(msg)
+        raise InputError(
+            f"formula: {formula!r} looks like a hydrate; write the water in brackets, CuSO4(H2O)5."
+        )
     if _VALENCE.search(text):
-        msg = f"formula: {formula!r} looks like an oxidation state in brackets; leave it out."
-        raise InputError(msg)
+        raise InputError(f"formula: {formula!r} looks like an oxidation state in brackets; leave it out.")
     if sum(not _ELEMENT.fullmatch(piece) for piece in pieces) > 1:
-        msg = f"formula: {formula!r} is several; write one a line."
-        raise InputError(msg)
+        raise InputError(f"formula: {formula!r} is several; write one a line.")
     return "".join(pieces)
 
 
@@ -112,8 +111,7 @@ def truncated_amounts(composition: Composition | Mapping[str, float] | str) -> d
     """
     counts = {element: int(amount) for element, amount in _amounts(composition).items()}
     if not any(counts.values()):
-        msg = f"composition: {composition} has no whole atom of any element; keep the fractions."
-        raise InputError(msg)
+        raise InputError(f"composition: {composition} has no whole atom of any element; keep the fractions.")
     return _reduced(counts)
 
 
@@ -127,8 +125,7 @@ def _amounts(composition: Composition | Mapping[str, float] | str) -> dict[str, 
             atomic_number(symbol)
             amounts[symbol] = amounts.get(symbol, 0.0) + float(amount)
     if not amounts or min(amounts.values()) <= 0:
-        msg = f"composition: {composition} has no atoms of some element; give positive amounts."
-        raise InputError(msg)
+        raise InputError(f"composition: {composition} has no atoms of some element; give positive amounts.")
     return amounts
 
 
@@ -147,8 +144,9 @@ def _whole(amounts: dict[str, float]) -> dict[str, int]:
     scale = reduce(math.lcm, (part.denominator for part in parts.values()))
     if off or scale > _MAX_DENOMINATOR:
         text = "".join(f"{element}{amount:g}" for element, amount in amounts.items())
-        msg = f"composition: {text} is in no ratio of small whole numbers; give one like Li0.5CoO2."
-        raise InputError(msg)
+        raise InputError(
+            f"composition: {text} is in no ratio of small whole numbers; give one like Li0.5CoO2."
+        )
     return {element: int(part * scale) for element, part in parts.items()}
 
 
@@ -182,8 +180,7 @@ def read_compositions(path: str | Path) -> CompositionTable:
     """
     path = Path(path)
     if not path.is_file():
-        msg = f"{path}: no such file; give a CSV with a formula column."
-        raise InputError(msg)
+        raise InputError(f"{path}: no such file; give a CSV with a formula column.")
     opener = gzip.open if path.suffix == ".gz" else open
     try:
         with opener(path, "rt", encoding="utf-8", newline="") as handle:
@@ -191,14 +188,12 @@ def read_compositions(path: str | Path) -> CompositionTable:
             names = table.fieldnames or []
             rows = list(table)
     except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
-        msg = f"{path}: cannot be read to its end ({error}); give the whole file."
-        raise InputError(msg) from error
+        raise InputError(f"{path}: cannot be read to its end ({error}); give the whole file.") from error
     key = next((name for name in FORMULA_COLUMNS if name in names), None)
     if key is None or not rows:
-        msg = (
+        raise InputError(
             f"{path}: no rows with a formula column ({', '.join(names)}); give a CSV with one named formula."
         )
-        raise InputError(msg)
     columns: dict[str, np.ndarray] = {}
     for name in names:
         if name not in (key, "cif"):

@@ -69,25 +69,22 @@ class ChargeRules:
     def __post_init__(self) -> None:
         """Refuse what smact would refuse."""
         if isinstance(self.commonality, str) and self.commonality not in COMMONALITIES:
-            msg = (
+            raise InputError(
                 f"commonality: {self.commonality!r} is none of {', '.join(COMMONALITIES)}; "
                 "give one of them or a number of per cent."
             )
-            raise InputError(msg)
         for name, value, (least, most) in (
             ("commonality", 0.0 if isinstance(self.commonality, str) else self.commonality, (0, 100)),
             ("consensus", self.consensus, (0, 10**9)),
             ("metallicity_threshold", self.metallicity_threshold, (0, 1)),
         ):
             if not least <= value <= most:
-                msg = f"{name}: {value:g} is not within {least:g} to {most:g}; give one that is."
-                raise InputError(msg)
+                raise InputError(f"{name}: {value:g} is not within {least:g} to {most:g}; give one that is.")
         if self.truncate_fractions and self.check_metallicity:
-            msg = (
+            raise InputError(
                 "truncate_fractions: smact scores the metallicity of the amounts before it truncates them, "
                 "which are gone here; leave out one of the two."
             )
-            raise InputError(msg)
 
 
 States = tuple[tuple[int, int], ...]  # (oxidation state, number of atoms) of one element
@@ -188,14 +185,14 @@ def _listed(states_set: str, symbols: Sequence[str]) -> dict[str, list[int]]:
             custom = data_loader.lookup_element_oxidation_states_custom
             listed = {symbol: custom(symbol, states_set) for symbol in symbols}
         except (ValueError, OSError) as error:
-            msg = f"oxidation_states_set: {states_set} is no table ({error}); write lines such as 'Fe 2 3'."
-            raise InputError(msg) from error
+            raise InputError(
+                f"oxidation_states_set: {states_set} is no table ({error}); write lines such as 'Fe 2 3'."
+            ) from error
     else:
-        msg = (
+        raise InputError(
             f"oxidation_states_set: {states_set!r} is neither a set ({', '.join(STATE_SETS)}) nor a file; "
             "give one, or leave it out for the filtered ICSD."
         )
-        raise InputError(msg)
     return {symbol: own for symbol, own in listed.items() if own}
 
 

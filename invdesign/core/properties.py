@@ -59,11 +59,13 @@ class Window:
 
     def __post_init__(self) -> None:
         if isnan(self.low) or isnan(self.high) or self.low > self.high:
-            msg = f"window: {self.low:g} to {self.high:g} holds nothing; give the lower figure first."
-            raise InputError(msg)
+            raise InputError(
+                f"window: {self.low:g} to {self.high:g} holds nothing; give the lower figure first."
+            )
         if not (isfinite(self.low) or isfinite(self.high)):
-            msg = f"window: {self.low:g} to {self.high:g} has no limit; give a finite low or high."
-            raise InputError(msg)
+            raise InputError(
+                f"window: {self.low:g} to {self.high:g} has no limit; give a finite low or high."
+            )
 
     def __contains__(self, value: float) -> bool:
         """Whether ``value`` lies inside."""
@@ -98,6 +100,5 @@ def known_property(name: str) -> Property:
         InputError: unknown.
     """
     if name not in PROPERTIES:
-        msg = f"target: there is no property {name!r}; {suggest(name, tuple(PROPERTIES))}."
-        raise InputError(msg)
+        raise InputError(f"target: there is no property {name!r}; {suggest(name, tuple(PROPERTIES))}.")
     return PROPERTIES[name]

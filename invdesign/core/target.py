@@ -220,8 +220,9 @@ def parse_target(
     fields = fields_of(clauses if isinstance(clauses, str) else list(clauses))
     given = fields_of({name: value for name, value in keywords.items() if value is not None})
     if twice := sorted(set(fields) & set(given) - {"required", "excluded"}):
-        msg = f"target: {twice[0].rstrip('s')} is given both as a clause and as an option; give it once."
-        raise InputError(msg)
+        raise InputError(
+            f"target: {twice[0].rstrip('s')} is given both as a clause and as an option; give it once."
+        )
     for name in ("required", "excluded"):
         if name in fields and name in given:
             given[name] = fields[name] | given[name]
@@ -237,65 +238,66 @@ def _completed(fields: dict[str, Any]) -> dict[str, Any]:
     if formula := fields.get("formula"):
         symbols = frozenset(amounts_of(formula, "formula"))
         if strange := fields.get("required", frozenset()) - symbols:
-            msg = f"target: the formula {formula} has no {_or(strange)}; drop the formula or the elements."
-            raise InputError(msg)
+            raise InputError(
+                f"target: the formula {formula} has no {_or(strange)}; drop the formula or the elements."
+            )
         if strange := symbols - (fields.get("allowed") or symbols):
-            msg = f"target: {_and(strange)} of the formula {formula} is not among the allowed; allow it."
-            raise InputError(msg)
+            raise InputError(
+                f"target: {_and(strange)} of the formula {formula} is not among the allowed; allow it."
+            )
         fields = {**fields, "required": symbols, "allowed": symbols}
     asked = fields.get("required", frozenset()) | (fields.get("allowed") or frozenset())
     excluded = fields.get("excluded", frozenset())
     if both := asked & excluded:
-        msg = f"target: {_and(both)} is both asked for and excluded; drop one of the two."
-        raise InputError(msg)
+        raise InputError(f"target: {_and(both)} is both asked for and excluded; drop one of the two.")
     return {**fields, "excluded": excluded | (EXCLUDED_BY_DEFAULT - asked)}
 
 
 def _check_chemistry(target: Target) -> None:
     if target.allowed is not None and (strange := target.required - target.allowed):
-        msg = f"target: {_and(strange)} must be there but is not among the allowed elements; allow it."
-        raise InputError(msg)
+        raise InputError(
+            f"target: {_and(strange)} must be there but is not among the allowed elements; allow it."
+        )
     if target.abundance_min is not None and (scarce := target.required - target.elements):
-        msg = (
+        raise InputError(
             f"target: {_and(scarce)} must be there, of which the earth's crust has less than the "
             f"{target.abundance_min:g} mg/kg asked for; lower abundance or drop it."
         )
-        raise InputError(msg)
     if not target.elements:
-        msg = "target: no element is left after the exclusions; exclude fewer."
-        raise InputError(msg)
+        raise InputError("target: no element is left after the exclusions; exclude fewer.")
     if target.anonymous_formula is None:
         return
     kinds = amounts_of(target.anonymous_formula, "anonymous")
     if target.formula is not None:
         amounts = amounts_of(target.formula, "formula")
         if sorted(amounts.values()) != sorted(kinds.values()):
-            msg = f"target: {target.formula} is not of the type {target.anonymous_formula}; give one of them."
-            raise InputError(msg)
+            raise InputError(
+                f"target: {target.formula} is not of the type {target.anonymous_formula}; give one of them."
+            )
     if not len(target.required) <= len(kinds) <= len(target.elements):
-        msg = (
+        raise InputError(
             f"target: {target.anonymous_formula} has {len(kinds)} elements, but {len(target.required)} "
             f"are required and {len(target.elements)} allowed; change one of them."
         )
-        raise InputError(msg)
 
 
 def _check_size(target: Target) -> None:
     fewest, most = target.n_atoms
     if not 1 <= fewest <= most <= MAX_ATOMS:
-        msg = f"n_atoms: {fewest}..{most} is not a range between 1 and {MAX_ATOMS}; give one such as 5..20."
-        raise InputError(msg)
+        raise InputError(
+            f"n_atoms: {fewest}..{most} is not a range between 1 and {MAX_ATOMS}; give one such as 5..20."
+        )
     if len(target.required) > most:
-        msg = f"n_atoms: {len(target.required)} required elements do not fit into {most} atoms; allow more."
-        raise InputError(msg)
+        raise InputError(
+            f"n_atoms: {len(target.required)} required elements do not fit into {most} atoms; allow more."
+        )
     for kind, text in {"formula": target.formula, "anonymous": target.anonymous_formula}.items():
         unit = 1 if text is None else sum(amounts_of(text, kind).values())
         if fewest > most // unit * unit:
-            msg = (
+            raise InputError(
                 f"n_atoms: no multiple of the {unit} atoms of {text} lies within {fewest}..{most}; "
                 f"widen n_atoms, up to {MAX_ATOMS}."
             )
-            raise InputError(msg)
 
 
 def _listed(name: str, values: Iterable[Any]) -> list[str]:

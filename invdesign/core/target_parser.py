@@ -40,8 +40,7 @@ def fields_of(given: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever YAML or 
     if isinstance(given, Mapping):
         return _fields_of_mapping(given)
     if not isinstance(given, Iterable):
-        msg = f"target: {given!r} is not a target; write clauses such as band_gap=1.5±0.25."
-        raise InputError(msg)
+        raise InputError(f"target: {given!r} is not a target; write clauses such as band_gap=1.5±0.25.")
     fields: dict[str, Any] = {}
     for text in given:
         for clause in _NEXT_CLAUSE.split(str(text).translate(_PLAIN)):
@@ -61,8 +60,7 @@ def amounts_of(formula: str, field: str) -> dict[str, int]:
         amounts = {letter: int(count or 1) for letter, count in pairs}
         whole = "".join(map("".join, pairs)) == formula and len(amounts) == len(pairs)
         if not pairs or not whole or not all(amounts.values()):
-            msg = f"anonymous: {formula!r} is not a formula type; write one such as ABC3."
-            raise InputError(msg)
+            raise InputError(f"anonymous: {formula!r} is not a formula type; write one such as ABC3.")
     else:
         amounts = _chemical_amounts(formula)
     divisor = gcd(*amounts.values())
@@ -92,15 +90,18 @@ def _chemical_amounts(formula: str) -> dict[str, int]:
     try:
         composition = Composition(formula)
     except (ValueError, KeyError) as error:
-        msg = f"formula: {formula!r} is not a chemical formula; write one such as Li2FeSiO4."
-        raise InputError(msg) from error
+        raise InputError(
+            f"formula: {formula!r} is not a chemical formula; write one such as Li2FeSiO4."
+        ) from error
     found = {element.symbol: amount for element, amount in composition.items()}
     if strange := [symbol for symbol in found if symbol not in ATOMIC_NUMBER]:
-        msg = f"formula: {formula!r}: {strange[0]} is none of the elements H to Lr; write one of these alone."
-        raise InputError(msg)
+        raise InputError(
+            f"formula: {formula!r}: {strange[0]} is none of the elements H to Lr; write one of these alone."
+        )
     if not found or any(amount != int(amount) for amount in found.values()):
-        msg = f"formula: {formula!r} is not of elements in whole amounts; write one such as Li2FeSiO4."
-        raise InputError(msg)
+        raise InputError(
+            f"formula: {formula!r} is not of elements in whole amounts; write one such as Li2FeSiO4."
+        )
     return {symbol: int(amount) for symbol, amount in found.items()}
 
 
@@ -112,8 +113,9 @@ def _fields_of_mapping(given: Mapping[str, Any]) -> dict[str, Any]:
     }
     windows = fields.pop("windows", {})
     if not isinstance(windows, Mapping):
-        msg = f"windows: {windows!r} is not a mapping; write one property a line, such as band_gap: 1.5±0.25."
-        raise InputError(msg)
+        raise InputError(
+            f"windows: {windows!r} is not a mapping; write one property a line, such as band_gap: 1.5±0.25."
+        )
     for name, value in windows.items():
         _add_window(fields, str(name), _window_of(str(name), value))
     return fields
@@ -131,18 +133,18 @@ def _window_of(name: str, value: Any) -> Window:  # noqa: ANN401 - whatever YAML
     if isinstance(value, str):
         text = value.translate(_PLAIN).strip()
         return _window(name, *re.match(r"([=<>]*)\s*(.*)", text, re.DOTALL).groups())  # type: ignore[union-attr]
-    msg = f"windows: {name}: {value!r} is not a window; write 1.5±0.25, 1.2..1.8, '>3', or low and high."
-    raise InputError(msg)
+    raise InputError(
+        f"windows: {name}: {value!r} is not a window; write 1.5±0.25, 1.2..1.8, '>3', or low and high."
+    )
 
 
 def _add_clause(fields: dict[str, Any], clause: str) -> None:
     match = _CLAUSE.fullmatch(clause)
     if match is None:
-        msg = (
+        raise InputError(
             f"target: cannot read {clause.strip()!r}; write clauses such as band_gap=1.5±0.25 or elements=O, "
             "with > and < in quotes, or the shell takes them."
         )
-        raise InputError(msg)
     name, sign, value = match["name"], match["sign"], match["value"]
     if name in PROPERTIES:
         _add_window(fields, name, _window(name, sign, value))
@@ -153,18 +155,15 @@ def _add_clause(fields: dict[str, Any], clause: str) -> None:
         return
     if key not in _CLAUSES:
         possible = (*PROPERTIES, *_CLAUSES, *_LIMITS)
-        msg = f"target: there is no property or condition {name!r}; {suggest(name, possible)}."
-        raise InputError(msg)
+        raise InputError(f"target: there is no property or condition {name!r}; {suggest(name, possible)}.")
     if sign != "=":
-        msg = f"{key}: write {key}=…, not {key}{sign}…."
-        raise InputError(msg)
+        raise InputError(f"{key}: write {key}=…, not {key}{sign}….")
     field = _CLAUSES[key]
     read = _READERS[field](value, key)
     if field in {"required", "excluded"}:
         read |= fields.get(field, frozenset())
     elif field in fields and fields[field] != read:
-        msg = f"{key}: given twice, differently; give it once."
-        raise InputError(msg)
+        raise InputError(f"{key}: given twice, differently; give it once.")
     fields[field] = read
 
 
@@ -173,12 +172,14 @@ def _add_limit(fields: dict[str, Any], key: str, sign: str, value: str) -> None:
     field, direction, unit, example, most = _LIMITS[key]
     match = _SINGLE.fullmatch(value)
     if match is None or sign[0] != direction or match["unit"] not in {None, unit}:
-        msg = f"{key}: cannot read {key}{sign}{value}; write {key}{direction}{example}{unit and ' ' + unit}."
-        raise InputError(msg)
+        raise InputError(
+            f"{key}: cannot read {key}{sign}{value}; write {key}{direction}{example}{unit and ' ' + unit}."
+        )
     figure = float(match["figure"])
     if not 0 < figure <= most:
-        msg = f"{key}: {figure:g} is not above 0 and at most {most:g}; write {key}{direction}{example}."
-        raise InputError(msg)
+        raise InputError(
+            f"{key}: {figure:g} is not above 0 and at most {most:g}; write {key}{direction}{example}."
+        )
     narrower = min if direction == "<" else max
     fields[field] = narrower(figure, fields.get(field, figure))
 
@@ -188,28 +189,27 @@ def _add_window(fields: dict[str, Any], name: str, window: Window) -> None:
     entry = known_property(name)
     clause = f"{name}{window.clause}"
     if (isfinite(window.low) and window.low < entry.low) or window.high < entry.low:
-        msg = f"target: {clause}: a {entry.words} is never below {entry.low:g} {entry.unit}; raise it."
-        raise InputError(msg)
+        raise InputError(
+            f"target: {clause}: a {entry.words} is never below {entry.low:g} {entry.unit}; raise it."
+        )
     if window.low >= entry.high or (isfinite(window.high) and window.high > entry.high):
-        msg = f"target: {clause}: no {entry.words} is above {entry.high:g} {entry.unit}; lower it."
-        raise InputError(msg)
+        raise InputError(
+            f"target: {clause}: no {entry.words} is above {entry.high:g} {entry.unit}; lower it."
+        )
     if window.low == window.high:
-        msg = (
+        raise InputError(
             f"target: a window on {name} needs a width, {window.low:g} to {window.high:g} has none; give a "
             f"tolerance above 0, such as {name}={window.low:g}±{0.1 * abs(window.low) or 0.1:g}, or a range."
         )
-        raise InputError(msg)
     if name == STABILITY:
         if window.low > 0:
-            msg = f"target: {name} has an upper limit alone; write {name}<0.1."
-            raise InputError(msg)
+            raise InputError(f"target: {name} has an upper limit alone; write {name}<0.1.")
         fields["e_above_hull_max"] = min(window.high, fields.get("e_above_hull_max", inf))
         return
     windows = fields.setdefault("windows", {})
     before = windows.get(name, window)
     if before.low >= window.high or window.low >= before.high:
-        msg = f"target: {name} cannot be within both {before} and {window}; give one window."
-        raise InputError(msg)
+        raise InputError(f"target: {name} cannot be within both {before} and {window}; give one window.")
     windows[name] = before & window
 
 
@@ -230,15 +230,16 @@ def _window(name: str, sign: str, text: str) -> Window:
         figure = float(match["figure"]) * _scale(name, match["unit"])
         low, high = (figure, inf) if ">" in sign else (-inf, figure)
     elif _SINGLE.fullmatch(text):
-        msg = f"target: {name}{sign}{text} is one figure; give a tolerance ({name}={text}±0.25) or a range."
-        raise InputError(msg)
+        raise InputError(
+            f"target: {name}{sign}{text} is one figure; give a tolerance ({name}={text}±0.25) or a range."
+        )
     else:
         forms = f"{name}=1.5±0.25, {name}=1.2..1.8, {name}>3 or {name}<0.5"
-        msg = f"target: cannot read {name}{sign}{text}; write {forms}."
-        raise InputError(msg)
+        raise InputError(f"target: cannot read {name}{sign}{text}; write {forms}.")
     if low > high or inf in {low, -high}:
-        msg = f"target: {name}{sign}{text} is impossible; write the lower end first, a tolerance above 0."
-        raise InputError(msg)
+        raise InputError(
+            f"target: {name}{sign}{text} is impossible; write the lower end first, a tolerance above 0."
+        )
     return Window(low, high)
 
 
@@ -249,8 +250,7 @@ def _scale(name: str, unit: str | None) -> float:
     if own.startswith("eV"):
         factors |= {f"m{key}": 1e-3 for key in factors if key}
     if unit not in factors:
-        msg = f"target: {name} is given in {own}, not in {unit!r}."
-        raise InputError(msg)
+        raise InputError(f"target: {name} is given in {own}, not in {unit!r}.")
     return factors[unit]
 
 
@@ -262,8 +262,7 @@ def _pieces(value: Any, name: str) -> list[str]:  # noqa: ANN401 - whatever YAML
         return [piece for entry in value for piece in _pieces(entry, name)]
     if isinstance(value, int) and not isinstance(value, bool):
         return [str(value)]
-    msg = f"{name}: {value!r} is not a list of names (YAML reads a bare No as false: quote it)."
-    raise InputError(msg)
+    raise InputError(f"{name}: {value!r} is not a list of names (YAML reads a bare No as false: quote it).")
 
 
 def symbols_of(value: Any, name: str) -> frozenset[str]:  # noqa: ANN401 - whatever YAML or a caller holds
@@ -280,8 +279,7 @@ def symbols_of(value: Any, name: str) -> frozenset[str]:  # noqa: ANN401 - whate
             hint = (
                 f"did you mean {close}?" if close in ATOMIC_NUMBER else f"give a symbol such as Fe{groups}."
             )
-            msg = f"{name}: {symbol!r} is not a chemical element; {hint}"
-            raise InputError(msg)
+            raise InputError(f"{name}: {symbol!r} is not a chemical element; {hint}")
     return frozenset(symbols)
 
 
@@ -319,8 +317,9 @@ def range_of(value: Any, name: str) -> tuple[int, int]:  # noqa: ANN401 - whatev
         fewest, most = numbers * 2 if len(numbers) == 1 else numbers
     except ValueError as error:
         counted = name.removeprefix("n_")
-        msg = f"{name}: {value!r} is not a number of {counted}; write 5..20, or 10 for exactly ten."
-        raise InputError(msg) from error
+        raise InputError(
+            f"{name}: {value!r} is not a number of {counted}; write 5..20, or 10 for exactly ten."
+        ) from error
     return fewest, most
 
 
@@ -336,10 +335,9 @@ def _groups_of(piece: str) -> range:
     else:
         groups = range(int(numbers[1]), int(numbers[2] or numbers[1]) + 1)
     if not groups or groups[0] < 1 or groups[-1] > 230:
-        msg = (
+        raise InputError(
             f"space_group: {piece!r} is none of the 230; give a number, a range 195..206 or a symbol (Pnma)."
         )
-        raise InputError(msg)
     return groups
 
 

@@ -75,8 +75,7 @@ def cif_blocks(text: str, where: str) -> list[tuple[str, str]]:
     """
     blocks = [block for block in _BLOCK.split(text)[1:] if "_atom_site" in block]
     if not blocks:
-        msg = f"{where}: no CIF data block with atoms was found; give a complete CIF."
-        raise InputError(msg)
+        raise InputError(f"{where}: no CIF data block with atoms was found; give a complete CIF.")
     return [(block.split(maxsplit=1)[0], block) for block in blocks]
 
 
@@ -129,8 +128,9 @@ def _slow(block: str, where: str) -> Structure:
             return parser.parse_structures(primitive=False, on_error="raise")[0]
         except UNREADABLE as error:
             reason = " ".join(str(error).split()).replace("No structure parsed for section 1 in CIF. ", "")
-            msg = f"{where}: the CIF cannot be read ({reason[:200]}); give a complete, ordered crystal."
-            raise InputError(msg) from error
+            raise InputError(
+                f"{where}: the CIF cannot be read ({reason[:200]}); give a complete, ordered crystal."
+            ) from error
 
 
 def checked(structure: Structure, where: str) -> Structure:
@@ -142,28 +142,25 @@ def checked(structure: Structure, where: str) -> Structure:
     from pymatgen.core import Species
 
     if len(structure) == 0:
-        msg = f"{where}: the structure has no atoms; give a crystal."
-        raise InputError(msg)
+        raise InputError(f"{where}: the structure has no atoms; give a crystal.")
     symbols = set()
     for number, site in enumerate(structure, start=1):
         if not site.is_ordered:
             position = ", ".join(f"{x:.4g}" for x in site.frac_coords)
-            msg = (
+            raise InputError(
                 f"{where}: site {number} ({site.species_string} at {position}) is disordered; "
                 "give an ordered structure."
             )
-            raise InputError(msg)
         symbols.add(site.specie.symbol)
     unknown = symbols - ATOMIC_NUMBER.keys() - HEAVY_HYDROGEN
     if unknown:
-        msg = f"{where}: {', '.join(sorted(unknown))} is no element up to Lr; name each site's element."
-        raise InputError(msg)
+        raise InputError(
+            f"{where}: {', '.join(sorted(unknown))} is no element up to Lr; name each site's element."
+        )
     if not _has_volume(structure.lattice.matrix):
-        msg = f"{where}: the unit cell has no volume; give three independent cell vectors in Å."
-        raise InputError(msg)
+        raise InputError(f"{where}: the unit cell has no volume; give three independent cell vectors in Å.")
     if not np.isfinite(structure.frac_coords).all():
-        msg = f"{where}: an atom's coordinates are not numbers; give finite ones."
-        raise InputError(msg)
+        raise InputError(f"{where}: an atom's coordinates are not numbers; give finite ones.")
     if any(isinstance(species, Species) for species in structure.types_of_specie):
         structure.remove_oxidation_states()
     if symbols & HEAVY_HYDROGEN:

@@ -72,8 +72,7 @@ def atomic_number(symbol: str) -> int:
     """
     number = ATOMIC_NUMBER.get(symbol)
     if number is None:
-        msg = f"element: {symbol!r} is not a chemical element up to Lr; give a symbol such as Fe."
-        raise InputError(msg)
+        raise InputError(f"element: {symbol!r} is not a chemical element up to Lr; give a symbol such as Fe.")
     return number
 
 

@@ -46,17 +46,16 @@ class Gene:
 
         match = _TEXT.fullmatch(text.strip())
         if match is None:
-            msg = f"gene: {text!r} is not of the form '225 Na@a Cl@b'."
-            raise InputError(msg)
+            raise InputError(f"gene: {text!r} is not of the form '225 Na@a Cl@b'.")
         gene = cls(int(match[1]), tuple(tuple(site.split("@")) for site in match[2].split()))
         table = wyckoff_table(gene.space_group)
         for element, letter in gene.orbits:
             if not Element.is_valid_symbol(element):
-                msg = f"gene: {element!r} in {text!r} is not an element."
-                raise InputError(msg)
+                raise InputError(f"gene: {element!r} in {text!r} is not an element.")
             if letter not in table:
-                msg = f"gene: space group {gene.space_group} has positions {''.join(table)}, not {letter!r}."
-                raise InputError(msg)
+                raise InputError(
+                    f"gene: space group {gene.space_group} has positions {''.join(table)}, not {letter!r}."
+                )
         return gene
 
     @property

@@ -104,8 +104,7 @@ def read_entries(path: str | Path) -> Iterator[Record | Unreadable]:
         if results := [file for file in files if file.name in {PROPOSALS, SHORTLIST, RELAXED}]:
             files = results
         if not files:
-            msg = f"{path}: the folder holds no structure files; {_KINDS}"
-            raise InputError(msg)
+            raise InputError(f"{path}: the folder holds no structure files; {_KINDS}")
         for file in files:
             try:
                 yield from read_entries(file)
@@ -113,17 +112,14 @@ def read_entries(path: str | Path) -> Iterator[Record | Unreadable]:
                 yield Unreadable(file.name, str(error))
         return
     if not path.is_file():
-        msg = f"{path}: no such file or folder; give the path of structures."
-        raise InputError(msg)
+        raise InputError(f"{path}: no such file or folder; give the path of structures.")
     reader = _reader(path)
     if reader is None:
-        msg = f"{path}: not a kind of structure file known here; {_KINDS}"
-        raise InputError(msg)
+        raise InputError(f"{path}: not a kind of structure file known here; {_KINDS}")
     try:
         yield from reader(path)
     except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
-        msg = f"{path}: cannot be read to its end ({error}); give the whole file."
-        raise InputError(msg) from error
+        raise InputError(f"{path}: cannot be read to its end ({error}); give the whole file.") from error
 
 
 _KINDS = "give CIF, POSCAR, extxyz, CSV with a cif column or an ASE .db file, or a folder of these."
@@ -173,11 +169,13 @@ def _poscar(path: Path) -> Iterator[Record | Unreadable]:
     try:
         poscar = Poscar.from_str(_text(path))
     except UNREADABLE as error:
-        msg = f"{path}: not a POSCAR ({error}); give one with element symbols on its sixth line."
-        raise InputError(msg) from error
+        raise InputError(
+            f"{path}: not a POSCAR ({error}); give one with element symbols on its sixth line."
+        ) from error
     if not poscar.true_names:
-        msg = f"{path}: the POSCAR does not name its elements; write their symbols on its sixth line."
-        raise InputError(msg)
+        raise InputError(
+            f"{path}: the POSCAR does not name its elements; write their symbols on its sixth line."
+        )
     yield _entry(_stem(path), partial(checked, poscar.structure, str(path)))
 
 
@@ -201,8 +199,7 @@ def _xyz(path: Path) -> Iterator[Record | Unreadable]:
         label = str(next((atoms.info[key] for key in ID_COLUMNS if key in atoms.info), label))
         yield _entry(label, partial(_structure_of, atoms, where), dict(atoms.info))
     if number == 0:
-        msg = f"{path}: the file has no frames; give extended XYZ with a Lattice."
-        raise InputError(msg)
+        raise InputError(f"{path}: the file has no frames; give extended XYZ with a Lattice.")
 
 
 def _database(path: Path) -> Iterator[Record | Unreadable]:
@@ -211,11 +208,9 @@ def _database(path: Path) -> Iterator[Record | Unreadable]:
     try:
         rows = list(ase.db.connect(path, append=True).select())
     except (sqlite3.DatabaseError, *UNREADABLE) as error:
-        msg = f"{path}: not an ASE database ({error}); give one that ase.db can open."
-        raise InputError(msg) from error
+        raise InputError(f"{path}: not an ASE database ({error}); give one that ase.db can open.") from error
     if not rows:
-        msg = f"{path}: the database has no rows; give one with crystals."
-        raise InputError(msg)
+        raise InputError(f"{path}: the database has no rows; give one with crystals.")
     for row in rows:
         columns = dict(row.key_value_pairs)
         label = str(next((columns[key] for key in ID_COLUMNS if key in columns), f"{_stem(path)}:{row.id}"))
@@ -226,8 +221,7 @@ def _structure_of(atoms: Atoms, where: str) -> Structure:
     from pymatgen.core import Structure
 
     if atoms.cell.rank < 3:
-        msg = f"{where} has no unit cell (Lattice); give a periodic crystal."
-        raise InputError(msg)
+        raise InputError(f"{where} has no unit cell (Lattice); give a periodic crystal.")
     structure = Structure(
         atoms.cell.array, atoms.get_chemical_symbols(), atoms.positions, coords_are_cartesian=True
     )
@@ -249,11 +243,11 @@ def _csv(path: Path) -> Iterator[Record | Unreadable]:
             text = row.pop(column) or ""
             yield _entry(label, partial(_of_cell, text, column, path, f"{path}: row {number} ({label})"), row)
         if column is None and (number or not {"cif", FILE_COLUMN} & set(names)):
-            msg = f"{path}: no cif column among {', '.join(names) or 'no columns'}; give one named cif."
-            raise InputError(msg)
+            raise InputError(
+                f"{path}: no cif column among {', '.join(names) or 'no columns'}; give one named cif."
+            )
         if number == 0:
-            msg = f"{path}: the table has no rows; give one crystal a row."
-            raise InputError(msg)
+            raise InputError(f"{path}: the table has no rows; give one crystal a row.")
 
 
 def _cif_column(names: Sequence[str], row: Mapping[str, str | None]) -> str | None:
@@ -268,7 +262,6 @@ def _of_cell(text: str, column: str, table: Path, where: str) -> Structure:
     if column == FILE_COLUMN:
         file = table.parent / text
         if not (text and file.is_file()):
-            msg = f"{where}: the file {text!r} is not beside the table; give it."
-            raise InputError(msg)
+            raise InputError(f"{where}: the file {text!r} is not beside the table; give it.")
         text = _text(file)
     return next(read_cif(text, where))[1]

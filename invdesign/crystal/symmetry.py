@@ -45,8 +45,7 @@ def gene_of(structure: Structure, symprec: float = 0.1) -> tuple[Gene, Geometry]
         SymmetryError: disordered, or no symmetry found at any of the three tolerances.
     """
     if not structure.is_ordered:
-        msg = f"{structure.formula} is disordered: sites with partial occupancy have no gene."
-        raise SymmetryError(msg)
+        raise SymmetryError(f"{structure.formula} is disordered: sites with partial occupancy have no gene.")
     for tolerance in (symprec, symprec / 10, symprec / 100):
         try:
             return _gene_at(structure, tolerance)
@@ -79,8 +78,7 @@ def _gene_at(structure: Structure, symprec: float) -> tuple[Gene, Geometry]:
     try:
         found = moyopy.MoyoDataset(cell, symprec=symprec, setting=moyopy.Setting.standard())
     except ValueError as error:
-        msg = f"{structure.formula}: no symmetry found ({error})."
-        raise SymmetryError(msg) from error
+        raise SymmetryError(f"{structure.formula}: no symmetry found ({error}).") from error
     standard = found.std_cell
     to_standard = np.linalg.inv(found.std_linear)
     representatives = sorted(set(found.orbits))
@@ -91,8 +89,9 @@ def _gene_at(structure: Structure, symprec: float) -> tuple[Gene, Geometry]:
     letters = [found.wyckoffs[i] for i in representatives]
     gene, geometry = _canonical(found.number, elements, letters, refined, np.array(standard.basis))
     if gene.n_atoms != len(found.prim_std_cell.numbers):
-        msg = f"{structure.formula}: {gene} does not hold {len(found.prim_std_cell.numbers)} atoms."
-        raise SymmetryError(msg)
+        raise SymmetryError(
+            f"{structure.formula}: {gene} does not hold {len(found.prim_std_cell.numbers)} atoms."
+        )
     return gene, geometry
 
 
@@ -138,8 +137,7 @@ def _canonical(
         free, residual = table.positions[mapping[letter]].solve(orbit)
         if residual > _ON_SITE:
             place = f"position {mapping[letter]} of group {number}"
-            msg = f"{gene.formula}: {element} is off {place} by {residual:.3f} of the cell."
-            raise SymmetryError(msg)
+            raise SymmetryError(f"{gene.formula}: {element} is off {place} by {residual:.3f} of the cell.")
         orbits.append((mapping[letter], element, tuple(float(f) for f in free)))
     orbits.sort()
     lattice = np.linalg.inv(affine[:3, :3]).T @ basis

@@ -123,8 +123,7 @@ def space_group_table(number: int) -> SpaceGroupTable:
         InputError: ``number`` is not 1 to 230.
     """
     if not 1 <= number <= 230:
-        msg = f"space_group: {number} does not exist; give 1 to 230."
-        raise InputError(msg)
+        raise InputError(f"space_group: {number} does not exist; give 1 to 230.")
     stored = _table()
     names = list(str(stored["letters"][number - 1]))
     operations = stored["operations"][_rows(stored["n_operations"], number)] / UNIT

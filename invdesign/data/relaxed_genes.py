@@ -106,5 +106,6 @@ def read_relaxed(name: str | Path = "relaxed-genes") -> RelaxedGenes:
             np.array([not row["rejected_by"] for row in rows]),
         )
     except (OSError, EOFError, KeyError, IndexError, ValueError) as error:
-        msg = f"{folder / OUTCOMES}: it is damaged ({error!r}); restore it or build it again."
-        raise InputError(msg) from error
+        raise InputError(
+            f"{folder / OUTCOMES}: it is damaged ({error!r}); restore it or build it again."
+        ) from error

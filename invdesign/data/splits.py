@@ -31,8 +31,9 @@ def grouped_split(formulas: Sequence[str], fractions: Sequence[float], seed: int
         InputError: fractions that do not add up to 1, or a formula that is none.
     """
     if min(fractions, default=-1.0) < 0 or not math.isclose(sum(fractions), 1.0, abs_tol=1e-6):
-        msg = f"fractions: {list(fractions)} do not add up to 1; give shares such as 0.8, 0.1, 0.1."
-        raise InputError(msg)
+        raise InputError(
+            f"fractions: {list(fractions)} do not add up to 1; give shares such as 0.8, 0.1, 0.1."
+        )
     places = {formula: _place(composition_key(formula), seed) for formula in set(formulas)}
     ends = np.cumsum(fractions)[:-1]
     parts = np.searchsorted(ends, np.array([places[formula] for formula in formulas]), side="right")

@@ -91,8 +91,9 @@ class TokenSet:
             with np.load(path, allow_pickle=False) as stored:
                 return cls(*(stored[field.name] for field in fields(cls)))
         except (ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
-            msg = f"{path}: it is damaged ({error}); restore it, or delete it and build it again."
-            raise InputError(msg) from error
+            raise InputError(
+                f"{path}: it is damaged ({error}); restore it, or delete it and build it again."
+            ) from error
 
 
 def tokens_of(crystals: list[tuple[str, int, Gene, Geometry]]) -> TokenSet:
@@ -140,8 +141,7 @@ def join(parts: list[TokenSet]) -> TokenSet:
 def _digest(source: Path, settings: str) -> str:
     """Hash of a file's, or of a folder's files', contents and of the settings."""
     if not source.exists():
-        msg = f"data: {str(source)!r} is not there; give the folder that holds it."
-        raise InputError(msg)
+        raise InputError(f"data: {str(source)!r} is not there; give the folder that holds it.")
     found = hashlib.sha256(settings.encode())
     for file in sorted(source.iterdir()) if source.is_dir() else [source]:
         found.update(file.name.encode())

@@ -131,8 +131,7 @@ def collect(folders: Sequence[Path], out: Path) -> Collection:
         InputError: no such folder, or one that holds neither a manifest nor a run.
     """
     if out.exists() and not out.is_dir():
-        msg = f"out: {str(out)!r} is a file; give a folder."
-        raise InputError(msg)
+        raise InputError(f"out: {str(out)!r} is a file; give a folder.")
     campaign = out if is_campaign(out) else None
     folders = list({folder.resolve(): folder for folder in folders}.values())
     results = [result for folder in folders for result in _read(folder)]
@@ -163,8 +162,7 @@ def collect(folders: Sequence[Path], out: Path) -> Collection:
 
 def _read(folder: Path) -> list[Result]:
     if not folder.is_dir():
-        msg = f"folders: {str(folder)!r} is no folder; give those that `dft write` made."
-        raise InputError(msg)
+        raise InputError(f"folders: {str(folder)!r} is no folder; give those that `dft write` made.")
     if (folder / MANIFEST).is_file():
         return [_checked(job) for job in read_manifest(folder)]
     reading, code = _single(folder)
@@ -193,11 +191,10 @@ def _single(folder: Path) -> tuple[Reading, str]:
         return _finite(READERS[code](folder)), code
     trajectories = sorted(folder.glob("*.traj"))
     if not trajectories:
-        msg = (
+        raise InputError(
             f"folders: {str(folder)!r} has no {MANIFEST}, vasprun.xml, output of pw.x, {RESULT} or *.traj; "
             "give folders of runs."
         )
-        raise InputError(msg)
     return read_foreign_trajectory(trajectories[0]), "ase"
 
 

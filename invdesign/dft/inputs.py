@@ -72,8 +72,7 @@ def read_subjects(source: Path | Sequence[Path]) -> tuple[list[Subject], list[di
     if not subjects:
         given = ", ".join(map(str, paths)) or "nothing"
         why = "".join(f"; {one['formula']}: {one['reason']}" for one in unfinished)
-        msg = f"source: {given} holds no crystal to compute{why}; give a shortlist or structures."
-        raise InputError(msg)
+        raise InputError(f"source: {given} holds no crystal to compute{why}; give a shortlist or structures.")
     return subjects, unfinished
 
 
@@ -84,8 +83,9 @@ def _read(path: Path) -> Iterator[Subject | dict[str, str]]:
     if path.is_dir() and (path / SHORTLIST).is_file():
         path /= SHORTLIST
     elif path.is_dir() and (path / "candidates.db").is_file():
-        msg = f"source: {path} has no {SHORTLIST}; let its campaign end (give its command again) first."
-        raise InputError(msg)
+        raise InputError(
+            f"source: {path} has no {SHORTLIST}; let its campaign end (give its command again) first."
+        )
     if _is_shortlist(path):
         yield from _shortlisted(path)
         return
@@ -97,8 +97,9 @@ def _relaxed(path: Path) -> Iterator[Subject | dict[str, str]]:
     """What a ``dft write --task relax`` folder has come to."""
     for job in read_manifest(path):
         if job.task != "relax":
-            msg = f"source: {path} was written for {job.task}; give one of `dft write --task relax`."
-            raise InputError(msg)
+            raise InputError(
+                f"source: {path} was written for {job.task}; give one of `dft write --task relax`."
+            )
         reading = READERS[job.code](job.folder)
         entry = job.entry
         if reading.status != "done" or reading.structure is None:
@@ -124,15 +125,13 @@ def _shortlisted(path: Path) -> Iterator[Subject]:
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     if not rows:
-        msg = f"source: {path} lists no candidate; run a campaign that finds some."
-        raise InputError(msg)
+        raise InputError(f"source: {path} lists no candidate; run a campaign that finds some.")
     for row in rows:
         cif = path.parent / (row.get("cif_file") or "")
         if not cif.is_file():
-            msg = (
+            raise InputError(
                 f"source: {path} names {row.get('cif_file')!r} for {row['candidate']}: not there; restore it."
             )
-            raise InputError(msg)
         ((_, structure),) = read_structures(cif)
         yield Subject(row["candidate"], _primitive(structure), _fingerprint(cif), _predicted(row), target)
 
@@ -144,8 +143,7 @@ def _target_beside(shortlist: Path) -> str | None:
     try:
         words = json.loads(record.read_text(encoding="utf-8")).get("target")
     except json.JSONDecodeError as error:
-        msg = f"source: {record} is not JSON ({error}); restore it or remove it."
-        raise InputError(msg) from error
+        raise InputError(f"source: {record} is not JSON ({error}); restore it or remove it.") from error
     return None if words is None else str(words)
 
 
@@ -161,8 +159,7 @@ def _primitive(structure: Structure) -> Structure:
 
     if not structure.is_valid(tol=MIN_DISTANCE):
         formula = structure.composition.reduced_formula
-        msg = f"source: {formula} has atoms closer than {MIN_DISTANCE} Å; relax it first."
-        raise InputError(msg)
+        raise InputError(f"source: {formula} has atoms closer than {MIN_DISTANCE} Å; relax it first.")
     analyzer = SpacegroupAnalyzer(structure, symprec=SYMMETRY_TOLERANCE)
     primitive: Structure = analyzer.get_primitive_standard_structure().get_sorted_structure()
     return primitive

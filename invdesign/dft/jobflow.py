@@ -26,11 +26,13 @@ def check_flow(code: str, task: str) -> None:
         InputError: another code or task than atomate2 takes from here, or it is not installed.
     """
     if code != "vasp" or task not in {"relax", "static"}:
-        msg = f"flow: not for {code} with task {task}; give --code vasp with --task relax or static."
-        raise InputError(msg)
+        raise InputError(
+            f"flow: not for {code} with task {task}; give --code vasp with --task relax or static."
+        )
     if find_spec("atomate2") is None:
-        msg = "flow: atomate2 is not installed; pip install atomate2, best in an environment of its own."
-        raise InputError(msg)
+        raise InputError(
+            "flow: atomate2 is not installed; pip install atomate2, best in an environment of its own."
+        )
 
 
 def write_flow(subjects: Sequence[Subject], task: Task, input_set: InputSet, path: Path) -> None:

@@ -116,8 +116,9 @@ def read_manifest(folder: Path) -> list[Job]:
     """
     path = folder / MANIFEST
     if not path.is_file():
-        msg = f"folder: {str(folder)!r} has no {MANIFEST}; give a folder that `invdesign dft write` made."
-        raise InputError(msg)
+        raise InputError(
+            f"folder: {str(folder)!r} has no {MANIFEST}; give a folder that `invdesign dft write` made."
+        )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         settings = {name: value for name, value in content.items() if name not in _NO_SETTINGS}
@@ -128,8 +129,9 @@ def read_manifest(folder: Path) -> list[Job]:
             for entry in content["candidates"]
         ]
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        msg = f"folder: {path} is no manifest of `invdesign dft write` ({error!r}); restore it."
-        raise InputError(msg) from error
+        raise InputError(
+            f"folder: {path} is no manifest of `invdesign dft write` ({error!r}); restore it."
+        ) from error
 
 
 def _digest(path: Path) -> str:

@@ -112,16 +112,15 @@ def plan(folder: Path, code: str | None, walltime: float, cores: int = 1) -> Pla
     code = written if code is None else code
     if code not in COMMANDS:
         able = " or ".join(COMMANDS)
-        msg = (
+        raise InputError(
             f"code: {code!r} does not run here; give {able}, or submit the folders where {code} is installed."
         )
-        raise InputError(msg)
     if code != written:
-        msg = f"code: {folder} has inputs for {written}; give a folder of `dft write --code {code}`."
-        raise InputError(msg)
+        raise InputError(
+            f"code: {folder} has inputs for {written}; give a folder of `dft write --code {code}`."
+        )
     if not _installed(code):
-        msg = f"code: {code} is not installed; {INSTALL[code]}."
-        raise InputError(msg)
+        raise InputError(f"code: {code} is not installed; {INSTALL[code]}.")
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / cores
     affordable, finished, refused = [], [], []
     for job in (part for whole in jobs for part in whole.parts()):

@@ -66,8 +66,7 @@ def write_inputs(
             or ``out`` holds something else.
     """
     if references and task not in {"relax", "static"}:
-        msg = f"references: elements are computed with --task static; leave out --task {task}."
-        raise InputError(msg)
+        raise InputError(f"references: elements are computed with --task static; leave out --task {task}.")
     warnings = []
     if task == "gap" and code in GAP_BY_STATIC:
         warnings.append(f"gap: {code} computes it with --task static, on an even grid, not along a path.")
@@ -129,8 +128,7 @@ def _fit(subjects: Sequence[Subject], code: str, writer: Code) -> tuple[list[Sub
     unfit = [skipped(subject.id, subject.formula, reason) for subject, reason in both if reason is not None]
     if not fit:
         why = "; ".join(f"{one['formula']}: {one['reason']}" for one in unfit)
-        msg = f"source: nothing that {code} can compute ({why})."
-        raise InputError(msg)
+        raise InputError(f"source: nothing that {code} can compute ({why}).")
     return fit, unfit
 
 
@@ -140,15 +138,17 @@ def _write(fill: Callable[[Path], str], out: Path) -> Path:
         out.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     except OSError as error:
-        msg = f"out: {str(out)!r} cannot be made ({error.strerror}); give another folder."
-        raise InputError(msg) from error
+        raise InputError(
+            f"out: {str(out)!r} cannot be made ({error.strerror}); give another folder."
+        ) from error
     try:
         text = fill(draft)
         (draft / MANIFEST).write_text(text, encoding="utf-8")
         _settle(draft, out, text)
     except OSError as error:
-        msg = f"out: {str(out)!r} cannot be written ({error.strerror}); make room or give another folder."
-        raise InputError(msg) from error
+        raise InputError(
+            f"out: {str(out)!r} cannot be written ({error.strerror}); make room or give another folder."
+        ) from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return out / MANIFEST
@@ -159,11 +159,9 @@ def _settle(draft: Path, out: Path, text: str) -> None:
         manifest = out / MANIFEST
         if manifest.is_file() and manifest.read_text(encoding="utf-8") == text:
             return
-        msg = f"out: {str(out)!r} holds other files already; give an empty or a new folder."
-        raise InputError(msg)
+        raise InputError(f"out: {str(out)!r} holds other files already; give an empty or a new folder.")
     if out.exists() and not out.is_dir():
-        msg = f"out: {str(out)!r} is a file; give a folder."
-        raise InputError(msg)
+        raise InputError(f"out: {str(out)!r} is a file; give a folder.")
     draft.chmod(0o777 & ~_umask())
     draft.replace(out)
 

@@ -155,5 +155,6 @@ def _read(path: Path) -> KnownMaterials:
                 frameworks=stored["frameworks"],
             )
     except (BadZipFile, ZlibError, KeyError, ValueError, EOFError, OSError) as error:
-        msg = f"known-materials index: {path} is damaged ({error}); restore it or build it again."
-        raise InputError(msg) from error
+        raise InputError(
+            f"known-materials index: {path} is damaged ({error}); restore it or build it again."
+        ) from error

@@ -63,8 +63,7 @@ def load_generator(name: str | Path, **options: Any) -> Generator:  # noqa: ANN4
     load = _loader(kind)
     known = set(inspect.signature(load).parameters) - {"name"}
     if unknown := sorted(options.keys() - known):
-        msg = f"{unknown[0]}: the generator {kind} has no such option; leave it out."
-        raise InputError(msg)
+        raise InputError(f"{unknown[0]}: the generator {kind} has no such option; leave it out.")
     return load(**options) if str(name) == kind else load(name, **options)
 
 
@@ -94,13 +93,15 @@ def _kind_of(name: str | Path, beside: Sequence[str] = ()) -> str:
     folder = resolve("models", name)
     known = (*beside, *LOADERS)
     if not folder.is_dir():
-        msg = f"generator: there is no {str(name)!r}; {suggest(str(name), known)}, or give a folder."
-        raise InputError(msg)
+        raise InputError(
+            f"generator: there is no {str(name)!r}; {suggest(str(name), known)}, or give a folder."
+        )
     index = folder / _INDEX
     try:
         return _NAME_OF_CLASS[json.loads(index.read_text(encoding="utf-8"))["_class_name"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         wrong = f"its {_INDEX} names no generator known here" if index.exists() else f"it has no {_INDEX}"
         names = ", ".join(known)
-        msg = f"generator: {str(name)!r} is no generator: {wrong}; give {names}, or a folder of a training."
-        raise InputError(msg) from error
+        raise InputError(
+            f"generator: {str(name)!r} is no generator: {wrong}; give {names}, or a folder of a training."
+        ) from error

@@ -36,7 +36,8 @@ def load_network(kind: type[Network], name: str | Path, part: str) -> Network:
         )
     except Exception as error:
         why = str(error).strip().split("\n")[0][:200] or type(error).__name__
-        msg = f"models folder {str(folder)!r} cannot be read ({why}); restore it or retrain it."
-        raise InputError(msg) from error
+        raise InputError(
+            f"models folder {str(folder)!r} cannot be read ({why}); restore it or retrain it."
+        ) from error
     network.eval()
     return network

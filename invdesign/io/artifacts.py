@@ -36,11 +36,11 @@ def find(kind: Kind, name: str | Path, *, needs: tuple[str, ...] = ()) -> Path:
     folder = resolve(kind, name)
     if not folder.is_dir():
         known = ", ".join(sorted(p.name for p in root(kind).glob("*") if p.is_dir())) or "none"
-        msg = f"{kind} folder {str(name)!r} is not there; give a folder or one of: {known}."
-        raise InputError(msg)
+        raise InputError(f"{kind} folder {str(name)!r} is not there; give a folder or one of: {known}.")
     for file in needs:
         path = folder / file
         if not path.is_file() or path.stat().st_size == 0:
-            msg = f"{kind} folder {str(folder)!r} lacks {file} (or it is empty); restore it or retrain it."
-            raise InputError(msg)
+            raise InputError(
+                f"{kind} folder {str(folder)!r} lacks {file} (or it is empty); restore it or retrain it."
+            )
     return folder

@@ -29,11 +29,11 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
         fields = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         told = getattr(error, "strerror", None) or " ".join(str(error).split())
-        msg = f"config {str(path)!r} cannot be read as YAML ({told}); give a readable YAML file."
-        raise InputError(msg) from error
+        raise InputError(
+            f"config {str(path)!r} cannot be read as YAML ({told}); give a readable YAML file."
+        ) from error
     if not isinstance(fields, dict):
-        msg = f"config {str(path)!r} is not a mapping; write fields such as 'seed: 0'."
-        raise InputError(msg)
+        raise InputError(f"config {str(path)!r} is not a mapping; write fields such as 'seed: 0'.")
     return fields
 
 

@@ -35,24 +35,26 @@ def held(out: Path, own: str | tuple[str, ...]) -> Iterator[None]:
         names = [path.name for path in out.iterdir()] if out.is_dir() else []
         strange = sorted(name for name in names if name != LOCK)
         if strange and not any(name.startswith(own) for name in strange):
-            msg = f"out: {str(out)!r} holds other files ({strange[0]}); give a new or empty folder."
-            raise InputError(msg)
+            raise InputError(
+                f"out: {str(out)!r} holds other files ({strange[0]}); give a new or empty folder."
+            )
         out.mkdir(parents=True, exist_ok=True)
         # the system drops this lock with its process, so a killed run leaves none
         with FileLock(out / LOCK, blocking=False):
             yield
     except Timeout as error:
-        msg = f"out: another run is at work in {str(out)!r}; wait for it or give another folder."
-        raise InputError(msg) from error
+        raise InputError(
+            f"out: another run is at work in {str(out)!r}; wait for it or give another folder."
+        ) from error
     except (FileExistsError, NotADirectoryError, PermissionError) as error:
-        msg = f"out: {str(out)!r} cannot be written to ({error.strerror}); give a folder."
-        raise InputError(msg) from error
+        raise InputError(
+            f"out: {str(out)!r} cannot be written to ({error.strerror}); give a folder."
+        ) from error
     except (OSError, OperationalError) as error:
         full = getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT} or "full" in str(error)
         if not full:
             raise
-        msg = (
+        raise InputError(
             f"out: the disk of {str(out)!r} is full; make room and give the same command again: "
             "what is stored is kept."
-        )
-        raise InputError(msg) from error
+        ) from error

@@ -73,12 +73,11 @@ def _completed(
         for future in futures if ordered else as_completed(futures):
             yield future.result()
     except BrokenProcessPool as error:
-        msg = (
+        raise InputError(
             "workers: a worker process died (out of memory, or a script without "
             "'if __name__ == \"__main__\":'); give the same command again, with fewer workers or "
             "workers=1: what is stored is kept."
-        )
-        raise InputError(msg) from error
+        ) from error
     finally:
         for future in futures:
             future.cancel()

@@ -45,11 +45,13 @@ class AsePotential:
         from pymatgen.core import Element
 
         if not isinstance(calculator, GetPropertiesMixin):
-            msg = f"potential {name!r} is a {type(calculator).__name__}; give what makes an ASE calculator."
-            raise InputError(msg)
+            raise InputError(
+                f"potential {name!r} is a {type(calculator).__name__}; give what makes an ASE calculator."
+            )
         if missing := [p for p in NEEDED if p not in calculator.implemented_properties]:
-            msg = f"potential {name!r} gives no {' or '.join(missing)}; give a calculator that has all three."
-            raise InputError(msg)
+            raise InputError(
+                f"potential {name!r} gives no {' or '.join(missing)}; give a calculator that has all three."
+            )
         self.name, self.digest = name, ""
         self.elements = frozenset(Element.from_Z(z).symbol for z in range(1, LAST_ATOMIC_NUMBER + 1))
         self._calculator = calculator
@@ -94,23 +96,27 @@ def load_ase(name: str) -> AsePotential:
     _, _, place = name.partition(":")
     module_name, _, attribute = place.partition(":")
     if not module_name or not attribute:
-        msg = f"potential {name!r} is not of the form ase:MODULE:CALLABLE, as in ase:ase.calculators.emt:EMT."
-        raise InputError(msg)
+        raise InputError(
+            f"potential {name!r} is not of the form ase:MODULE:CALLABLE, as in ase:ase.calculators.emt:EMT."
+        )
     try:
         module = import_module(module_name)
     except ImportError as error:
-        msg = f"potential {name!r}: module {module_name} cannot be imported ({error}); install or correct it."
-        raise InputError(msg) from error
+        raise InputError(
+            f"potential {name!r}: module {module_name} cannot be imported ({error}); install or correct it."
+        ) from error
     make = getattr(module, attribute, None)
     if not callable(make):
-        msg = f"potential {name!r}: module {module_name} has no callable {attribute}; correct the name."
-        raise InputError(msg)
+        raise InputError(
+            f"potential {name!r}: module {module_name} has no callable {attribute}; correct the name."
+        )
     try:
         calculator = make()
     except Exception as error:  # a foreign program may raise anything
         reason = _first_line(error)
-        msg = f"potential {name!r}: {attribute}() fails ({reason}); give a callable that needs no arguments."
-        raise InputError(msg) from error
+        raise InputError(
+            f"potential {name!r}: {attribute}() fails ({reason}); give a callable that needs no arguments."
+        ) from error
     return AsePotential(name, calculator)
 
 

@@ -57,5 +57,4 @@ def check_shortest(distances: np.ndarray) -> None:
         ValueError: two atoms are closer than ``MIN_DISTANCE``.
     """
     if len(distances) and (shortest := distances.min()) < MIN_DISTANCE:
-        msg = f"two atoms are {shortest:.2f} Å apart"
-        raise ValueError(msg)
+        raise ValueError(f"two atoms are {shortest:.2f} Å apart")

@@ -63,16 +63,14 @@ def frame_of(structure: Structure) -> Frame:
     """
     formula = structure.composition.reduced_formula
     if not structure.is_ordered:
-        msg = f"structure {formula} is disordered; give an ordered cell."
-        raise InputError(msg)
+        raise InputError(f"structure {formula} is disordered; give an ordered cell.")
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore"
         )  # pymatgen's, about charges that are not the sum of its oxidation states
         charge = structure.charge
     if abs(charge) > MAX_CHARGE:
-        msg = f"structure {formula} has a charge of {charge:+g} e; give a neutral cell."
-        raise InputError(msg)
+        raise InputError(f"structure {formula} has a charge of {charge:+g} e; give a neutral cell.")
     return Frame(
         np.array(structure.atomic_numbers, dtype=np.int64),
         np.array(structure.cart_coords, dtype=float).reshape(-1, 3),
@@ -193,8 +191,7 @@ def neighbour_pairs(frame: Frame, cutoff: float) -> Pairs:
     check_shortest(distances)
     lonely = len(frame) - len(np.union1d(first, second))
     if lonely:
-        msg = f"{lonely} of {len(frame)} atoms have no neighbour within {cutoff:g} Å"
-        raise ValueError(msg)
+        raise ValueError(f"{lonely} of {len(frame)} atoms have no neighbour within {cutoff:g} Å")
     return Pairs(first, second, vectors, distances, shifts)
 
 

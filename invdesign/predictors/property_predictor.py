@@ -86,8 +86,9 @@ class PropertyPredictor:
         ensemble = Transferred.load(name) if is_transferred(name) else Ensemble.load(name, kind=KIND)
         found = cls(ensemble, prop)
         if found.property not in found.properties:
-            msg = f"property: model {str(name)!r} predicts {', '.join(found.properties)}, not {prop}."
-            raise InputError(msg)
+            raise InputError(
+                f"property: model {str(name)!r} predicts {', '.join(found.properties)}, not {prop}."
+            )
         return found
 
     def predict(self, given: Sequence[Seen], potential: CHGNetPotential | None = None) -> list[Estimate]:
@@ -138,8 +139,9 @@ class PropertyPredictor:
         from invdesign.predictors.features.structure import describe
 
         if not all(isinstance(one, Structure) for one in given):
-            msg = f"predict: {', '.join(self.properties)} needs structures; a formula or gene has none yet."
-            raise InputError(msg)
+            raise InputError(
+                f"predict: {', '.join(self.properties)} needs structures; a formula or gene has none yet."
+            )
         return self.of_described(describe(given, potential))
 
     def of_described(self, described: Described) -> list[dict[str, Estimate]]:

@@ -47,13 +47,13 @@ def load_predictor(prop: str | None, name: str | Path) -> Predictor:
     try:
         kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("kind")
     except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
-        msg = f"models folder {str(folder)!r} cannot be read ({error}); restore it or retrain it."
-        raise InputError(msg) from error
+        raise InputError(
+            f"models folder {str(folder)!r} cannot be read ({error}); restore it or retrain it."
+        ) from error
     if kind != "graph-band-gap":
         return PropertyPredictor.load(name, prop)
     if prop not in (None, "band_gap"):
-        msg = f"property: model {str(name)!r} predicts band_gap, not {prop}."
-        raise InputError(msg)
+        raise InputError(f"property: model {str(name)!r} predicts band_gap, not {prop}.")
     from invdesign.predictors.graph.model import GraphBandGapPredictor
 
     return GraphBandGapPredictor.load(name)

@@ -95,11 +95,10 @@ class Synthesisability:
         try:
             config: dict[str, Any] = json.loads((folder / FILES[0]).read_text())
             if (config["kind"], config["features_version"]) != (KIND, VERSION):
-                msg = (
+                raise InputError(
                     f"models folder {str(folder)!r} holds a {config['kind']} model of features version "
                     f"{config['features_version']}; a {KIND} model of version {VERSION} is needed: retrain."
                 )
-                raise InputError(msg)
             tensors = load_file(folder / FILES[1])
             bag = Bag(*(config["shape"][key] for key in ("members", "n_features", "width")))
             prefix = "bag."
@@ -109,8 +108,9 @@ class Synthesisability:
         except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
             if isinstance(error, InputError):
                 raise
-            msg = f"models folder {str(folder)!r} cannot be read ({error}); restore it or retrain it."
-            raise InputError(msg) from error
+            raise InputError(
+                f"models folder {str(folder)!r} cannot be read ({error}); restore it or retrain it."
+            ) from error
 
     def save(self, folder: Path) -> None:
         """Write ``model.safetensors`` (weights in half precision) and ``config.json``."""

@@ -312,8 +312,9 @@ class Transferred:
             calibrated = Calibrated(**config["calibration"])
             return cls(trunk, regression, calibrated, config["about"], config["classes"])
         except (SafetensorError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
-            msg = f"models folder {str(found)!r} cannot be read ({error}); restore it or retrain it."
-            raise InputError(msg) from error
+            raise InputError(
+                f"models folder {str(found)!r} cannot be read ({error}); restore it or retrain it."
+            ) from error
 
 
 def is_transferred(folder: str | Path) -> bool:

@@ -76,8 +76,9 @@ class AbandonmentRule:
         try:
             return cls(**json.loads(path.read_text(encoding="utf-8")))
         except (ValueError, TypeError) as error:
-            msg = f"abandonment: {path} is broken ({error}); restore it or rebuild it with `invdesign train`."
-            raise InputError(msg) from error
+            raise InputError(
+                f"abandonment: {path} is broken ({error}); restore it or rebuild it with `invdesign train`."
+            ) from error
 
     def save(self, folder: Path) -> None:
         """Write ``rule.json``."""

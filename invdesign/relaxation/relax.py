@@ -98,13 +98,11 @@ def relax(
         InputError: ``fmax``, ``max_steps`` or ``pressure_gpa`` makes no sense.
     """
     if not 0 < fmax < np.inf or max_steps < 0:
-        msg = (
+        raise InputError(
             f"fmax={fmax:g} and max_steps={max_steps}: give fmax above 0 (eV/Å) and max_steps of at least 0."
         )
-        raise InputError(msg)
     if not np.isfinite(pressure_gpa):
-        msg = f"pressure={pressure_gpa:g}: give a pressure in GPa."
-        raise InputError(msg)
+        raise InputError(f"pressure={pressure_gpa:g}: give a pressure in GPa.")
     settings = Settings(fmax, max_steps, relax_cell, pressure_gpa, keep_symmetry, optimiser, rule)
     limits = list(ceilings) if ceilings is not None else [np.inf] * len(structures)
     family = list(groups) if groups is not None else list(range(len(structures)))

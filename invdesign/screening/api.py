@@ -185,8 +185,9 @@ def formulas_of(
     from invdesign.screening.composition_space import Space
 
     if sum(given is not None for given in (formulas, space, like)) != 1:
-        msg = "formulas: give formulas or a file, or a space (elements), or like; exactly one of them."
-        raise InputError(msg)
+        raise InputError(
+            "formulas: give formulas or a file, or a space (elements), or like; exactly one of them."
+        )
     if space is not None:
         return OfSpace(build(Space, dict(space), "space"), shard)
     if like is not None:

@@ -83,18 +83,22 @@ class Space(BaseModel):
     def _consistent(self) -> Space:
         fewest, most = self.n_elements or (2, 4)
         if not 1 <= fewest <= most <= MOST_ELEMENTS:
-            msg = f"n_elements: {fewest}..{most} is not within 1..{MOST_ELEMENTS}; write one such as 2..4."
-            raise InputError(msg)
+            raise InputError(
+                f"n_elements: {fewest}..{most} is not within 1..{MOST_ELEMENTS}; write one such as 2..4."
+            )
         if self.cations and self.anions and (rest := self.pool - self.cations - self.anions):
-            msg = f"elements: {', '.join(sorted(rest))} neither cation nor anion; make it one or drop it."
-            raise InputError(msg)
+            raise InputError(
+                f"elements: {', '.join(sorted(rest))} neither cation nor anion; make it one or drop it."
+            )
         self._check_types()
         if not self._parts:
-            msg = "space: no formula has all that is asked for; allow more elements, atoms or types."
-            raise InputError(msg)
+            raise InputError(
+                "space: no formula has all that is asked for; allow more elements, atoms or types."
+            )
         if self._parts[-1].end >= 2**63:
-            msg = f"space: {self._parts[-1].end:.1e} formulas are too many; ask for fewer elements or atoms."
-            raise InputError(msg)
+            raise InputError(
+                f"space: {self._parts[-1].end:.1e} formulas are too many; ask for fewer elements or atoms."
+            )
         return self
 
     def _check_types(self) -> None:
@@ -103,11 +107,13 @@ class Space(BaseModel):
             fewest, most = self.n_elements or (1, MOST_ELEMENTS)
             atoms = sum(amounts.values())
             if not fewest <= len(amounts) <= most:
-                msg = f"anonymous: {text} has {len(amounts)} elements, not {fewest} to {most}; change either."
-                raise InputError(msg)
+                raise InputError(
+                    f"anonymous: {text} has {len(amounts)} elements, not {fewest} to {most}; change either."
+                )
             if atoms > (limit := self.max_atoms or MOST_ATOMS):
-                msg = f"anonymous: {text} has {atoms} atoms, more than {limit}; change it or max_atoms."
-                raise InputError(msg)
+                raise InputError(
+                    f"anonymous: {text} has {atoms} atoms, more than {limit}; change it or max_atoms."
+                )
 
     @property
     def pool(self) -> frozenset[str]:
@@ -263,8 +269,9 @@ def _stoichiometries(k: int, max_atoms: int) -> NDArray[np.int32]:
         InputError: too many.
     """
     if math.comb(max_atoms, k) > _MOST_STOICHIOMETRIES:
-        msg = f"max_atoms: {k} elements in {max_atoms} atoms: too many stoichiometries; allow fewer atoms."
-        raise InputError(msg)
+        raise InputError(
+            f"max_atoms: {k} elements in {max_atoms} atoms: too many stoichiometries; allow fewer atoms."
+        )
     rows = np.zeros((1, 0), dtype=np.int32)
     for column in range(k):
         room = max_atoms - rows.sum(axis=1, dtype=np.int64) - (k - column - 1)
@@ -303,6 +310,5 @@ def shard_of(count: int, i: int, n: int) -> range:
         InputError: there is no such shard.
     """
     if not 1 <= i <= n:
-        msg = f"shard: {i}/{n} is none; give 1/{max(n, 1)} to {max(n, 1)}/{max(n, 1)}."
-        raise InputError(msg)
+        raise InputError(f"shard: {i}/{n} is none; give 1/{max(n, 1)} to {max(n, 1)}/{max(n, 1)}.")
     return range((i - 1) * count // n, i * count // n)

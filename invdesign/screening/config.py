@@ -65,17 +65,18 @@ class ScreenConfig(BaseModel):
         asked = {"space_group": target.space_groups, "n_atoms": target.n_atoms != (1, MAX_ATOMS)}
         for name, given in asked.items():
             if given:
-                msg = f"target: {name} asks for a structure, formulas have none; give it to design --from."
-                raise InputError(msg)
+                raise InputError(
+                    f"target: {name} asks for a structure, formulas have none; give it to design --from."
+                )
         if strange := sorted(target.windows.keys() - self.models.keys()):
-            msg = (
+            raise InputError(
                 f"target: nothing predicts {', '.join(strange)} from a formula; ask for "
                 f"{', '.join(self.models)}, or for it in design --from."
             )
-            raise InputError(msg)
         if not self.estimates and (target.windows or self.min_stability):
-            msg = "estimates: windows and min_stability need them; drop these or let them be estimated."
-            raise InputError(msg)
+            raise InputError(
+                "estimates: windows and min_stability need them; drop these or let them be estimated."
+            )
         return self
 
     def identity(self) -> dict[str, Any]:

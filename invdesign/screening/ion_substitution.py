@@ -46,8 +46,9 @@ def like(
     amounts = reduced_amounts(formula)
     states = single_states(amounts)
     if states is None:
-        msg = f"like: no oxidation states, one an element, make {formula} neutral; give an ionic compound."
-        raise InputError(msg)
+        raise InputError(
+            f"like: no oxidation states, one an element, make {formula} neutral; give an ionic compound."
+        )
     numbers = [ATOMIC_NUMBER[symbol] for symbol in states]
     charges = np.array(list(states.values()))
     counts = [amounts[symbol] for symbol in states]
@@ -67,8 +68,9 @@ def _choices(number: int, charge: int, own: list[int]) -> list[Choice]:
     ions, becomes = substitution_table()
     if (number, charge) not in ions:
         sign = "+" if charge > 0 else "-"
-        msg = f"like: nothing is known of what replaces {SYMBOLS[number]}{abs(charge)}{sign}; give another."
-        raise InputError(msg)
+        raise InputError(
+            f"like: nothing is known of what replaces {SYMBOLS[number]}{abs(charge)}{sign}; give another."
+        )
     scale = oxidation_tables().electronegativity
     open_ = scale.keys() - EXCLUDED_BY_DEFAULT | {SYMBOLS[z] for z in own}
     row = becomes[ions[number, charge]].tolist()

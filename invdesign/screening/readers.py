@@ -136,21 +136,22 @@ def _opened(name: str) -> AbstractContextManager[IO[bytes]]:
     try:
         return Path(name).open("rb")
     except OSError as error:
-        msg = f"{name}: cannot be opened ({error.strerror}); give text, CSV or Parquet with formulas."
-        raise InputError(msg) from error
+        raise InputError(
+            f"{name}: cannot be opened ({error.strerror}); give text, CSV or Parquet with formulas."
+        ) from error
 
 
 def _rows(stream: IO[bytes], name: str, column: str | None) -> Iterator[_Row]:
     head = cast("io.BufferedReader", stream).peek(8)
     for mark, kind in _UNREADABLE.items():
         if head.startswith(mark):
-            msg = f"{name}: is {kind}; save it as text or CSV in UTF-8, plain or gzipped, or as Parquet."
-            raise InputError(msg)
+            raise InputError(
+                f"{name}: is {kind}; save it as text or CSV in UTF-8, plain or gzipped, or as Parquet."
+            )
     suffixes = {suffix.lower() for suffix in Path(name).suffixes[-2:]}
     if head.startswith(_PARQUET) or suffixes & {".parquet", ".pq"}:
         if name == STDIN:
-            msg = "standard input: Parquet is read from files alone; give the file's name."
-            raise InputError(msg)
+            raise InputError("standard input: Parquet is read from files alone; give the file's name.")
         return _of_parquet(name, column)
     if head.startswith(b"\x1f\x8b"):
         stream = cast("IO[bytes]", gzip.GzipFile(fileobj=stream))
@@ -279,8 +280,9 @@ def _place(names: list[str], column: str | None, source: str) -> int:
         if wanted in names:
             return names.index(wanted)
     listed = ", ".join(name[:40] for name in names[:20]) or "none"
-    msg = f"{source}: no column {column or 'formula'!r} among ({listed}); name the column of formulas."
-    raise InputError(msg)
+    raise InputError(
+        f"{source}: no column {column or 'formula'!r} among ({listed}); name the column of formulas."
+    )
 
 
 def _of_parquet(source: str, column: str | None) -> Iterator[_Row]:
@@ -291,16 +293,16 @@ def _of_parquet(source: str, column: str | None) -> Iterator[_Row]:
         # a row group may be as large as the file: it is read piece by piece
         file = pq.ParquetFile(source, buffer_size=_CHUNK, pre_buffer=False)
     except (pa.ArrowException, OSError) as error:
-        msg = f"{source}: cannot be read as Parquet ({error}); give the whole file."
-        raise InputError(msg) from error
+        raise InputError(f"{source}: cannot be read as Parquet ({error}); give the whole file.") from error
     with file:
         schema = file.schema_arrow
         name = schema.names[_place(schema.names, column, source)]
         kind = schema.field(name).type
         text = kind.value_type if pa.types.is_dictionary(kind) else kind
         if text not in {pa.string(), pa.large_string(), pa.string_view()}:
-            msg = f"{source}: column {name!r} holds {kind}, not text; name the column of formulas."
-            raise InputError(msg)
+            raise InputError(
+                f"{source}: column {name!r} holds {kind}, not text; name the column of formulas."
+            )
         number = 0
         try:
             for batch in file.iter_batches(batch_size=8192, columns=[name], use_threads=False):

@@ -159,8 +159,9 @@ def _has_zero(model: str, name: str) -> bool:
     try:
         return bool(json.loads(config.read_text(encoding="utf-8"))["about"]["properties"][name]["zero"])
     except (ValueError, KeyError) as error:
-        msg = f"predictors: {str(config)!r} describes no model of {name}; give the folder of one."
-        raise InputError(msg) from error
+        raise InputError(
+            f"predictors: {str(config)!r} describes no model of {name}; give the folder of one."
+        ) from error
 
 
 def _interval(name: str) -> list[str]:
@@ -207,8 +208,9 @@ def tables(
                 unit, future = waiting.popleft()
                 yield unit, *future.result()
         except BrokenProcessPool as error:
-            msg = "workers: a process died (out of memory?); give the same command again with --workers 1."
-            raise InputError(msg) from error
+            raise InputError(
+                "workers: a process died (out of memory?); give the same command again with --workers 1."
+            ) from error
 
 
 def _screened(task: _Task) -> tuple[pa.Table, Tally]:
@@ -286,8 +288,7 @@ def screen_into(
             or the source cannot be used.
     """
     if top < 1:
-        msg = f"top: {top} rows are none; give 1 or more."
-        raise InputError(msg)
+        raise InputError(f"top: {top} rows are none; give 1 or more.")
     columns = [*formulas.beside, "formula", "verdict", *columns_of(config)]
     if config.rules and config.rules.oxidation_states_set is not None:
         oxidation_tables(config.rules)  # what cannot run claims no folder

@@ -150,8 +150,9 @@ def _blocks(path: Path) -> Iterator[_Block]:
     inside = (path / ParquetFolder.name, path / CsvFile.name)
     path = next((one for one in inside if one.exists()), path)
     if path.is_dir() and not (parts := sorted(path.glob("*.parquet"))):
-        msg = f"from: {str(path)!r} is no screening's folder; give one, or a table or list of formulas."
-        raise InputError(msg)
+        raise InputError(
+            f"from: {str(path)!r} is no screening's folder; give one, or a table or list of formulas."
+        )
     if path.is_dir() or path.suffix in {".parquet", ".pq"}:
         for part in parts if path.is_dir() else [path]:
             yield from map(_block, _told(_of_parquet(part), part))
@@ -185,8 +186,9 @@ def _told(batches: Iterator[pa.RecordBatch], path: Path) -> Iterator[pa.RecordBa
     try:
         yield from batches
     except (pa.ArrowException, OSError) as error:
-        msg = f"from: {str(path)!r} cannot be read ({error}); give the whole table, p_hit in numbers."
-        raise InputError(msg) from error
+        raise InputError(
+            f"from: {str(path)!r} cannot be read ({error}); give the whole table, p_hit in numbers."
+        ) from error
 
 
 def _of_parquet(path: Path) -> Iterator[pa.RecordBatch]:
@@ -231,8 +233,9 @@ def _header(path: Path) -> tuple[list[str], str]:
         with opener(path, "rb") as file:
             line = file.readline(_LONGEST_HEADER).decode("utf-8-sig", "replace")
     except (OSError, EOFError) as error:
-        msg = f"from: {str(path)!r} cannot be read ({error}); give a table or list of formulas."
-        raise InputError(msg) from error
+        raise InputError(
+            f"from: {str(path)!r} cannot be read ({error}); give a table or list of formulas."
+        ) from error
     delimiter = max(",;\t", key=line.count)
     return [name.strip(' "\r\n') for name in line.split(delimiter)], delimiter
 
@@ -241,6 +244,5 @@ def _columns(names: Sequence[str], path: Path) -> list[str]:
     """Those of a table that are read."""
     formula = next((name for name in FORMULA_COLUMNS if name in names), None)
     if formula is None:
-        msg = f"from: {str(path)!r} has no column of formulas; name one formula."
-        raise InputError(msg)
+        raise InputError(f"from: {str(path)!r} has no column of formulas; name one formula.")
     return [formula, *(name for name in _JUDGED if name in names)]

@@ -137,8 +137,7 @@ class OfList:
         self._truncate = truncate_fractions
         self._lines: int | None = None
         if shard and source == STDIN:
-            msg = "shard: standard input cannot be read twice; give a file."
-            raise InputError(msg)
+            raise InputError("shard: standard input cannot be read twice; give a file.")
 
     def identity(self) -> dict[str, Any]:
         """What it is, as JSON; whether a file's formulas are the same is seen when they are read."""

@@ -52,11 +52,10 @@ class Calibration:
         """
         folder = artifacts.resolve("validators", name)
         if not folder.is_dir():
-            msg = (
+            raise InputError(
                 f"calibration: potential {str(name)!r} has none; run `invdesign train` on a copy of "
                 f"configs/validators/chgnet-0.3.0.yaml with its potential:, then give --calibration FOLDER."
             )
-            raise InputError(msg)
         path = artifacts.find("validators", folder, needs=(FILE,)) / FILE
         try:
             stored = json.loads(path.read_text())
@@ -69,10 +68,9 @@ class Calibration:
                 stored["digest"],
             )
         except (ValueError, KeyError, TypeError) as error:
-            msg = (
+            raise InputError(
                 f"calibration: {path} is broken ({error!r}); restore it or rebuild it with `invdesign train`."
-            )
-            raise InputError(msg) from error
+            ) from error
 
     def save(self, folder: Path) -> None:
         """Write ``calibration.json``."""
@@ -143,8 +141,7 @@ class Calibration:
     def _check(self, composition: Composition) -> None:
         unknown = sorted(set(fractions(composition)) - self.elements)
         if unknown:
-            msg = (
+            raise InputError(
                 f"composition: {composition.reduced_formula}: the calibration of {self.potential} has no "
                 f"reference energy of {', '.join(unknown)}; leave these elements out."
             )
-            raise InputError(msg)

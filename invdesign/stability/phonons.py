@@ -80,8 +80,9 @@ def require_phonopy(what: str = "check: phonons") -> None:
         InputError: it is not installed.
     """
     if find_spec("phonopy") is None:
-        msg = f"{what} needs phonopy, which is not installed; run pip install 'invdesign[phonons]'."
-        raise InputError(msg)
+        raise InputError(
+            f"{what} needs phonopy, which is not installed; run pip install 'invdesign[phonons]'."
+        )
 
 
 def phonons(structure: Structure, potential: Potential) -> Phonons | str:

@@ -51,17 +51,15 @@ def train(path: Path, *, progress: Callable[[float, str], None]) -> Path:
     fields = read_yaml(path)
     kind = str(fields.get("kind"))
     if kind not in RECIPES:
-        msg = f"recipe {str(path)!r}: there is no kind {kind!r}; {suggest(kind, tuple(RECIPES))}."
-        raise InputError(msg)
+        raise InputError(f"recipe {str(path)!r}: there is no kind {kind!r}; {suggest(kind, tuple(RECIPES))}.")
     module_name, config_name, function_name = RECIPES[kind].split(":")
     module = import_module(module_name)
     config = build(getattr(module, config_name), fields, f"recipe {kind}")
     if isinstance(getattr(config, "data", None), Path) and not config.data.is_dir():
-        msg = (
+        raise InputError(
             f"data: {str(config.data)!r} is not a folder; set data: in {str(path)!r} to the one that holds "
             f"structures/ and compositions/."
         )
-        raise InputError(msg)
     folder: Path = getattr(module, function_name)(config, progress=progress)
     return folder
 

@@ -107,8 +107,7 @@ def test_generators_are_named_once():
 def test_a_generator_that_cannot_meet_the_target_is_told_before_any_work(tmp_path):
     class Unable(campaign_fakes.FakeGenerator):
         def propose(self, target, n, seed):
-            msg = "generator: unable finds nothing."
-            raise InputError(msg)
+            raise InputError("generator: unable finds nothing.")
 
     parts = replace(campaign_fakes.fake_parts(), generator=(campaign_fakes.FakeGenerator(), Unable("unable")))
     with pytest.raises(InputError, match="unable finds nothing"):

@@ -37,8 +37,7 @@ class Blind(EMT):
 
 
 def fails():
-    msg = "no licence file"
-    raise OSError(msg)
+    raise OSError("no licence file")
 
 
 def gives_a_number():

@@ -238,8 +238,7 @@ def test_running_out_of_memory_loses_nothing(
 
     def small_only(self: FastTensorNet, graph: Any) -> Any:
         if graph.n_crystals > 1:
-            msg = "CUDA out of memory."
-            raise torch.OutOfMemoryError(msg)
+            raise torch.OutOfMemoryError("CUDA out of memory.")
         return sites(self, graph)
 
     monkeypatch.setattr(FastTensorNet, "sites", small_only)

@@ -20,8 +20,7 @@ SCHEMA = json.loads(
 
 
 def refuse(constant):
-    msg = f"{constant} is no JSON"
-    raise AssertionError(msg)
+    raise AssertionError(f"{constant} is no JSON")
 
 
 @pytest.fixture(scope="module")

@@ -44,8 +44,9 @@ class Journal:
             whole = text.rfind(b"\n") + 1
             head, *entries = map(json.loads, text[:whole].splitlines() or [b"{}"])
             if head and (different := _different(head.get(what, {}), identity)):
-                msg = f"out: {str(path.parent)!r} holds another {what} ({different}); give another folder."
-                raise InputError(msg)
+                raise InputError(
+                    f"out: {str(path.parent)!r} holds another {what} ({different}); give another folder."
+                )
             if whole < len(text):  # a kill or a full disk left the last line half written
                 file.truncate(whole)
         if not head:

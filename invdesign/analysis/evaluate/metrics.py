@@ -335,7 +335,8 @@ def read_evaluations(files: Sequence[Path]) -> dict[str, dict[str, Any]]:
             content = json.loads(file.read_text(encoding="utf-8"))
             content["rates"], content["protocol"]
         except (OSError, ValueError, KeyError, TypeError) as error:
-            msg = f"beside: {str(file)!r} is no evaluation ({error}); give the evaluation.json of another."
-            raise InputError(msg) from error
+            raise InputError(
+                f"beside: {str(file)!r} is no evaluation ({error}); give the evaluation.json of another."
+            ) from error
         found[file.resolve().parent.name if file.stem == "evaluation" else file.stem] = content
     return found

@@ -149,11 +149,13 @@ def _models(target: Target | None, given: Mapping[str, Any] | None) -> dict[str,
     wanted = sorted(set(target.windows if target else ()) - {"formation_energy_per_atom"})
     models = models_of(wanted, given)
     if idle := sorted(set(given or ()) - set(wanted)):
-        msg = f"predictor: the target does not ask for {', '.join(idle)}; add a window, or leave it out."
-        raise InputError(msg)
+        raise InputError(
+            f"predictor: the target does not ask for {', '.join(idle)}; add a window, or leave it out."
+        )
     if missing := [name for name in wanted if name not in models]:
-        msg = f"target: nothing predicts {', '.join(missing)}; ask for {', '.join(models_of(PROPERTIES))}."
-        raise InputError(msg)
+        raise InputError(
+            f"target: nothing predicts {', '.join(missing)}; ask for {', '.join(models_of(PROPERTIES))}."
+        )
     return {name: models[name] for name in wanted}
 
 

@@ -90,8 +90,9 @@ def read_samples(source: Path | str | Sequence[Path | str | Structure]) -> list[
         else:
             samples.append(_of_structure(f"structure-{number}", entry))
     if not any(sample.structure for sample in samples):
-        msg = samples[0].fault if samples else "files: nothing was given; give files of structures."
-        raise InputError(msg)
+        raise InputError(
+            samples[0].fault if samples else "files: nothing was given; give files of structures."
+        )
     return samples
 
 

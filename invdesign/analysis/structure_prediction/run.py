@@ -199,8 +199,7 @@ def _targets(
         if target not in targets.values():
             targets[taken] = target
     if not targets:
-        msg = "formula: none was given; give one such as Li2FeSiO4."
-        raise InputError(msg)
+        raise InputError("formula: none was given; give one such as Li2FeSiO4.")
     return targets
 
 

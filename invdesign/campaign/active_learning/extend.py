@@ -74,10 +74,9 @@ def draw_more(
     if (out / FOLDER / DATABASE).is_file():
         begun = Store(out / FOLDER / DATABASE).identity["objects"]
         if begun.get("ranker") != name:
-            msg = (
+            raise InputError(
                 f"continue: {str(out)!r} was begun from other results; remove it and give the command again."
             )
-            raise InputError(msg)
     computed = [candidate for candidate in before if candidate.provenance.get("dft")]
     estimate_spared(computed, parts)
     had = _genes_of(before)

@@ -96,11 +96,9 @@ def next_round(
             from already, nothing left to choose from, or another run is at work in the folder.
     """
     if choose not in get_args(Choice):
-        msg = f"choose: {choose!r} is not known; give {' or '.join(get_args(Choice))}."
-        raise InputError(msg)
+        raise InputError(f"choose: {choose!r} is not known; give {' or '.join(get_args(Choice))}.")
     if not (run / DATABASE).is_file():
-        msg = f"continue: {str(run)!r} holds no campaign (no {DATABASE}); give the folder of one."
-        raise InputError(msg)
+        raise InputError(f"continue: {str(run)!r} holds no campaign (no {DATABASE}); give the folder of one.")
     with held(run, DATABASE):
         store = Store(run / DATABASE)
         config = _config(store, run, n_shortlist, workers)
@@ -135,8 +133,9 @@ def next_round(
 def _config(store: Store, run: Path, n_shortlist: int | None, workers: int | None) -> CampaignConfig:
     """The campaign's own config."""
     if not store.complete:
-        msg = f"continue: the campaign in {str(run)!r} has not finished; give its own command again first."
-        raise InputError(msg)
+        raise InputError(
+            f"continue: the campaign in {str(run)!r} has not finished; give its own command again first."
+        )
     fields = {name: value for name, value in store.identity.items() if name != "objects"}
     own = build(CampaignConfig, fields | {"out": run, "workers": workers}, "campaign")
     return _with(own, {"n_shortlist": n_shortlist})
@@ -153,8 +152,9 @@ def _parts(store: Store, config: CampaignConfig, given: Parts | None) -> Parts:
     parts, objects = given or Parts.named(config), store.identity.get("objects", {})
     if parts.signature() != objects:
         own = ", ".join(f"{kind} {name}" for kind, name in sorted(objects.items())) or "none"
-        msg = f"parts: the campaign was made with other objects ({own}); give the same to next_round."
-        raise InputError(msg)
+        raise InputError(
+            f"parts: the campaign was made with other objects ({own}); give the same to next_round."
+        )
     return parts
 
 
@@ -167,11 +167,10 @@ def _origin(run: Path, store: Store, candidates: Sequence[Candidate], parts: Par
     predicted = {STABILITY, "formation_energy_per_atom", *(parts.predictors or {})}
     results = {c.id: _figures(c, predicted) for c in candidates if c.provenance.get("dft")}
     if not results:
-        msg = (
+        raise InputError(
             f"continue: {str(run)!r} has no results to learn from; run `invdesign dft collect FOLDERS "
             f"--out {run}` first."
         )
-        raise InputError(msg)
     text = json.dumps(results, sort_keys=True)
     computed = [candidate.id for candidate in candidates if has_result(candidate)]
     return {
@@ -204,11 +203,10 @@ def _number(run: Path, origin: dict[str, Any]) -> int:
         return number
     if {name: latest[name] for name in origin} != json.loads(json.dumps(origin)):
         folder = record.parent.with_name(f"round-{number - 1}")
-        msg = (
+        raise InputError(
             f"continue: {folder} was chosen from these results already, with other options; compute it and "
             "collect its results, or remove it to choose anew."
         )
-        raise InputError(msg)
     return number - 1
 
 

@@ -103,8 +103,9 @@ def choose_next(
     learned = learn(relaxed, vectors)
     pool = uncomputed(relaxed)
     if not any(all(v.passed for v in checks_of(relaxed[i]).values()) for i in pool):
-        msg = "continue: every candidate that relaxed was computed; give --n and --n-relax to make more."
-        raise InputError(msg)
+        raise InputError(
+            "continue: every candidate that relaxed was computed; give --n and --n-relax to make more."
+        )
     rows = learned.corrected([relaxed[i].properties for i in pool], vectors[pool])
     corrected = [revised(relaxed[i], row) for i, row in zip(pool, rows, strict=True)]
     tell_apart(ask.config, ask.parts, corrected)

@@ -39,8 +39,9 @@ def check_open(target: Target) -> None:
     """
     for name, given in (("formula", target.formula), ("anonymous", target.anonymous_formula)):
         if given:
-            msg = f"target: {name}={given} stands beside a list of formulas (--from); give one of the two."
-            raise InputError(msg)
+            raise InputError(
+                f"target: {name}={given} stands beside a list of formulas (--from); give one of the two."
+            )
 
 
 def meetable(config: CampaignConfig, parts: Parts, formulas: Sequence[str]) -> tuple[list[str], Counter[str]]:

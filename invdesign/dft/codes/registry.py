@@ -52,25 +52,19 @@ def check(code: str, task: str, pseudos: Path | None, input_set: str | None) -> 
         InputError: which one does not, and what would.
     """
     if code not in TASKS:
-        msg = f"code: {code!r} is not known; give one of {', '.join(TASKS)}."
-        raise InputError(msg)
+        raise InputError(f"code: {code!r} is not known; give one of {', '.join(TASKS)}.")
     known = dict.fromkeys(task for tasks in TASKS.values() for task in tasks)
     if task not in known:
-        msg = f"task: {task!r} is not known; give one of {', '.join(known)}."
-        raise InputError(msg)
+        raise InputError(f"task: {task!r} is not known; give one of {', '.join(known)}.")
     if task not in TASKS[code]:
         able = [name for name, tasks in TASKS.items() if task in tasks]
-        msg = f"task: {task} is for {', '.join(able)}, not for {code}; give --code {able[0]}."
-        raise InputError(msg)
+        raise InputError(f"task: {task} is for {', '.join(able)}, not for {code}; give --code {able[0]}.")
     if pseudos is not None and code != "espresso":
-        msg = f"pseudos: {code} takes none from here; leave it out, or give --code espresso."
-        raise InputError(msg)
+        raise InputError(f"pseudos: {code} takes none from here; leave it out, or give --code espresso.")
     if input_set is not None and code != "vasp":
-        msg = f"set: {input_set!r} is of VASP's input sets; leave it out, or give --code vasp."
-        raise InputError(msg)
+        raise InputError(f"set: {input_set!r} is of VASP's input sets; leave it out, or give --code vasp.")
     if input_set is not None and input_set not in SETS:
-        msg = f"set: {input_set!r} is not known; give one of {', '.join(SETS)}."
-        raise InputError(msg)
+        raise InputError(f"set: {input_set!r} is not known; give one of {', '.join(SETS)}.")
 
 
 def prepared(

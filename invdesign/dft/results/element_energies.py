@@ -82,8 +82,9 @@ def with_kept(campaign: Path, own: Sequence[Element], collected: Iterable[Path])
     try:
         kept = [Element(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
     except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
-        msg = f"out: {path} is damaged ({error}); remove it and collect the elements again."
-        raise InputError(msg) from error
+        raise InputError(
+            f"out: {path} is damaged ({error}); remove it and collect the elements again."
+        ) from error
     now = {str(folder.resolve()) for folder in collected}
     return [*(one for one in kept if one.folder not in now), *own]
 

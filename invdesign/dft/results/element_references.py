@@ -61,8 +61,9 @@ def reference_subjects(subjects: Iterable[Subject], code: str) -> tuple[list[Sub
         InputError: the code needs none, or has no energies that compare.
     """
     if code not in OWN_SCALE:
-        msg = f"references: {NO_REFERENCES.get(code, 'this code needs none')}; leave --references out."
-        raise InputError(msg)
+        raise InputError(
+            f"references: {NO_REFERENCES.get(code, 'this code needs none')}; leave --references out."
+        )
     table = references()
     subjects = list(subjects)
     symbols = sorted({symbol for subject in subjects for symbol in subject.structure.symbol_set})
@@ -122,5 +123,4 @@ def _table() -> dict[str, dict[str, Any]]:
     try:
         return dict(json.loads(path.read_text(encoding="utf-8"))["elements"])
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        msg = f"elements: {path} is damaged ({error!r}); restore it."
-        raise InputError(msg) from error
+        raise InputError(f"elements: {path} is damaged ({error!r}); restore it.") from error

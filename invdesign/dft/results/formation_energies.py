@@ -83,8 +83,9 @@ def _place(one: Computed, elements: Mapping[str, float], hull: Hull) -> Placed:
 
 def _of_vasp(one: Computed) -> tuple[float, dict[str, float]]:
     if one.job and one.job.settings.get("input_set", "mp") != "mp":
-        msg = f"written with the {one.job.settings['input_set']} input set, whose energies meet no such hull."
-        raise InputError(msg)
+        raise InputError(
+            f"written with the {one.job.settings['input_set']} input set, whose energies meet no such hull."
+        )
     assert one.reading is not None  # noqa: S101 - what VASP computed was read
     assert one.reading.vasp is not None  # noqa: S101
     energy, parts = corrected_energy(one.reading.vasp)
@@ -93,18 +94,18 @@ def _of_vasp(one: Computed) -> tuple[float, dict[str, float]]:
 
 def _of_other(one: Computed, elements: Mapping[str, float]) -> tuple[float, dict[str, float]]:
     if one.job is None or one.job.task not in COMPARABLE:
-        msg = "no manifest says with which settings it was computed, so no elements go with it."
-        raise InputError(msg)
+        raise InputError("no manifest says with which settings it was computed, so no elements go with it.")
     if one.hubbard_u:
-        msg = f"computed with +U, which in {NAMES.get(one.code, one.code)} is not the Materials Project's."
-        raise InputError(msg)
+        raise InputError(
+            f"computed with +U, which in {NAMES.get(one.code, one.code)} is not the Materials Project's."
+        )
     if one.code not in OWN_SCALE:
-        msg = f"{NO_REFERENCES.get(one.code, 'its energies compare with none here')}."
-        raise InputError(msg)
+        raise InputError(f"{NO_REFERENCES.get(one.code, 'its energies compare with none here')}.")
     parts = corrections(one.structure)
     if parts is None:
-        msg = "the Materials Project computes this with +U: energies without it do not meet its hull."
-        raise InputError(msg)
+        raise InputError(
+            "the Materials Project computes this with +U: energies without it do not meet its hull."
+        )
     return one.per_atom - _mean(one, elements, "these folders") + sum(parts.values()), parts
 
 

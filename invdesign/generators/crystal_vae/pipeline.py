@@ -78,13 +78,11 @@ def crystal_of(structure: Structure) -> tuple[Gene, Geometry]:
     try:
         gene, geometry = gene_of(structure)
     except SymmetryError as error:
-        msg = f"structure: {formula} has no gene ({error}); give an ordered crystal."
-        raise InputError(msg) from error
+        raise InputError(f"structure: {formula} has no gene ({error}); give an ordered crystal.") from error
     if gene.n_atoms > MAX_ATOMS:
-        msg = (
+        raise InputError(
             f"structure: {formula} has {gene.n_atoms} atoms in the primitive cell; give at most {MAX_ATOMS}."
         )
-        raise InputError(msg)
     return gene, geometry
 
 
@@ -169,8 +167,7 @@ class CrystalVAE:
             InputError: as ``encode``; or fewer than two.
         """
         if n < 2:
-            msg = f"n: {n} is too few to interpolate; give 2 or more."
-            raise InputError(msg)
+            raise InputError(f"n: {n} is too few to interpolate; give 2 or more.")
         first, last = self.encode([a, b])
         share = np.linspace(0.0, 1.0, n, dtype=np.float32)[:, None]
         return self.decode((1 - share) * first + share * last)
@@ -201,8 +198,9 @@ class CrystalVAE:
         """
         prompt = prompt_of(target)
         if not possible_groups(prompt).any():
-            msg = f"target: no space group has places for a crystal such as {target.words()}; ask for less."
-            raise InputError(msg)
+            raise InputError(
+                f"target: no space group has places for a crystal such as {target.words()}; ask for less."
+            )
         rng = np.random.default_rng(np.random.SeedSequence(seed))
         latents = self.search(target, math.ceil(_SPARE * n), int(rng.integers(2**62)))
         asked = self._asked(target, latents)
@@ -235,8 +233,9 @@ class CrystalVAE:
         for i, asked in enumerate(conditions):
             for name, value in asked.items():
                 if name not in names:
-                    msg = f"condition: this generator does not know {name!r}; it knows {', '.join(names)}."
-                    raise InputError(msg)
+                    raise InputError(
+                        f"condition: this generator does not know {name!r}; it knows {', '.join(names)}."
+                    )
                 values[i, names.index(name)] = value
                 present[i, names.index(name)] = 1.0
         with torch.inference_mode():

@@ -74,8 +74,9 @@ class GeneDiffusionPipeline(DiffusionPipeline):
         names = tuple(self.transformer.config["conditions"])
         for name in {name for asked in conditions for name in asked} | _named(guidance):
             if name not in names:
-                msg = f"condition: this generator does not know {name!r}; it knows {', '.join(names)}."
-                raise InputError(msg)
+                raise InputError(
+                    f"condition: this generator does not know {name!r}; it knows {', '.join(names)}."
+                )
         rules = rules_of(prompt or Prompt())
         if not rules.plans.any():
             raise InputError(_nothing_fits(rules.prompt))
@@ -162,11 +163,13 @@ class GeneDiffusion:
     ) -> None:
         weights = guidance.values() if isinstance(guidance, Mapping) else (guidance,)
         if not all(-1 <= weight <= 100 for weight in weights):
-            msg = f"guidance: {guidance} is no weight; give -1 (a condition left out) to 100, such as 2."
-            raise InputError(msg)
+            raise InputError(
+                f"guidance: {guidance} is no weight; give -1 (a condition left out) to 100, such as 2."
+            )
         if not 0 < temperature < inf:
-            msg = f"temperature: {temperature:g} cannot be drawn at; give a number above 0, such as 0.9."
-            raise InputError(msg)
+            raise InputError(
+                f"temperature: {temperature:g} cannot be drawn at; give a number above 0, such as 0.9."
+            )
         self.pipeline = pipeline
         self.guidance = guidance
         self.temperature = temperature
@@ -202,8 +205,9 @@ class GeneDiffusion:
         prompt = prompt_of(target)
         conditions = [self._conditions(target, prompt, rng) for _ in range(n)]
         if idle := sorted(_named(self.guidance) - conditions[0].keys()):
-            msg = f"guidance: the target does not ask for {idle[0]}; ask for a window on it, or leave it out."
-            raise InputError(msg)
+            raise InputError(
+                f"guidance: the target does not ask for {idle[0]}; ask for a window on it, or leave it out."
+            )
         genes = self._draw(conditions, prompt, rng)
         for _ in range(self.redraws):
             again = _unwanted(genes, target)

@@ -65,8 +65,7 @@ class StructureTypes:
         """
         del seed
         if target.formula is None:
-            msg = f"generator: {self.name} needs a formula; give one, or use prototypes."
-            raise InputError(msg)
+            raise InputError(f"generator: {self.name} needs a formula; give one, or use prototypes.")
         found: list[Candidate] = []
         per_gene: Counter[str] = Counter()
         for _, row, elements in sorted(self._assignments(target)):
@@ -83,8 +82,9 @@ class StructureTypes:
             if len(found) == n:
                 break
         if not found:
-            msg = f"generator: {self.name} knows no crystal of the type of {target.formula} that is as asked."
-            raise InputError(msg)
+            raise InputError(
+                f"generator: {self.name} knows no crystal of the type of {target.formula} that is as asked."
+            )
         return found
 
     def _assignments(self, target: Target) -> Iterator[tuple[float, int, tuple[tuple[str, str], ...]]]:

@@ -51,11 +51,10 @@ def _complete(folder: Path) -> Path:
     for file in MODEL_FILES:
         path = folder / file
         if not path.is_file() or path.stat().st_size == 0:
-            msg = (
+            raise InputError(
                 f"potential folder {str(folder)!r} lacks {file} (or it is empty); "
                 f"a matgl folder holds {', '.join(MODEL_FILES)}."
             )
-            raise InputError(msg)
     return folder
 
 
@@ -69,12 +68,14 @@ def _only_matgl_classes(folder: Path) -> None:
         modules = [described["@module"]]
         modules += [v["@module"] for v in arguments.values() if isinstance(v, dict) and "@module" in v]
     except Exception as error:  # a broken zip, pickle or JSON raises a dozen kinds
-        msg = f"potential folder {str(folder)!r} cannot be read ({root_cause(error)}); restore its files."
-        raise InputError(msg) from error
+        raise InputError(
+            f"potential folder {str(folder)!r} cannot be read ({root_cause(error)}); restore its files."
+        ) from error
     for module in modules:
         if not str(module).startswith("matgl."):
-            msg = f"potential folder {str(folder)!r} names code outside matgl ({module}); give a matgl model."
-            raise InputError(msg)
+            raise InputError(
+                f"potential folder {str(folder)!r} names code outside matgl ({module}); give a matgl model."
+            )
 
 
 def _from_hub(name: str) -> Path:
@@ -85,8 +86,9 @@ def _from_hub(name: str) -> Path:
     from matgl.utils.io import HF_MATGL_ORG
 
     if (parts := HUB_NAME.fullmatch(name)) is None:
-        msg = f"potential {name!r} is no folder; give chgnet, a matgl folder, or a hub name (NAME@REVISION)."
-        raise InputError(msg)
+        raise InputError(
+            f"potential {name!r} is no folder; give chgnet, a matgl folder, or a hub name (NAME@REVISION)."
+        )
     model, revision = parts["model"], parts["revision"]
     repository = model if "/" in model else f"{HF_MATGL_ORG}/{model}"
 
@@ -108,8 +110,9 @@ def _from_hub(name: str) -> Path:
         return fetch(local=False)
     except OSError as error:  # every error of the hub client is one
         cause = root_cause(error)
-        msg = f"potential {name!r} could not be downloaded from the hub ({cause}); give a local folder."
-        raise InputError(msg) from error
+        raise InputError(
+            f"potential {name!r} could not be downloaded from the hub ({cause}); give a local folder."
+        ) from error
 
 
 def _reach_hub(name: str, repository: str, revision: str) -> None:
@@ -125,8 +128,7 @@ def _reach_hub(name: str, repository: str, revision: str) -> None:
             reason = f"the hub answers {error.code} for {repository}@{revision}"
         except OSError as error:
             reason = f"the hub cannot be reached: {getattr(error, 'reason', error)}"
-    msg = (
+    raise InputError(
         f"potential {name!r} is neither a folder nor in the cache, and {reason}; "
         "give chgnet or a matgl folder."
     )
-    raise InputError(msg)

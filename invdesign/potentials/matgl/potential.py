@@ -215,27 +215,27 @@ def load_matgl(name: str) -> MatglPotential:
         from matgl.apps.pes import Potential
         from matgl.utils.io import load_model
     except ImportError as error:
-        msg = f"potential {name!r} needs matgl ({error}); install it with: pip install 'invdesign[matgl]'."
-        raise InputError(msg) from error
+        raise InputError(
+            f"potential {name!r} needs matgl ({error}); install it with: pip install 'invdesign[matgl]'."
+        ) from error
     folder = model_folder(name)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             model = load_model(folder)
         except (ValueError, RuntimeError) as error:
-            msg = (
+            raise InputError(
                 f"potential folder {str(folder)!r} cannot be loaded ({root_cause(error)}); restore its files."
-            )
-            raise InputError(msg) from error
+            ) from error
     if any("Incompatible model version" in str(warning.message) for warning in caught):
-        msg = (
+        raise InputError(
             f"potential {name!r} was saved by an older matgl, and this one evaluates it wrongly; "
             "give a folder that was saved or converted with matgl 4."
         )
-        raise InputError(msg)
     if not isinstance(model, Potential) or model.calc_charge or not model.calc_stresses:
-        msg = f"potential {name!r} gives no energies, forces and stresses; give a matgl Potential that does."
-        raise InputError(msg)
+        raise InputError(
+            f"potential {name!r} gives no energies, forces and stresses; give a matgl Potential that does."
+        )
     called = folder.resolve().name if Path(name).expanduser().is_dir() else name
     digest = hashlib.sha256(b"".join((folder / file).read_bytes() for file in MODEL_FILES)).hexdigest()[:16]
     return MatglPotential(called, model, digest=digest)

@@ -86,14 +86,16 @@ class Explainer:
         if model is None:
             name = name or "band_gap"
             if name not in RELEASED:
-                msg = f"property: nothing predicts {name!r} from structure; {suggest(name, tuple(RELEASED))}."
-                raise InputError(msg)
+                raise InputError(
+                    f"property: nothing predicts {name!r} from structure; {suggest(name, tuple(RELEASED))}."
+                )
         predictor = load_predictor(name, model or RELEASED[str(name)])
         if not isinstance(predictor, PropertyPredictor):
             return GraphExplainer(cast("GraphBandGapPredictor", predictor), Neighbours.load())
         if predictor.sees != "structure":
-            msg = f"model: {str(model)!r} sees the {predictor.sees} alone; give a model of structures."
-            raise InputError(msg)
+            raise InputError(
+                f"model: {str(model)!r} sees the {predictor.sees} alone; give a model of structures."
+            )
         return cls(predictor, Neighbours.load())
 
     def explain(self, structures: Sequence[Structure], k: int = 5) -> list[Explanation]:

@@ -92,8 +92,7 @@ class Neighbours:
             with np.load(path, allow_pickle=False) as stored:
                 return cls(*(stored[field.name] for field in fields(cls)))
         except (ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
-            msg = f"{path}: it is damaged ({error}); restore it, or build it again."
-            raise InputError(msg) from error
+            raise InputError(f"{path}: it is damaged ({error}); restore it, or build it again.") from error
 
     @classmethod
     def of(
@@ -160,8 +159,7 @@ class Neighbours:
     def _column(self, name: str) -> int:
         names = self.names.tolist()
         if name not in names:
-            msg = f"property: no known material has {name!r}; take one of {', '.join(names)}."
-            raise InputError(msg)
+            raise InputError(f"property: no known material has {name!r}; take one of {', '.join(names)}.")
         return int(names.index(name))
 
     def _distances(self, embeddings: np.ndarray, rows: np.ndarray) -> np.ndarray:

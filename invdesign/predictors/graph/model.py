@@ -288,13 +288,13 @@ class GraphBandGapPredictor:
             if found == (KIND, VERSION):
                 return cls._from(config, load_file(folder / FILES[1]))
         except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
-            msg = f"models folder {str(folder)!r} cannot be read ({error}); restore it or retrain it."
-            raise InputError(msg) from error
-        msg = (
+            raise InputError(
+                f"models folder {str(folder)!r} cannot be read ({error}); restore it or retrain it."
+            ) from error
+        raise InputError(
             f"models folder {str(folder)!r} holds a {found[0]} model of version {found[1]}; "
             f"a {KIND} model of version {VERSION} is needed: retrain."
         )
-        raise InputError(msg)
 
     @classmethod
     def _from(cls, config: dict[str, Any], tensors: dict[str, np.ndarray]) -> GraphBandGapPredictor:
@@ -331,6 +331,7 @@ def _m3gnet_class() -> Any:  # noqa: ANN401 (matgl is optional and untyped)
     try:
         from matgl.models import M3GNet
     except ImportError as error:
-        msg = f"graph networks need matgl ({error}); install it with: pip install 'invdesign[matgl]'."
-        raise InputError(msg) from error
+        raise InputError(
+            f"graph networks need matgl ({error}); install it with: pip install 'invdesign[matgl]'."
+        ) from error
     return M3GNet

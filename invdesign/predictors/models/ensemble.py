@@ -375,8 +375,9 @@ class Ensemble:
             TypeError,
             RuntimeError,
         ) as error:
-            msg = f"models folder {str(folder)!r} cannot be read ({error}); restore it or retrain it."
-            raise InputError(msg) from error
+            raise InputError(
+                f"models folder {str(folder)!r} cannot be read ({error}); restore it or retrain it."
+            ) from error
         return ensemble
 
 

@@ -167,10 +167,9 @@ def fit_trees(
     try:
         import lightgbm
     except ImportError as error:
-        msg = (
+        raise InputError(
             "trees: lightgbm is not installed; pip install 'invdesign[train]', or set trees: 0 in the recipe."
-        )
-        raise InputError(msg) from error
+        ) from error
     objective = "binary" if binary else "regression"
     # many trees learn slowly, so that their number only says how fine the steps are
     rate = min(0.1, 20 / n_trees)

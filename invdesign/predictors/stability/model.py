@@ -112,8 +112,9 @@ class StabilityModel:
         folder = find("models", name, needs=(*FILES, KNOWN))
         ensemble = Ensemble.load(folder, KIND)
         if ensemble.about.get("surroundings_version") != VERSION:
-            msg = f"models folder {str(folder)!r} was trained on other features than these; retrain it."
-            raise InputError(msg)
+            raise InputError(
+                f"models folder {str(folder)!r} was trained on other features than these; retrain it."
+            )
         return cls(ensemble, Hull.load(), read_known(folder / KNOWN))
 
     @cached_property
@@ -179,5 +180,4 @@ def read_known(path: Path) -> Known:
                 batch, data["formation"].astype(np.float32), data["decomposition"].astype(np.float32)
             )
     except (ValueError, KeyError, OSError, EOFError) as error:
-        msg = f"models: {path} cannot be read ({error}); restore it or retrain."
-        raise InputError(msg) from error
+        raise InputError(f"models: {path} cannot be read ({error}); restore it or retrain.") from error

@@ -67,8 +67,9 @@ def check_target(plot: Path, compositions: Sequence[Composition]) -> None:
     """
     n_systems = len({composition.chemical_system for composition in compositions})
     if _is_file(plot) and n_systems > 1:
-        msg = f"plot: {plot} is one file, but there are {n_systems} chemical systems; give a folder."
-        raise InputError(msg)
+        raise InputError(
+            f"plot: {plot} is one file, but there are {n_systems} chemical systems; give a folder."
+        )
 
 
 def draw_systems(

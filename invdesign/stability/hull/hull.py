@@ -120,8 +120,9 @@ class Hull:
                 )
                 return cls(formulas, numbers, amounts, energies, competing, scale=MP2020)
         except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            msg = f"hull: {path} is not a hull ({error}); restore it or rebuild it with `invdesign train`."
-            raise InputError(msg) from error
+            raise InputError(
+                f"hull: {path} is not a hull ({error}); restore it or rebuild it with `invdesign train`."
+            ) from error
 
     @classmethod
     def from_csv(cls, path: Path) -> Hull:
@@ -146,8 +147,7 @@ class Hull:
             if not phase.is_element and (key not in lowest or phase.energy < lowest[key].energy):
                 lowest[key] = phase
         if not lowest:
-            msg = f"hull: {source.where} lists no compound; give compounds and their energies."
-            raise InputError(msg)
+            raise InputError(f"hull: {source.where} lists no compound; give compounds and their energies.")
         compounds = list(lowest.values())
         width = max(len(phase.amounts) for phase in compounds)
         numbers, amounts = np.zeros((len(compounds), width), dtype=np.intp), np.zeros((len(compounds), width))
@@ -177,11 +177,10 @@ class Hull:
             InputError: the hull is on another scale.
         """
         if self.scale.removesuffix(ASSUMED).lower() != needed.lower():
-            msg = (
+            raise InputError(
                 f"hull: the scale of its energies is {self.scale!r}, that of the potential's calibrated ones "
                 f"{needed!r}; give a hull of that scale (in a CSV, a line '# scale: …' states it)."
             )
-            raise InputError(msg)
 
     def phases(self, elements: Iterable[str]) -> list[tuple[str, float]]:
         """Competing compounds of a chemical system and of those within it: formula, energy (eV/atom)."""
@@ -238,11 +237,10 @@ class Hull:
         )
         if unknown or not target:
             what = f"no phase with {', '.join(unknown)}" if unknown else "nothing to compare with"
-            msg = (
+            raise InputError(
                 f"composition: {composition.reduced_formula or 'empty'}: the hull has {what}; "
                 "use elements of the hull, or a hull that covers them."
             )
-            raise InputError(msg)
         return target
 
     def _in_system(self, order: Sequence[int]) -> np.ndarray:
@@ -303,5 +301,4 @@ def lowest_mixture(
         inverse = inverse - np.outer(direction, row)
         inverse[leaving] = row
         basis[leaving] = entering
-    msg = "hull: the simplex method did not end"
-    raise RuntimeError(msg)
+    raise RuntimeError("hull: the simplex method did not end")

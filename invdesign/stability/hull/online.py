@@ -77,11 +77,10 @@ def read_online(name: str) -> Phases:
     else:
         known, _, url = provider.partition("=")
         if known not in PROVIDERS:
-            msg = (
+            raise InputError(
                 f"hull: {name!r} names no provider known here; write optimade:PROVIDER:Li-Fe-O with one of "
                 f"{', '.join(PROVIDERS)}."
             )
-            raise InputError(msg)
         chosen = PROVIDERS[known]
         phases, scale = list(_optimade(url or chosen.url, chosen.field, systems)), chosen.scale
     return Phases(formation_energies(phases, name), scale, name)
@@ -90,8 +89,9 @@ def read_online(name: str) -> Phases:
 def _materials_project(systems: Sequence[Sequence[str]]) -> Iterator[dict[str, Any]]:
     key = os.environ.get("MP_API_KEY", "")
     if not key:
-        msg = "hull: the Materials Project needs a key; set MP_API_KEY (free at materialsproject.org/api)."
-        raise InputError(msg)
+        raise InputError(
+            "hull: the Materials Project needs a key; set MP_API_KEY (free at materialsproject.org/api)."
+        )
     query = {
         "chemsys": ",".join("-".join(symbols) for symbols in systems),
         "thermo_types": "GGA_GGA+U",
@@ -136,19 +136,17 @@ def _optimade(base: str, field: tuple[str, ...], systems: Sequence[Sequence[str]
 def _get(url: str, headers: dict[str, str]) -> Any:  # noqa: ANN401 - JSON
     host = url.partition("?")[0]
     if not host.startswith(("https://", "http://")):
-        msg = f"hull: {host} is no web address; give https://…"
-        raise InputError(msg)
+        raise InputError(f"hull: {host} is no web address; give https://…")
     request = Request(url, headers={"User-Agent": f"invdesign/{__version__}", **headers})  # noqa: S310
     try:
         with urlopen(request, timeout=_TIMEOUT) as answer:  # noqa: S310 - http(s) alone, see above
             return json.load(answer)
     except HTTPError as error:
         told = "the key was refused; check MP_API_KEY" if error.code in {401, 403} else "try again later"
-        msg = f"hull: {host} answered {error.code} {error.reason}; {told}."
-        raise InputError(msg) from error
+        raise InputError(f"hull: {host} answered {error.code} {error.reason}; {told}.") from error
     except (URLError, TimeoutError, ConnectionError, HTTPException) as error:
-        msg = f"hull: {host} cannot be reached ({getattr(error, 'reason', error)}); give a hull from a file."
-        raise InputError(msg) from error
+        raise InputError(
+            f"hull: {host} cannot be reached ({getattr(error, 'reason', error)}); give a hull from a file."
+        ) from error
     except json.JSONDecodeError as error:
-        msg = f"hull: {host} answered something else than JSON; check the address."
-        raise InputError(msg) from error
+        raise InputError(f"hull: {host} answered something else than JSON; check the address.") from error

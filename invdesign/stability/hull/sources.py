@@ -112,11 +112,10 @@ def single_scale(stated: Iterable[tuple[str, str]], where: str) -> str:
         seen.setdefault(name.lower(), (name, place))
         if len(seen) > 1:
             (first, here), (second, there) = seen.values()
-            msg = (
+            raise InputError(
                 f"hull: {where} mixes the scales {first!r} ({here}) and {second!r} ({there}), whose energies "
                 "cannot be compared; give entries of one."
             )
-            raise InputError(msg)
     return next(iter(seen.values()), (NOT_STATED, ""))[0]
 
 
@@ -138,11 +137,10 @@ def formation_energies(phases: Sequence[Phase], where: str) -> list[Phase]:
     missing = sorted({number for phase in phases for number in phase.amounts} - lowest.keys())
     if missing:
         names = ", ".join(SYMBOLS[number] for number in missing)
-        msg = (
+        raise InputError(
             f"hull: {where} has no energy of {'the element' if len(missing) == 1 else 'the elements'} "
             f"{names}, which formation energies are counted from; add it, or give formation energies."
         )
-        raise InputError(msg)
     return [
         Phase(phase.formula, phase.amounts, phase.energy - _mean(phase.amounts, lowest), phase.where)
         for phase in phases
@@ -181,8 +179,9 @@ def read_csv(path: Path) -> Phases:
     kind = next((name for name in _ENERGY_COLUMNS if name in columns), None)
     if "formula" not in columns or kind is None:
         lacking = "formula" if "formula" not in columns else _ENERGY_COLUMNS[0]
-        msg = f"hull: {path} lacks the column {lacking!r}; it needs formula, {_ENERGY_COLUMNS[0]}."
-        raise InputError(msg)
+        raise InputError(
+            f"hull: {path} lacks the column {lacking!r}; it needs formula, {_ENERGY_COLUMNS[0]}."
+        )
     phases = [_phase_of(path, line, row["formula"] or "", row[kind] or "", kind) for line, row in rows]
     stated = [
         (row[column] or "", f"line {line}")
@@ -198,20 +197,20 @@ def read_csv(path: Path) -> Phases:
         return Phases(formation_energies(phases, str(path)), scale, str(path))
     for element in phases:
         if element.is_element and element.energy < -1e-6:
-            msg = (
+            raise InputError(
                 f"hull: {path} {element.where}: element {element.formula} has formation energy "
                 f"{element.energy:g}; give formation energies (elements at 0), or name the column "
                 "energy_per_atom."
             )
-            raise InputError(msg)
     return Phases(phases, scale, str(path))
 
 
 def _read_rows(path: Path) -> tuple[list[tuple[int, dict[str, str]]], list[str], str]:
     """Numbered rows, columns, and the scale that a line ``# scale:`` above them states."""
     if not path.is_file():
-        msg = f"hull: {path} is not there; give a CSV with the columns formula, {_ENERGY_COLUMNS[0]}."
-        raise InputError(msg)
+        raise InputError(
+            f"hull: {path} is not there; give a CSV with the columns formula, {_ENERGY_COLUMNS[0]}."
+        )
     opened = gzip.open if path.name.endswith(".gz") else open
     try:
         with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
@@ -220,8 +219,9 @@ def _read_rows(path: Path) -> tuple[list[tuple[int, dict[str, str]]], list[str],
             reader = csv.DictReader(lines[comments:])
             rows = [(comments + reader.line_num, row) for row in reader]
     except (UnicodeDecodeError, gzip.BadGzipFile, EOFError, csv.Error) as error:
-        msg = f"hull: {path} is not a readable CSV ({error}); give plain or gzipped UTF-8 text."
-        raise InputError(msg) from error
+        raise InputError(
+            f"hull: {path} is not a readable CSV ({error}); give plain or gzipped UTF-8 text."
+        ) from error
     notes = [re.split("[:=]", line.lstrip("# "), maxsplit=1) for line in lines[:comments]]
     stated = {key.strip().lower(): value.strip() for key, *rest in notes for value in rest}
     scale = next((stated[key] for key in _SCALE_COLUMNS if key in stated), "")
@@ -235,16 +235,17 @@ def _phase_of(path: Path, line: int, formula: str, energy: str, kind: str) -> Ph
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        msg = f"hull: {path} {where}: {energy!r} is not an energy; give eV/atom as a number."
-        raise InputError(msg)
+        raise InputError(f"hull: {path} {where}: {energy!r} is not an energy; give eV/atom as a number.")
     try:
         found = phase(formula, value, where)
     except InputError as error:
-        msg = f"hull: {path} {where}: {formula!r} is not a formula; give one such as Fe2O3."
-        raise InputError(msg) from error
+        raise InputError(
+            f"hull: {path} {where}: {formula!r} is not a formula; give one such as Fe2O3."
+        ) from error
     if kind == "energy":
         return Phase(formula, found.amounts, value / sum(found.amounts.values()), where)
     if kind == "formation_energy_per_atom" and abs(value) > _LARGEST:
-        msg = f"hull: {path} {where}: {value:g} eV/atom is no formation energy; name totals energy_per_atom."
-        raise InputError(msg)
+        raise InputError(
+            f"hull: {path} {where}: {value:g} eV/atom is no formation energy; name totals energy_per_atom."
+        )
     return found

@@ -84,12 +84,12 @@ def corrected_energy(run: VaspRun) -> tuple[float, dict[str, float]]:
         InputError: it is not as the Materials Project's: another functional, other POTCARs or another U.
     """
     if run.functional != "PBE":
-        msg = f"hull: {run.where} is {run.functional}, the Materials Project's hull PBE and PBE+U."
-        raise InputError(msg)
+        raise InputError(
+            f"hull: {run.where} is {run.functional}, the Materials Project's hull PBE and PBE+U."
+        )
     entry = _processed(run.entry)
     if entry is None:
-        msg = f"hull: {run.where} has POTCARs or U that are not the Materials Project's."
-        raise InputError(msg)
+        raise InputError(f"hull: {run.where} has POTCARs or U that are not the Materials Project's.")
     return float(entry.energy_per_atom), _by_name(entry)
 
 
@@ -123,11 +123,9 @@ def _read(file: Path) -> VaspRun:
             run = run_of(parsed, file)
     except (*UNREADABLE, SyntaxError, VaspParseError, OSError, EOFError) as error:  # XML's is a SyntaxError
         reason = " ".join(str(error).split())[:120]
-        msg = f"hull: {file} is not a whole VASP run ({reason}); give finished runs."
-        raise InputError(msg) from error
+        raise InputError(f"hull: {file} is not a whole VASP run ({reason}); give finished runs.") from error
     if not parsed.converged:
-        msg = f"hull: {file} did not converge; finish the run or take it out of the folder."
-        raise InputError(msg)
+        raise InputError(f"hull: {file} did not converge; finish the run or take it out of the folder.")
     return run
 
 
@@ -176,9 +174,8 @@ def _check_hubbards(runs: Sequence[VaspRun], where: str) -> None:
             u = run.hubbards.get(element.symbol, 0.0)
             before, there = seen.setdefault(element.symbol, (u, run.where))
             if abs(u - before) > 1e-6:
-                msg = (
+                raise InputError(
                     f"hull: {where} mixes U = {before:g} eV on {element.symbol} ({there}) and {u:g} eV "
                     f"({run.where}); give one U throughout, or runs that follow the Materials Project's "
                     "settings, whose corrections bring them together."
                 )
-                raise InputError(msg)

@@ -55,8 +55,7 @@ def _resetting(group: int, setting: int, letter: str) -> Array:
         gap = target @ np.array([*(found @ point), 1.0]) - image @ point
         if np.abs(gap - np.round(gap)).max() < 1e-6:
             return found
-    msg = f"group {group}: relabelling {setting} takes {letter} off its position"
-    raise ArithmeticError(msg)
+    raise ArithmeticError(f"group {group}: relabelling {setting} takes {letter} off its position")
 
 
 @dataclass(frozen=True)

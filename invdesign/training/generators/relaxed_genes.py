@@ -138,8 +138,9 @@ def relaxed(campaign: CampaignConfig) -> list[Candidate]:
     store = Store(path)
     mine, theirs = _brief(campaign.identity()), _brief(store.identity)
     if mine != theirs:
-        msg = f"cache: {str(campaign.out)!r} holds another campaign ({theirs}, not {mine}); move it away."
-        raise InputError(msg)
+        raise InputError(
+            f"cache: {str(campaign.out)!r} holds another campaign ({theirs}, not {mine}); move it away."
+        )
     return store.read("place>=0")
 
 

@@ -156,11 +156,10 @@ def check_labels(table: Table, heads: tuple[Head, ...]) -> None:
                 apart = ", hypothetical and known ones apart" if head.hypothetical else ""
                 raise _too_few(label, n, f"validation and calibration{apart}", int(own.sum()), LEAST_SCORES)
         if np.ptp(column[rows["train"]]) == 0:
-            msg = (
+            raise InputError(
                 f"data: all {len(rows['train'])} training rows with a {label} have the same, "
                 f"{column[rows['train'][0]]:g}; there is nothing to learn: give a property that varies."
             )
-            raise InputError(msg)
 
 
 def _too_few(label: str, n: int, part: str, found: int, least: int) -> InputError:

@@ -153,8 +153,9 @@ def warm_network(start: Path, seed: int) -> GraphNetwork:
 
     potential = load_matgl(str(start))._model.model  # noqa: SLF001 (a potential offers energies only)
     if not FastM3GNet.can_be(potential):
-        msg = f"start: {str(start)!r} holds a {type(potential).__name__}; give a matgl M3GNet potential."
-        raise InputError(msg)
+        raise InputError(
+            f"start: {str(start)!r} holds a {type(potential).__name__}; give a matgl M3GNet potential."
+        )
     torch.manual_seed(seed)
     network = GraphNetwork(
         GraphShape(

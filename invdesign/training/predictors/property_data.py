@@ -111,8 +111,7 @@ class PropertyConfig(BaseModel):
         ):
             for name in sorted(set(named) - known):
                 words = " or ".join(sorted(known)) or "nothing"
-                msg = f"network: {setting} names {name!r}; {words} can be named there."
-                raise ValueError(msg)
+                raise ValueError(f"network: {setting} names {name!r}; {words} can be named there.")
         return self
 
     @field_validator("data", mode="before")
@@ -149,11 +148,10 @@ def training_table(config: PropertyConfig, progress: Progress) -> Table:
     crystals = [block for block in blocks if not block.teaches]
     known = sum(len(block.labels) for block in crystals)
     if known < LEAST_ROWS:
-        msg = (
+        raise InputError(
             f"data: {known} rows have a {' or '.join(config.properties)}; at least {LEAST_ROWS} are needed "
             f"to train a model of {config.sees}; with fewer train --from a released model."
         )
-        raise InputError(msg)
     return assemble(
         np.concatenate([block.features for block in crystals]),
         np.concatenate([block.labels for block in crystals]),
@@ -183,10 +181,9 @@ class _Block:
 def _block(config: PropertyConfig, entry: DataFile, progress: Progress) -> _Block:
     path = entry.file
     if not path.exists():
-        msg = (
+        raise InputError(
             f"data: {str(path)!r} is not there; give a CSV with a cif or formula column, or a structure file."
         )
-        raise InputError(msg)
     name = _source(path)
     if not holds_crystals(path):
         table = read_compositions(path)
@@ -247,11 +244,10 @@ def _labels(config: PropertyConfig, columns: Mapping[str, np.ndarray], path: Pat
         labels[:, index] = values
     if not found:
         wanted = [c for name, m in config.properties.items() for c in m.columns or (name,)]
-        msg = (
+        raise InputError(
             f"data: {str(path)!r} has no column {' or '.join(wanted)} with numbers (it has "
             f"{', '.join(columns) or 'none'}); name it under properties, columns."
         )
-        raise InputError(msg)
     return labels
 
 

@@ -60,8 +60,9 @@ def load_trunk(name: str | Path) -> Ensemble:
         InputError: it is not there, or is itself made from a few examples.
     """
     if is_transferred(name):
-        msg = f"from: {str(name)!r} is itself made from a few examples; give the model that it was made from."
-        raise InputError(msg)
+        raise InputError(
+            f"from: {str(name)!r} is itself made from a few examples; give the model that it was made from."
+        )
     return Ensemble.load(name, kind="property")
 
 

@@ -59,8 +59,9 @@ def read_examples(path: Path, column: str | None = None, *, unit: str = "", log1
             or text that is neither a number nor one of two classes.
     """
     if not path.exists():
-        msg = f"data: {str(path)!r} is not there; give a file of crystals, or a table with a formula column."
-        raise InputError(msg)
+        raise InputError(
+            f"data: {str(path)!r} is not there; give a file of crystals, or a table with a formula column."
+        )
     cells, structures, formulas = _crystals(path) if holds_crystals(path) else _formulas(path)
     name = _column(cells, column, path)
     texts = [str(row.get(name) if row.get(name) is not None else "").strip() for row in cells]
@@ -89,8 +90,9 @@ def read_examples(path: Path, column: str | None = None, *, unit: str = "", log1
 
 def _check_number(n: int, name: str, path: Path) -> None:
     if n < LEAST:
-        msg = f"data: {n} rows of {str(path)!r} have a {name}; at least {LEAST} are needed, better 20 to 100."
-        raise InputError(msg)
+        raise InputError(
+            f"data: {n} rows of {str(path)!r} have a {name}; at least {LEAST} are needed, better 20 to 100."
+        )
     if n > MOST:
         msg = f"data: {n} rows of {str(path)!r} have a {name}; from {MOST} on train a model of its own by "
         msg += "a recipe (docs/predictors.md, A property of one's own)."

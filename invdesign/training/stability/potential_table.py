@@ -128,8 +128,7 @@ def relaxed_energies(
 
 def _stem(csv_path: Path, potential: Potential) -> str:
     if not csv_path.is_file():
-        msg = f"dataset {str(csv_path)!r} is not there; give a CSV with a cif column."
-        raise InputError(msg)
+        raise InputError(f"dataset {str(csv_path)!r} is not there; give a CSV with a cif column.")
     digest = hashlib.sha256(csv_path.read_bytes()).hexdigest()[:16]
     # names of hub models and ASE calculators hold / and :
     name = re.sub(r"[^\w.@-]+", "-", potential.name)
@@ -219,8 +218,9 @@ def _rows(path: Path) -> list[_Row]:
         reader = csv.DictReader(lines)
         columns = reader.fieldnames or []
         if "cif" not in columns:
-            msg = f"dataset {str(path)!r} has no cif column; it has {', '.join(columns) or 'no columns'}."
-            raise InputError(msg)
+            raise InputError(
+                f"dataset {str(path)!r} has no cif column; it has {', '.join(columns) or 'no columns'}."
+            )
         id_column = next((name for name in ID_COLUMNS if name in columns), None)
         return [(row[id_column] if id_column else str(k), row["cif"]) for k, row in enumerate(reader)]
 

@@ -49,8 +49,7 @@ def build() -> None:
     integers = {name: np.round(np.concatenate(parts) * UNIT) for name, parts in columns.items()}
     for name, parts in columns.items():
         if np.abs(integers[name] - np.concatenate(parts) * UNIT).max() > 1e-6:
-            msg = f"{name} has entries that are not multiples of 1/{UNIT}"
-            raise ValueError(msg)
+            raise ValueError(f"{name} has entries that are not multiples of 1/{UNIT}")
     table: dict[str, Any] = {"letters": np.array(letters), "images": np.array(images)}
     table |= {name: values.astype(np.int16) for name, values in integers.items()}
     table |= {name: np.array(values, dtype=np.int32) for name, values in counts.items()}

@@ -100,8 +100,7 @@ class Heights:
         del energy
         formula = composition.reduced_formula  # type: ignore[attr-defined]
         if formula not in self.heights:
-            msg = f"composition: {formula}: the hull has no phase with Li."
-            raise InputError(msg)
+            raise InputError(f"composition: {formula}: the hull has no phase with Li.")
         return HullResult(self.heights[formula], {}, 7, composition_known=False)
 
 
@@ -288,8 +287,7 @@ def test_what_one_structure_makes_a_stage_raise_ends_nothing_else() -> None:
     class Touchy(Known):
         def known_composition(self, composition: object) -> int:
             if composition.reduced_formula == "CaO":  # type: ignore[attr-defined]
-                msg = "no such thing"
-                raise RuntimeError(msg)
+                raise RuntimeError("no such thing")
             return super().known_composition(composition)
 
     evaluation = judge([MGO, CAO, NACL], reference=Touchy())

@@ -49,8 +49,7 @@ class Refusing:
     name = "refusing"
 
     def propose(self, target, n, seed):
-        msg = "generator: refusing knows nothing of it."
-        raise InputError(msg)
+        raise InputError("generator: refusing knows nothing of it.")
 
 
 class FakeGeometry:

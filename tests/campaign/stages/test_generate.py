@@ -31,8 +31,7 @@ class OfFormula:
     def propose(self, target, n, seed):
         elements = list(reduced_amounts(target.formula))
         if len(elements) != 2:
-            msg = "target: only binaries."
-            raise InputError(msg)
+            raise InputError("target: only binaries.")
         rng = np.random.default_rng(seed)
         kinds = [campaign_fakes.PROTOTYPES[i] for i in rng.integers(3, size=n)]
         return [

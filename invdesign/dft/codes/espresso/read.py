@@ -172,8 +172,7 @@ def _gap(output: Element) -> dict[str, Any]:
     """
     bands = output.find("band_structure")
     if bands is None:
-        msg = "no bands in the XML"
-        raise CalculationError(msg)
+        raise CalculationError("no bands in the XML")
     values = np.array([_numbers(k.findtext("eigenvalues")) for k in bands.iter("ks_energies")])
     spins = 2 if _text(bands, "lsda") == "true" else 1
     eigenvalues = values.reshape(len(values), spins, -1).transpose(1, 0, 2)

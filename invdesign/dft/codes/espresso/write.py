@@ -71,8 +71,9 @@ def find_pseudopotentials(elements: Iterable[str], folder: Path | None) -> Pseud
             {el: f"{el}.UPF" for el in elements}, "./pseudo", checked=False, norm_conserving=False
         )
     if not folder.is_dir():
-        msg = f"pseudos: {folder} is no folder; give the one that holds your PBE pseudopotentials (*.UPF)."
-        raise InputError(msg)
+        raise InputError(
+            f"pseudos: {folder} is no folder; give the one that holds your PBE pseudopotentials (*.UPF)."
+        )
     available = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".upf")
     files, kinds = {}, set()
     missing = []
@@ -84,14 +85,16 @@ def find_pseudopotentials(elements: Iterable[str], folder: Path | None) -> Pseud
         if not found:
             missing.append(element)
         elif len(found) > 1:
-            msg = f"pseudos: {folder} has several files for {element} ({_names(found)}); leave one."
-            raise InputError(msg)
+            raise InputError(
+                f"pseudos: {folder} has several files for {element} ({_names(found)}); leave one."
+            )
         else:
             files[element] = found[0].name
             kinds.add(_check(found[0], element))
     if missing:
-        msg = f"pseudos: {folder} has no file for {', '.join(missing)}; add them or give another folder."
-        raise InputError(msg)
+        raise InputError(
+            f"pseudos: {folder} has no file for {', '.join(missing)}; add them or give another folder."
+        )
     return Pseudopotentials(files, str(folder.resolve()), checked=True, norm_conserving=kinds == {"NC"})
 
 
@@ -111,8 +114,7 @@ def _check(path: Path, element: str) -> str:
     """The type (NC, US, PAW, or unknown) of what is seen to be a PBE pseudopotential of this element."""
     head = path.read_text(encoding="utf-8", errors="replace")[:200_000]
     if "<PP_HEADER" not in head:
-        msg = f"pseudos: {path} is no UPF file (it has no PP_HEADER); restore it."
-        raise InputError(msg)
+        raise InputError(f"pseudos: {path} is no UPF file (it has no PP_HEADER); restore it.")
     header = head.split("<PP_HEADER", 1)[1].split("</PP_HEADER>", 1)[0].split("/>", 1)[0]
     attributes = dict(re.findall(r'(\w+)\s*=\s*"\s*([^"]*?)\s*"', header))
     if not attributes:  # UPF version 1 has lines instead
@@ -122,12 +124,12 @@ def _check(path: Path, element: str) -> str:
             "pseudo_type": next(iter(re.findall(r"(\w+)\s+(?:Ultrasoft|Norm)", header)), ""),
         }
     if attributes.get("element", element).strip().capitalize() != element:
-        msg = f"pseudos: {path} is for {attributes['element']}, not for {element}; rename or replace it."
-        raise InputError(msg)
+        raise InputError(
+            f"pseudos: {path} is for {attributes['element']}, not for {element}; rename or replace it."
+        )
     functional = " ".join(attributes.get("functional", "").upper().replace("-", " ").split())
     if functional not in {"PBE", "SLA PW PBX PBC", "SLA PW PBE PBE", ""}:
-        msg = f"pseudos: {path} is for the functional {functional}; give one for PBE."
-        raise InputError(msg)
+        raise InputError(f"pseudos: {path} is for the functional {functional}; give one for PBE.")
     return str(attributes.get("pseudo_type", ""))
 
 

@@ -60,8 +60,7 @@ def gap_between(eigenvalues: np.ndarray, occupied: np.ndarray) -> dict[str, Any]
     """
     bands = np.sort(eigenvalues, axis=2)
     if (occupied == bands.shape[2]).any():
-        msg = "no empty band was computed: the gap is unknown"
-        raise CalculationError(msg)
+        raise CalculationError("no empty band was computed: the gap is unknown")
     if (occupied != occupied[:, :1]).any():
         return {"band_gap": 0.0, "direct": None}
     top, bottom = [], []
@@ -82,15 +81,15 @@ def check_settings(settings: dict[str, Any]) -> None:
         CalculationError: which one, and why.
     """
     if settings["task"] == "relax" and settings["cutoff_ev"] < RELAX_CUTOFF:
-        msg = (
+        raise CalculationError(
             f"a cell relaxed at PW({settings['cutoff_ev']:g}) is wrong by Pulay stress (at PW(400) MgO "
             f"shrinks from 4.25 to 3.87 Å); PW({RELAX_CUTOFF:g}) is the least"
         )
-        raise CalculationError(msg)
     if any(n % 2 for n in settings["kpoints"]):
         grid = settings["kpoints"]
-        msg = f"the grid {grid} is odd and can miss a band edge (CsPbI3: 3.44 instead of 1.42 eV)"
-        raise CalculationError(msg)
+        raise CalculationError(
+            f"the grid {grid} is odd and can miss a band edge (CsPbI3: 3.44 instead of 1.42 eV)"
+        )
 
 
 def check_energy(start: float, final: float, n_atoms: int) -> None:
@@ -106,10 +105,9 @@ def check_energy(start: float, final: float, n_atoms: int) -> None:
     """
     if final > start + ROSE * n_atoms:
         rise = (final - start) / n_atoms
-        msg = (
+        raise CalculationError(
             f"the energy rose by {rise:.3f} eV/atom while relaxing: forces and energies contradict each other"
         )
-        raise CalculationError(msg)
 
 
 def has_frames(trajectory: Path) -> bool:
@@ -212,8 +210,7 @@ def calculate(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
             if settings["task"] == "gap":
                 bands = np.concatenate([bands, along_path(atoms, settings, log)], axis=1)
         except KohnShamConvergenceError as error:
-            msg = "the self-consistent cycle did not converge in 200 iterations"
-            raise CalculationError(msg) from error
+            raise CalculationError("the self-consistent cycle did not converge in 200 iterations") from error
     if settings["task"] != "relax":
         write(folder / TRAJECTORY, atoms)
     moments = atoms.get_magnetic_moments().tolist() if settings["magmoms"] else None

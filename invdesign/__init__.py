@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from invdesign.version import __version__
+
 if TYPE_CHECKING:
     from invdesign.api import design, next_round
     from invdesign.core.target import Target, parse_target
     from invdesign.errors import InputError
     from invdesign.screening.api import screen
 
-__version__ = "0.1.0"
 __all__ = ["InputError", "Target", "__version__", "design", "next_round", "parse_target", "screen"]
 
 _HOMES = {

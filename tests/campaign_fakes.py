@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from invdesign.campaign import CampaignConfig, Parts, design
-from invdesign.core.candidate import Candidate, Estimate, Verdict
+from invdesign.core.candidate import Candidate, Estimate
 from invdesign.core.target import parse_target
 from invdesign.crystal.elements import volume_estimate
 from invdesign.crystal.gene import Gene
 from invdesign.crystal.geometry import Geometry
 from invdesign.io.parallel import WORKER_ENVIRONMENT
 from invdesign.potentials.interface import Evaluation, as_frames
+from invdesign.verdict import Verdict
 
 CATIONS = ("Li", "Na", "K", "Rb", "Mg", "Ca", "Sr", "Ba", "Zn", "Cd", "Al", "Ga", "In", "Cu", "Ag")
 ANIONS = ("O", "S", "Se", "F", "Cl", "Br", "I", "N", "P")

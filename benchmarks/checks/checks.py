@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from crystals import ground_states, saddles
 
-from invdesign.campaign.components import one_thread
+from invdesign.io.parallel import one_thread
 from invdesign.io.provenance import git_revision, hardware
 from invdesign.potentials.interface import load_potential
 from invdesign.stability.molecular_dynamics import hold

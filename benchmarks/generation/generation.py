@@ -28,7 +28,7 @@ from methods import GAPS, METHODS, SAMPLES, SAMPLING, Method, sample
 from invdesign.analysis.evaluate.metrics import Evaluation, Rate
 from invdesign.analysis.evaluate.run import evaluate
 from invdesign.core.target import parse_target
-from invdesign.report.outputs import replaced
+from invdesign.io.atomic import atomic_write
 
 HERE = Path(__file__).resolve().parent
 SHARED = HERE.parents[2] / "shared"
@@ -103,7 +103,7 @@ def store(method: Method, seed: int, judge: str, figures: dict[str, Any], given:
             kept = {key: seeds[key] for key in same}
             judges[name] = {"pooled": pooled(kept), "by_seed": kept}
     report = {"method": method.name, "what": method.what, "n": n, "judges": judges}
-    with replaced(path) as draft:
+    with atomic_write(path) as draft:
         draft.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

@@ -12,20 +12,21 @@ from typing import TYPE_CHECKING
 
 import invdesign
 from invdesign.analysis.generate import DRAWS, generate
-from invdesign.campaign.components import Parts, one_thread, worth_relaxing
+from invdesign.campaign.components import Parts, worth_relaxing
 from invdesign.campaign.config import CampaignConfig
 from invdesign.core.target import parse_target
 from invdesign.crystal.symmetry import realise
-from invdesign.io.parallel import default_workers, run_tasks
+from invdesign.io.atomic import atomic_write
+from invdesign.io.parallel import default_workers, one_thread, run_tasks
 from invdesign.io.provenance import artifact_hashes, git_revision, hardware, package_versions
-from invdesign.report.outputs import replaced
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from invdesign.core.candidate import Candidate, Verdict
+    from invdesign.core.candidate import Candidate
     from invdesign.crystal.gene import Gene
     from invdesign.filters.novelty import KnownMaterials
+    from invdesign.verdict import Verdict
 
 CHUNK = 250  # genes given geometries together
 GENES_PER_RELAXATION = 16  # as a campaign by default: 4096 genes for 256 relaxations
@@ -117,7 +118,7 @@ def sample(method: Method, n: int, seed: int, cache: Path, workers: int | None) 
         return folder
     folder.mkdir(parents=True, exist_ok=True)
     candidates = drawn(method, n, seed, workers)
-    with replaced(folder / SAMPLES) as draft, draft.open("w", newline="", encoding="utf-8") as file:
+    with atomic_write(folder / SAMPLES) as draft, draft.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, ["id", "gene", "origin", "cif"])
         writer.writeheader()
         for i, candidate in enumerate(candidates):
@@ -130,7 +131,7 @@ def sample(method: Method, n: int, seed: int, cache: Path, workers: int | None) 
         "packages": package_versions(),
         "models": hashed(method),
     }
-    with replaced(folder / SAMPLING) as draft:
+    with atomic_write(folder / SAMPLING) as draft:
         draft.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     return folder
 

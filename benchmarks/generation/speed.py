@@ -15,13 +15,13 @@ from unittest.mock import patch
 
 from methods import METHODS, drawn, hashed, marked
 
-from invdesign.campaign.components import one_thread
 from invdesign.generators.crystal_vae.pipeline import CrystalVAE
 from invdesign.generators.gene_diffusion.pipeline import GeneDiffusionPipeline
 from invdesign.generators.substitution.ion_exchange import IonExchange
 from invdesign.generators.substitution.prototype_filling import Prototypes
+from invdesign.io.atomic import atomic_write
+from invdesign.io.parallel import one_thread
 from invdesign.io.provenance import git_revision, hardware, package_versions
-from invdesign.report.outputs import replaced
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,7 +66,7 @@ def time_all(n: int, seed: int, out: Path) -> None:
             "packages": package_versions(),
             "models": hashed(method),
         }
-        with replaced(path) as draft:
+        with atomic_write(path) as draft:
             draft.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         print(
             f"{method.name}: {len(candidates)} structures, {sum(genes)} genes, {core:.1f} core s", flush=True

@@ -26,12 +26,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from invdesign.analysis.evaluate.checkpoint import Journal
 from invdesign.analysis.evaluate.metrics import Rate
 from invdesign.analysis.evaluate.samples import Sample, fingerprint, pack, unpack
 from invdesign.analysis.structure_prediction.run import FMAX, MAX_STEPS
 from invdesign.analysis.structure_prediction.starting_structures import Plan, Sources, plan_trials
-from invdesign.campaign.components import one_thread
 from invdesign.core.target import parse_target
 from invdesign.crystal.symmetry import realise
 from invdesign.data.splits import grouped_split
@@ -40,9 +38,11 @@ from invdesign.errors import InputError
 from invdesign.generators.geometry.source import GeometrySource
 from invdesign.generators.registry import load_generator
 from invdesign.generators.substitution.structure_types import StructureTypes
+from invdesign.io.atomic import atomic_write
+from invdesign.io.journal import Journal
+from invdesign.io.parallel import one_thread
 from invdesign.io.provenance import artifact_hashes, git_revision, hardware, package_versions
 from invdesign.relaxation.parallel import CHUNK, relax_structures
-from invdesign.report.outputs import replaced
 from invdesign.training.generators.corpus import HELD_OUT
 
 if TYPE_CHECKING:
@@ -315,7 +315,7 @@ def main() -> None:
                 flush=True,
             )
             report = {**same, "methods": {name: old[name] for name in METHODS if name in old}}
-            with replaced(path) as draft:
+            with atomic_write(path) as draft:
                 draft.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     (given.out / "README.md").write_text(readme(report), encoding="utf-8")
 

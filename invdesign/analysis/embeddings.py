@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import numpy as np
 
-from invdesign.campaign.components import one_thread
 from invdesign.composition.formula import FORMULA_COLUMNS, formula_amounts, read_compositions
 from invdesign.crystal.structure_files import FILE_COLUMN, ID_COLUMNS, Unreadable, read_entries
 from invdesign.data.dataset import numbers
 from invdesign.errors import InputError
-from invdesign.io.parallel import default_workers, run_tasks
+from invdesign.io.atomic import atomic_write
+from invdesign.io.parallel import default_workers, one_thread, run_tasks
 from invdesign.potentials.interface import Frame, frame_of, load_potential
-from invdesign.report.outputs import replaced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -247,7 +246,7 @@ def _cached(path: Path) -> dict[str, np.ndarray]:
 
 
 def _store(path: Path, known: dict[str, np.ndarray]) -> None:
-    with replaced(path) as draft, draft.open("wb") as file:
+    with atomic_write(path) as draft, draft.open("wb") as file:
         np.savez(
             file,
             allow_pickle=False,

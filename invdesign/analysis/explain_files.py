@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from invdesign.crystal.structure_files import Unreadable, read_entries
 from invdesign.errors import InputError
-from invdesign.io.lock import held
+from invdesign.io.atomic import atomic_write
+from invdesign.io.lock import locked_folder
 from invdesign.predictors.explain.explainer import Explainer
-from invdesign.report.outputs import replaced
 from invdesign.report.plots.attribution import draw_drivers
 
 if TYPE_CHECKING:
@@ -129,8 +129,8 @@ def _sites(structure: Structure, parts: Sequence[float]) -> list[dict[str, Any]]
 
 
 def _write(rows: Sequence[dict[str, Any]], out: Path) -> None:
-    with held(out, TABLE):
-        with replaced(out / TABLE) as draft:
+    with locked_folder(out, TABLE):
+        with atomic_write(out / TABLE) as draft:
             text = json.dumps(rows, indent=2, ensure_ascii=False, allow_nan=False)
             draft.write_text(text + "\n", encoding="utf-8")
         for number, row in enumerate(rows, start=1):

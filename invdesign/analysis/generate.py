@@ -11,8 +11,7 @@ from itertools import count
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
-from invdesign.analysis.evaluate.checkpoint import Journal
-from invdesign.campaign.components import Parts, one_thread
+from invdesign.campaign.components import Parts
 from invdesign.campaign.stages.prerank import likeliest
 from invdesign.campaign.validate import check_least
 from invdesign.core.candidate import Candidate
@@ -23,10 +22,12 @@ from invdesign.crystal.symmetry import realise
 from invdesign.generators.geometry.source import GeometrySource
 from invdesign.generators.registry import folder_of, load_generator
 from invdesign.io.artifacts import find
-from invdesign.io.lock import held
-from invdesign.io.parallel import default_workers, process_pool, run_tasks
+from invdesign.io.atomic import atomic_write
+from invdesign.io.journal import Journal
+from invdesign.io.lock import locked_folder
+from invdesign.io.parallel import default_workers, one_thread, process_pool, run_tasks
 from invdesign.io.provenance import RUN_FILE, folder_digest, write_run_json
-from invdesign.report.outputs import CIF_FOLDER, replaced
+from invdesign.report.outputs import CIF_FOLDER
 from invdesign.report.shortlist_csv import NOVELTY
 
 if TYPE_CHECKING:
@@ -162,7 +163,10 @@ def generate(
     if out is None:
         with _batches(None, hands) as batches:
             return _proposals(run, batches, progress)
-    with held(out, JOURNAL), _batches(Journal(out / JOURNAL, "generation", run.identity), hands) as batches:
+    with (
+        locked_folder(out, JOURNAL),
+        _batches(Journal(out / JOURNAL, "generation", run.identity), hands) as batches,
+    ):
         candidates = _proposals(run, batches, progress)
         _write(candidates, out)
         if batches.added or not (out / RUN_FILE).exists():
@@ -381,11 +385,11 @@ def _write(candidates: Sequence[Candidate], out: Path) -> None:
     import ase.io
 
     rows = [{**row_of(c), "cif_file": f"{CIF_FOLDER}/{cif_name(c)}"} for c in candidates]
-    with replaced(out / TABLE) as draft, draft.open("w", newline="", encoding="utf-8") as file:
+    with atomic_write(out / TABLE) as draft, draft.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    with replaced(out / PROPOSALS) as draft:
+    with atomic_write(out / PROPOSALS) as draft:
         ase.io.write(draft, list(_frames(candidates)), format="extxyz")
 
 

@@ -13,8 +13,8 @@ from invdesign.analysis.evaluate.samples import read_samples
 from invdesign.campaign.components import Parts
 from invdesign.composition.formula import formula_amounts
 from invdesign.errors import InputError
+from invdesign.io.atomic import atomic_write
 from invdesign.relaxation.parallel import relax_structures
-from invdesign.report.outputs import replaced
 from invdesign.report.plots.phase_diagram import Mark, check_target, draw_systems
 
 if TYPE_CHECKING:
@@ -359,7 +359,7 @@ def _competing(composition: Composition, hull: Hull) -> list[dict[str, Any]]:
 
 def _write(places: Sequence[Place], out: Path) -> None:
     rows = [place.row() for place in places]
-    with replaced(out) as draft, draft.open("w", newline="", encoding="utf-8") as file:
+    with atomic_write(out) as draft, draft.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)

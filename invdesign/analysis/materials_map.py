@@ -13,9 +13,9 @@ from invdesign.analysis.embeddings import KINDS, Materials, embed_file, is_formu
 from invdesign.core.properties import PROPERTIES
 from invdesign.crystal.structure_files import read_entries
 from invdesign.errors import InputError
-from invdesign.io.lock import held
+from invdesign.io.atomic import atomic_write
+from invdesign.io.lock import locked_folder
 from invdesign.io.provenance import write_run_json
-from invdesign.report.outputs import replaced
 from invdesign.report.plots.materials_map import Map, draw_html, draw_png, map_rows
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def draw_map(
         raise InputError(
             "n_clusters: hdbscan finds their number itself; leave it out, or take clusters kmeans."
         )
-    with held(out, (CACHE, PNG)):
+    with locked_folder(out, (CACHE, PNG)):
         known, candidates = _embedded(
             data, over, kind, out / CACHE, limit=limit, seed=seed, workers=workers, progress=progress
         )
@@ -363,7 +363,7 @@ def cluster_rows(drawn: Map, known: list[Material]) -> list[dict[str, Any]]:
 
 
 def _table(path: Path, rows: list[dict[str, Any]]) -> None:
-    with replaced(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
+    with atomic_write(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else ["cluster", "n"])
         writer.writeheader()
         writer.writerows(rows)

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from invdesign.analysis.evaluate.samples import Sample, read_samples
 from invdesign.crystal.cif import write_cif
 from invdesign.crystal.structure_files import RELAXED
+from invdesign.io.atomic import atomic_write
 from invdesign.io.provenance import write_run_json
 from invdesign.potentials.interface import load_potential
 from invdesign.relaxation.parallel import CHUNK, relax_structures
 from invdesign.relaxation.trajectory import GPA
-from invdesign.report.outputs import replaced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -112,7 +112,7 @@ def relax_files(
 
 
 def _write(rows: Sequence[dict[str, Any]], out: Path) -> None:
-    with replaced(out / RELAXED) as draft, draft.open("w", newline="", encoding="utf-8") as file:
+    with atomic_write(out / RELAXED) as draft, draft.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)

@@ -6,7 +6,6 @@ give the same results, whichever process runs them and in whatever order.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import import_module
@@ -17,11 +16,13 @@ from typing import TYPE_CHECKING, Any, cast
 from invdesign.campaign.progress import Clock
 from invdesign.campaign.ranking import hit_probability, select
 from invdesign.campaign.stages.generate import shares, with_formula
-from invdesign.core.candidate import Candidate, Verdict
+from invdesign.core.candidate import Candidate
 from invdesign.errors import InputError
+from invdesign.io.parallel import one_thread
+from invdesign.verdict import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from pymatgen.core import Structure
 
@@ -192,19 +193,6 @@ def _predictor(prop: str, name: str) -> Predictor:
     from invdesign.predictors.registry import load_predictor
 
     return load_predictor(prop, name)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """One torch thread: sums over threads differ in the last bit, which draws and relaxations amplify."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True)

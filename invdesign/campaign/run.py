@@ -24,12 +24,12 @@ from invdesign.campaign.stages.relax import Chunk, structure_chunk
 from invdesign.campaign.stages.shortlist import last_pick
 from invdesign.campaign.store import Store
 from invdesign.campaign.validate import check_names
-from invdesign.core.candidate import Verdict
 from invdesign.core.funnel import STRUCTURE_GATES, Funnel, Yield, yields
 from invdesign.errors import InputError
-from invdesign.io.lock import held
+from invdesign.io.lock import locked_folder
 from invdesign.io.parallel import default_workers, process_pool, run_tasks
 from invdesign.report.shortlist_json import SHORTLIST_JSON, write_shortlist_json
+from invdesign.verdict import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -102,7 +102,7 @@ def design(
             campaign's or in use, the disk is full, a worker died.
     """
     parts = parts or Parts.named(config)
-    with held(config.out, DATABASE):
+    with locked_folder(config.out, DATABASE):
         if not (config.out / DATABASE).exists():
             _check(config, parts)  # a campaign that cannot run claims no folder
         store = _store(config, parts)

@@ -10,8 +10,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from invdesign.core.candidate import Candidate, Estimate, Verdict
+from invdesign.core.candidate import Candidate, Estimate
 from invdesign.errors import InputError
+from invdesign.verdict import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

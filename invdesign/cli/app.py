@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from invdesign import __version__
 from invdesign.errors import InputError
+from invdesign.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -9,25 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from invdesign.core.properties import Window
+from invdesign.verdict import Verdict
+
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-    from invdesign.core.target import Window
     from invdesign.crystal.gene import Gene
     from invdesign.crystal.geometry import Geometry
 
 Z90 = 1.6448536269514722  # half width of a normal's 90 % interval, in standard deviations
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What one gate said of one candidate."""
-
-    gate: str
-    passed: bool
-    reason: str
-    figure: float | None = None
-    threshold: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from invdesign.composition.supply import scarcer_than, supply_of
-from invdesign.core.candidate import Verdict
 from invdesign.core.properties import PROPERTIES, STABILITY, Property, Window
 from invdesign.core.target_parser import amounts_of, fields_of
 from invdesign.crystal.elements import EXCLUDED_BY_DEFAULT, SYMBOLS
 from invdesign.errors import InputError
 from invdesign.io.config import build, read_yaml
+from invdesign.verdict import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -26,7 +26,7 @@ from invdesign.dft.results.merge import run_of
 from invdesign.dft.results.sides import confront, confront_campaign
 from invdesign.dft.results.store import Found, hull_of, is_campaign, store_results
 from invdesign.errors import InputError
-from invdesign.report.outputs import replaced
+from invdesign.io.atomic import atomic_write
 from invdesign.stability.hull.hull import Hull
 
 if TYPE_CHECKING:
@@ -341,7 +341,7 @@ def _write(collection: Collection, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     rows = [row | {"notes": "; ".join(row["notes"])} for row in collection.rows]
     _write_table(rows, out / TABLE)
-    with replaced(out / RECORD) as draft:
+    with atomic_write(out / RECORD) as draft:
         text = json.dumps(collection.as_json(), indent=2, ensure_ascii=False)
         draft.write_text(text + "\n", encoding="utf-8")
     if confronted := collection.confrontation.rows():
@@ -350,7 +350,7 @@ def _write(collection: Collection, out: Path) -> None:
 
 
 def _write_table(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    with replaced(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
+    with atomic_write(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows(rows)

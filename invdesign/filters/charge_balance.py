@@ -40,7 +40,7 @@ from invdesign.composition.oxidation_states import (
     oxidation_tables,
     states_of,
 )
-from invdesign.core.candidate import Verdict
+from invdesign.verdict import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

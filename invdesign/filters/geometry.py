@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from invdesign.core.candidate import Verdict
 from invdesign.crystal.elements import ATOMIC_NUMBER, SYMBOLS, element_table, volume_estimate
+from invdesign.verdict import Verdict
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from invdesign.composition.formula import composition_key, text_hash
-from invdesign.core.candidate import Verdict
 from invdesign.errors import InputError
 from invdesign.io import artifacts
+from invdesign.verdict import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -15,7 +15,7 @@ LOCK = ".lock"
 
 
 @contextmanager
-def held(out: Path, own: str | tuple[str, ...]) -> Iterator[None]:
+def locked_folder(out: Path, own: str | tuple[str, ...]) -> Iterator[None]:
     """Hold a folder alone, made if not there, and tell a full disk in one sentence.
 
     Args:

@@ -14,9 +14,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from invdesign import __version__
 from invdesign.io.artifacts import root
-from invdesign.report.outputs import replaced
+from invdesign.io.atomic import atomic_write
+from invdesign.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,7 +51,7 @@ def write_run_json(folder: Path, content: Mapping[str, Any]) -> Path:
     """
     path = folder / RUN_FILE
     text = json.dumps({**content, **provenance()}, indent=2, ensure_ascii=False, sort_keys=False)
-    with replaced(path) as draft:
+    with atomic_write(path) as draft:
         draft.write_text(text + "\n", encoding="utf-8")
     return path
 

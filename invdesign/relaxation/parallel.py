@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from invdesign.campaign.components import one_thread
-from invdesign.io.parallel import default_workers, run_tasks
+from invdesign.io.parallel import default_workers, one_thread, run_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

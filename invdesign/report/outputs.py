@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from invdesign.core.candidate import Candidate
@@ -27,14 +25,3 @@ def write_outputs(out: Path, shortlist: Sequence[Candidate], funnel: Funnel, tar
     write_cifs(shortlist, out / CIF_FOLDER)
     write_table(shortlist, out / SHORTLIST)
     draw_funnel(funnel, out / PICTURE, title=target.words())
-
-
-@contextmanager
-def replaced(path: Path) -> Iterator[Path]:
-    """A path to write to that takes ``path``'s place when the block ends well: never half a file."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        yield draft
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from invdesign.composition.supply import supply_of
 from invdesign.core.target import PROPERTIES
 from invdesign.crystal.structure_files import file_formula, write_cif
-from invdesign.report.outputs import CIF_FOLDER, replaced
+from invdesign.io.atomic import atomic_write
+from invdesign.report.outputs import CIF_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,7 +46,7 @@ def write_table(shortlist: Sequence[Candidate], path: Path) -> None:
         "candidate",
         "formula",
     ]
-    with replaced(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
+    with atomic_write(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, restval="")
         writer.writeheader()
         writer.writerows(rows)

@@ -11,10 +11,11 @@ from itertools import count
 from math import gcd, isfinite
 from typing import TYPE_CHECKING, Any
 
-from invdesign import __version__
 from invdesign.core.target import PROPERTIES
-from invdesign.report.outputs import CIF_FOLDER, replaced
+from invdesign.io.atomic import atomic_write
+from invdesign.report.outputs import CIF_FOLDER
 from invdesign.report.shortlist_csv import NOVELTY, cif_name, reason_of
+from invdesign.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -54,7 +55,7 @@ def write_shortlist_json(shortlist: Sequence[Candidate], path: Path, made: Mappi
         },
     }
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
-    with replaced(path) as draft:
+    with atomic_write(path) as draft:
         draft.write_text(text + "\n", encoding="utf-8")
 
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from invdesign.analysis.evaluate.checkpoint import Journal
 from invdesign.composition.oxidation_states import oxidation_tables
 from invdesign.core.properties import STABILITY
 from invdesign.errors import InputError
 from invdesign.io.artifacts import find
-from invdesign.io.lock import held
-from invdesign.report.outputs import replaced
+from invdesign.io.atomic import atomic_write
+from invdesign.io.journal import Journal
+from invdesign.io.lock import locked_folder
 from invdesign.screening.gates import GATES, PASSED, judge
 from invdesign.screening.work_units import BATCH
 from invdesign.screening.worker_pool import default_workers, forked_pool
@@ -217,7 +217,7 @@ def _screened(task: _Task) -> tuple[pa.Table, Tally]:
     """Rows and counts of a unit; runs in a worker."""
     import pyarrow as pa
 
-    from invdesign.campaign.components import one_thread
+    from invdesign.io.parallel import one_thread
 
     tally, found = Tally(), []
     unit = task.unit
@@ -294,7 +294,7 @@ def screen_into(
         oxidation_tables(config.rules)  # what cannot run claims no folder
     identity = {**formulas.identity(), **config.identity(), "rejected": rejected}
     identity |= {"parquet": parquet, "header": header, "columns": columns}
-    with held(out, JOURNAL):
+    with locked_folder(out, JOURNAL):
         journal = Journal(out / JOURNAL, "screening", identity)
         sink = _sink(out, columns, formulas.shard, parquet=parquet, header=header)
         faults = FaultsFile(out)
@@ -375,7 +375,7 @@ def _write_best(best: list[dict[str, Any]], path: Path) -> None:
     if not best:
         path.unlink(missing_ok=True)
         return
-    with replaced(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
+    with atomic_write(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(best[0]))
         writer.writeheader()
         writer.writerows(best)

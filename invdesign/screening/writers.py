@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from invdesign.errors import InputError
-from invdesign.report.outputs import replaced
+from invdesign.io.atomic import atomic_write
 from invdesign.screening.gates import PASSED
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ class ParquetFolder:
         import pyarrow.parquet as pq
 
         if len(table):
-            with replaced(self._part(self._parts)) as draft, draft.open("wb") as file:
+            with atomic_write(self._part(self._parts)) as draft, draft.open("wb") as file:
                 pq.write_table(table, file)
                 to_disk(file)
             self._parts += 1

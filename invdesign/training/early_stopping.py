@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from invdesign.campaign.components import Parts, one_thread, worth_relaxing
+from invdesign.campaign.components import Parts, worth_relaxing
 from invdesign.campaign.config import CampaignConfig
 from invdesign.campaign.stages.relax import Chunk, ceiling, starting_structures
 from invdesign.core.target import Target
-from invdesign.io.parallel import default_workers, run_tasks
+from invdesign.io.parallel import default_workers, one_thread, run_tasks
 from invdesign.relaxation.early_stopping import AbandonmentRule
 from invdesign.relaxation.relax import relax
 

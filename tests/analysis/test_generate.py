@@ -13,7 +13,7 @@ from invdesign.cli import app
 from invdesign.core.target import parse_target
 from invdesign.crystal.structure_files import read_structures
 from invdesign.errors import InputError
-from invdesign.io.lock import held
+from invdesign.io.lock import locked_folder
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def test_a_finished_run_is_only_read_and_a_retrained_model_is_another(written, t
 
 
 def test_two_runs_in_one_folder_are_refused(tmp_path):
-    with held(tmp_path, "proposals.jsonl"):
+    with locked_folder(tmp_path, "proposals.jsonl"):
         result = CliRunner().invoke(
             app, ["generate", "--generator", "ion-exchange", "-n", "1", "--out", str(tmp_path)]
         )

@@ -12,12 +12,13 @@ from rich.console import Console
 from invdesign.campaign import CampaignConfig, Parts, design
 from invdesign.campaign.progress import LiveFunnel
 from invdesign.composition.supply import supply_of
-from invdesign.core.candidate import Candidate, Verdict
+from invdesign.core.candidate import Candidate
 from invdesign.core.target import parse_target
 from invdesign.crystal.gene import Gene
 from invdesign.errors import InputError
 from invdesign.io.parallel import WORKER_ENVIRONMENT, default_workers, run_tasks
 from invdesign.predictors.registry import models_of
+from invdesign.verdict import Verdict
 
 
 def die(_task):

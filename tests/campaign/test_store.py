@@ -9,10 +9,11 @@ from pymatgen.core import Lattice, Structure
 
 from invdesign.campaign.progress import Clock
 from invdesign.campaign.store import Store
-from invdesign.core.candidate import Candidate, Estimate, Verdict
+from invdesign.core.candidate import Candidate, Estimate
 from invdesign.crystal.gene import Gene
 from invdesign.crystal.geometry import Geometry
 from invdesign.errors import InputError
+from invdesign.verdict import Verdict
 
 IDENTITY = {"seed": 0}
 

@@ -3,11 +3,12 @@ import csv
 import pytest
 from pymatgen.core import Lattice, Structure
 
-from invdesign.core.candidate import Candidate, Estimate, Verdict
+from invdesign.core.candidate import Candidate, Estimate
 from invdesign.core.funnel import Funnel, kind_of_reason
 from invdesign.crystal.gene import Gene
 from invdesign.report.plots.funnel import draw_funnel
 from invdesign.report.shortlist_csv import write_cifs, write_table
+from invdesign.verdict import Verdict
 
 HULL = {"decomposition": {"NaCl": 0.75, "Cl2": 0.25}, "n_phases": 7, "composition_known": True}
 

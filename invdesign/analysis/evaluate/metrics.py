@@ -10,11 +10,11 @@ from math import sqrt
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from invdesign import __version__
 from invdesign.errors import InputError
+from invdesign.io.atomic import atomic_write
 from invdesign.io.console import print_whole
 from invdesign.io.provenance import git_revision, package_versions
-from invdesign.report.outputs import replaced
+from invdesign.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -240,9 +240,12 @@ class Evaluation:
 
     def write(self, out: Path) -> None:
         """Write ``evaluation.json`` and ``structures.csv`` into a folder."""
-        with replaced(out / "evaluation.json") as path:
+        with atomic_write(out / "evaluation.json") as path:
             path.write_text(json.dumps(self.as_json(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        with replaced(out / "structures.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
+        with (
+            atomic_write(out / "structures.csv") as path,
+            path.open("w", newline="", encoding="utf-8") as file,
+        ):
             rows = [_row(outcome, relaxed=self.protocol["relax"]) for outcome in self.outcomes]
             writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)), restval="")
             writer.writeheader()

@@ -16,7 +16,7 @@ from invdesign.campaign.components import Parts
 from invdesign.campaign.progress import Clock
 from invdesign.campaign.validate import check_least, check_names
 from invdesign.errors import InputError
-from invdesign.io.lock import held
+from invdesign.io.lock import locked_folder
 from invdesign.io.parallel import default_workers, run_tasks
 from invdesign.io.provenance import artifact_hashes, hardware
 
@@ -98,7 +98,7 @@ def evaluate(
     parts = Parts(known=reference, potential=potential, calibration=calibration, hull=hull, predictors=models)
     protocol = _protocol(parts, samples, relax=relax, fmax=fmax, max_steps=max_steps, target=target)
     tasks = _tasks(samples, parts, target, fmax, max_steps if relax else 0)
-    with held(out, FILE) if out else nullcontext():
+    with locked_folder(out, FILE) if out else nullcontext():
         store = ChunkStore(out, protocol) if out else None
         done = dict(store.done) if store else {}
         hands = _judge_all(tasks, done, store, workers, show=progress)

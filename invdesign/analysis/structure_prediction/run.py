@@ -8,20 +8,21 @@ from itertools import islice
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from invdesign.analysis.evaluate.checkpoint import Journal
 from invdesign.analysis.evaluate.samples import Sample, fingerprint, pack, unpack
 from invdesign.analysis.structure_prediction.starting_structures import Plan, Sources, Trial, plan_trials
-from invdesign.campaign.components import Parts, one_thread
+from invdesign.campaign.components import Parts
 from invdesign.campaign.validate import check_elements, check_generators, check_least, check_names
 from invdesign.core.target import parse_target
 from invdesign.core.target_parser import amounts_of, reduced_as_written
 from invdesign.crystal.cif import write_cif
 from invdesign.crystal.structure_files import file_formula
 from invdesign.errors import InputError
-from invdesign.io.lock import held
+from invdesign.io.atomic import atomic_write
+from invdesign.io.journal import Journal
+from invdesign.io.lock import locked_folder
+from invdesign.io.parallel import one_thread
 from invdesign.io.provenance import write_run_json
 from invdesign.relaxation.parallel import CHUNK, relax_structures
-from invdesign.report.outputs import replaced
 from invdesign.report.shortlist_csv import NOVELTY
 
 if TYPE_CHECKING:
@@ -172,7 +173,7 @@ def predict_structures(
     check_elements(targets, parts, "hull")
     settings = {"generators": list(generators), "n_candidates": n_candidates, "seed": seed}
     settings |= {"n_atoms": n_atoms, "space_group": space_group, "fmax": FMAX, "max_steps": MAX_STEPS}
-    with held(out, JOURNAL):
+    with locked_folder(out, JOURNAL):
         settings |= _scale(parts, targets)
         plans = _plans(targets, n_candidates, seed, _sources(generators), progress)
         trials = [trial for plan in plans.values() for trial in plan.trials]
@@ -380,7 +381,7 @@ def _write(crystals: dict[str, list[Polymorph]], most: int, out: Path) -> None:
             continue
         write_cif(polymorph.structure, file, symmetrised=True)
         rows.append(polymorph.row())
-    with replaced(out / TABLE) as draft, draft.open("w", newline="", encoding="utf-8") as stream:
+    with atomic_write(out / TABLE) as draft, draft.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, list(rows[0]) if rows else ["formula", "rank"])
         writer.writeheader()
         writer.writerows(rows)

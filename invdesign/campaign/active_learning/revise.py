@@ -10,11 +10,11 @@ import numpy as np
 
 from invdesign.campaign.components import Parts
 from invdesign.campaign.stages.relax import hull_verdict, properties_verdict
-from invdesign.core.candidate import Verdict
 from invdesign.core.checks import CHECKS
 from invdesign.core.funnel import STAGES
 from invdesign.core.properties import STABILITY
 from invdesign.core.target import Window
+from invdesign.verdict import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

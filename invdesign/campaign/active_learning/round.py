@@ -15,7 +15,7 @@ from invdesign.campaign.active_learning.correction import Learned, has_result
 from invdesign.campaign.active_learning.extend import draw_more
 from invdesign.campaign.active_learning.revise import remember_round
 from invdesign.campaign.active_learning.select import Ask, Choice, choose_next
-from invdesign.campaign.components import Parts, one_thread
+from invdesign.campaign.components import Parts
 from invdesign.campaign.config import CampaignConfig
 from invdesign.campaign.run import DATABASE
 from invdesign.campaign.stages.dynamical_stability import require
@@ -23,7 +23,8 @@ from invdesign.campaign.store import Store
 from invdesign.core.properties import STABILITY, known_property
 from invdesign.errors import InputError
 from invdesign.io.config import build
-from invdesign.io.lock import held
+from invdesign.io.lock import locked_folder
+from invdesign.io.parallel import one_thread
 from invdesign.io.provenance import RUN_FILE, write_run_json
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def next_round(
         raise InputError(f"choose: {choose!r} is not known; give {' or '.join(get_args(Choice))}.")
     if not (run / DATABASE).is_file():
         raise InputError(f"continue: {str(run)!r} holds no campaign (no {DATABASE}); give the folder of one.")
-    with held(run, DATABASE):
+    with locked_folder(run, DATABASE):
         store = Store(run / DATABASE)
         config = _config(store, run, n_shortlist, workers)
         parts = _parts(store, config, parts)

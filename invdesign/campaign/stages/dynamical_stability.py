@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from invdesign.campaign.components import one_thread
 from invdesign.campaign.progress import Clock
 from invdesign.campaign.stages.shortlist import picked, put_on_shortlist, tell_apart
-from invdesign.core.candidate import Verdict
 from invdesign.core.checks import CHECKS
-from invdesign.io.parallel import run_tasks
+from invdesign.io.parallel import one_thread, run_tasks
 from invdesign.stability import molecular_dynamics as dynamics
 from invdesign.stability import phonons as vibrations
+from invdesign.verdict import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from invdesign.campaign.components import one_thread
 from invdesign.campaign.progress import Clock
 from invdesign.campaign.ranking import window_probability
-from invdesign.core.candidate import Candidate, Estimate, Verdict
+from invdesign.core.candidate import Candidate, Estimate
+from invdesign.io.parallel import one_thread
+from invdesign.verdict import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

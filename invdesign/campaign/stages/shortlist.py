@@ -10,7 +10,8 @@ import numpy as np
 from invdesign.campaign.components import novelty_verdict
 from invdesign.campaign.progress import Clock
 from invdesign.campaign.ranking import goal_probabilities, hit_probability, pareto_ranks, shortlist
-from invdesign.core.candidate import Candidate, Verdict
+from invdesign.core.candidate import Candidate
+from invdesign.verdict import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

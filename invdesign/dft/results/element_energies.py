@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from invdesign.errors import InputError
-from invdesign.report.outputs import replaced
+from invdesign.io.atomic import atomic_write
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -93,6 +93,6 @@ def keep(campaign: Path, elements: Sequence[Element]) -> None:
     """Keep them in a campaign's folder; no file is made for none."""
     if not elements and not (campaign / FILE).is_file():
         return
-    with replaced(campaign / FILE) as draft:
+    with atomic_write(campaign / FILE) as draft:
         rows = [asdict(one) for one in sorted(elements, key=lambda one: (one.symbol, one.folder))]
         draft.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")

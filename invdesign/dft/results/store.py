@@ -10,7 +10,7 @@ from invdesign.campaign.store import Store
 from invdesign.core.target import parse_target
 from invdesign.crystal.matching import same_crystal
 from invdesign.dft.results.merge import merged
-from invdesign.io.lock import held
+from invdesign.io.lock import locked_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -81,7 +81,7 @@ def store_results(folder: Path, found: Sequence[Found]) -> Campaign:
     Raises:
         InputError: no campaign's store, or another run is at work in the folder.
     """
-    with held(folder, DATABASE):
+    with locked_folder(folder, DATABASE):
         store = Store(folder / DATABASE)
         candidates = {candidate.id: candidate for candidate in store.read()}
         own: dict[str, list[Run]] = {}

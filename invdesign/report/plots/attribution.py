@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from invdesign.report.outputs import replaced
+from invdesign.io.atomic import atomic_write
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,5 +54,5 @@ def draw_drivers(row: Mapping[str, Any], path: Path) -> None:
     )
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(left=False)
-    with replaced(path) as draft:
+    with atomic_write(path) as draft:
         figure.savefig(draft, format="png")

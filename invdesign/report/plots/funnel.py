@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING
 
-from invdesign.report.outputs import replaced
+from invdesign.io.atomic import atomic_write
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,7 +46,7 @@ def draw_funnel(funnel: Funnel, path: Path, *, title: str) -> None:
         axes.spines[:].set_visible(False)
     counts.set_yticks(range(len(stages)), [stage.name for stage in stages], fontsize=10.5, color=INK)
     counts.set_ylim(len(stages) - 0.5, -0.5)
-    with replaced(path) as draft:
+    with atomic_write(path) as draft:
         figure.savefig(draft, format="png")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from invdesign.report.outputs import replaced
+from invdesign.io.atomic import atomic_write
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -61,5 +61,5 @@ def draw_learning_curve(
     axes.set_title(title, loc="left", fontsize=11, color=INK)
     axes.legend(frameon=False, fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
-    with replaced(path) as draft:
+    with atomic_write(path) as draft:
         figure.savefig(draft, format="png")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from invdesign.core.properties import PROPERTIES
-from invdesign.report.outputs import replaced
+from invdesign.io.atomic import atomic_write
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -108,7 +108,7 @@ def draw_png(drawn: Map, path: Path) -> None:
         axes.set_xlabel(drawn.axes[0], color=INK)
         axes.set_ylabel(drawn.axes[1], color=INK)
         axes.spines[["top", "right"]].set_visible(False)
-    with replaced(path) as draft:
+    with atomic_write(path) as draft:
         figure.savefig(draft, format="png")
 
 
@@ -206,7 +206,7 @@ def draw_html(drawn: Map, path: Path) -> None:
         hoverlabel={"align": "left"},
     )
     page = figure.to_html(include_plotlyjs=True, full_html=True, config={"scrollZoom": True})
-    with replaced(path) as draft:
+    with atomic_write(path) as draft:
         draft.write_text(page, encoding="utf-8")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from invdesign.report.outputs import replaced
+from invdesign.io.atomic import atomic_write
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,7 +46,7 @@ def draw_parity(panels: Sequence[Mapping[str, Any]], path: Path, *, title: str, 
         axes.spines[["top", "right"]].set_visible(False)
     for axes in grid.flat[len(panels) :]:
         axes.set_axis_off()
-    with replaced(path) as draft:
+    with atomic_write(path) as draft:
         figure.savefig(draft, format="png")
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from invdesign.errors import InputError
-from invdesign.report.outputs import replaced
+from invdesign.io.atomic import atomic_write
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -179,7 +179,7 @@ def draw_png(diagram: PhaseDiagram, marks: Sequence[Mark], path: Path, *, title:
     labels = [(entry.name, at, 15) for at, entry in stable.items() if entry.is_element]
     labels += [(name, at, 9) for name, (at, _) in zip(names, compounds, strict=True)]
     _label(axes, labels, [*stable, *points])
-    with replaced(path) as draft:
+    with atomic_write(path) as draft:
         figure.savefig(draft, format="png")
 
 
@@ -210,7 +210,7 @@ def draw_html(diagram: PhaseDiagram, marks: Sequence[Mark], path: Path, *, title
             style["marker"]["size"] = 8
             figure.add_scatter3d(x=[x], y=[y], z=[z], **style)
     figure.update_layout(title=title, autosize=True, width=None, height=None)
-    with replaced(path) as draft:
+    with atomic_write(path) as draft:
         figure.write_html(draft, include_plotlyjs=True)
 
 

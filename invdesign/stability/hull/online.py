@@ -13,10 +13,10 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode, urljoin
 from urllib.request import Request, urlopen
 
-from invdesign import __version__
 from invdesign.crystal.elements import atomic_number
 from invdesign.errors import InputError
 from invdesign.stability.hull.sources import MP2020, Phase, Phases, formation_energies, phase, single_scale
+from invdesign.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

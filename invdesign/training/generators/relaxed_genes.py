@@ -18,12 +18,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from invdesign.campaign.config import CampaignConfig
 from invdesign.campaign.run import DATABASE, design
 from invdesign.campaign.store import Store
-from invdesign.core.candidate import Verdict
 from invdesign.core.target import Target
 from invdesign.data.relaxed_genes import COLUMNS, CRYSTALS, OUTCOMES
 from invdesign.data.tokens import join, tokens_of
 from invdesign.errors import InputError
 from invdesign.predictors.band_gap import BandGapPredictor
+from invdesign.verdict import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

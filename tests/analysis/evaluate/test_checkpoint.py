@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from invdesign.analysis.evaluate.checkpoint import Journal
 from invdesign.errors import InputError
-from invdesign.io.lock import held
+from invdesign.io.journal import Journal
+from invdesign.io.lock import locked_folder
 
 
 def journal(path: Path, seed: int = 0) -> Journal:
@@ -60,16 +60,19 @@ def test_a_full_disk_is_told(path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(InputError, match=r"disk .* is full"), held(path.parent, path.name):
+    with pytest.raises(InputError, match=r"disk .* is full"), locked_folder(path.parent, path.name):
         journal(path).append({"number": 3})
     assert journal(path).entries[:3] == before
 
 
 def test_a_folder_of_another_command_is_refused(tmp_path: Path) -> None:
     (tmp_path / "shortlist.csv").write_text("rank\n")
-    with pytest.raises(InputError, match=r"other files \(shortlist.csv\)"), held(tmp_path, "mine.jsonl"):
+    with (
+        pytest.raises(InputError, match=r"other files \(shortlist.csv\)"),
+        locked_folder(tmp_path, "mine.jsonl"),
+    ):
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["shortlist.csv"]
     (tmp_path / "mine.jsonl").touch()
-    with held(tmp_path, "mine.jsonl"):
+    with locked_folder(tmp_path, "mine.jsonl"):
         assert (tmp_path / ".lock").exists()

@@ -19,7 +19,7 @@ from invdesign.core.target import parse_target
 from invdesign.crystal.symmetry import gene_of
 from invdesign.errors import InputError
 from invdesign.filters.novelty import framework
-from invdesign.io.lock import held
+from invdesign.io.lock import locked_folder
 from invdesign.potentials.interface import Evaluation, as_frames
 from invdesign.stability.hull.hull import HullResult
 
@@ -246,7 +246,7 @@ def test_killed_evaluation_goes_on_where_it_was(tmp_path: Path, monkeypatch: pyt
     assert (out / "structures.csv").read_text() == (tmp_path / "whole" / "structures.csv").read_text()
     with pytest.raises(InputError, match="another evaluation"):
         judge(structures[:5], out=out)
-    with held(out, "chunks.jsonl"), pytest.raises(InputError, match="another run is at work"):
+    with locked_folder(out, "chunks.jsonl"), pytest.raises(InputError, match="another run is at work"):
         judge(structures, out=out)
 
 

@@ -15,7 +15,7 @@ from invdesign.core.target import parse_target
 from invdesign.crystal.gene import Gene
 from invdesign.crystal.geometry import Geometry
 from invdesign.errors import InputError
-from invdesign.io.lock import held
+from invdesign.io.lock import locked_folder
 from invdesign.relaxation.parallel import CHUNK
 from invdesign.relaxation.relax import Relaxed
 
@@ -273,7 +273,10 @@ def test_a_folder_that_cannot_be_written_is_told_before_the_potential_is_loaded(
 
 
 def test_a_folder_in_use_is_refused(faked, tmp_path):
-    with held(tmp_path, "proposals.jsonl"), pytest.raises(InputError, match="another run is at work"):
+    with (
+        locked_folder(tmp_path, "proposals.jsonl"),
+        pytest.raises(InputError, match="another run is at work"),
+    ):
         predict_structures(["NaCl"], tmp_path)
 
 

@@ -13,9 +13,9 @@ from invdesign.campaign import CampaignConfig, design
 from invdesign.campaign.stages import dynamical_stability as checks
 from invdesign.campaign.store import Store
 from invdesign.cli import main
-from invdesign.core.candidate import Verdict
 from invdesign.errors import InputError
 from invdesign.stability import phonons
+from invdesign.verdict import Verdict
 
 
 class Judge:

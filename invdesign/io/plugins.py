@@ -67,5 +67,5 @@ class Registry:
                 raise
             where = self.entries[name].value
             raise InputError(
-                f"{self.kind}: the plug-in {name!r} ({where}) cannot be imported ({error}); repair or remove it."
+                f"{self.kind}: the plug-in {name!r} ({where}) cannot be imported ({error}); remove it."
             ) from error

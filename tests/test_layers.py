@@ -1,39 +1,34 @@
-"""The shape of the house: who may import whom, how long a file may be, what must be declared."""
+"""The shape of the house: who may import whom, no circles, no crowded folders, what must be declared.
+
+Every import counts: at the top of a module, inside a function, and for types alone.
+"""
 
 import ast
 import re
 import sys
 import tomllib
+from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
+
+import pytest
 
 import invdesign
 
 PACKAGE = Path(invdesign.__file__).parent
 PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
-FILES = sorted(PACKAGE.rglob("*.py"))
 
-# a part imports from tiers above its own; parts of one tier do not know each other
-TIERS = (
-    {"errors"},
-    {"artifacts", "configs"},
-    {"properties"},
-    {"crystal"},
-    {"words"},  # target_text, targets, candidate: one thing in three files
-    {"data"},
-    {"validators"},
-    {"generators", "predictors"},
-    {"ranking", "report"},
-    {"provenance"},
-    {"campaign"},
-    {"embeddings"},
-    {"dft", "screening", "relaxing", "generating", "predicting", "hulls", "latents", "recipes"}
-    | {"mapping", "explaining"},
-    {"api"},
-    {"cli"},
-    {"__main__"},
+# from low to high: a folder imports from those before it in this list
+LAYERS = (
+    *("errors", "version", "verdict", "io", "crystal", "composition", "core", "data"),
+    *("potentials", "relaxation", "stability", "filters", "generators", "predictors"),
+    *("report", "campaign", "screening", "dft", "analysis", "training", "api", "cli", "__main__"),
 )
-ONE_THING = {"target_text": "words", "targets": "words", "candidate": "words"}
-TIER = {part: number for number, parts in enumerate(TIERS) for part in parts}
+TRAINS = ("invdesign.api", "invdesign.cli.train", "invdesign.training")
+"""Who may import ``invdesign.training``."""
+CROWDED = 16  # files in a folder
+LONG_FILE, LONG_FUNCTION = 600, 80  # lines
 
 # imported name → distribution, where they differ
 DISTRIBUTION = {
@@ -47,56 +42,120 @@ DISTRIBUTION = {
 }
 
 
-def part_of(module: str) -> str:
-    name = module.split(".")[1] if "." in module else "__init__"
-    return ONE_THING.get(name, name)
+class Module(NamedTuple):
+    """A parsed file and what it imports: (module, line)."""
+
+    path: Path
+    tree: ast.Module
+    lines: int
+    imports: list[tuple[str, int]]
 
 
-def imports(file: Path) -> list[str]:
-    found = []
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom):
-            found.append(node.module or "")
+def module_name(path):
+    return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports(tree):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            # what is imported may itself be a module
+            yield from ((f"{node.module}.{alias.name}", node.lineno) for alias in node.names)
         elif isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
-    return found
+            yield from ((alias.name, node.lineno) for alias in node.names)
 
 
-def own_part(file: Path) -> str:
-    return part_of(".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts))
+def parsed():
+    modules = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        tree = ast.parse(text)
+        modules[module_name(path)] = Module(path, tree, text.count("\n"), list(imports(tree)))
+    return modules
 
 
-def test_every_part_has_its_tier():
-    parts = {own_part(file) for file in FILES}
-    assert parts - {"__init__"} == TIER.keys()
+MODULES = parsed()
+
+
+def home(name):
+    """The module of the package that an imported name is, or lies in."""
+    return name if name in MODULES else name.rpartition(".")[0]
+
+
+EDGES = {
+    name: {home(target): line for target, line in module.imports if home(target) in MODULES}
+    for name, module in MODULES.items()
+}
+"""Line of the import, by importing and imported module; the root names what lies below and is left out."""
+EDGES.pop("invdesign")
+
+
+def layer(name):
+    return name.split(".")[1]
+
+
+def where(name, target):
+    return f"{MODULES[name].path.relative_to(PACKAGE.parent)}:{EDGES[name][target]} imports {target}"
+
+
+def test_every_folder_has_its_layer():
+    assert {layer(name) for name in EDGES} == set(LAYERS)
 
 
 def test_imports_go_one_way():
-    wrong = []
-    for file in FILES:
-        own = own_part(file)
-        for module in imports(file):
-            part = part_of(module)
-            if module.split(".")[0] != "invdesign" or part in {own, "__init__"}:
-                continue
-            # the root names what lies below, and imports it when asked
-            if own != "__init__" and TIER[part] >= TIER[own]:
-                wrong.append(f"{file.relative_to(PACKAGE)} imports {module}")
-    assert wrong == []
+    level = {name: number for number, name in enumerate(LAYERS)}
+    wrong = [
+        where(name, target)
+        for name, targets in EDGES.items()
+        for target in targets
+        if target != "invdesign"
+        and layer(target) != layer(name)
+        and level[layer(target)] > level[layer(name)]
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_there_is_no_circle():
+    graph = {name: {t for t in targets if t not in {"invdesign", name}} for name, targets in EDGES.items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        circle = error.args[1][::-1]  # graphlib names what is imported first
+        pytest.fail("\n".join(where(*pair) for pair in pairwise(circle)))
+
+
+def test_nothing_but_train_imports_the_training():
+    wrong = [
+        where(name, target)
+        for name, targets in EDGES.items()
+        for target in targets
+        if target.startswith("invdesign.training") and not name.startswith(TRAINS)
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_root_is_imported_by_nobody():
+    wrong = [where(name, "invdesign") for name, targets in EDGES.items() if "invdesign" in targets]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_folder_is_crowded():
+    folders = [PACKAGE, *(path for path in PACKAGE.rglob("*") if path.is_dir())]
+    crowded = {str(folder): n for folder in folders if (n := len(list(folder.glob("*.py")))) > CROWDED}
+    assert crowded == {}
 
 
 def test_files_and_functions_are_short():
-    long = []
-    for file in FILES:
-        text = file.read_text(encoding="utf-8")
-        if text.count("\n") > 400:
-            long.append(str(file))
-        functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)]
-        long += [f"{file}: {node.name}" for node in functions if lines_of_code(node) > 80]
-    assert long == []
+    long = [f"{module.path}: {module.lines} lines" for module in MODULES.values() if module.lines > LONG_FILE]
+    long += [
+        f"{module.path}:{node.lineno} {node.name}: {length} lines"
+        for module in MODULES.values()
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.FunctionDef) and (length := lines_of_code(node)) > LONG_FUNCTION
+    ]
+    assert not long, "\n".join(long)
 
 
-def lines_of_code(node: ast.FunctionDef) -> int:
+def lines_of_code(node):
     """Lines of the body, without the docstring."""
     first = node.body[1] if ast.get_docstring(node) and len(node.body) > 1 else node.body[0]
     return node.end_lineno - first.lineno + 1
@@ -106,6 +165,6 @@ def test_what_is_imported_is_declared():
     project = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]
     extras = [entry for group in project["optional-dependencies"].values() for entry in group]
     declared = {re.match(r"[\w-]+", entry)[0].lower() for entry in (*project["dependencies"], *extras)}
-    used = {module.split(".")[0] for file in FILES for module in imports(file)}
+    used = {target.split(".")[0] for module in MODULES.values() for target, _ in module.imports}
     ours = used - sys.stdlib_module_names - {"invdesign", ""}
     assert {DISTRIBUTION.get(name, name) for name in ours} <= declared

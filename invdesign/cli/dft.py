@@ -64,7 +64,7 @@ def write_command(
 
     invdesign dft write run/relax --code gpaw --task phonon-check --out run/phonons
     """
-    from invdesign.dft.write import write_inputs
+    from invdesign.dft.write_inputs import write_inputs
 
     manifest = write_inputs(
         source, code, out, task=task, pseudos=pseudos, input_set=input_set, flow=flow, references=references
@@ -99,7 +99,7 @@ def run_command(
 
     invdesign dft run run/dft --cores 2 --walltime 30
     """
-    from invdesign.dft.run import plan, run
+    from invdesign.dft.run_jobs import plan, run
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's kill reaches the jobs too
     planned = plan(folder, code, walltime * 60, cores)
@@ -148,7 +148,7 @@ def collect_command(
 
     invdesign dft collect run/relax run/gap run/elements --out run
     """
-    from invdesign.dft.collect import RECORD, TABLE, collect
+    from invdesign.dft.collect_results import RECORD, TABLE, collect
 
     found = collect(folders, out)
     if as_json:

@@ -22,8 +22,8 @@ from invdesign.dft.codes.espresso.read import read_espresso
 from invdesign.dft.codes.gpaw.job import digests
 from invdesign.dft.codes.gpaw.read import read_foreign_trajectory, read_gpaw, read_trajectory
 from invdesign.dft.codes.vasp.read import gap_of, read_vasp
-from invdesign.dft.collect import collect
-from invdesign.dft.write import write_inputs
+from invdesign.dft.collect_results import collect
+from invdesign.dft.write_inputs import write_inputs
 from invdesign.errors import InputError
 
 DATA = Path(__file__).parents[1] / "data" / "dft"

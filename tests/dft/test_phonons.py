@@ -19,8 +19,8 @@ from invdesign.dft import phonons
 from invdesign.dft.codes.readers import READERS
 from invdesign.dft.manifest import Job, read_manifest
 from invdesign.dft.phonons import read_phonons
-from invdesign.dft.run import plan, run
-from invdesign.dft.write import write_inputs
+from invdesign.dft.run_jobs import plan, run
+from invdesign.dft.write_inputs import write_inputs
 from invdesign.errors import InputError
 
 FCC = Structure.from_spacegroup("Fm-3m", Lattice.cubic(3.99), ["Al"], [[0, 0, 0]])  # EMT's own lattice
@@ -66,7 +66,7 @@ def compute(job: Job) -> list[str]:
         entry["files"][f"{name}/run.py"] = hashlib.sha256(EMT.encode()).hexdigest()
     (out / "manifest.json").write_text(json.dumps(manifest))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("invdesign.dft.run.find_spec", lambda name: object())
+        patch.setattr("invdesign.dft.run_jobs.find_spec", lambda name: object())
         planned = plan(out, None, 1e6)
     outcomes = run([one for one, _ in planned.jobs], 1, 60)
     assert [outcome.end for outcome in outcomes] == ["computed"] * len(job.parts())

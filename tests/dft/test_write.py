@@ -16,7 +16,7 @@ from invdesign.crystal.structure_files import write_cif
 from invdesign.dft.codes.espresso.write import find_pseudopotentials
 from invdesign.dft.codes.kpoints import k_grid
 from invdesign.dft.slurm import slurm_script
-from invdesign.dft.write import write_inputs
+from invdesign.dft.write_inputs import write_inputs
 from invdesign.errors import InputError
 
 if TYPE_CHECKING:

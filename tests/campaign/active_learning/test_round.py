@@ -13,7 +13,7 @@ from invdesign.campaign import design
 from invdesign.campaign.run import DATABASE
 from invdesign.campaign.store import Store
 from invdesign.cli import app
-from invdesign.dft.write import write_inputs
+from invdesign.dft.write_inputs import write_inputs
 from invdesign.errors import InputError
 
 

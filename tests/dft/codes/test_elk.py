@@ -14,8 +14,8 @@ from invdesign.crystal.matching import same_crystal
 from invdesign.crystal.structure_files import write_cif
 from invdesign.dft.codes.elk.read import read_elk
 from invdesign.dft.manifest import read_manifest
-from invdesign.dft.run import plan, run
-from invdesign.dft.write import write_inputs
+from invdesign.dft.run_jobs import plan, run
+from invdesign.dft.write_inputs import write_inputs
 from invdesign.errors import InputError
 
 DATA = Path(__file__).parents[2] / "data" / "dft"

@@ -26,8 +26,8 @@ from invdesign.dft.codes.interface import structure_of
 from invdesign.dft.codes.magmoms import starting_moments
 from invdesign.dft.cost import estimate
 from invdesign.dft.manifest import read_manifest
-from invdesign.dft.run import plan, run
-from invdesign.dft.write import write_inputs
+from invdesign.dft.run_jobs import plan, run
+from invdesign.dft.write_inputs import write_inputs
 from invdesign.errors import InputError
 
 DATA = Path(__file__).parents[2] / "data" / "dft"
@@ -65,7 +65,7 @@ def stand_in(out: Path, script: str) -> None:
 
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("invdesign.dft.run.find_spec", lambda name: object())
+    monkeypatch.setattr("invdesign.dft.run_jobs.find_spec", lambda name: object())
 
 
 def test_inputs(tmp_path: Path) -> None:
@@ -273,7 +273,7 @@ def test_bad_input_is_said_in_a_sentence(tmp_path: Path, monkeypatch: pytest.Mon
     write_inputs([tmp_path / "mgo.cif"], "vasp", tmp_path / "vasp")
     with pytest.raises(InputError, match="has inputs for vasp"):
         plan(tmp_path / "vasp", "gpaw", 60)
-    monkeypatch.setattr("invdesign.dft.run.find_spec", lambda name: None)
+    monkeypatch.setattr("invdesign.dft.run_jobs.find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"gpaw is not installed; apt-get install .*invdesign\[dft\]"):
         plan(out, "gpaw", 60)
     (out / "manifest.json").write_text('{"code": "gpaw"')
@@ -288,7 +288,7 @@ def test_a_killed_run_takes_its_jobs_along(tmp_path: Path) -> None:
     )
     (job,) = read_manifest(out)
     code = (
-        "import invdesign.dft.run as r; r.find_spec = lambda name: 1\n"
+        "import invdesign.dft.run_jobs as r; r.find_spec = lambda name: 1\n"
         "from invdesign.cli import app; app(['dft', 'run', 'out'])"
     )
     process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path)

@@ -13,7 +13,7 @@ from invdesign.crystal.structure_files import write_cif
 from invdesign.dft.codes.espresso.read import read_espresso
 from invdesign.dft.codes.hubbard import hubbard_u, orbital
 from invdesign.dft.codes.magmoms import starting_moments
-from invdesign.dft.write import write_inputs
+from invdesign.dft.write_inputs import write_inputs
 
 
 def rocksalt(cation: str, anion: str) -> Structure:

@@ -13,7 +13,7 @@ from pymatgen.io.vasp.sets import MatPESStaticSet, MPRelaxSet, MPStaticSet
 
 from invdesign.crystal.structure_files import write_cif
 from invdesign.dft import jobflow as flow
-from invdesign.dft.write import write_inputs
+from invdesign.dft.write_inputs import write_inputs
 from invdesign.errors import InputError
 
 NACL = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.69), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])

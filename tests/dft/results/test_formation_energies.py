@@ -15,13 +15,13 @@ from invdesign.crystal.structure_files import write_cif
 from invdesign.dft.codes.gpaw.job import digests
 from invdesign.dft.codes.interface import Reading
 from invdesign.dft.codes.vasp.read import read_vasp
-from invdesign.dft.collect import collect
+from invdesign.dft.collect_results import collect
 from invdesign.dft.manifest import Job
 from invdesign.dft.results.calculation import Computed
 from invdesign.dft.results.element_energies import own_elements
 from invdesign.dft.results.element_references import references, vasp_energies
 from invdesign.dft.results.formation_energies import place
-from invdesign.dft.write import write_inputs
+from invdesign.dft.write_inputs import write_inputs
 from invdesign.errors import InputError
 from invdesign.stability.hull.hull import Hull
 from invdesign.stability.hull.vasp import corrected_energy, corrections

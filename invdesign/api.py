@@ -41,7 +41,7 @@ def design(
     ...     print(candidate.structure.reduced_formula, candidate.properties["band_gap"].value)
 
     Args:
-        target: clauses of the target language (``docs/targets.md``), or a Target.
+        target: clauses of the target language (``docs/guide/targets.md``), or a Target.
         config: campaign as YAML; the target adds to the file's, options replace its fields.
         from_: formulas to make structures of: a screening's folder, its table, or any table or list; of
             these the likeliest, one for every 32 genes.

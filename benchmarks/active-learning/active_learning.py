@@ -16,7 +16,7 @@ functions that ``invdesign design --continue`` calls. Four pools:
   estimate is ``band-gap``'s PBE gap. Another functional and another kind of crystal.
 
 Writes ``active_learning.json``, of the pools that are named after the folder, or of all; ``table`` in place
-of the folder prints the tables of docs/learning.md.
+of the folder prints the tables of docs/concepts/active-learning.md.
 """
 
 from __future__ import annotations
@@ -345,7 +345,7 @@ def main(data: Path, names: Sequence[str]) -> None:
 
 
 def tables() -> None:
-    """Print the tables of docs/learning.md."""
+    """Print the tables of docs/concepts/active-learning.md."""
     scenarios = json.loads(OUT.read_text(encoding="utf-8"))["scenarios"]
     print("| pool | strategy | labels to half | of random's | of greedy's | found with 20, 40, 80 |")
     print("| --- | --- | --- | --- | --- | --- |")

@@ -60,7 +60,7 @@ def readme(folder: Path) -> str:
 def _head() -> str:
     return """# Generators compared
 
-By the protocol of `invdesign evaluate` ([docs/evaluate.md](../../docs/evaluate.md)): every rate is of the
+By the protocol of `invdesign evaluate` ([evaluate](../../docs/guide/evaluate.md)): every rate is of the
 structures sampled, relaxed one by one with the potential named, placed on `mp-hull`, novel against
 `known-materials`; brackets are 95 % intervals (Wilson) over all seeds. Metastable: at most 0.1 eV/atom above
 the hull. Written by `generation.py` from the JSON files here, which hold versions, seeds, hardware and every

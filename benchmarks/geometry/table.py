@@ -1,4 +1,4 @@
-"""The tables of docs/geometry.md from the JSONs: `python benchmarks/geometry/table.py`."""
+"""The tables of docs/concepts/geometry.md from the JSONs: `python benchmarks/geometry/table.py`."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 FMAX, MAX_STEPS = 0.1, 250  # as `invdesign evaluate`
 FEW = 5
-"""Other compounds below which a chemical system counts as poorly explored (docs/hull.md)."""
+"""Other compounds below which a chemical system counts as poorly explored (docs/guide/hull.md)."""
 _ON_HULL = 1e-4  # eV/atom
 _FILE = re.compile(r"\.[A-Za-z]\w*$|[/\\]|^(poscar|contcar)$", re.IGNORECASE)
 
@@ -309,7 +309,7 @@ def _formula_words(place: Place) -> str:
     if place.composition is not None and len(place.composition) == 1:
         return "an element, zero by definition"
     if list(place.decomposition) == [place.formula]:
-        return "known; its energy is that of its competitors (docs/hull.md)"
+        return "known; its energy is that of its competitors (docs/guide/hull.md)"
     known = "known, but not on the hull" if place.composition_known else "no known phase"
     return f"{known}: at equilibrium {mixture(place.decomposition)}"
 

@@ -1,8 +1,8 @@
 """Which candidates deserve the next euro: probability of a hit, trade-offs between goals, diversity.
 
 A hit is a candidate whose properties all lie in their windows and that is stable; with calibrated,
-independent estimates its probability is a product (``docs/ranking.md``: how well it holds). Diversity is
-greedy: each pick discounts what resembles it, so that ten rows are not one compound ten times.
+independent estimates its probability is a product
+(``docs/concepts/ranking.md``: how well it holds). Diversity is greedy: each pick discounts what resembles it, so that ten rows are not one compound ten times.
 """
 
 from __future__ import annotations

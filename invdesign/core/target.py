@@ -6,7 +6,7 @@ The language, one clause a condition, in any order, as arguments, as one line, o
     elements=O  only=Li,Fe,O  exclude=Pb,Cd  formula=Li2FeSiO4  anonymous=ABC3
     space_group=225,Pnma,195..206  n_atoms=5..20  exclude=toxic  hhi<5000  abundance>1
 
-``docs/targets.md`` explains it; :func:`parse_target` reads it, ``str(target)`` writes it.
+``docs/guide/targets.md`` explains it; :func:`parse_target` reads it, ``str(target)`` writes it.
 """
 
 from __future__ import annotations

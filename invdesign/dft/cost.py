@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from invdesign.dft.manifest import Job
 
-# fitted to the processor seconds of GPAW 26.7 on one core for cells of 1 to 16 atoms (docs/dft.md)
+# fitted to the processor seconds of GPAW 26.7 on one core for cells of 1 to 16 atoms (docs/guide/dft.md)
 FIXED, PER_PAIR = 12.2, 5.8e-7  # s; s per k-point, plane wave and pair of bands
 HBAR2_2M = 3.80998  # ħ²/2m, eV Å²
 COMPLEX = 16  # bytes

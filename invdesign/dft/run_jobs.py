@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 INSTALL = {
     "gpaw": "apt-get install libxc-dev libopenblas-dev, then pip install 'invdesign[dft]' with GPAW_CONFIG "
-    "naming the siteconfig.py of docs/dft.md",
+    "naming the siteconfig.py of docs/guide/dft.md",
     "elk": "apt-get install elk-lapw",
 }
 # both hold a lock on the folder for as long as they run: our script by itself, Elk by flock, which becomes it

@@ -30,7 +30,7 @@ KIND = "transfer"
 TRUNK = "trunk"
 """Folder of the frozen model within that of the model it carries."""
 
-CAUTION = 0.3  # of the standard error, roughly; 0 and 1 were tried too (docs/small-data.md)
+CAUTION = 0.3  # of the standard error, roughly; 0 and 1 were tried too (docs/guide/few-examples.md)
 
 SURE = 1e-6  # deviation of a class, which is 0 or 1
 

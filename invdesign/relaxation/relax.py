@@ -2,7 +2,7 @@
 
 Every crystal has its own optimiser, all of them are evaluated together. One that converges, fails or is
 beyond hope leaves the batch at once and the next one enters. torch-sim 0.3 counts steps for the batch, not
-for each crystal, and knows neither symmetry nor abandonment: ``docs/decisions.md`` has the measurement.
+for each crystal, and knows neither symmetry nor abandonment: ``docs/decisions/`` has the measurement.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The shortlist for machines: OPTIMADE structures, our figures beside them, the powder pattern to expect.
 
-``docs/shortlist-json.md`` says what every field means, ``shortlist.schema.json`` beside this file what a
-valid file is. The same campaign gives the same bytes: no time, no machine.
+``docs/reference/shortlist-json.md`` says what every field means, ``shortlist.schema.json`` next to
+this file what a valid file is. The same campaign gives the same bytes: no time, no machine.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ def screen(
         like_n: most formulas like it.
         column: of the file that holds the formulas.
         shard: ``(i, n)``, the i-th of n parts.
-        target: clauses of the target language (``docs/targets.md``).
+        target: clauses of the target language (``docs/guide/targets.md``).
         rejected: rows also of what did not pass; by default of formulas that are given, not of a space.
         workers: processes; above 1, call it under ``if __name__ == "__main__":``.
         options: fields of :class:`invdesign.screening.config.ScreenConfig`, such as ``novel`` and ``rules``.

@@ -33,7 +33,7 @@ DISPLACEMENT = 0.05  # Å
 FMAX = 0.01  # eV/Å, before
 MAX_STEPS = 300
 SYMMETRY = 1e-3  # Å; a relaxed crystal has its symmetry to the last digit, or not
-THRESHOLD = -0.8  # THz; CHGNet's surface is too rough for less (docs/stability-checks.md)
+THRESHOLD = -0.8  # THz; CHGNet's surface is too rough for less (docs/guide/dynamical-stability.md)
 
 
 @dataclass(frozen=True, slots=True)

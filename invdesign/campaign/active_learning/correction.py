@@ -2,8 +2,8 @@
 
 No weight of a model changes. What a model says of a crystal is corrected by the errors that it made on the
 computed ones (:mod:`invdesign.campaign.active_learning.residual_gp`): for a property that can be zero, the
-probability of zero and the rest by themselves; for a positive one, the logarithm. ``docs/learning.md`` has
-the measurements.
+probability of zero and the rest by themselves; for a positive one, the logarithm.
+``docs/concepts/active-learning.md`` has the measurements.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from invdesign.generators.gene_diffusion.constraints import Draft
 
 
-# stable and above all new is asked for firmly, a window lightly: docs/decisions.md has what else was tried
+# stable and above all new is asked for firmly, a window lightly: docs/decisions/ has what else was tried
 _WEIGHTS = {"e_above_hull": 2.0, "reported": 4.0}
 _LIGHT = 0.5  # any other
 _DEFAULT: Mapping[str, float] = MappingProxyType({})

@@ -161,9 +161,9 @@ class GeometrySource:
 
 
 def trials_worthwhile(gene: Gene, n: int) -> int:
-    """How many geometries of a gene are worth a relaxation, where at most ``n`` shall be (docs/geometry.md).
+    """Return how many of at most ``n`` geometries of a gene are worth a relaxation.
 
-    One where no coordinate is free, half of ``n`` where few are.
+    One where no coordinate is free, half of ``n`` where few are (docs/concepts/geometry.md).
     """
     if gene.n_free == 0:
         return 1

@@ -215,7 +215,7 @@ compositions is learned from; half of it calibrates the intervals of E above hul
 "generated, chosen" are campaigns that relaxed the best of an earlier ranker.
 
 **CHGNet, which judges campaigns, has no part in this.** What it says of candidates in the order of this
-ranker, yield per relaxation and per core second: `docs/ranking-genes.md`.
+ranker, yield per relaxation and per core second: `docs/concepts/pre-ranking.md`.
 
 ## Held-out E above hull
 {markdown(_figures(ensemble, table, "e_above_hull", compared=compared), _HULL_ROWS)}

@@ -43,7 +43,7 @@ Ordinary campaigns, every candidate that they relaxed, failures included. Relaxe
 **{potential}** (its own calibration) and placed on `{config.hull}`;
 **{second}** told the energy of what came out too, and the mean of both
 energies above hull counts. CHGNet, whose energies judge the generators, has told none of them. The generators
-and the ranker learn from this ("verified rounds"; `docs/ranking-genes.md`).
+and the ranker learn from this ("verified rounds"; `docs/concepts/pre-ranking.md`).
 
 | file | what |
 | --- | --- |

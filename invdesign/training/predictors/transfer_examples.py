@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Progress = Callable[[float, str], None]
 
 LEAST, MOST = 10, 1000
-"""Rows that are needed, and beyond which a recipe of its own (``docs/predictors.md``) is the better way."""
+"""Rows that are needed, and beyond which a recipe (``docs/guide/predict.md``) is the better way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ def _check_number(n: int, name: str, path: Path) -> None:
         )
     if n > MOST:
         msg = f"data: {n} rows of {str(path)!r} have a {name}; from {MOST} on train a model of its own by "
-        msg += "a recipe (docs/predictors.md, A property of one's own)."
+        msg += "a recipe (docs/guide/predict.md, A custom property)."
         raise InputError(msg)
 
 

@@ -2,7 +2,8 @@
 
 A hit is a candidate whose properties all lie in their windows and that is stable; with calibrated,
 independent estimates its probability is a product
-(``docs/concepts/ranking.md``: how well it holds). Diversity is greedy: each pick discounts what resembles it, so that ten rows are not one compound ten times.
+(``docs/concepts/ranking.md``: how well it holds). Diversity is greedy:
+each pick discounts what resembles it, so that ten rows are not one compound ten times.
 """
 
 from __future__ import annotations

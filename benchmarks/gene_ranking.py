@@ -64,7 +64,7 @@ def figures(score: np.ndarray, hit: np.ndarray, height: np.ndarray, genes: list,
     yields = {}
     for share in SHARES:
         n = len(score) // share
-        capped = select(genes, score.tolist(), n, per_formula=3, per_skeleton=max(3, n // 10))
+        capped = select(genes, score.tolist(), n, per_formula=3, per_prototype=max(3, n // 10))
         yields[f"best 1/{share}"] = {
             "per relaxation": Rate(int(hit[order[:n]].sum()), n).as_json(),
             "with diversity caps": Rate(int(hit[capped].sum()), n).as_json(),

@@ -29,8 +29,8 @@ STRICTER = {
     "S.U.N. at 0": "S.U.N. at 0 (novel composition)",
     "valid too, at 0.1": "metastable S.U.N. and valid",
     "no ordering of a known alloy, at 0.1": "metastable S.U.N., no such ordering",
-    "new framework": "novel framework",
-    "metastable S.U.N., new framework": "S.U.N. at 0.1 (novel framework)",
+    "new prototype": "novel prototype",
+    "metastable S.U.N., new prototype": "S.U.N. at 0.1 (novel prototype)",
 }
 GOOD = "on target, valid and stable at 0.1"
 BASE = ("gene-diffusion-unconditional", "gene-diffusion", "diffcsp")  # what comes unasked

@@ -22,7 +22,7 @@ def _seeds(genes: Sequence[Gene], seed: int) -> list[tuple[int, int]]:
 
 
 def inherited(source: GeometrySource, genes: Sequence[Gene], n: int, _seed: int) -> Proposals:
-    """The n most alike known crystals of the same skeleton, as far as there are any."""
+    """The n most alike known crystals of the same prototype, as far as there are any."""
     return [source.inherited(gene, n) for gene in genes]
 
 

@@ -28,7 +28,7 @@ def figures(path: Path) -> dict[str, float]:
     return {
         "rows": len(genes),
         "formulas": len({gene.formula for gene in genes}),
-        "prototypes": len({gene.skeleton for gene in genes}),
+        "prototypes": len({gene.prototype for gene in genes}),
         "chemical systems": len({frozenset(gene.elements) for gene in genes}),
         "most alike pair": round(float(alike.max()), 3),
         "median likeness to the nearest": round(float(np.median(alike.max(axis=1))), 3),

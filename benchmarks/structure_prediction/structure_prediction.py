@@ -58,16 +58,16 @@ HERE = Path(__file__).resolve().parent
 SHARED = HERE.parents[2] / "shared"
 FILE = "structure_prediction.json"
 METHODS = {
-    "full": "structure types and gene-diffusion, inherited and diffused geometries",
+    "full": "known prototypes and gene-diffusion, inherited and diffused geometries",
     "diffusion": "genes of gene-diffusion, geometries of geometry-diffusion alone",
-    "types": "known structure types alone",
+    "types": "known prototypes alone",
     "sampled": "genes of gene-diffusion, random geometries",
 }
 RANKS = (1, 20)
 PROPOSED, ENERGY, BOTH = "as proposed", "relaxed, by energy", "relaxed, by energy and likeness"
 LIKENESS = 2.1 * 0.03
 """eV/atom per e-fold of the place of proposal. Of 390 held-out formulas beside the first 16 the known gene is
-the n-th structure type with a probability that falls as n^-2.1; CHGNet's error is about 0.03 eV/atom (σ)."""
+the n-th prototype with a probability that falls as n^-2.1; CHGNet's error is about 0.03 eV/atom (σ)."""
 NEAR_HULL = 0.01  # eV/atom by DFT: the known crystal is the ground state, or nearly
 
 

@@ -344,7 +344,7 @@ def _rank(config: CampaignConfig, alive: Sequence[Candidate]) -> None:
         scores,
         config.n_relax,
         per_formula=per_formula,
-        per_skeleton=max(3, config.n_relax // 10),
+        per_prototype=max(3, config.n_relax // 10),
     )
     places = {index: place for place, index in enumerate(chosen)}
     worst = min((scores[index] for index in chosen), default=0.0)

@@ -74,7 +74,7 @@ def pareto_ranks(goals: np.ndarray) -> np.ndarray:
 
 
 def select(
-    genes: Sequence[Gene], scores: Sequence[float], n: int, *, per_formula: int, per_skeleton: int
+    genes: Sequence[Gene], scores: Sequence[float], n: int, *, per_formula: int, per_prototype: int
 ) -> list[int]:
     """Indices of the ``n`` best genes, best first, of which no formula or prototype takes too many.
 
@@ -85,16 +85,16 @@ def select(
         scores: one for each, higher is better.
         n: how many to choose (fewer are returned when there are fewer).
         per_formula: most genes of one reduced formula.
-        per_skeleton: most genes of one space group and set of Wyckoff letters.
+        per_prototype: most genes of one space group and set of Wyckoff letters.
     """
     order = sorted(range(len(genes)), key=lambda i: (-scores[i], i))
     taken: dict[tuple[str, str], int] = {}
     chosen, capped = [], []
     for i in order:
-        formula, skeleton = ("formula", genes[i].formula), ("skeleton", genes[i].skeleton)
-        if taken.get(formula, 0) < per_formula and taken.get(skeleton, 0) < per_skeleton:
+        formula, prototype = ("formula", genes[i].formula), ("prototype", genes[i].prototype)
+        if taken.get(formula, 0) < per_formula and taken.get(prototype, 0) < per_prototype:
             taken[formula] = taken.get(formula, 0) + 1
-            taken[skeleton] = taken.get(skeleton, 0) + 1
+            taken[prototype] = taken.get(prototype, 0) + 1
             chosen.append(i)
         else:
             capped.append(i)
@@ -104,7 +104,7 @@ def select(
 
 class _Traits(NamedTuple):
     formula: str
-    skeleton: str
+    prototype: str
     anonymous: str
     amounts: np.ndarray  # (2, 104): atomic fractions by element; by group of the periodic table
 
@@ -116,7 +116,7 @@ def _traits(gene: Gene) -> _Traits:
         number = atomic_number(symbol)
         amounts[0, number] += fraction
         amounts[1, groups[number]] += fraction
-    return _Traits(gene.formula, gene.skeleton, gene.anonymous_formula, amounts)
+    return _Traits(gene.formula, gene.prototype, gene.anonymous_formula, amounts)
 
 
 def similarity(a: Gene, b: Gene) -> float:
@@ -131,7 +131,7 @@ def _similarity(a: _Traits, b: _Traits) -> float:
     chemistry = same_element + SAME_GROUP * max(0.0, same_group - same_element)
     return float(
         CHEMISTRY * chemistry
-        + PROTOTYPE * (a.skeleton == b.skeleton)
+        + PROTOTYPE * (a.prototype == b.prototype)
         + STOICHIOMETRY * (a.anonymous == b.anonymous)
     )
 

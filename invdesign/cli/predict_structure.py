@@ -53,7 +53,7 @@ def predict_structure_command(
     workers: Workers = None,
     as_json: Json = False,
 ) -> None:
-    """Predict the crystals that a formula forms, from known structure types and generated genes, by energy.
+    """Predict the crystals that a formula forms, from known prototypes and generated genes, by energy.
 
     Leaves polymorphs.csv, cifs/ and run.json in the output folder. Stop it at any moment: the same command
     resumes. Ends with 1 if no formula has a polymorph.

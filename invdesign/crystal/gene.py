@@ -64,8 +64,8 @@ class Gene:
         return "".join(letter for _, letter in self.orbits)
 
     @property
-    def skeleton(self) -> str:
-        """Space group and letters without the elements: ``225:ab``."""
+    def prototype(self) -> str:
+        """Return the gene without its elements, space group and Wyckoff letters: ``225:ab``."""
         return f"{self.space_group}:{self.letters}"
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Known crystals by skeleton (space group and Wyckoff letters): whose elements are most like a gene's."""
+"""Known crystals by prototype (space group and Wyckoff letters): whose elements are most like a gene's."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def load_library(name: str | Path = "geometries") -> TokenSet:
     return TokenSet.load(find("models", name, needs=("geometries.npz",)) / "geometries.npz")
 
 
-class KnownSkeletons:
-    """Known crystals by skeleton.
+class KnownPrototypes:
+    """Known crystals by prototype.
 
     Args:
         library: genes of known crystals.
@@ -72,10 +72,10 @@ class KnownSkeletons:
             self.rows[f"{library.space_group[own[0]]}:{letters}"] = own
 
     def unlikeness(self, gene: Gene) -> tuple[Integers, Array]:
-        """Rows (n,) of the known crystals of the gene's skeleton, and how unlike each is per orbit, (n,)."""
-        if gene.skeleton not in self.rows:
+        """Rows (n,) of the known crystals of the gene's prototype, and how unlike each is per orbit, (n,)."""
+        if gene.prototype not in self.rows:
             return np.zeros(0, dtype=np.int64), np.zeros(0)
-        rows = self.rows[gene.skeleton]
+        rows = self.rows[gene.prototype]
         return rows, _unlikeness(_numbers([gene]), self._known(gene, rows), _blocks(gene))[0]
 
     def order(self, gene: Gene, row: int) -> list[int]:
@@ -94,7 +94,7 @@ class KnownSkeletons:
         return found.tolist()
 
     def nearest(self, genes: Sequence[Gene], *, others: bool = False) -> Array:
-        """The nearest known crystal of each gene's skeleton, and how many there are.
+        """The nearest known crystal of each gene's prototype, and how many there are.
 
         Args:
             genes: any.
@@ -104,11 +104,11 @@ class KnownSkeletons:
             (n, 2): how unlike the nearest is per orbit, NaN where there is none; their number.
         """
         found = np.tile([np.nan, 0.0], (len(genes), 1))
-        for which in _by_skeleton(genes):
+        for which in _by_prototype(genes):
             gene = genes[which[0]]
-            if gene.skeleton not in self.rows:
+            if gene.prototype not in self.rows:
                 continue
-            known = np.unique(self._known(gene, self.rows[gene.skeleton]), axis=0)
+            known = np.unique(self._known(gene, self.rows[gene.prototype]), axis=0)
             theirs = _amounts(gene, known)
             for part in np.array_split(which, -(-len(which) * len(known) // _PAIRS)):
                 wanted = _numbers([genes[i] for i in part])
@@ -121,26 +121,26 @@ class KnownSkeletons:
         return found
 
     def _known(self, gene: Gene, rows: Integers) -> Integers:
-        """Atomic numbers (n, k) on the orbits of known crystals of a gene's skeleton."""
+        """Atomic numbers (n, k) on the orbits of known crystals of a gene's prototype."""
         known: Integers = self.elements[rows][:, : len(gene.orbits)]
         return known
 
 
-def _by_skeleton(genes: Sequence[Gene]) -> Iterator[list[int]]:
-    """Places of the genes of each skeleton."""
+def _by_prototype(genes: Sequence[Gene]) -> Iterator[list[int]]:
+    """Places of the genes of each prototype."""
     places: dict[str, list[int]] = {}
     for place, gene in enumerate(genes):
-        places.setdefault(gene.skeleton, []).append(place)
+        places.setdefault(gene.prototype, []).append(place)
     yield from places.values()
 
 
 def _numbers(genes: Sequence[Gene]) -> Integers:
-    """Atomic numbers (n, k) on the orbits of genes of one skeleton."""
+    """Atomic numbers (n, k) on the orbits of genes of one prototype."""
     return np.array([[ATOMIC_NUMBER[element] for element, _ in gene.orbits] for gene in genes])
 
 
 def _amounts(gene: Gene, numbers: Integers) -> Integers:
-    """(n,) the same for equal compositions: elements (n, k) on the sites of a gene's skeleton."""
+    """(n,) the same for equal compositions: elements (n, k) on the sites of a gene's prototype."""
     names = np.random.default_rng(0).integers(2**62, size=len(SYMBOLS))
     return (names[numbers] * np.array(gene.multiplicities)).sum(axis=1)  # type: ignore[no-any-return]
 
@@ -156,7 +156,7 @@ def _by_electronegativity(numbers: Integers) -> Integers:
 
 
 def _unlikeness(wanted: Integers, known: Integers, blocks: list[Integers]) -> Array:
-    """(g, n) per orbit, between genes (g, k) and known crystals (n, k) of one skeleton, orbits matched."""
+    """(g, n) per orbit, between genes (g, k) and known crystals (n, k) of one prototype, orbits matched."""
     unlike = element_distance()
     total = np.zeros((len(wanted), len(known)))
     for block in blocks:

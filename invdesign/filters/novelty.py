@@ -1,4 +1,4 @@
-"""What is known: compositions, genes and frameworks of reported and hypothetical crystals."""
+"""What is known: compositions, genes and prototypes of reported and hypothetical crystals."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ class KnownMaterials:
         sources: :class:`Source` of each, (n,).
         genes: ``Gene.hash`` of each crystal as a number, (m,), sorted; equal ones side by side.
         ids: identifier of each crystal, in the order of ``genes``.
-        frameworks: hash of :func:`framework`, distinct and sorted, (k,).
+        prototypes: hash of :func:`prototype_label`, distinct and sorted, (k,).
     """
 
     compositions: np.ndarray
     sources: np.ndarray
     genes: np.ndarray
     ids: tuple[str, ...]
-    frameworks: np.ndarray
+    prototypes: np.ndarray
 
     @classmethod
     def load(cls, folder: str | Path = "known-materials") -> KnownMaterials:
@@ -65,8 +65,8 @@ class KnownMaterials:
     def save(self, path: Path) -> None:
         """Write the index."""
         text = np.frombuffer("\n".join(self.ids).encode(), dtype=np.uint8)
-        arrays = {name: getattr(self, name) for name in ("compositions", "sources", "genes", "frameworks")}
-        np.savez_compressed(path, ids=text, **arrays)
+        arrays = {name: getattr(self, name) for name in ("compositions", "sources", "genes")}
+        np.savez_compressed(path, ids=text, frameworks=self.prototypes, **arrays)
 
     def known_composition(self, composition: Composition | Mapping[str, float] | str) -> Source:
         """Where a composition is known from; false if nowhere.
@@ -88,11 +88,11 @@ class KnownMaterials:
         first, last = (int(np.searchsorted(self.genes, key, side=side)) for side in ("left", "right"))
         return self.ids[first:last]
 
-    def framework_known(self, gene: Gene) -> bool:
+    def prototype_known(self, gene: Gene) -> bool:
         """Whether a known crystal becomes this one by renaming its elements."""
-        key = np.uint64(text_hash(framework(gene)))
-        place = int(np.searchsorted(self.frameworks, key))
-        return bool(place < len(self.frameworks) and self.frameworks[place] == key)
+        key = np.uint64(text_hash(prototype_label(gene)))
+        place = int(np.searchsorted(self.prototypes, key))
+        return bool(place < len(self.prototypes) and self.prototypes[place] == key)
 
     def novelty(self, gene: Gene) -> Verdict:
         """Say what is known of a gene; always passes.
@@ -108,7 +108,7 @@ class KnownMaterials:
             guess = " (hypothetical)" if all(name.startswith("wbm-") for name in ids) else ""
             return _verdict(0, f"known{guess}: gene of {', '.join(ids[:_NAMED])}{more}")
         source = self.known_composition(gene.amounts)
-        swapped = "" if not self.framework_known(gene) else ", on a known framework"
+        swapped = "" if not self.prototype_known(gene) else "; its prototype is known"
         if source == Source.HYPOTHETICAL:
             return _verdict(1, f"{gene.formula} is known as hypothetical (WBM), not with this gene{swapped}")
         if source:
@@ -125,8 +125,8 @@ def _verdict(figure: int, reason: str) -> Verdict:
     return Verdict(GATE, passed=True, reason=reason, figure=float(figure))
 
 
-def framework(gene: Gene) -> str:
-    """A gene without its elements' names: which orbits hold the same element, in canonical letters.
+def prototype_label(gene: Gene) -> str:
+    """Label a gene's prototype: which orbits hold the same element, in canonical letters.
 
     ``225:a|b`` for rock salt, whatever its elements.
     """
@@ -152,7 +152,7 @@ def _read(path: Path) -> KnownMaterials:
                 sources=stored["sources"],
                 genes=stored["genes"],
                 ids=tuple(stored["ids"].tobytes().decode().split("\n")),
-                frameworks=stored["frameworks"],
+                prototypes=stored["frameworks"],
             )
     except (BadZipFile, ZlibError, KeyError, ValueError, EOFError, OSError) as error:
         raise InputError(

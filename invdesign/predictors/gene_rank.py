@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from invdesign.data.prototypes import KnownSkeletons, load_library
+from invdesign.data.prototypes import KnownPrototypes, load_library
 from invdesign.predictors.features.composition_and_gene import gene_matrix
 from invdesign.predictors.models.ensemble import Ensemble, Head
 from invdesign.stability.hull.hull import Hull
@@ -59,7 +59,7 @@ class GeneRanker:
         5.0
     """
 
-    def __init__(self, ensemble: Ensemble, hull: Hull, known: Sequence[KnownSkeletons]) -> None:
+    def __init__(self, ensemble: Ensemble, hull: Hull, known: Sequence[KnownPrototypes]) -> None:
         self.ensemble = ensemble
         self.hull = hull
         self.known = known
@@ -90,7 +90,7 @@ class GeneRanker:
 
 
 def rank_matrix(
-    genes: Sequence[Gene], source: str, hull: Hull, known: Sequence[KnownSkeletons]
+    genes: Sequence[Gene], source: str, hull: Hull, known: Sequence[KnownPrototypes]
 ) -> np.ndarray:
     """What the ranker sees of genes, (n, d): themselves, the hull there, likeness to known crystals, origin.
 
@@ -148,15 +148,15 @@ def hull_matrix(genes: Sequence[Gene], hull: Hull) -> np.ndarray:
     return rows
 
 
-def known_crystals() -> tuple[KnownSkeletons, KnownSkeletons]:
+def known_crystals() -> tuple[KnownPrototypes, KnownPrototypes]:
     """The known crystals that a gene may inherit its geometry from, and those of them that were reported."""
     library = load_library()
     reported = ~np.char.startswith(library.ids, SUBSTITUTED)
-    return KnownSkeletons(library), KnownSkeletons(library.select(reported))
+    return KnownPrototypes(library), KnownPrototypes(library.select(reported))
 
 
-def likeness_matrix(genes: Sequence[Gene], source: str, known: Sequence[KnownSkeletons]) -> np.ndarray:
-    """How like the genes are to ``known_crystals`` of their skeleton, (n, 5).
+def likeness_matrix(genes: Sequence[Gene], source: str, known: Sequence[KnownPrototypes]) -> np.ndarray:
+    """How like the genes are to ``known_crystals`` of their prototype, (n, 5).
 
     Whether there is one; how unlike the nearest is per orbit (NaN where there is none) and the logarithm of
     how many there are; the same two of those that were reported. What is itself one of the known crystals

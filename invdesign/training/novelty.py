@@ -1,4 +1,4 @@
-"""Building ``validators/known-materials``: an index of compositions, genes and frameworks."""
+"""Building ``validators/known-materials``: an index of compositions, genes and prototypes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from invdesign.composition.formula import composition_key, read_compositions, text_hash
 from invdesign.data.dataset import read_dataset
-from invdesign.filters.novelty import INDEX, KnownMaterials, Source, framework
+from invdesign.filters.novelty import INDEX, KnownMaterials, Source, prototype_label
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,7 +96,7 @@ def index(crystals: list[Crystal], sources: dict[int, int]) -> KnownMaterials:
         sources=np.array([sources[int(key)] for key in compositions], dtype=np.uint8),
         genes=genes[order],
         ids=tuple(crystals[i].id for i in order),
-        frameworks=np.array(sorted({text_hash(framework(c.gene)) for c in crystals}), dtype=np.uint64),
+        prototypes=np.array(sorted({text_hash(prototype_label(c.gene)) for c in crystals}), dtype=np.uint64),
     )
 
 
@@ -148,11 +148,11 @@ def card(known: KnownMaterials, failed: list[str], figures: dict[str, int]) -> s
     return f"""# known-materials: what counts as known
 
 {len(known.compositions)} compositions and the canonical genes of {len(known.genes)} crystals
-({len(np.unique(known.genes))} distinct genes, {len(known.frameworks)} frameworks).
+({len(np.unique(known.genes))} distinct genes, {len(known.prototypes)} prototypes).
 
 | file | what |
 | --- | --- |
-| `{INDEX}` | sorted 64-bit hashes of compositions (with their source), genes (with crystal ids), frameworks |
+| `{INDEX}` | sorted 64-bit hashes of compositions (with their source), genes (with crystal ids), prototypes |
 | `recipe.yaml` | `invdesign train` on it rebuilds this folder (three minutes on one core) |
 
 ## Sources and terms

@@ -79,7 +79,7 @@ def test_shortlist_does_not_depend_on_order(order, n):
 @given(st.lists(st.tuples(st.sampled_from(GENES), st.floats(0, 1)), max_size=30), st.integers(1, 12))
 def test_select_takes_n_best_first(scored, n):
     genes, scores = [g for g, _ in scored], [s for _, s in scored]
-    chosen = select(genes, scores, n, per_formula=2, per_skeleton=3)
+    chosen = select(genes, scores, n, per_formula=2, per_prototype=3)
     assert len(chosen) == len(set(chosen)) == min(n, len(genes))
     assert [scores[i] for i in chosen] == sorted((scores[i] for i in chosen), reverse=True)
 
@@ -87,8 +87,8 @@ def test_select_takes_n_best_first(scored, n):
 def test_select_caps_formulas_while_others_wait():
     genes = [GENES[0]] * 5 + [GENES[3], GENES[4]]
     scores = [0.9, 0.8, 0.7, 0.6, 0.5, 0.2, 0.1]
-    assert select(genes, scores, 4, per_formula=2, per_skeleton=9) == [0, 1, 5, 6]
-    assert select(genes, scores, 6, per_formula=2, per_skeleton=9) == [0, 1, 2, 3, 5, 6]
+    assert select(genes, scores, 4, per_formula=2, per_prototype=9) == [0, 1, 5, 6]
+    assert select(genes, scores, 6, per_formula=2, per_prototype=9) == [0, 1, 2, 3, 5, 6]
 
 
 def test_goals_are_the_windows_and_stability():

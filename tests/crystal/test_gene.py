@@ -26,7 +26,7 @@ def test_rock_salt_counts_atoms_of_the_primitive_cell() -> None:
     assert gene.n_atoms == 2
     assert gene.formula == "NaCl"
     assert gene.anonymous_formula == "AB"
-    assert gene.skeleton == "225:ab"
+    assert gene.prototype == "225:ab"
     assert gene.n_free == 0
     assert gene.elements == ("Cl", "Na")
 

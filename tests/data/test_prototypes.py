@@ -1,4 +1,4 @@
-"""Likeness of a gene to the known crystals of its skeleton."""
+"""Likeness of a gene to the known crystals of its prototype."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from invdesign.crystal.elements import ATOMIC_NUMBER
 from invdesign.crystal.gene import Gene
 from invdesign.crystal.geometry import Geometry
-from invdesign.data.prototypes import KnownSkeletons, element_distance, load_library
+from invdesign.data.prototypes import KnownPrototypes, element_distance, load_library
 from invdesign.data.tokens import TokenSet, tokens_of
 
 
@@ -22,8 +22,8 @@ def unlike(a: str, b: str) -> float:
 
 
 @pytest.fixture(scope="module")
-def known() -> KnownSkeletons:
-    return KnownSkeletons(
+def known() -> KnownPrototypes:
+    return KnownPrototypes(
         library(
             "221 Cs@a Cl@b", "62 Ca@c Ti@c O@c O@d", "221 Na@a Br@b", "225 Na@a Cl@b", "62 Mg@c Si@c S@c S@d"
         )
@@ -35,7 +35,7 @@ def test_elements_are_alike_as_a_chemist_would_say() -> None:
     assert unlike("Na", "K") < unlike("Na", "Mg") < unlike("Na", "Cl")
 
 
-def test_only_the_same_space_group_and_letters_compare(known: KnownSkeletons) -> None:
+def test_only_the_same_space_group_and_letters_compare(known: KnownPrototypes) -> None:
     rows, distance = known.unlikeness(Gene.parse("221 K@a Br@b"))
     assert rows.tolist() == [0, 2]
     assert distance == pytest.approx(
@@ -44,7 +44,7 @@ def test_only_the_same_space_group_and_letters_compare(known: KnownSkeletons) ->
     assert len(known.unlikeness(Gene.parse("221 K@a Br@b O@c"))[0]) == 0
 
 
-def test_orbits_of_one_letter_are_matched_as_they_fit_best(known: KnownSkeletons) -> None:
+def test_orbits_of_one_letter_are_matched_as_they_fit_best(known: KnownPrototypes) -> None:
     gene = Gene.parse("62 O@c Sr@c Zr@c O@d")
     rows, (perovskite, _) = known.unlikeness(gene)
     assert perovskite == pytest.approx((unlike("Sr", "Ca") + unlike("Zr", "Ti")) / 4)
@@ -55,7 +55,7 @@ def test_orbits_of_one_letter_are_matched_as_they_fit_best(known: KnownSkeletons
 
 
 def test_many_orbits_of_one_letter_go_by_electronegativity() -> None:
-    known = KnownSkeletons(library("1 " + " ".join(f"{e}@a" for e in ("Na", "Mg", "Al", "Si", "S", "Cl"))))
+    known = KnownPrototypes(library("1 " + " ".join(f"{e}@a" for e in ("Na", "Mg", "Al", "Si", "S", "Cl"))))
     gene = Gene.parse("1 " + " ".join(f"{e}@a" for e in ("K", "Ca", "Ga", "Ge", "Se", "Br")))
     order = known.order(gene, 0)
     parent = Gene.parse("1 Na@a Mg@a Al@a Si@a S@a Cl@a")
@@ -64,7 +64,7 @@ def test_many_orbits_of_one_letter_go_by_electronegativity() -> None:
     assert known.unlikeness(gene)[1][0] == pytest.approx(np.mean([unlike(*pair) for pair in pairs.items()]))
 
 
-def test_nearest_can_leave_out_the_own_composition(known: KnownSkeletons) -> None:
+def test_nearest_can_leave_out_the_own_composition(known: KnownPrototypes) -> None:
     genes = [Gene.parse(g) for g in ("221 Na@a Br@b", "221 Br@a Na@b", "225 Na@a Cl@b", "229 Fe@a")]
     (own, n), (swapped, n_swapped), *alone = known.nearest(genes, others=True)
     assert own == pytest.approx((unlike("Na", "Cs") + unlike("Br", "Cl")) / 2)
@@ -78,7 +78,7 @@ def test_nearest_can_leave_out_the_own_composition(known: KnownSkeletons) -> Non
 
 def test_nearest_of_many_is_that_of_each() -> None:
     released = load_library()
-    known = KnownSkeletons(released)
+    known = KnownPrototypes(released)
     genes = [released.gene(row) for row in range(0, len(released), 300)]
     assert np.array_equal(
         known.nearest(genes), np.concatenate([known.nearest([gene]) for gene in genes]), equal_nan=True
@@ -86,5 +86,5 @@ def test_nearest_of_many_is_that_of_each() -> None:
 
 
 def test_a_library_without_crystals_knows_none() -> None:
-    empty = KnownSkeletons(library("221 Cs@a Cl@b").select(np.zeros(1, dtype=bool)))
+    empty = KnownPrototypes(library("221 Cs@a Cl@b").select(np.zeros(1, dtype=bool)))
     assert len(empty.unlikeness(Gene.parse("221 Na@a Cl@b"))[0]) == 0

@@ -8,7 +8,7 @@ from invdesign.composition.batch import CompositionBatch
 from invdesign.composition.formula import text_hash
 from invdesign.crystal.gene import Gene
 from invdesign.errors import InputError
-from invdesign.filters.novelty import KnownMaterials, Source, framework
+from invdesign.filters.novelty import KnownMaterials, Source, prototype_label
 from invdesign.training.novelty import Crystal, index, measure
 
 if TYPE_CHECKING:
@@ -65,11 +65,11 @@ def test_known_composition_with_another_gene_and_nothing_known(known: KnownMater
     verdict = known.novelty(CHLORIDE)
     assert verdict.figure == 1
     assert "CsCl is known" in verdict.reason
-    assert "its structures are not: one may be this, on a known framework" in verdict.reason
+    assert "its structures are not: one may be this; its prototype is known" in verdict.reason
     assert "not with this gene" in known.novelty(Gene.parse("221 Na@a Cl@b")).reason
     new = known.novelty(Gene.parse("216 Zn@a S@c"))
     assert new.figure == 2
-    assert "framework" not in new.reason
+    assert "prototype" not in new.reason
 
 
 def test_known_compositions_of_a_batch(known: KnownMaterials) -> None:
@@ -86,11 +86,17 @@ def test_known_composition(known: KnownMaterials) -> None:
         known.known_composition(float("nan"))  # type: ignore[arg-type]
 
 
-def test_framework_forgets_elements_but_not_their_places() -> None:
-    assert framework(SALT) == framework(Gene.parse("225 O@a Mg@b")) == framework(Gene.parse("225 Mg@a O@b"))
-    assert framework(Gene.parse("216 A@a B@c".replace("A", "Zn").replace("B", "S"))) != framework(SALT)
+def test_prototype_label_forgets_elements_but_not_their_places() -> None:
+    assert (
+        prototype_label(SALT)
+        == prototype_label(Gene.parse("225 O@a Mg@b"))
+        == prototype_label(Gene.parse("225 Mg@a O@b"))
+    )
+    assert prototype_label(Gene.parse("216 A@a B@c".replace("A", "Zn").replace("B", "S"))) != prototype_label(
+        SALT
+    )
     one, two = Gene.parse("221 Ti@a Ti@b"), Gene.parse("221 Ti@a Al@b")
-    assert framework(one) != framework(two)
+    assert prototype_label(one) != prototype_label(two)
 
 
 def test_save_and_load(known: KnownMaterials, tmp_path: Path) -> None:
@@ -125,5 +131,5 @@ def test_released_index() -> None:
     released = KnownMaterials.load()
     assert Source.MATERIALS_PROJECT in released.known_composition("Na3N")
     assert released.novelty(SALT).figure == 0
-    assert released.framework_known(Gene.parse("225 Tm@a I@b"))
+    assert released.prototype_known(Gene.parse("225 Tm@a I@b"))
     assert released.novelty(Gene.parse("225 Xe@a Os@b")).figure == 2

@@ -108,12 +108,12 @@ class Evaluation:
             "unique": Rate(len({o.group for o in self.outcomes if not o.fault}), total),
             "novel composition": share(lambda o: not o.composition_known),
             "novel gene": share(lambda o: not o.gene_known),
-            "novel framework": share(lambda o: not o.framework_known),
+            "novel prototype": share(lambda o: not o.prototype_known),
             **({"converged": share(lambda o: o.converged)} if self.protocol["relax"] else {}),
         }
         for limit in LIMITS:
             rates[f"stable at {limit:g}"] = share(partial(_stable, limit=limit))
-        for novelty in ("composition", "gene", "framework"):
+        for novelty in ("composition", "gene", "prototype"):
             for limit in LIMITS:
                 rates[f"S.U.N. at {limit:g} (novel {novelty})"] = distinct(
                     partial(_stable, limit=limit, novelty=novelty)
@@ -303,7 +303,7 @@ class Evaluation:
 
 
 def _stable(outcome: Outcome, *, limit: float, novelty: str | None = None) -> bool:
-    """Whether a structure is stable and, if asked, its composition, gene or framework is not known."""
+    """Whether a structure is stable and, if asked, its composition, gene or prototype is not known."""
     return outcome.stable(limit) and not (novelty and getattr(outcome, f"{novelty}_known"))
 
 

@@ -296,11 +296,11 @@ def _check_novelty(outcome: Outcome, structure: Structure, task: Task) -> None:
         outcome.sampled_gene = str(gene_of(structure)[0])
         gene = gene_of(unpack(outcome.crystal))[0]
     except SymmetryError:
-        outcome.gene_known = outcome.framework_known = True
+        outcome.gene_known = outcome.prototype_known = True
         return
     outcome.gene = str(gene)
     outcome.gene_known = bool(known.known_gene(gene.hash))
-    outcome.framework_known = known.framework_known(gene)
+    outcome.prototype_known = known.prototype_known(gene)
     outcome.alloy = alloy_of(unpack(outcome.crystal), known)
     if task.target is not None:
         outcome.allowed = task.target.allows(gene).passed

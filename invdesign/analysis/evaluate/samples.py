@@ -29,7 +29,7 @@ class Sample:
 class Outcome:
     """What was found out about one sample; energies in eV/atom, lengths in Å.
 
-    ``gene``, ``gene_known``, ``framework_known`` and ``alloy`` (the known crystals whose mixture this
+    ``gene``, ``gene_known``, ``prototype_known`` and ``alloy`` (the known crystals whose mixture this
     orders) are those of the relaxed structure where relaxation converged, else of the sampled one; so is
     ``crystal`` (cell, atomic numbers, fractional coordinates), empty where unreadable.
     ``group`` and ``final_group`` number distinct crystals, as sampled and in the end; -1 where unreadable.
@@ -47,7 +47,7 @@ class Outcome:
     sampled_gene: str = ""
     gene: str = ""
     gene_known: bool = False
-    framework_known: bool = False
+    prototype_known: bool = False
     alloy: str = ""
     converged: bool = False
     n_steps: int = 0

@@ -19,7 +19,7 @@ def likeliest(candidates: Sequence[Candidate], target: Target, n: int) -> list[C
     """The ``n`` likeliest hits by the quick rank, in the order given.
 
     Genes that are known, or whose charges do not do for the target, come last, and repeats after them;
-    those of known composition only after new ones. No formula or skeleton takes more than a tenth while
+    those of known composition only after new ones. No formula or prototype takes more than a tenth while
     others are left.
 
     Args:
@@ -40,5 +40,5 @@ def likeliest(candidates: Sequence[Candidate], target: Target, n: int) -> list[C
             scores.append(hit_probability(estimates, target) + (novelty == 2))
         seen.add(gene.hash)
     most = max(3, n // 10)
-    chosen = select(genes, scores, n, per_formula=most, per_skeleton=most)
+    chosen = select(genes, scores, n, per_formula=most, per_prototype=most)
     return [candidates[i] for i in sorted(chosen)]

@@ -1,4 +1,4 @@
-"""First geometries for a gene: inherited from known crystals of the same skeleton, or by diffusion."""
+"""First geometries for a gene: inherited from known crystals of the same prototype, or by diffusion."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from invdesign.core.target_parser import amounts_of
 from invdesign.crystal.elements import SYMBOLS, volume_estimate
 from invdesign.crystal.geometry import Geometry
-from invdesign.data.prototypes import KnownSkeletons, load_library
+from invdesign.data.prototypes import KnownPrototypes, load_library
 from invdesign.generators.geometry.lattice import cells, strains
 from invdesign.generators.geometry.pipeline import GeometryDiffusionPipeline
 from invdesign.generators.geometry.sites import Sites, contacts_of, geometries, site_tables
@@ -41,7 +41,7 @@ class GeometrySource:
     def __init__(self, library: TokenSet, diffusion: GeometryDiffusionPipeline | None = None) -> None:
         self.library = library
         self.diffusion = diffusion
-        self.known = KnownSkeletons(library)
+        self.known = KnownPrototypes(library)
 
     @classmethod
     def load(
@@ -126,7 +126,7 @@ class GeometrySource:
         return found
 
     def inherited(self, gene: Gene, n: int) -> list[tuple[Geometry, str]]:
-        """Up to ``n`` from the known crystals of the same skeleton, those with the likest elements first.
+        """Up to ``n`` from the known crystals of the same prototype, those with the likest elements first.
 
         The cell is rescaled by the expected volumes.
         """

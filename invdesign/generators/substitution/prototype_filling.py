@@ -1,6 +1,6 @@
-"""Baseline ``prototypes``: structure types of known crystals filled with ions that balance.
+"""Baseline ``prototypes``: prototypes of known crystals filled with ions that balance.
 
-Needs no knowledge of chemistry but two counts: how many known crystals have a structure type, and how many
+Needs no knowledge of chemistry but two counts: how many known crystals have a prototype, and how many
 reports the ICSD has of an ion.
 """
 
@@ -43,10 +43,10 @@ _STATES = np.arange(_LOWEST, _HIGHEST + 1)
 class Prototypes(Baseline):
     """Generator ``prototypes``.
 
-    A structure type (space group, letters, and which orbits have the same element) is drawn as often as
-    known crystals have it; then ions for it, together, in proportion to the product of their reports in the
+    A prototype (space group, letters, and which orbits have the same element) is drawn as often as known
+    crystals have it; then ions for it, together, in proportion to the product of their reports in the
     ICSD, of all sets that are neutral and whose cations are less electronegative than their anions. The
-    geometry is that of the known crystal of the same skeleton whose elements are most alike. Elements,
+    geometry is that of the known crystal on the same letters whose elements are most alike. Elements,
     formula, space group and size of the target are kept, its property windows are not.
 
     Args:
@@ -64,7 +64,7 @@ class Prototypes(Baseline):
         """Exactly ``n`` candidates with a gene that the target allows, and a geometry.
 
         Raises:
-            InputError: no known structure type can be filled as the target asks.
+            InputError: no known prototype can be filled as the target asks.
         """
         rng = np.random.default_rng(np.random.SeedSequence(seed))
         parents = self._parents.select(self._parents.fits(target))
@@ -81,7 +81,7 @@ class Prototypes(Baseline):
                 ((geometry, origin),) = self._geometry.inherited(gene, 1)
                 provenance = {
                     "generator": self.name,
-                    "prototype": f"{gene.skeleton} {gene.anonymous_formula}",
+                    "prototype": f"{gene.prototype} {gene.anonymous_formula}",
                     "parent": origin.removeprefix("inherited from "),
                 }
                 yield Candidate(id="", gene=gene, geometry=geometry, provenance=provenance)
@@ -90,7 +90,7 @@ class Prototypes(Baseline):
 
 
 class _Choice(NamedTuple):
-    """Neutral sets of charges for the kinds of a structure type, given where required elements sit."""
+    """Neutral sets of charges for the kinds of a prototype, given where required elements sit."""
 
     placement: Placement
     states: Integers  # (c, kinds)
@@ -98,7 +98,7 @@ class _Choice(NamedTuple):
 
 
 class _Fillings:
-    """The distribution of ions in a structure type, for a target; by its amounts, as those decide it."""
+    """The distribution of ions in a prototype, for a target; by its amounts, as those decide it."""
 
     def __init__(self, reports: Array, target: Target) -> None:
         self._reports, self._placements = reports, placements(target)

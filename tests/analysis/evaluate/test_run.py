@@ -18,7 +18,7 @@ from invdesign.core.candidate import Estimate
 from invdesign.core.target import parse_target
 from invdesign.crystal.symmetry import gene_of
 from invdesign.errors import InputError
-from invdesign.filters.novelty import framework
+from invdesign.filters.novelty import prototype_label
 from invdesign.io.lock import locked_folder
 from invdesign.potentials.interface import Evaluation, as_frames
 from invdesign.stability.hull.hull import HullResult
@@ -117,8 +117,8 @@ class Known:
     def known_gene(self, gene_hash: str) -> tuple[str, ...]:
         return ("mp-1",) if gene_hash == gene_of(NACL)[0].hash else ()
 
-    def framework_known(self, gene: object) -> bool:
-        return framework(gene) == framework(gene_of(NACL)[0])  # type: ignore[arg-type]
+    def prototype_known(self, gene: object) -> bool:
+        return prototype_label(gene) == prototype_label(gene_of(NACL)[0])  # type: ignore[arg-type]
 
 
 class Gaps:
@@ -162,7 +162,7 @@ def test_failures_and_duplicates_count_against(tmp_path: Path) -> None:
     assert found["valid"] == 6
     assert found["unique"] == 7
     assert found["novel composition"] == 7
-    assert found["novel framework"] == 1  # the overlapping one's
+    assert found["novel prototype"] == 1  # the overlapping one's
     assert found["converged"] == 7
     assert found["stable at 0"] == 2
     assert found["stable at 0.05"] == 3
@@ -170,7 +170,7 @@ def test_failures_and_duplicates_count_against(tmp_path: Path) -> None:
     assert found["S.U.N. at 0 (novel composition)"] == 1  # MgO, sampled twice
     assert found["S.U.N. at 0.05 (novel composition)"] == 1  # NaCl is known
     assert found["S.U.N. at 0.1 (novel composition)"] == 2
-    assert found["S.U.N. at 0.1 (novel framework)"] == 0
+    assert found["S.U.N. at 0.1 (novel prototype)"] == 0
     by_label = {outcome.label: outcome for outcome in evaluation.outcomes}
     assert "0.25 Å" in by_label["s5"].relaxation
     assert not by_label["s5"].converged

@@ -45,7 +45,7 @@ def test_inherited_cell_has_the_estimated_volume_ratio(source: GeometrySource) -
     assert gene_of(child, 0.01)[0] == gene.canonical()
 
 
-def test_unknown_skeleton_is_sampled_with_atoms_apart(source: GeometrySource) -> None:
+def test_unknown_prototype_is_sampled_with_atoms_apart(source: GeometrySource) -> None:
     gene = Gene.parse("62 Na@c Cl@c O@d")
     proposals = source.propose(gene, 3, 7)
     assert [origin for _, origin in proposals] == ["sampled"] * 3

@@ -172,10 +172,10 @@ def one_crystal(text: str) -> TokenSet:
     return tokens_of([("salt", 0, gene, geometry)])
 
 
-def test_prototypes_fill_a_known_structure_type():
+def test_prototypes_fill_a_known_prototype():
     generator = Prototypes(Parents.of(one_crystal("225 Cl@a Na@b")))
     candidates = generator.propose(parse_target(), 30, 0)
-    assert {candidate.gene.skeleton for candidate in candidates} == {"225:ab"}
+    assert {candidate.gene.prototype for candidate in candidates} == {"225:ab"}
     assert {candidate.provenance["parent"] for candidate in candidates} == {"salt"}
     assert len({candidate.gene.formula for candidate in candidates}) > 10
     assert all(gene_of(realise(c.gene, c.geometry))[0] == c.gene for c in candidates)

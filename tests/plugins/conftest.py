@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from invdesign.io.plugins import installed
+
 HERE = Path(__file__).parent
 
 
@@ -29,9 +31,11 @@ def install_plugin(tmp_path, monkeypatch):
         monkeypatch.syspath_prepend(tmp_path)
         monkeypatch.syspath_prepend(HERE / folder)
         loaded.append((folder, before))
+        installed.cache_clear()
 
     loaded = []
     yield install
+    installed.cache_clear()
     for folder, before in loaded:
         for name in set(sys.modules) - before:
             if str(HERE / folder) in str(getattr(sys.modules[name], "__file__", "")):

@@ -20,7 +20,7 @@ from invdesign.crystal.geometry import Geometry
 from invdesign.crystal.structure_files import PROPOSALS, file_formula, write_cif
 from invdesign.crystal.symmetry import realise
 from invdesign.generators.geometry.source import GeometrySource
-from invdesign.generators.registry import folder_of, load_generator
+from invdesign.generators.registry import generator_digest, load_generator
 from invdesign.io.artifacts import find
 from invdesign.io.atomic import atomic_write
 from invdesign.io.journal import Journal
@@ -278,12 +278,13 @@ def _unwanted(run: Run, candidates: Sequence[Candidate], seen: set[str]) -> list
 def _weights(generator: str, target: Target, *, ranked: bool) -> dict[str, str]:
     from invdesign.core.released import FROM_COMPOSITION
 
-    folders = {"generator": folder_of(generator), **{name: find("models", name) for name in GEOMETRY}}
+    folders = {name: find("models", name) for name in GEOMETRY}
     folders["known-materials"] = find("validators", "known-materials")
     if ranked:
         told = (FROM_COMPOSITION[name] for name in target.windows.keys() & FROM_COMPOSITION.keys())
         folders |= {name: find("models", name) for name in ("gene-rank", *told)}
-    return {name: folder_digest(folder) for name, folder in folders.items()}
+    digests = {name: folder_digest(folder) for name, folder in folders.items()}
+    return {"generator": generator_digest(generator)} | digests
 
 
 def _draw(task: Draw) -> list[Candidate]:

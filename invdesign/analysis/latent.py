@@ -124,12 +124,10 @@ def same_structure(a: Structure, b: Structure) -> bool:
 
 def _load(generator: str) -> CrystalVAE:
     from invdesign.generators.crystal_vae.pipeline import CrystalVAE
-    from invdesign.generators.registry import LOADERS, load_generator
+    from invdesign.generators.registry import find_generator
 
-    if generator == CrystalVAE.name or (generator not in LOADERS and Path(generator).is_dir()):
-        vae = load_generator(generator)
-        if isinstance(vae, CrystalVAE):
-            return vae
+    if find_generator(generator) == CrystalVAE.name:
+        return CrystalVAE.load(generator)
     raise InputError(
         f"generator: {generator!r} has no latent space; give crystal-vae or a folder of its training."
     )

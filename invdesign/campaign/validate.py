@@ -50,12 +50,12 @@ def check_generators(names: Sequence[str]) -> None:
     Raises:
         InputError: there is no such generator.
     """
-    from invdesign.generators.registry import folder_of
+    from invdesign.generators.registry import find_generator
     from invdesign.generators.substitution.structure_types import StructureTypes
 
     for name in names:
         if name != StructureTypes.name:
-            folder_of(name, beside=(StructureTypes.name,))
+            find_generator(name, also=(StructureTypes.name,))
 
 
 def check_least(least: int, **given: int | None) -> None:

@@ -1,33 +1,44 @@
-"""What a generator is, and how one is found: by its name, or in a folder that a training wrote."""
+"""Generators by name, from this package and from plug-ins, or by the folder that a training wrote."""
 
 from __future__ import annotations
 
 import inspect
 import json
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from invdesign.core.candidate import Candidate
+from invdesign.core.target import Target
 from invdesign.errors import InputError
 from invdesign.io.artifacts import find, resolve
 from invdesign.io.config import suggest
+from invdesign.io.plugins import Registry
+from invdesign.io.provenance import folder_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
+    from diffusers import ModelMixin
 
-    from invdesign.core.candidate import Candidate
-    from invdesign.core.target import Target
+    Network = TypeVar("Network", bound=ModelMixin)
 
-LOADERS = {
-    "gene-diffusion": "invdesign.generators.gene_diffusion.pipeline:GeneDiffusion",
-    "crystal-vae": "invdesign.generators.crystal_vae.pipeline:CrystalVAE",
-    "ion-exchange": "invdesign.generators.substitution.ion_exchange:IonExchange",
-    "prototypes": "invdesign.generators.substitution.prototype_filling:Prototypes",
-}
-"""Class by name; its ``load`` takes a folder, and the options that a user may set."""
+GENERATORS = Registry(
+    "generator",
+    "invdesign.generators",
+    {
+        "gene-diffusion": "invdesign.generators.gene_diffusion.pipeline:GeneDiffusion",
+        "crystal-vae": "invdesign.generators.crystal_vae.pipeline:CrystalVAE",
+        "ion-exchange": "invdesign.generators.substitution.ion_exchange:IonExchange",
+        "prototypes": "invdesign.generators.substitution.prototype_filling:Prototypes",
+    },
+)
+"""Classes of generators.
 
-_LIBRARY = dict.fromkeys(("ion-exchange", "prototypes"), "geometries")  # what the baselines live off
-_NAME_OF_CLASS = {"GeneDiffusionPipeline": "gene-diffusion", "CrystalVAEPipeline": "crystal-vae"}
+Besides what :class:`Generator` asks for, a class has ``load``, a class method that makes a generator and
+whose keywords are the options that a user may set. One that reads files has ``artifact``, the released folder
+that ``load`` takes unless it is given another as its first argument. One that ``invdesign train`` makes has
+``pipeline_class``, the name of its pipeline's class in the folder's ``model_index.json``.
+"""
+
 _INDEX = "model_index.json"
 
 
@@ -37,7 +48,7 @@ class Generator(Protocol):
     name: str
 
     def propose(self, target: Target, n: int, seed: int | Sequence[int]) -> list[Candidate]:
-        """Exactly ``n`` candidates, the same for the same seed.
+        """Propose exactly ``n`` candidates, the same for the same seed.
 
         Each has a canonical gene that ``target.allows``, and a geometry where the generator makes its own
         (in the order of the gene's orbits; None leaves it to the geometry source). Its provenance says
@@ -50,58 +61,93 @@ class Generator(Protocol):
 
 
 def load_generator(name: str | Path, **options: Any) -> Generator:  # noqa: ANN401 - each has its own type
-    """A generator by name, or from a folder that ``invdesign train`` wrote.
+    """Load a generator by name, or from a folder that ``invdesign train`` wrote.
 
     Args:
-        name: one of :data:`LOADERS`, or a folder.
+        name: one of :data:`GENERATORS`, or a folder.
         options: what the generator lets one set, such as ``guidance`` and ``temperature``.
 
     Raises:
         InputError: there is no such generator, it lacks a file, or it knows no such option.
     """
-    kind = _kind_of(name)
-    load = _loader(kind)
-    known = set(inspect.signature(load).parameters) - {"name"}
+    kind = find_generator(name)
+    load = GENERATORS.load(kind).load
+    known = inspect.signature(load).parameters.keys() - {"name"}
     if unknown := sorted(options.keys() - known):
         raise InputError(f"{unknown[0]}: the generator {kind} has no such option; leave it out.")
-    return load(**options) if str(name) == kind else load(name, **options)
+    generator: Generator = load(**options) if str(name) == kind else load(name, **options)
+    return generator
 
 
-def folder_of(name: str | Path, *, beside: Sequence[str] = ()) -> Path:
-    """Folder of what a generator is loaded from, without loading anything.
+def find_generator(name: str | Path, *, also: Sequence[str] = ()) -> str:
+    """Return the name of a generator, or of the one that a folder belongs to, without loading weights.
 
     Args:
-        name: one of :data:`LOADERS`, or a folder.
-        beside: what else the caller takes in its place, to be named in the error.
+        name: one of :data:`GENERATORS`, or a folder.
+        also: what else the caller takes in its place, to be named in the error.
 
     Raises:
         InputError: there is no such generator.
     """
-    kind = _kind_of(name, beside)
-    return find("models", _LIBRARY.get(kind, kind) if str(name) == kind else name)
-
-
-def _loader(kind: str) -> Callable[..., Generator]:
-    module, attribute = LOADERS[kind].split(":")
-    return cast("Callable[..., Generator]", getattr(import_module(module), attribute).load)
-
-
-def _kind_of(name: str | Path, beside: Sequence[str] = ()) -> str:
-    """The name of a generator, or of the one whose weights a folder holds."""
-    if str(name) in LOADERS:
+    known = GENERATORS.names()
+    if str(name) in known:
         return str(name)
-    folder = resolve("models", name)
-    known = (*beside, *LOADERS)
+    folder, known = resolve("models", name), (*also, *known)
     if not folder.is_dir():
         raise InputError(
             f"generator: there is no {str(name)!r}; {suggest(str(name), known)}, or give a folder."
         )
     index = folder / _INDEX
     try:
-        return _NAME_OF_CLASS[json.loads(index.read_text(encoding="utf-8"))["_class_name"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        wrong = f"its {_INDEX} names no generator known here" if index.exists() else f"it has no {_INDEX}"
-        names = ", ".join(known)
+        pipeline = json.loads(index.read_text(encoding="utf-8"))["_class_name"]
+    except (OSError, ValueError, KeyError, TypeError):
+        pipeline = None
+    for kind in GENERATORS.names() if pipeline else ():
+        if getattr(GENERATORS.load(kind), "pipeline_class", None) == pipeline:
+            return kind
+    wrong = f"its {_INDEX} names no generator known here" if index.exists() else f"it has no {_INDEX}"
+    raise InputError(
+        f"generator: {str(name)!r} is no generator: {wrong}; "
+        f"give {', '.join(known)}, or a folder of a training."
+    )
+
+
+def generator_digest(name: str | Path) -> str:
+    """Return the hash of the files that a generator is loaded from; without files, its plug-in's version.
+
+    Raises:
+        InputError: there is no such generator, or its files are missing.
+    """
+    kind = find_generator(name)
+    if str(name) != kind:
+        return folder_digest(find("models", name))
+    artifact = getattr(GENERATORS.load(kind), "artifact", None)
+    return folder_digest(find("models", artifact)) if artifact else GENERATORS.version(kind)
+
+
+def load_network(kind: type[Network], name: str | Path, part: str) -> Network:
+    """Load the network of a released model, or of a folder that ``invdesign train`` wrote, in eval mode.
+
+    Args:
+        kind: its class.
+        name: of the model, or a folder.
+        part: subfolder of the pipeline that holds it.
+
+    Raises:
+        InputError: no such folder, or a file of it is missing or cannot be read.
+    """
+    import torch
+
+    weights = f"{part}/diffusion_pytorch_model.safetensors"
+    folder = find("models", name, needs=(_INDEX, f"{part}/config.json", weights))
+    try:
+        network: Network = kind.from_pretrained(
+            folder / part, dtype=torch.float32, low_cpu_mem_usage=False, use_safetensors=True
+        )
+    except Exception as error:
+        why = str(error).strip().split("\n")[0][:200] or type(error).__name__
         raise InputError(
-            f"generator: {str(name)!r} is no generator: {wrong}; give {names}, or a folder of a training."
+            f"models folder {str(folder)!r} cannot be read ({why}); restore it or retrain it."
         ) from error
+    network.eval()
+    return network

@@ -15,6 +15,7 @@ from typing import Any
 
 from invdesign.errors import InputError
 from invdesign.io.config import suggest
+from invdesign.version import __version__
 
 
 @cache
@@ -76,3 +77,8 @@ class Registry:
             raise InputError(
                 f"{self.kind}: the plug-in {name!r} ({where}) cannot be imported ({error}); remove it."
             ) from error
+
+    def version(self, name: str) -> str:
+        """Return name and version of the distribution that brings a plug-in; this package's for its own."""
+        brought_by = self.entries[name].dist
+        return f"{brought_by.name} {brought_by.version}" if brought_by else f"invdesign {__version__}"

@@ -14,6 +14,7 @@ from invdesign.core.target import parse_target
 from invdesign.crystal.structure_files import read_structures
 from invdesign.errors import InputError
 from invdesign.io.lock import locked_folder
+from invdesign.io.provenance import folder_digest
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +89,7 @@ def test_a_finished_run_is_only_read_and_a_retrained_model_is_another(written, t
     model = tmp_path / "model"
     model.mkdir()
     (model / "model.safetensors").write_bytes(b"old")
-    monkeypatch.setattr(generating, "folder_of", lambda _name: model)
+    monkeypatch.setattr(generating, "generator_digest", lambda _name: folder_digest(model))
     with pytest.raises(InputError, match=r"another generation \(weights\)"):
         generate(**arguments)
     before = generating._weights("mine", parse_target([]), ranked=False)

@@ -13,6 +13,7 @@ from invdesign.crystal.elements import SYMBOLS
 from invdesign.crystal.gene import Gene
 from invdesign.crystal.geometry import Geometry
 from invdesign.errors import InputError
+from invdesign.io.provenance import folder_digest
 
 ANYTHING = parse_target(())
 CELL = (5.0, 5.0, 5.0, 90.0, 90.0, 90.0)
@@ -145,7 +146,7 @@ def test_a_model_trained_again_is_loaded_again(monkeypatch, tmp_path):
     weights.write_bytes(b"old")
     generators = iter([Pool(1), Pool(2)])
     monkeypatch.setattr(generating, "load_generator", lambda _name: next(generators))
-    monkeypatch.setattr(generating, "folder_of", lambda _name: tmp_path)
+    monkeypatch.setattr(generating, "generator_digest", lambda _name: folder_digest(tmp_path))
     old = [generate(ANYTHING, 9, generator="mine", structures=False, workers=1) for _ in range(2)]
     weights.write_bytes(b"new")
     new = generate(ANYTHING, 9, generator="mine", structures=False, workers=1)

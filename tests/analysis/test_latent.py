@@ -137,7 +137,7 @@ def test_interpolation_is_between_files_of_one_crystal(files: Path, tmp_path: Pa
     assert "give a file of one" in refused(files, "interpolate", *ends, "--out", str(tmp_path / "out"))
 
 
-@pytest.mark.parametrize("generator", ["gene-diffusion", "ion-exchange", "nowhere"])
+@pytest.mark.parametrize("generator", ["gene-diffusion", "ion-exchange"])
 def test_no_other_generator_has_a_latent_space(generator: str, files: Path):
     given = ["latent", "reconstruct", str(files / "salts.csv"), "--generator", generator]
     told = CliRunner().invoke(app, given, catch_exceptions=False)

@@ -6,7 +6,9 @@ import sys
 import pytest
 
 from invdesign.errors import InputError
-from invdesign.generators.registry import LOADERS, _loader, folder_of, load_generator
+from invdesign.generators.registry import GENERATORS, find_generator, generator_digest, load_generator
+from invdesign.io.artifacts import find
+from invdesign.io.provenance import folder_digest
 
 
 @pytest.mark.parametrize("name", ["ion-exchange", "prototypes"])
@@ -15,8 +17,6 @@ def test_baselines_load_by_name(name):
 
 
 def test_a_generator_loads_by_name_and_by_folder():
-    from invdesign.io.artifacts import find
-
     named = load_generator("gene-diffusion", guidance=2.0)
     assert (named.name, named.guidance) == ("gene-diffusion", 2.0)
     assert load_generator(find("models", "gene-diffusion"), temperature=0.5).temperature == 0.5
@@ -32,14 +32,22 @@ def test_what_is_not_there_is_told(tmp_path):
         load_generator(tmp_path)
 
 
-def test_the_folder_is_the_one_that_is_loaded():
-    for name in LOADERS:
-        assert folder_of(name).name == inspect.signature(_loader(name)).parameters["name"].default
-    assert folder_of(folder_of("crystal-vae")) == folder_of("crystal-vae")
+@pytest.mark.parametrize("name", GENERATORS.built_in)
+def test_the_files_that_are_hashed_are_those_that_are_loaded(name):
+    kind = GENERATORS.load(name)
+    assert kind.name == name
+    assert inspect.signature(kind.load).parameters["name"].default == kind.artifact
+    assert generator_digest(name) == folder_digest(find("models", kind.artifact))
 
 
-def test_a_folder_is_found_without_torch():
-    code = "import sys; from invdesign.generators.registry import folder_of; folder_of('gene-diffusion')"
+def test_a_folder_belongs_to_the_generator_that_its_pipeline_makes():
+    folder = find("models", "crystal-vae")
+    assert find_generator(folder) == "crystal-vae"
+    assert generator_digest(folder) == generator_digest("crystal-vae")
+
+
+def test_a_name_is_found_without_torch():
+    code = "import sys; from invdesign.generators.registry import find_generator as f; f('gene-diffusion')"
     subprocess.run([sys.executable, "-c", f"{code}; sys.exit('torch' in sys.modules)"], check=True)
 
 
@@ -48,13 +56,9 @@ def test_another_artifact_is_no_generator(name):
     with pytest.raises(
         InputError, match=f"^generator: '{name}' is no generator: .*give structure-types, gene"
     ):
-        folder_of(name, beside=("structure-types",))
+        find_generator(name, also=("structure-types",))
 
 
 def test_options_that_a_generator_lacks_are_told():
     with pytest.raises(InputError, match="guidance: the generator prototypes has no such option"):
         load_generator("prototypes", guidance=2.0)
-
-
-def test_every_name_has_its_class():
-    assert set(LOADERS) == {"gene-diffusion", "crystal-vae", "ion-exchange", "prototypes"}

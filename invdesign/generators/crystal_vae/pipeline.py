@@ -21,7 +21,7 @@ from invdesign.generators.crystal_vae.latent_search import aims, climb, miss, st
 from invdesign.generators.crystal_vae.model import CrystalVAENetwork
 from invdesign.generators.gene_diffusion.constraints import Prompt
 from invdesign.generators.gene_diffusion.pipeline import prompt_of
-from invdesign.generators.released import load_network
+from invdesign.generators.registry import load_network
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -94,7 +94,8 @@ class CrystalVAE:
         temperature: of the draws of ``propose``; ``decode`` takes the likeliest.
     """
 
-    name = "crystal-vae"
+    name = artifact = "crystal-vae"
+    pipeline_class = "CrystalVAEPipeline"
 
     def __init__(self, pipeline: CrystalVAEPipeline, *, temperature: float = 0.5) -> None:
         self.network: CrystalVAENetwork = pipeline.network
@@ -102,7 +103,7 @@ class CrystalVAE:
         self.temperature = temperature
 
     @classmethod
-    def load(cls, name: str | Path = "crystal-vae", *, temperature: float = 0.5) -> CrystalVAE:
+    def load(cls, name: str | Path = artifact, *, temperature: float = 0.5) -> CrystalVAE:
         """The released model, or one in a folder that ``invdesign train`` wrote.
 
         Raises:

@@ -22,7 +22,7 @@ from invdesign.filters.charge_balance import charges_suit
 from invdesign.generators.gene_diffusion.constraints import Prompt, rules_of
 from invdesign.generators.gene_diffusion.model import GeneTransformer
 from invdesign.generators.gene_diffusion.sampler import GeneSampler, Mixture
-from invdesign.generators.released import load_network
+from invdesign.generators.registry import load_network
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -151,7 +151,8 @@ class GeneDiffusion:
         InputError: guidance or temperature is no weight.
     """
 
-    name = "gene-diffusion"
+    name = artifact = "gene-diffusion"
+    pipeline_class = "GeneDiffusionPipeline"
 
     def __init__(
         self,
@@ -178,7 +179,7 @@ class GeneDiffusion:
     @classmethod
     def load(
         cls,
-        name: str | Path = "gene-diffusion",
+        name: str | Path = artifact,
         *,
         guidance: float | Mapping[str, float] = _DEFAULT,
         temperature: float = 1.0,

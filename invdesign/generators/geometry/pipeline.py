@@ -11,7 +11,7 @@ from diffusers import DiffusionPipeline, FlowMatchEulerDiscreteScheduler
 from invdesign.generators.geometry.lattice import cells
 from invdesign.generators.geometry.model import GeometryNetwork
 from invdesign.generators.geometry.sites import Sites, geometries
-from invdesign.generators.released import load_network
+from invdesign.generators.registry import load_network
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -133,11 +133,13 @@ class Baseline:
         parents: known crystals.
     """
 
+    artifact = "geometries"
+
     def __init__(self, parents: Parents) -> None:
         self._parents = parents
 
     @classmethod
-    def load(cls, name: str | Path = "geometries") -> Self:
+    def load(cls, name: str | Path = artifact) -> Self:
         """With the released library of known crystals, or a folder with a ``geometries.npz``.
 
         Raises:

@@ -28,7 +28,7 @@ from invdesign.generators.crystal_vae.latent_search import aims, climb, starts
 from invdesign.generators.crystal_vae.pipeline import CrystalVAE
 from invdesign.generators.gene_diffusion.pipeline import prompt_of
 from invdesign.predictors.band_gap import BandGapPredictor
-from invdesign.predictors.gene_rank import GeneRanker
+from invdesign.predictors.gene_ranker import GeneRanker
 from invdesign.training.generators.corpus import read_corpus
 
 if TYPE_CHECKING:

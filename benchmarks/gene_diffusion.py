@@ -24,7 +24,7 @@ from invdesign.data.tokens import tokenise
 from invdesign.filters.charge_balance import charge_balance
 from invdesign.filters.novelty import KnownMaterials
 from invdesign.generators.gene_diffusion.pipeline import GeneDiffusion
-from invdesign.predictors.gene_rank import GeneRanker
+from invdesign.predictors.gene_ranker import GeneRanker
 
 if TYPE_CHECKING:
     from invdesign.crystal.gene import Gene

@@ -30,7 +30,7 @@ from invdesign.composition.formula import composition_key
 from invdesign.core.target import parse_target
 from invdesign.crystal.gene import Gene
 from invdesign.data.relaxed_genes import read_relaxed
-from invdesign.predictors.gene_rank import GeneRanker
+from invdesign.predictors.gene_ranker import GeneRanker
 from invdesign.training.metrics import auc, calibration_error, spearman
 
 SHARES = (1, 2, 4, 8, 16)

@@ -173,7 +173,7 @@ def fake_parts(delay: float = 0.0) -> Parts:
         calibration=FakeCalibration(),
         hull=FakeHull(),
         predictors={"band_gap": FakeGap()},
-        synthesisability=FakeScore(),
+        synthesizability=FakeScore(),
     )
 
 

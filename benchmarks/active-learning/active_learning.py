@@ -137,7 +137,7 @@ def measured(_data: Path) -> Pool:
     """Measured gaps of compositions that the composition model holds out."""
     from invdesign.io.config import build, read_yaml
     from invdesign.predictors.property_predictor import PropertyPredictor
-    from invdesign.training.predictors.property_data import PropertyConfig, training_table
+    from invdesign.training.predictors.property import PropertyConfig, training_table
 
     config = build(PropertyConfig, read_yaml("configs/predictors/band-gap-composition.yaml"), "recipe")
     table = training_table(config, lambda *_: None)

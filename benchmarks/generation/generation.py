@@ -33,7 +33,7 @@ from invdesign.io.atomic import atomic_write
 HERE = Path(__file__).resolve().parent
 SHARED = HERE.parents[2] / "shared"
 ANY_GAP = "band_gap=0..20"  # has the gap predicted, for the base rates
-JUDGE = {"band_gap": "band-gap-judge"}  # guided, ranked and selected nothing
+JUDGE = {"band_gap": "band-gap-evaluator"}  # guided, ranked and selected nothing
 
 
 def measure(method: Method, seed: int, given: argparse.Namespace) -> tuple[str, dict[str, Any]]:

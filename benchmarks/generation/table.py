@@ -78,9 +78,10 @@ figure per seed.
   be stable and in the window, at most a few of one formula or prototype. Balanced, unique and new it is by
   selection. `…-of-8` is what `invdesign generate` proposes where a property is asked for: of eight genes
   drawn for each the likeliest hits by `gene-rank`, new compositions before known ones.
-- Hits: distinct, new composition, valid, metastable, and the gap in the window by `band-gap-judge`, a graph
-  network of another family than `band-gap`, which ranks, selects and told the gaps of `relaxed-genes`. Its
-  own error (0.5 eV on non-metals) puts many a crystal in a window of ±0.25 eV outside, and the other way.
+- Hits: distinct, new composition, valid, metastable, and the gap in the window by `band-gap-evaluator`, a
+  graph network of another family than `band-gap`, which ranks, selects and told the gaps of
+  `relaxed-genes`. Its own error (0.5 eV on non-metals) puts many a crystal in a window of ±0.25 eV
+  outside, and the other way.
 - The other methods' rows are as `invdesign generate` gives them, no raw samples either: `gene-diffusion`
   draws genes that do not balance again, `crystal-vae` drops those of its spares without room, and genes that
   repeat or whose composition is known give way to others. What was left out is in no denominator. Of ours

@@ -17,24 +17,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from published import load_published, published_gaps
 
-from invdesign.data.dataset import read_dataset
+from invdesign.data.dataset import holds_crystals, read_dataset
 from invdesign.errors import InputError
 from invdesign.io.config import build, read_yaml
 from invdesign.io.provenance import hardware, package_versions
 from invdesign.potentials.chgnet.potential import EMBEDDING_SIZE
 from invdesign.predictors.features.bonds import N_BOND_FEATURES
 from invdesign.predictors.models.ensemble import Distribution
-from invdesign.predictors.property_predictor import train_on
 from invdesign.training.cards.ensemble import held_out, trivial
 from invdesign.training.cards.property import finite, measure
-from invdesign.training.predictors.assemble import without
-from invdesign.training.predictors.property_data import PropertyConfig, holds_crystals, training_table
+from invdesign.training.predictors.property import PropertyConfig, train_on, training_table
+from invdesign.training.predictors.table import without
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-    from invdesign.training.predictors.ensemble import Table
-    from invdesign.training.predictors.property_data import Measured
+    from invdesign.training.predictors.property import LearnedProperty
+    from invdesign.training.predictors.table import Table
 
 GAP = "band_gap"
 RESULTS = Path(__file__).with_name("prediction.json")
@@ -49,7 +48,7 @@ def add(task: str, seed: int, method: str, figures: dict[str, Any]) -> None:
 
 
 def figures_of(
-    table: Table, head: int, measured: Measured, found: Distribution
+    table: Table, head: int, measured: LearnedProperty, found: Distribution
 ) -> dict[str, dict[str, float]]:
     """Figures by source of predictions of the labelled test rows, in the order of `test_rows`."""
     rows = test_rows(table, head)
@@ -77,7 +76,7 @@ def simple_features(table: Table, sees: str) -> np.ndarray:
     return np.nan_to_num(table.features[:, columns], nan=-1.0)
 
 
-def quick_baseline(table: Table, head: int, measured: Measured, sees: str, seed: int) -> Distribution:
+def quick_baseline(table: Table, head: int, measured: LearnedProperty, sees: str, seed: int) -> Distribution:
     """Gradient boosting and extra trees on simple features; on all crystals that are not test rows."""
     from sklearn.ensemble import (
         ExtraTreesClassifier,

@@ -27,7 +27,7 @@ from invdesign.predictors.band_gap import BandGapPredictor
 from invdesign.relaxation.relax import relax
 from invdesign.stability.calibration import Calibration
 from invdesign.stability.hull.hull import Hull
-from invdesign.training.predictors.ensemble import PARTS
+from invdesign.training.predictors.table import PARTS
 from invdesign.training.stability.calibration import hypothetical_errors
 from invdesign.training.stability.calibration_data import HYPOTHETICAL, read_evaluated
 from invdesign.training.stability.calibration_uncertainty import Errors, fit_uncertainty

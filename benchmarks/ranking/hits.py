@@ -1,7 +1,7 @@
 """Does the ranking find hits? The top of a finished campaign against all that it relaxed, by a judge.
 
     invdesign design "band_gap=1.5±0.25" --out run
-    python benchmarks/ranking/hits.py run band-gap-judge          # adds to benchmarks/ranking/hits.json
+    python benchmarks/ranking/hits.py run band-gap-evaluator          # adds to benchmarks/ranking/hits.json
 
 The judge is a gap model that neither guided, ranked nor selected: a released name or a folder. A hit has the
 judge's single best figure in the window and lies under the target's limit above the hull (the campaign's own

@@ -28,17 +28,17 @@ from invdesign.predictors.features.composition_and_gene import padded
 from invdesign.predictors.property_predictor import PropertyPredictor
 from invdesign.predictors.stability.model import Stabilities, StabilityModel
 from invdesign.training.cards.stability import (
-    exists_figures,
-    height_figures,
+    classification_metrics,
+    energy_metrics,
+    existence_metrics,
     hidden_compounds,
     hypothetical,
-    verdict_figures,
 )
 from invdesign.training.metrics import auc
 from invdesign.training.predictors.stability_data import EXISTS, Heights, Sources, StabilityConfig
 
 if TYPE_CHECKING:
-    from invdesign.predictors.stability.context_features import Surroundings
+    from invdesign.predictors.stability.context_features import HullContext
 
 OUT = Path(__file__).with_name("stability.json")
 RECIPE = Path("configs/predictors/stability-composition.yaml")
@@ -60,7 +60,7 @@ class FormationEnergyLessHull:
 
     def heights(self, features: np.ndarray) -> np.ndarray:
         """Heights, eV/atom, of rows of the stability model's features (n, d)."""
-        rows = padded(features[:, :COMPOSITION], len(self.ensemble.centre))
+        rows = padded(features[:, :COMPOSITION], len(self.ensemble.feature_mean))
         (found,) = self.ensemble.distributions(self.ensemble.standardise(rows)).values()
         return np.asarray(found.mean - features[:, HULL])
 
@@ -69,14 +69,14 @@ def of_height(predicted: np.ndarray, height: np.ndarray) -> dict[str, Any]:
     """Figures of a baseline that gives a height and no probability."""
     figures: dict[str, Any] = {"mae": float(np.abs(predicted - height).mean())}
     for threshold in THRESHOLDS:
-        figures[f"at {threshold:g}"] = verdict_figures(predicted <= threshold, height <= threshold) | {
+        figures[f"at {threshold:g}"] = classification_metrics(predicted <= threshold, height <= threshold) | {
             "auc": auc(-predicted, height <= threshold)
         }
     return figures
 
 
 def heights(
-    model: StabilityModel, around: Surroundings, sets: dict[str, Heights], median: float
+    model: StabilityModel, around: HullContext, sets: dict[str, Heights], median: float
 ) -> dict[str, Any]:
     """Figures of the model and the baselines on each set of held-out compositions."""
     less_hull = FormationEnergyLessHull()
@@ -85,7 +85,7 @@ def heights(
         features = around.features(own.batch)
         said = Stabilities(*model.judge(features), quantiles=model.quantiles)
         result[name] = {
-            "stability-composition": height_figures(said, own.height),
+            "stability-composition": energy_metrics(said, own.height),
             "p_exists as a score of lying low": {
                 f"auc at {threshold:g}": auc(said.p_exists, own.height <= threshold)
                 for threshold in THRESHOLDS
@@ -96,7 +96,7 @@ def heights(
     return result
 
 
-def exists(model: StabilityModel, sources: Sources, around: Surroundings) -> dict[str, Any]:
+def exists(model: StabilityModel, sources: Sources, around: HullContext) -> dict[str, Any]:
     """Figures of hidden compounds among decoys, of the model and the baselines."""
     less_hull = FormationEnergyLessHull()
     result = {}
@@ -106,12 +106,12 @@ def exists(model: StabilityModel, sources: Sources, around: Surroundings) -> dic
         off = np.nan_to_num(features[:, IMBALANCE], nan=1.0)
         p_hit = Stabilities(mean, sigma, p_exists, model.quantiles).p_hit(EXISTS)
         result[kind] = {
-            "p_exists": exists_figures(p_exists, owner, p_exists),
-            "p_exists times P(at most 0.1 eV/atom)": exists_figures(p_hit, owner),
-            "e_above_hull alone": exists_figures(-mean, owner),
-            "charge balance alone, smact": exists_figures(passed, owner),
-            "charge balance alone, usual states": exists_figures(-off, owner),
-            "formation-energy-composition less hull": exists_figures(-less_hull.heights(features), owner),
+            "p_exists": existence_metrics(p_exists, owner, p_exists),
+            "p_exists times P(at most 0.1 eV/atom)": existence_metrics(p_hit, owner),
+            "e_above_hull alone": existence_metrics(-mean, owner),
+            "charge balance alone, smact": existence_metrics(passed, owner),
+            "charge balance alone, usual states": existence_metrics(-off, owner),
+            "formation-energy-composition less hull": existence_metrics(-less_hull.heights(features), owner),
         }
     return result
 
@@ -164,11 +164,11 @@ def main() -> None:
     train = sources.known.take(sources.part == "train")
     test = sources.known.take(sources.part == "test")
     sets = {"mp": Heights(test.batch, test.decomposition.astype(float))}
-    sets |= hypothetical(sources, config, model.surroundings)
+    sets |= hypothetical(sources, config, model.context)
     known = {"mp, rest of its system known": sets["mp"]}
     median = float(np.median(train.decomposition))
     figures = {
-        "heights": heights(model, hidden, sets, median) | heights(model, model.surroundings, known, median),
+        "heights": heights(model, hidden, sets, median) | heights(model, model.context, known, median),
         "hidden among decoys": exists(model, sources, hidden),
         "compositions a second of one core": speed(model, sources),
         "seconds to load": round(loaded - begun, 2),

@@ -18,14 +18,13 @@ import numpy as np
 from invdesign.composition.formula import composition_key
 from invdesign.data.splits import grouped_split
 from invdesign.io.provenance import hardware, package_versions
-from invdesign.predictors.features.composition_and_gene import FRACTIONS
+from invdesign.predictors.features.composition_and_gene import FRACTIONS, composition_and_space_group_rows
 from invdesign.predictors.features.structure import described_file
 from invdesign.predictors.models.ensemble import Ensemble
 from invdesign.predictors.transfer import inputs_alone
 from invdesign.report.plots.learning_curve import draw_learning_curve
 from invdesign.training.predictors import transfer_cross_validation as trials
-from invdesign.training.predictors.ensemble import PARTS
-from invdesign.training.predictors.property_data import with_space_groups
+from invdesign.training.predictors.table import PARTS
 from invdesign.training.predictors.transfer import seen_by
 from invdesign.training.predictors.transfer_cross_validation import (
     COMPOSITION,
@@ -72,14 +71,14 @@ class Task:
         self.features = described.features[keep]
         self.seen: dict[str, Rows] = {}
         for model in fields["models"]:
-            trunk = Ensemble.load(model, kind="property")
-            standardised = trunk.standardise(self.features)
-            for method, rows in seen_by(trunk, standardised).items():
+            backbone = Ensemble.load(model, kind="property")
+            standardised = backbone.standardise(self.features)
+            for method, rows in seen_by(backbone, standardised).items():
                 self.seen.setdefault(f"{method}: {model}" if method == TRANSFER else method, rows)
             self.seen.setdefault(NO_TRUNK, inputs_alone(standardised[:, FRACTIONS:].astype(float)))
-        trunk = Ensemble.load("formation-energy-composition", kind="property")
-        rows = with_space_groups(self.formulas, [None] * len(self.formulas))
-        alone = seen_by(trunk, trunk.standardise(rows))[TRANSFER]
+        backbone = Ensemble.load("formation-energy-composition", kind="property")
+        rows = composition_and_space_group_rows(self.formulas, [None] * len(self.formulas))
+        alone = seen_by(backbone, backbone.standardise(rows))[TRANSFER]
         self.seen[f"{TRANSFER}, formulas alone: formation-energy-composition"] = alone
 
     def draw(self, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -48,7 +48,7 @@ def explain_files(
     Returns:
         A dictionary a crystal: label, formula, value with its 90 % interval, ``baseline`` (of ``start``, in
         words) and ``expected``, ``drivers``, ``sites`` and the ``residual`` that they leave, in the
-        property's unit, ``neighbours``, ``why``; or label and ``reason`` of what cannot be read or explained.
+        property's unit, ``neighbors``, ``why``; or label and ``reason`` of what cannot be read or explained.
 
     Raises:
         InputError: a file or the property cannot be used, or no crystal can be read and explained.
@@ -97,12 +97,12 @@ def _row(explainer: Explainer, record: Record, explanation: Explanation) -> dict
             {
                 "name": driver.name,
                 "contribution": round(driver.contribution, 4),
-                "surroundings": round(driver.surroundings, 4),
+                "local_environment": round(driver.local_environment, 4),
             }
             for driver in attribution.drivers
         ],
         "sites": _sites(record.structure, attribution.sites.tolist()),
-        "neighbours": [
+        "neighbors": [
             {
                 "id": near.id,
                 "formula": near.formula,
@@ -110,7 +110,7 @@ def _row(explainer: Explainer, record: Record, explanation: Explanation) -> dict
                 "distance": round(near.distance, 3),
                 **{name: round(value, 4) for name, value in near.properties.items()},
             }
-            for near in explanation.neighbours
+            for near in explanation.neighbors
         ],
         "why": explainer.phrase(explanation),
     }

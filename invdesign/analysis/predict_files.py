@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 from invdesign.composition.formula import formula_amounts, read_compositions
 from invdesign.core.released import FROM_COMPOSITION, RELEASED
 from invdesign.crystal.structure_files import ID_COLUMNS, Unreadable, read_entries
+from invdesign.data.dataset import holds_crystals
 from invdesign.errors import InputError
 from invdesign.io.config import suggest
 from invdesign.predictors.features.structure import describe
 from invdesign.predictors.property_predictor import PropertyPredictor
 from invdesign.predictors.registry import Predictor, load_predictor
 from invdesign.predictors.transfer import Transferred
-from invdesign.training.predictors.property_data import holds_crystals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

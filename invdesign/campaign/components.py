@@ -38,12 +38,12 @@ _LOADERS = {
     "generator": "invdesign.generators.registry:load_generator",
     "geometry": "invdesign.generators.geometry.source:GeometrySource.load",
     "known": "invdesign.filters.novelty:KnownMaterials.load",
-    "ranker": "invdesign.predictors.gene_rank:GeneRanker.load",
+    "ranker": "invdesign.predictors.gene_ranker:GeneRanker.load",
     "potential": "invdesign.potentials.interface:load_potential",
     "calibration": "invdesign.stability.calibration:Calibration.load",
     "hull": "invdesign.stability.hull.hull:Hull.load",
-    "synthesisability": "invdesign.predictors.synthesizability:Synthesisability.load",
-    "neighbours": "invdesign.predictors.explain.neighbors:Neighbours.load",
+    "synthesizability": "invdesign.predictors.synthesizability:Synthesizability.load",
+    "neighbors": "invdesign.predictors.explain.neighbors:Neighbors.load",
 }
 
 
@@ -62,8 +62,8 @@ class Parts:
     calibration: Any = None
     hull: Any = "mp-hull"
     predictors: Mapping[str, Any] | None = None
-    synthesisability: Any = "synthesisability"
-    neighbours: Any = "neighbours"
+    synthesizability: Any = "synthesizability"
+    neighbors: Any = "neighbors"
 
     @classmethod
     def named(cls, config: CampaignConfig) -> Parts:

@@ -25,7 +25,7 @@ def made_with(config: CampaignConfig, parts: Parts) -> dict[str, Any]:
     potential = parts.get("potential")
     weights = {f"potential {potential.name}": potential.digest}
     models = [*parts.generators.values(), *(parts.predictors or {}).values()]
-    models += [parts.geometry, parts.ranker, parts.synthesisability]
+    models += [parts.geometry, parts.ranker, parts.synthesizability]
     tables = [parts.known, parts.hull, parts.calibration or potential.name]
     weights |= _digests("models", models) | _digests("validators", tables)
     return {

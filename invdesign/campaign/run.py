@@ -50,7 +50,7 @@ class CampaignResult:
     Attributes:
         config: what was asked.
         shortlist: likeliest hits first, each with its pymatgen ``structure``, ``verdicts``, ``properties``
-            and ``provenance`` (``rank``, ``p_hit``, ``pareto_rank``, ``synthesisability``).
+            and ``provenance`` (``rank``, ``p_hit``, ``pareto_rank``, ``synthesizability``).
         funnel: counts and cost by stage.
         message: one sentence on the outcome; where the shortlist is short, why and what would lengthen it.
         wall: seconds that the work took, all sessions together.
@@ -149,7 +149,7 @@ def _check(config: CampaignConfig, parts: Parts) -> None:
             raise InputError(
                 f"elements: the {kind} does not know {named}; leave them out or give another {kind}."
             )
-    for kind in ("known", "ranker", "geometry", "synthesisability", "neighbours"):
+    for kind in ("known", "ranker", "geometry", "synthesizability", "neighbors"):
         parts.get(kind)
     parts.check_scale()
     asked = with_formula(target, config.formulas[0]) if config.formulas else target

@@ -91,7 +91,7 @@ def evaluate_command(
     predictor: Annotated[
         list[str] | None,
         typer.Option(
-            help="Model of a property in place of the one that designs: band_gap=band-gap-judge, or "
+            help="Model of a property in place of the one that designs: band_gap=band-gap-evaluator, or "
             "PROPERTY=FOLDER; may be repeated."
         ),
     ] = None,
@@ -117,7 +117,7 @@ def evaluate_command(
 
     invdesign evaluate mine.extxyz --beside evaluation/evaluation.json
 
-    invdesign evaluate run --target "band_gap=1.5±0.25" --predictor band_gap=band-gap-judge
+    invdesign evaluate run --target "band_gap=1.5±0.25" --predictor band_gap=band-gap-evaluator
     """
     from invdesign.analysis.evaluate.metrics import read_evaluations
     from invdesign.analysis.evaluate.run import evaluate
@@ -150,5 +150,7 @@ def _named(text: str) -> tuple[str, str]:
     """A property and the model of it."""
     prop, equals, model = text.partition("=")
     if not (prop and equals and model):
-        raise InputError(f"predictor: {text!r} is not PROPERTY=MODEL; give such as band_gap=band-gap-judge.")
+        raise InputError(
+            f"predictor: {text!r} is not PROPERTY=MODEL; give such as band_gap=band-gap-evaluator."
+        )
     return prop, model

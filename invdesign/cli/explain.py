@@ -30,7 +30,7 @@ def explain_command(
 ) -> None:
     """What drove a prediction: elements, bonds, sites, volume; and the nearest known materials' values.
 
-    Of a graph network, such as band-gap-judge: what each atom adds.
+    Of a graph network, such as band-gap-evaluator: what each atom adds.
 
     **Examples**
 
@@ -38,7 +38,7 @@ def explain_command(
 
     invdesign explain run --out why
 
-    invdesign explain cifs/ --model band-gap-judge --json
+    invdesign explain cifs/ --model band-gap-evaluator --json
     """
     from invdesign.analysis.explain_files import explain_files
 
@@ -75,15 +75,15 @@ def _print(row: dict[str, Any]) -> None:
         f"  {'nearest known:' if i == 0 else '':14s} {near['formula']} ({near['id']}, {near['space_group']}) "
         + (f"{near[row['property']]:.4g} {unit}, " if row["property"] in near else "")
         + f"distance {near['distance']:.1f}"
-        for i, near in enumerate(row["neighbours"])
+        for i, near in enumerate(row["neighbors"])
     ]
     typer.echo("\n".join(told) + "\n")
 
 
 def _aside(driver: dict[str, Any], sites: list[dict[str, Any]]) -> str:
     """What an element's atoms have to do with its contribution."""
-    if driver["surroundings"]:
-        return f" (surroundings of its atoms {driver['surroundings']:+.2f})"
+    if driver["local_environment"]:
+        return f" (local environment of its atoms {driver['local_environment']:+.2f})"
     own = [site["contribution"] for site in sites if site["element"] == driver["name"]]
     if not any(own):
         return ""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import csv
+import gzip
 import math
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from invdesign.composition.formula import FORMULA_COLUMNS
 from invdesign.crystal.structure_files import read_records
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from pymatgen.core import Structure
 
@@ -58,3 +61,13 @@ def numbers(columns: dict[str, Any]) -> dict[str, float]:
         if math.isfinite(number):
             found[name] = number
     return found
+
+
+def holds_crystals(path: Path) -> bool:
+    """Whether a file is anything but a table of formulas."""
+    if ".csv" not in path.suffixes:
+        return True
+    opener = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "rt", encoding="utf-8", newline="") as handle:
+        names = next(csv.reader(handle), [])
+    return not set(names) & set(FORMULA_COLUMNS) or bool({"cif", "cif_file"} & set(names))

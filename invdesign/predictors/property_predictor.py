@@ -5,25 +5,22 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from math import log as ln
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
+from pydantic import BaseModel, ConfigDict
 
 from invdesign.composition.formula import reduced_amounts
 from invdesign.core.candidate import Estimate, Estimates
 from invdesign.crystal.gene import Gene
 from invdesign.errors import InputError
-from invdesign.predictors.models.ensemble import Ensemble, Head
-from invdesign.predictors.transfer import Transferred, is_transferred
-from invdesign.training.predictors.ensemble import fit
-from invdesign.training.predictors.property_data import (
-    Measured,
-    PropertyConfig,
-    compositions,
-    training_table,
-    with_space_groups,
+from invdesign.predictors.features.composition_and_gene import (
+    composition_and_space_group_rows,
+    composition_rows,
 )
+from invdesign.predictors.models.ensemble import Ensemble
+from invdesign.predictors.transfer import Transferred, is_transferred
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -48,6 +45,27 @@ BLIND = 2.2
 embedding is taken away, at most (bulk modulus; 1.2 for band gaps, 1.4 for the rest of `elasticity`)."""
 
 
+class LearnedProperty(BaseModel):
+    """One property of a recipe.
+
+    ``columns`` are its names in the files, its own name if empty; a column ``log10_…`` holds logarithms.
+    ``log10``: the model works on the logarithm. ``zero``: a share is exactly zero, everything under
+    ``least`` (metals have no gap). ``beyond: chgnet``: what is learned is the difference from the energy
+    of formation by calibrated CHGNet. ``hypothetical``: the data file (its name up to the first dot) of
+    crystals that nobody has made, where errors differ from those of the others: both get own intervals.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    unit: str = ""
+    columns: tuple[str, ...] = ()
+    log10: bool = False
+    zero: bool = False
+    least: float = 0.0
+    beyond: Literal["", "chgnet"] = ""
+    hypothetical: str = ""
+
+
 class PropertyPredictor:
     """Predicts the properties of one model.
 
@@ -67,7 +85,8 @@ class PropertyPredictor:
         self.ensemble = ensemble
         self.sees: str = ensemble.about["sees"]
         self.properties = {
-            name: Measured.model_validate(fields) for name, fields in ensemble.about["properties"].items()
+            name: LearnedProperty.model_validate(fields)
+            for name, fields in ensemble.about["properties"].items()
         }
         self.property = prop or next(iter(self.properties))
         self.hypothetical = True
@@ -128,8 +147,10 @@ class PropertyPredictor:
     def _of_formulas(self, given: Sequence[Seen]) -> list[dict[str, Estimate]]:
         formulas = [_formula(one) for one in given]
         if self.sees == "composition":
-            return self.of_features(compositions(formulas))
-        return self.of_features(with_space_groups(formulas, [_space_group(one) for one in given]))
+            return self.of_features(composition_rows(formulas))
+        return self.of_features(
+            composition_and_space_group_rows(formulas, [_space_group(one) for one in given])
+        )
 
     def _of_structures(
         self, given: Sequence[Any], potential: CHGNetPotential | None
@@ -212,46 +233,3 @@ def _space_group(one: Seen) -> int | None:
     from invdesign.predictors.features.structure import gene_or_general
 
     return gene_or_general(one).space_group if isinstance(one, Structure) else None
-
-
-def build(config: PropertyConfig, *, progress: Progress) -> Path:
-    """Train, measure and write a property model."""
-    import time
-
-    from invdesign.training.cards.property import write_property_release
-    from invdesign.training.predictors.assemble import without
-
-    start = time.process_time()
-    table = training_table(config, lambda share, message: progress(0.4 * share, message))
-    each = 0.55 / (1 + len(config.without))
-    ensemble = train_on(config, table, lambda share, message: progress(0.4 + each * share, message))
-    seconds = time.process_time() - start
-    stress = {}
-    for place, element in enumerate(config.without, start=1):
-        part = without(table, element)
-        progress(0.4 + place * each, f"again, without {element}")
-        stress[element] = train_on(config, part, lambda *_: None), part
-    write_property_release(ensemble, config, table, seconds, stress)
-    progress(1.0, f"written to {config.out}")
-    return config.out
-
-
-def train_on(config: PropertyConfig, table: Any, progress: Progress) -> Ensemble:  # noqa: ANN401 - a Table
-    """An ensemble fitted to a recipe's table."""
-    network = config.network
-    heads = tuple(
-        Head(
-            name,
-            m.zero,
-            hypothetical=m.hypothetical,
-            trees_alone=name in network.trees_alone,
-            after=network.after.get(name, ""),
-        )
-        for name, m in config.properties.items()
-    )
-    ensemble = fit(table, heads, network, config.seed, progress)
-    ensemble.about = {
-        "sees": config.sees,
-        "properties": {name: m.model_dump(mode="json") for name, m in config.properties.items()},
-    }
-    return ensemble

@@ -2,7 +2,7 @@
 
 Crystals are alike if a released model's inputs (CHGNet's embedding among them) and its last hidden layers
 say so; what it predicts of its own properties may add a straight line. How much each counts, how far
-likeness reaches and how noisy the labels are is chosen by leaving out one composition at a time, which this
+similarity reaches and how noisy the labels are is chosen by leaving out one composition at a time, which this
 regression gives in closed form. No weight of the networks changes.
 """
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 KIND = "transfer"
-TRUNK = "trunk"
+BACKBONE = "backbone"
 """Folder of the frozen model within that of the model it carries."""
 
 CAUTION = 0.3  # of the standard error, roughly; 0 and 1 were tried too (docs/guide/few-examples.md)
@@ -60,16 +60,16 @@ def inputs_alone(inputs: np.ndarray) -> Rows:
     return Rows(inputs, nothing, nothing)
 
 
-def represent(trunk: Ensemble, standardised: np.ndarray) -> Rows:
+def represent(backbone: Ensemble, standardised: np.ndarray) -> Rows:
     """What a frozen model makes of standardised feature rows (n, d)."""
     layers: list[np.ndarray] = []
-    outward = trunk.network.outward
+    outward = backbone.network.outward
     hook = outward.register_forward_pre_hook(lambda _, given: layers.append(given[0].numpy()))
-    raw = trunk.raw(standardised)
+    raw = backbone.raw(standardised)
     hook.remove()
     hidden = np.concatenate(layers, axis=1)  # (members, n, width)
-    learners = trunk.learners(standardised, raw)  # (learners, n, heads, 2)
-    zero = np.array([(head.zero, True) for head in trunk.heads])
+    learners = backbone.learners(standardised, raw)  # (learners, n, heads, 2)
+    zero = np.array([(head.zero, True) for head in backbone.heads])
     n = len(standardised)
     return Rows(
         standardised[:, FRACTIONS:].astype(float),
@@ -80,7 +80,7 @@ def represent(trunk: Ensemble, standardised: np.ndarray) -> Rows:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What is chosen: share of the hidden layers in likeness, weight of the line, inverse reach, noise."""
+    """What is chosen: share of the hidden layers in similarity, weight of the line, inverse reach, noise."""
 
     hidden: float
     line: float
@@ -98,7 +98,7 @@ def settings(rows: Rows) -> list[Setting]:
     ]
 
 
-class Likeness:
+class Similarity:
     """How alike rows are to the examples, each part in units of the examples' own spread."""
 
     def __init__(self, points: Rows) -> None:
@@ -141,23 +141,23 @@ class Regression:
 
     def __init__(
         self,
-        likeness: Likeness,
+        similarity: Similarity,
         labels: np.ndarray,
         weights: np.ndarray,
         setting: Setting,
         parts: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None,
     ) -> None:
-        self.likeness, self.labels, self.weights, self.setting = likeness, labels, weights, setting
-        gram = _covariance(parts or likeness.parts(likeness.points), setting)
+        self.similarity, self.labels, self.weights, self.setting = similarity, labels, weights, setting
+        gram = _covariance(parts or similarity.parts(similarity.points), setting)
         self.inverse = np.linalg.inv(gram + np.diag(setting.noise / weights))
         self.middle = float(np.average(labels, weights=weights))
         self.coefficients = self.inverse @ (labels - self.middle)
 
     def predict(self, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
         """Mean and uncalibrated deviation of each row, (n,) each."""
-        covariance = _covariance(self.likeness.parts(rows), self.setting)
+        covariance = _covariance(self.similarity.parts(rows), self.setting)
         explained = np.einsum("nm,mk,nk->n", covariance, self.inverse, covariance, optimize=True)
-        variance = self.likeness.own(rows, self.setting) + self.setting.noise - explained
+        variance = self.similarity.own(rows, self.setting) + self.setting.noise - explained
         return self.middle + covariance @ self.coefficients, np.sqrt(variance.clip(1e-9))
 
     def errors_left_out(self, several: Sequence[np.ndarray]) -> np.ndarray:
@@ -190,15 +190,15 @@ def fit_regression(rows: Rows, labels: np.ndarray, groups: np.ndarray, weights: 
         groups: composition of each, (n,).
         weights: (n,).
     """
-    likeness = Likeness(rows)
-    parts, several = likeness.parts(rows), of_one_composition(groups)
+    similarity = Similarity(rows)
+    parts, several = similarity.parts(rows), of_one_composition(groups)
     caution = 1 + CAUTION * len(labels) ** -0.5
 
     def error(one: Regression) -> float:
         figure = float(weights @ np.abs(one.errors_left_out(several)))
         return figure * caution if one.setting.hidden or one.setting.line else figure
 
-    return min((Regression(likeness, labels, weights, one, parts) for one in settings(rows)), key=error)
+    return min((Regression(similarity, labels, weights, one, parts) for one in settings(rows)), key=error)
 
 
 def class_weights(labels: np.ndarray) -> np.ndarray:
@@ -229,24 +229,24 @@ class Transferred:
 
     def __init__(
         self,
-        trunk: Ensemble,
+        backbone: Ensemble,
         regression: Regression,
         calibrated: Calibrated,
         about: dict[str, Any],
         classes: Sequence[str] = (),
     ) -> None:
-        self.trunk, self.regression, self.calibrated = trunk, regression, calibrated
+        self.backbone, self.regression, self.calibrated = backbone, regression, calibrated
         self.about, self.classes = about, tuple(classes)
-        self.centre, self.spread = trunk.centre, trunk.spread
+        self.feature_mean, self.feature_std = backbone.feature_mean, backbone.feature_std
 
     def standardise(self, features: np.ndarray) -> np.ndarray:
         """Features (n, d) on the scale of the frozen model."""
-        return self.trunk.standardise(features)
+        return self.backbone.standardise(features)
 
     def inside(self, standardised: np.ndarray) -> np.ndarray:
         """Whether each row lies in the frozen model's domain and near some example, (n,) bool."""
-        near = nearest(self.regression.likeness, represent(self.trunk, standardised))
-        return np.asarray(self.trunk.inside(standardised) & (near <= self.calibrated.reach))
+        near = nearest(self.regression.similarity, represent(self.backbone, standardised))
+        return np.asarray(self.backbone.inside(standardised) & (near <= self.calibrated.reach))
 
     def distributions(
         self,
@@ -258,7 +258,7 @@ class Transferred:
 
         ``hypothetical`` is there as an ensemble asks it; the examples do not say.
         """
-        mean, deviation = self.regression.predict(represent(self.trunk, standardised))
+        mean, deviation = self.regression.predict(represent(self.backbone, standardised))
         name = next(iter(self.about["properties"]))
         if self.classes:
             p_first = expit(-(self.calibrated.slope * mean + self.calibrated.shift))
@@ -267,7 +267,7 @@ class Transferred:
         return {name: Distribution(mean, sigma, np.zeros_like(mean))}
 
     def save(self, folder: Path, standardised: np.ndarray) -> None:
-        """Write the frozen model to ``trunk/`` and the rest beside it.
+        """Write the frozen model to ``backbone/`` and the rest beside it.
 
         Args:
             folder: to make.
@@ -275,7 +275,7 @@ class Transferred:
         """
         from safetensors.numpy import save
 
-        self.trunk.save(folder / TRUNK, "property")
+        self.backbone.save(folder / BACKBONE, "property")
         tensors = {
             "examples": standardised.astype(np.float32),
             "labels": self.regression.labels.astype(np.float64),
@@ -302,15 +302,15 @@ class Transferred:
         from safetensors.numpy import load_file
 
         found = find("models", folder, needs=FILES)
-        trunk = Ensemble.load(found / TRUNK, kind="property")
+        backbone = Ensemble.load(found / BACKBONE, kind="property")
         try:
             config: dict[str, Any] = json.loads((found / FILES[0]).read_text())
             tensors = load_file(found / FILES[1])
-            likeness = Likeness(represent(trunk, tensors["examples"]))
+            similarity = Similarity(represent(backbone, tensors["examples"]))
             setting = Setting(**config["setting"])
-            regression = Regression(likeness, tensors["labels"], tensors["weights"], setting)
+            regression = Regression(similarity, tensors["labels"], tensors["weights"], setting)
             calibrated = Calibrated(**config["calibration"])
-            return cls(trunk, regression, calibrated, config["about"], config["classes"])
+            return cls(backbone, regression, calibrated, config["about"], config["classes"])
         except (SafetensorError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
             raise InputError(
                 f"models folder {str(found)!r} cannot be read ({error}); restore it or retrain it."
@@ -323,9 +323,9 @@ def is_transferred(folder: str | Path) -> bool:
     return f'"kind": "{KIND}"' in config.read_text(errors="replace")
 
 
-def nearest(likeness: Likeness, rows: Rows, groups: np.ndarray | None = None) -> np.ndarray:
+def nearest(similarity: Similarity, rows: Rows, groups: np.ndarray | None = None) -> np.ndarray:
     """Distance of each row to the nearest example, (n,); of examples, to the nearest of another group."""
-    inputs, hidden, _ = likeness.parts(rows)
+    inputs, hidden, _ = similarity.parts(rows)
     distance = np.sqrt(inputs + hidden)
     if groups is not None:
         distance[groups[:, None] == groups] = np.inf

@@ -77,7 +77,7 @@ def row_of(candidate: Candidate) -> Row:
         "novelty": NOVELTY[int(novelty.figure or 0)],
         "novelty_detail": novelty.reason,
         "why": provenance.get("why", ""),
-        "synthesisability": round(provenance["synthesisability"], 3),
+        "synthesizability": round(provenance["synthesizability"], 3),
         **_supply(candidate),
         "charge_states": candidate.verdicts["charge balance"].reason,
         "decomposes_to": " + ".join(

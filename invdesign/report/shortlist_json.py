@@ -82,7 +82,7 @@ def _entry(candidate: Candidate, made: Mapping[str, Any]) -> dict[str, Any]:
             for verdict in candidate.verdicts.values()
         ],
         "decomposition": {phase: _plain(share) for phase, share in hull["decomposition"].items()},
-        "synthesisability": _plain(provenance["synthesisability"]),
+        "synthesizability": _plain(provenance["synthesizability"]),
         "energy": _plain(provenance["energy"]),
         "largest_force": _plain(provenance["fmax"]),
         "density": _plain(float(structure.density)),

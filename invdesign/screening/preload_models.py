@@ -10,7 +10,7 @@ from invdesign.screening.gates import predictor, stability_model
 
 _CONFIG = ScreenConfig()
 with suppress(InputError):  # the worker that needs what is damaged tells
-    stability_model(_CONFIG.stability).surroundings  # noqa: B018
+    stability_model(_CONFIG.stability).context  # noqa: B018
     for _model in set(_CONFIG.estimated.values()):
         predictor(_model)
 gc.freeze()

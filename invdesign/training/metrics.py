@@ -44,7 +44,7 @@ def covered(found: Distribution, label: np.ndarray) -> np.ndarray:
     return np.asarray(np.abs(label - found.mean) <= Z90 * found.sigma)
 
 
-def interval_figures(found: Distribution, label: np.ndarray, rows: np.ndarray) -> dict[str, float]:
+def interval_metrics(found: Distribution, label: np.ndarray, rows: np.ndarray) -> dict[str, float]:
     """Error and coverage of the normal part on ``rows``: overall and by thirds of the predicted mean."""
     mean, label_rows = found.mean[rows], label[rows]
     inside = covered(found, label)[rows]
@@ -63,7 +63,7 @@ def interval_figures(found: Distribution, label: np.ndarray, rows: np.ndarray) -
     }
 
 
-def gap_figures(found: Distribution, label: np.ndarray) -> dict[str, float]:
+def gap_metrics(found: Distribution, label: np.ndarray) -> dict[str, float]:
     """Figures of a zero-or-positive property, zeros told from the rest first.
 
     ``mae`` and ``rmse`` are of the normal part on the crystals that truly are above zero;
@@ -72,7 +72,7 @@ def gap_figures(found: Distribution, label: np.ndarray) -> dict[str, float]:
     zero = label <= 0
     best = np.where(found.p_zero > 0.5, 0.0, found.mean)
     return {
-        **interval_figures(found, label, ~zero),
+        **interval_metrics(found, label, ~zero),
         "n_all": len(label),
         "auc_zero": auc(found.p_zero, zero),
         "ece_zero": calibration_error(found.p_zero, zero),
@@ -81,14 +81,14 @@ def gap_figures(found: Distribution, label: np.ndarray) -> dict[str, float]:
     }
 
 
-def rank_figures(found: Distribution, label: np.ndarray, threshold: float) -> dict[str, float]:
+def rank_metrics(found: Distribution, label: np.ndarray, threshold: float) -> dict[str, float]:
     """Figures of a property that is asked to lie under a threshold: ranking and probability."""
     from scipy.special import ndtr
 
     under = label < threshold
     probability = ndtr((threshold - found.mean) / found.sigma)
     return {
-        **interval_figures(found, label, np.ones(len(label), dtype=bool)),
+        **interval_metrics(found, label, np.ones(len(label), dtype=bool)),
         "spearman": spearman(found.mean, label),
         "share_under": float(under.mean()),
         "auc_under": auc(-found.mean, under),

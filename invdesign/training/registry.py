@@ -25,12 +25,14 @@ RECIPES = {
     "elements": "invdesign.training.tables.element_references:ElementsConfig:build",
     "calibration": "invdesign.training.stability.calibration:CalibrationConfig:build",
     "abandonment": "invdesign.training.early_stopping:AbandonmentConfig:build",
-    "property": "invdesign.predictors.property_predictor:PropertyConfig:build",
-    "graph-band-gap": "invdesign.training.predictors.graph_band_gap:GraphBandGapConfig:build",
-    "gene-rank": "invdesign.predictors.gene_rank:GeneRankConfig:build",
-    "neighbours": "invdesign.predictors.explain.neighbors:NeighboursConfig:build",
-    "stability": "invdesign.training.predictors.stability:StabilityConfig:build",
-    "synthesisability": "invdesign.predictors.synthesizability:SynthesisabilityConfig:build",
+    "property": "invdesign.training.predictors.property:PropertyConfig:train_property",
+    "graph-band-gap": "invdesign.training.predictors.graph_band_gap:GraphBandGapConfig:train_graph_band_gap",
+    "gene-rank": "invdesign.training.predictors.gene_rank:GeneRankConfig:train_gene_rank",
+    "neighbors": "invdesign.training.predictors.neighbors:NeighborsConfig:build_neighbors",
+    "stability": "invdesign.training.predictors.stability:StabilityConfig:train_stability",
+    "synthesizability": (
+        "invdesign.training.predictors.synthesizability:SynthesizabilityConfig:train_synthesizability"
+    ),
 }
 """Where each kind lives: module, its pydantic config, and ``build(config, *, progress) -> Path``."""
 

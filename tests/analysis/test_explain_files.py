@@ -14,11 +14,11 @@ from invdesign.crystal.symmetry import gene_of
 from invdesign.errors import InputError
 from invdesign.potentials.chgnet.site_features import CHGNetSites
 from invdesign.predictors.explain.integrated_gradients import attribute_atoms
-from invdesign.predictors.explain.neighbors import FILE, Neighbours
+from invdesign.predictors.explain.neighbors import FILE, Neighbors
 from invdesign.predictors.explain.shapley import groups, shapley
 from invdesign.predictors.features.composition_and_gene import structure_matrix
 from invdesign.predictors.graph.model import GraphBandGapPredictor, GraphNetwork, GraphShape, Scales
-from invdesign.predictors.models.ensemble import Ensemble, Head, Network, Shape
+from invdesign.predictors.models.ensemble import Ensemble, EnsembleNetwork, Head, Shape
 
 SALT = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.69), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
 MATLOCKITE = Structure.from_spacegroup(
@@ -39,7 +39,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shape = Shape(width, (Head("band_gap", zero=True),), members=2, width=16, depth=2)
     rng = np.random.default_rng(0)
     ensemble = Ensemble(
-        Network(shape),
+        EnsembleNetwork(shape),
         rng.normal(size=width),
         rng.uniform(0.5, 2, width),
         np.array([[1.0, 2.0]]),
@@ -68,11 +68,11 @@ def test_contributions_add_up_and_atoms_share_theirs(files: Path, tmp_path: Path
         assert row["baseline"] + total == pytest.approx(row["expected"], abs=1e-3)
         for driver in row["drivers"]:
             own = [s["contribution"] for s in row["sites"] if s["element"] == driver["name"]]
-            assert driver["surroundings"] == pytest.approx(sum(own), abs=1e-3)
+            assert driver["local_environment"] == pytest.approx(sum(own), abs=1e-3)
             assert max(own, default=0) == pytest.approx(min(own, default=0), abs=1e-6)  # equivalent atoms
     assert {"La", "O", "Cl", "bonds", "volume and density"} <= {d["name"] for d in rows["LaOCl"]["drivers"]}
-    assert rows["NaCl"]["neighbours"][0]["formula"] == "NaCl"
-    assert rows["NaCl"]["neighbours"][0]["band_gap"] == pytest.approx(5.1, abs=0.2)
+    assert rows["NaCl"]["neighbors"][0]["formula"] == "NaCl"
+    assert rows["NaCl"]["neighbors"][0]["band_gap"] == pytest.approx(5.1, abs=0.2)
     assert "nearest known: NaCl" in rows["NaCl"]["why"]
     pictures = sorted(path.name for path in tmp_path.glob("*.png"))
     assert pictures == ["0001_LaOCl.png", "0002_NaCl.png"]
@@ -85,11 +85,11 @@ def test_it_prints_what_adds_up(files: Path):
     assert "nearest known: NaCl (mp-" in told
 
 
-def test_a_crystal_that_chgnet_refuses_is_explained_without_neighbours(files: Path):
+def test_a_crystal_that_chgnet_refuses_is_explained_without_neighbors(files: Path):
     far = Structure(Lattice.cubic(30), ["Ar"], [[0, 0, 0]])
     far.to(filename=str(files / "far.cif"))
     (row,) = json.loads(run(files, files / "far.cif", "--json").stdout)
-    assert row["neighbours"] == []
+    assert row["neighbors"] == []
     assert not row["in_domain"]
     total = sum(driver["contribution"] for driver in row["drivers"])
     assert row["baseline"] + total == pytest.approx(row["expected"], abs=1e-3)
@@ -222,11 +222,11 @@ def test_the_mean_over_atoms_is_the_crystals():
     assert energies == pytest.approx(whole, abs=1e-4)
 
 
-def test_neighbours_are_found_kept_and_checked(tmp_path: Path):
+def test_neighbors_are_found_kept_and_checked(tmp_path: Path):
     rng = np.random.default_rng(0)
     points = rng.normal(size=(30, 6)).astype(np.float32)
     gaps = np.where(np.arange(30) % 2, np.nan, np.arange(30.0))
-    table = Neighbours.of(
+    table = Neighbors.of(
         np.array([f"m-{i}" for i in range(30)]),
         np.array([f"A{i}B" for i in range(30)]),
         np.full(30, 225),
@@ -235,7 +235,7 @@ def test_neighbours_are_found_kept_and_checked(tmp_path: Path):
         n_components=6,
     )
     table.save(tmp_path)
-    again = Neighbours.load(tmp_path)
+    again = Neighbors.load(tmp_path)
     near, none = again.nearest(np.stack([points[7], np.full(6, np.nan)]), 3)
     assert (near[0].id, near[0].properties) == ("m-7", {"density": 7.0})
     assert near[0].distance < 0.01 < near[1].distance
@@ -246,11 +246,11 @@ def test_neighbours_are_found_kept_and_checked(tmp_path: Path):
         again.nearest(points[:1], 1, known="hardness")
     (tmp_path / FILE).write_bytes((tmp_path / FILE).read_bytes()[:200])
     with pytest.raises(InputError, match="damaged"):
-        Neighbours.load(tmp_path)
+        Neighbors.load(tmp_path)
 
 
-def test_released_neighbours_know_gaps_and_moduli():
-    released = Neighbours.load()
+def test_released_neighbors_know_gaps_and_moduli():
+    released = Neighbors.load()
     known = dict(zip(released.names.tolist(), np.isfinite(released.values).sum(axis=0).tolist(), strict=True))
     assert known["band_gap"] > 10_000
     assert known["bulk_modulus_gpa"] > 4_000

@@ -115,7 +115,7 @@ def test_parts_that_do_not_fit_are_told_before_any_work(tmp_path):
     with pytest.raises(InputError, match="no-such-table"):
         design(
             campaign_fakes.fake_config(tmp_path / "d"),
-            parts=replace(campaign_fakes.fake_parts(), neighbours="no-such-table"),
+            parts=replace(campaign_fakes.fake_parts(), neighbors="no-such-table"),
         )
     with pytest.raises(InputError, match="nothing predicts band_gap"):
         design(campaign_fakes.fake_config(tmp_path / "c"), parts=parts, progress=False)
@@ -142,11 +142,11 @@ def test_survivors_carry_their_front_and_score(unbroken, tmp_path):
     survivors = [c for c in result.candidates if "p_hit" in c.provenance]
     assert min(c.provenance["pareto_rank"] for c in survivors) == 1
     for c in survivors:
-        assert c.provenance["synthesisability"] == campaign_fakes.number(c.gene, "score")
+        assert c.provenance["synthesizability"] == campaign_fakes.number(c.gene, "score")
     assert result.shortlist[0].provenance["pareto_rank"] == 1
     with (out / "shortlist.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert {"pareto_rank", "synthesisability", "hhi_production", "hhi_reserves", "abundance", "toxic"} <= set(
+    assert {"pareto_rank", "synthesizability", "hhi_production", "hhi_reserves", "abundance", "toxic"} <= set(
         rows[0]
     )
 

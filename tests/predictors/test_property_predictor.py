@@ -18,9 +18,10 @@ from invdesign.crystal.gene import Gene
 from invdesign.errors import InputError
 from invdesign.io.config import build as typed
 from invdesign.predictors.features import structure as crystal_features
-from invdesign.predictors.property_predictor import ANY_ENERGY, BLIND, PropertyPredictor, build
+from invdesign.predictors.features.composition_and_gene import composition_and_space_group_rows
+from invdesign.predictors.property_predictor import ANY_ENERGY, BLIND, PropertyPredictor
 from invdesign.training.cards.property import finite
-from invdesign.training.predictors.property_data import PropertyConfig, training_table, with_space_groups
+from invdesign.training.predictors.property import PropertyConfig, train_property, training_table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,7 +56,7 @@ def recipe(folder: Path, **fields: object) -> PropertyConfig:
 
 
 def trained(folder: Path, **fields: object) -> Path:
-    return build(recipe(folder, **fields), progress=lambda *_: None)
+    return train_property(recipe(folder, **fields), progress=lambda *_: None)
 
 
 def test_a_property_of_ones_own_from_formulas(tmp_path: Path) -> None:
@@ -158,7 +159,7 @@ def test_the_judge_answers_for_crystals_alone(tmp_path: Path, monkeypatch: pytes
 
 def test_without_chgnets_energy_there_is_no_figure() -> None:
     predictor = PropertyPredictor.load("formation-energy")
-    features = np.zeros((2, len(predictor.ensemble.centre)), np.float32)
+    features = np.zeros((2, len(predictor.ensemble.feature_mean)), np.float32)
     with_energy, without = predictor.of_features(features, np.array([-2.0, np.nan]))
     assert with_energy["formation_energy_per_atom"].mean == pytest.approx(-2.0, abs=0.5)
     found = without["formation_energy_per_atom"]
@@ -169,7 +170,7 @@ def test_without_chgnets_energy_there_is_no_figure() -> None:
 @pytest.mark.parametrize("model", ["band-gap", "elasticity"])
 def test_without_chgnets_embedding_one_is_less_sure(model: str) -> None:
     predictor = PropertyPredictor.load(model)
-    features = np.tile(predictor.ensemble.centre, (2, 1))
+    features = np.tile(predictor.ensemble.feature_mean, (2, 1))
     features[1, -64:] = np.nan  # as good as the mean of training, were it known
     sighted, blind = predictor.of_features(features)
     for name in predictor.properties:
@@ -250,7 +251,7 @@ def test_figures_that_are_none_are_null() -> None:
 
 
 def test_space_groups_may_be_unknown() -> None:
-    known, unknown = with_space_groups(["NaCl", "NaCl"], [225, None])
+    known, unknown = composition_and_space_group_rows(["NaCl", "NaCl"], [225, None])
     assert known[np.flatnonzero(known != unknown)].any()
     assert np.isnan(unknown).sum() == 238
 

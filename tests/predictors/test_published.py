@@ -13,8 +13,8 @@ import torch
 from pymatgen.core import Lattice, Structure
 
 from invdesign.errors import InputError
-from invdesign.training.predictors.ensemble import Table
-from invdesign.training.predictors.property_data import DataFile, Measured, PropertyConfig
+from invdesign.training.predictors.property import DataFile, LearnedProperty, PropertyConfig
+from invdesign.training.predictors.table import Table
 
 pytest.importorskip("matgl")
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "prediction"
@@ -63,7 +63,7 @@ def test_its_figures_join_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyP
         kind="property",
         out=tmp_path / "gap",
         data=(DataFile(file=data),),
-        properties={"band_gap": Measured(unit="eV", zero=True)},
+        properties={"band_gap": LearnedProperty(unit="eV", zero=True)},
     )
     part = np.array(["test", "test", "test", "train"])
     labels = np.array([[5.1], [0], [0], [5.0]], dtype=np.float32)  # the row without a gap is no row

@@ -15,7 +15,7 @@ from invdesign.core.target import Window
 from invdesign.crystal.gene import Gene
 from invdesign.io.artifacts import find, root
 from invdesign.predictors.band_gap import BandGapPredictor
-from invdesign.predictors.gene_rank import GeneRanker, known_crystals, likeness_matrix
+from invdesign.predictors.gene_ranker import GeneRanker, known_crystals, similarity_matrix
 from invdesign.predictors.property_predictor import PropertyPredictor
 
 
@@ -101,13 +101,16 @@ def test_equivalent_genes_get_one_answer(ranker: GeneRanker) -> None:
 
 def test_likeness_to_known_crystals_and_without_those_of_the_own_composition() -> None:
     known, salt = known_crystals(), [Gene.parse("225 Cl@a Na@b")]
-    as_is, left_out = likeness_matrix(salt, "generated", known)[0], likeness_matrix(salt, "mp20", known)[0]
+    as_is, left_out = (
+        similarity_matrix(salt, "generated", known)[0],
+        similarity_matrix(salt, "mp20", known)[0],
+    )
     assert as_is[[0, 1, 3]].tolist() == [1, 0, 0]
     exists, distance, n, reported_distance, n_reported = left_out
     assert exists == 1
     assert 0 < distance <= reported_distance
     assert 0 < n_reported < n < as_is[2]
-    nowhere = likeness_matrix([Gene.parse("196 Rb@a Br@d")], "generated", known)[0]
+    nowhere = similarity_matrix([Gene.parse("196 Rb@a Br@d")], "generated", known)[0]
     assert np.array_equal(nowhere, [0, np.nan, 0, np.nan, 0], equal_nan=True)
 
 

@@ -7,10 +7,11 @@ from invdesign.crystal.gene import Gene
 from invdesign.errors import InputError
 from invdesign.io.artifacts import root
 from invdesign.predictors.features.composition_and_gene import gene_matrix
-from invdesign.predictors.synthesizability import Synthesisability, calibrate, fit
+from invdesign.predictors.synthesizability import Synthesizability
 from invdesign.training.cards.synthesizability import strata, stratified_auc
 from invdesign.training.metrics import auc
-from invdesign.training.predictors.ensemble import Settings
+from invdesign.training.predictors.synthesizability import calibrate, fit
+from invdesign.training.predictors.table import Settings
 
 SETTINGS = Settings(members=3, width=16, dropout=0.0, epochs=12, batch=64, learning_rate=1e-2)
 
@@ -57,7 +58,7 @@ def test_the_same_seed_gives_the_same(blobs, model):
 
 def test_it_is_saved_and_loaded(blobs, model, tmp_path):
     model.save(tmp_path)
-    loaded = Synthesisability.load(tmp_path)
+    loaded = Synthesizability.load(tmp_path)
     np.testing.assert_allclose(loaded.score_features(blobs[0]), model.score_features(blobs[0]), atol=2e-3)
 
 
@@ -66,15 +67,15 @@ def test_a_damaged_folder_is_told(model, tmp_path):
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"kind": "band-gap"}))
     with pytest.raises(InputError, match="holds a band-gap model"):
-        Synthesisability.load(tmp_path)
+        Synthesizability.load(tmp_path)
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(InputError, match="cannot be read"):
-        Synthesisability.load(tmp_path)
+        Synthesizability.load(tmp_path)
     model.save(tmp_path)
     weights = (tmp_path / "model.safetensors").read_bytes()
     (tmp_path / "model.safetensors").write_bytes(weights[: len(weights) // 2])
     with pytest.raises(InputError, match="restore it or retrain it"):
-        Synthesisability.load(tmp_path)
+        Synthesizability.load(tmp_path)
 
 
 def test_auc_within_strata_sees_only_pairs_of_one():
@@ -86,19 +87,19 @@ def test_auc_within_strata_sees_only_pairs_of_one():
 
 
 def test_the_released_model_knows_salt_from_nonsense():
-    model = Synthesisability.load()
+    model = Synthesizability.load()
     genes = ["225 Na@a Cl@b", "227 Mg@a Al@d O@e", "221 Sr@a Ti@b O@c", "1 Rb@a Tm@a W@a Br@a I@a S@a"]
     salt, spinel, perovskite, nonsense = model.score([Gene.parse(gene) for gene in genes])
     assert min(salt, spinel, perovskite) > 0.5 > nonsense
     assert model.score([]).shape == (0,)
-    assert gene_matrix([Gene.parse(genes[0])]).shape[1] == len(model.centre)
+    assert gene_matrix([Gene.parse(genes[0])]).shape[1] == len(model.feature_mean)
 
 
 def test_equivalent_settings_get_one_answer():
-    model = Synthesisability.load()
+    model = Synthesizability.load()
     one, other = (Gene.parse(text) for text in ("225 Na@a Cl@b", "225 Na@b Cl@a"))
     assert model.score([one]) == pytest.approx(model.score([other]), abs=1e-6)
 
 
 def test_the_released_model_is_small():
-    assert (root("models") / "synthesisability" / "model.safetensors").stat().st_size <= 4e6
+    assert (root("models") / "synthesizability" / "model.safetensors").stat().st_size <= 4e6

@@ -14,19 +14,18 @@ from typer.testing import CliRunner
 from invdesign.cli import app
 from invdesign.errors import InputError
 from invdesign.predictors.features import structure as crystal_features
-from invdesign.predictors.features.composition_and_gene import FRACTIONS
-from invdesign.predictors.models.ensemble import Ensemble, Head, Network, Shape
+from invdesign.predictors.features.composition_and_gene import FRACTIONS, composition_rows
+from invdesign.predictors.models.ensemble import Ensemble, EnsembleNetwork, Head, Shape
 from invdesign.predictors.property_predictor import PropertyPredictor
 from invdesign.predictors.transfer import (
-    Likeness,
     Regression,
+    Similarity,
     inputs_alone,
     of_one_composition,
     represent,
     settings,
 )
 from invdesign.training.predictors import transfer_cross_validation as trials
-from invdesign.training.predictors.property_data import compositions
 from invdesign.training.predictors.transfer_examples import read_examples
 from invdesign.training.registry import train_from
 
@@ -63,15 +62,15 @@ def table(path: Path, label: Callable[[str], object] = stiffness, n: int = 30) -
 
 @pytest.fixture
 def base(tmp_path: Path) -> Path:
-    """A model of compositions, untrained: random hidden layers are a fair trunk for a toy."""
+    """A model of compositions, untrained: random hidden layers are a fair backbone for a toy."""
     import torch
 
     torch.manual_seed(0)
-    features = compositions(FORMULAS)
+    features = composition_rows(FORMULAS)
     shape = Shape(features.shape[1], (Head("band_gap", zero=True),), members=2, width=16, depth=2)
     spread = np.nan_to_num(np.nanstd(features, axis=0))
     ensemble = Ensemble(
-        Network(shape),
+        EnsembleNetwork(shape),
         np.nan_to_num(np.nanmean(features, axis=0)),
         np.where(spread > 1e-6, spread, 1.0),
         np.array([[1.0, 1.0]]),
@@ -99,7 +98,7 @@ def test_numbers(tmp_path: Path, base: Path) -> None:
         "model.safetensors",
         "run.json",
         "learning_curve.png",
-        "trunk",
+        "backbone",
     }
     assert files >= {"figures.json", "learning_curve.csv"}
     assert "always the mean" not in " ".join(outcome.warnings)
@@ -192,11 +191,11 @@ def test_leaving_a_composition_out_is_fitting_without_it() -> None:
     rows, labels = inputs_alone(rng.normal(size=(12, 3))), rng.normal(size=12)
     groups = np.array([0, 0, 0, *range(1, 10)])
     setting = settings(rows)[-3]
-    likeness, ones = Likeness(rows), np.ones(12)
-    whole = Regression(likeness, labels - labels.mean(), ones, setting)
+    similarity, ones = Similarity(rows), np.ones(12)
+    whole = Regression(similarity, labels - labels.mean(), ones, setting)
     kept = groups != 0
-    part = Likeness(rows[kept])
-    part.units = likeness.units
+    part = Similarity(rows[kept])
+    part.units = similarity.units
     less = Regression(part, (labels - labels.mean())[kept], ones[kept], setting)
     less.middle, less.coefficients = 0.0, less.inverse @ less.labels
     expected = whole.labels[~kept] - less.predict(rows[~kept])[0]
@@ -233,14 +232,14 @@ def test_crystals_are_seen_by_released_models(tmp_path: Path, monkeypatch: pytes
 
 
 def test_the_representation_is_the_last_hidden_layer(base: Path) -> None:
-    trunk = Ensemble.load(base, kind="property")
-    rows = represent(trunk, trunk.standardise(compositions(["NaCl", "MgO"])))
+    backbone = Ensemble.load(base, kind="property")
+    rows = represent(backbone, backbone.standardise(composition_rows(["NaCl", "MgO"])))
     assert rows.hidden.shape == (2, 2 * 16)
     assert rows.said.shape == (2, 2)  # logit of zero and mean
-    assert rows.inputs.shape[1] == trunk.network.shape.n_features - FRACTIONS
-    outward = trunk.network.outward
+    assert rows.inputs.shape[1] == backbone.network.shape.n_features - FRACTIONS
+    outward = backbone.network.outward
     weight = outward.weight.detach().numpy()
-    raw = trunk.raw(trunk.standardise(compositions(["NaCl", "MgO"])))[0, :, 0, 0]
+    raw = backbone.raw(backbone.standardise(composition_rows(["NaCl", "MgO"])))[0, :, 0, 0]
     assert raw == pytest.approx(
         rows.hidden[:, :16] @ weight[0, :, 0] + float(outward.bias.detach()[0, 0, 0]), abs=1e-5
     )

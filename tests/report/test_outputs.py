@@ -21,7 +21,7 @@ def salt(rank: int) -> Candidate:
             "rank": rank,
             "p_hit": 0.42,
             "pareto_rank": 2,
-            "synthesisability": 0.875,
+            "synthesizability": 0.875,
             "energy": -6.7,
             "n_steps": 9,
             "fmax": 0.04,
@@ -48,7 +48,7 @@ def test_table_has_value_and_interval(tmp_path):
     assert float(row["band_gap_high"]) == pytest.approx(5 + 1.6449 * 0.4, abs=1e-3)
     assert float(row["density"]) == pytest.approx(2.16, abs=0.02)
     assert row["novelty"] == "known"
-    assert (row["pareto_rank"], row["synthesisability"], row["toxic"]) == ("2", "0.875", "")
+    assert (row["pareto_rank"], row["synthesizability"], row["toxic"]) == ("2", "0.875", "")
     assert (row["hhi_production"], row["hhi_reserves"], row["abundance"]) == ("1343", "1107", "145.0")
     assert row["cif_file"] == "cifs/01_NaCl.cif"
     assert row["reason"].startswith("42% likely a hit; energy above hull 0.02 (-0.03 to 0.07) eV/atom; ")

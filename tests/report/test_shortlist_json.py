@@ -14,9 +14,7 @@ from invdesign.core.candidate import Candidate
 from invdesign.crystal.symmetry import gene_of
 from invdesign.report.shortlist_json import optimade_attributes, powder_pattern, write_shortlist_json
 
-SCHEMA = json.loads(
-    files("invdesign.report").joinpath("shortlist.schema.json").read_text(encoding="utf-8")
-)
+SCHEMA = json.loads(files("invdesign.report").joinpath("shortlist.schema.json").read_text(encoding="utf-8"))
 
 
 def refuse(constant):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def tell_apart(config: CampaignConfig, parts: Parts, candidates: Sequence[Candidate]) -> Clock:
     """Give relaxed survivors their verdict of identity, and what they are ranked by.
 
-    That is: probability of a hit, front among several goals, score of synthesisability.
+    That is: probability of a hit, front among several goals, score of synthesizability.
 
     Args:
         config: the campaign.
@@ -86,10 +86,10 @@ def _appraise(alive: Sequence[Candidate], config: CampaignConfig, parts: Parts) 
         return
     goals = [goal_probabilities(candidate.properties, config.target) for candidate in alive]
     fronts = pareto_ranks(np.array([list(own.values()) for own in goals])) if config.target.windows else None
-    scores = parts.get("synthesisability").score([candidate.gene for candidate in alive])
+    scores = parts.get("synthesizability").score([candidate.gene for candidate in alive])
     for i, candidate in enumerate(alive):
         candidate.provenance["p_hit"] = hit_probability(candidate.properties, config.target)
-        candidate.provenance["synthesisability"] = float(scores[i])
+        candidate.provenance["synthesizability"] = float(scores[i])
         if fronts is not None:
             candidate.provenance["pareto_rank"] = int(fronts[i])
 
@@ -102,7 +102,7 @@ def _explain(chosen: Sequence[Candidate], config: CampaignConfig, parts: Parts) 
     prop = next((name for name in config.target.windows if name in (parts.predictors or {})), "band_gap")
     predictor = parts.predictor(prop) if prop in (parts.predictors or {}) else None
     if chosen and isinstance(predictor, PropertyPredictor) and predictor.sees == "structure":
-        phrases = Explainer(predictor, parts.get("neighbours")).why([c.structure for c in chosen])  # type: ignore[misc]
+        phrases = Explainer(predictor, parts.get("neighbors")).why([c.structure for c in chosen])  # type: ignore[misc]
         for candidate, phrase in zip(chosen, phrases, strict=True):
             candidate.provenance["why"] = phrase
 

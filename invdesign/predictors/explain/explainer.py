@@ -12,7 +12,7 @@ from invdesign.core.released import RELEASED
 from invdesign.errors import InputError
 from invdesign.io.config import suggest
 from invdesign.predictors.explain.integrated_gradients import attribute_atoms
-from invdesign.predictors.explain.neighbors import Neighbours
+from invdesign.predictors.explain.neighbors import Neighbors
 from invdesign.predictors.explain.shapley import Driver, attribute, in_words
 from invdesign.predictors.features.structure import of_embedded
 from invdesign.predictors.property_predictor import PropertyPredictor
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from invdesign.core.candidate import Estimate
     from invdesign.potentials.chgnet.site_features import CHGNetSites
-    from invdesign.predictors.explain.neighbors import Neighbour
+    from invdesign.predictors.explain.neighbors import Neighbor
     from invdesign.predictors.explain.shapley import Attribution
     from invdesign.predictors.graph.model import GraphBandGapPredictor
 
@@ -41,13 +41,13 @@ class Explanation:
     Attributes:
         estimate: with its interval.
         attribution: what drove it; a sentence where a graph network cannot evaluate the crystal.
-        neighbours: nearest known materials (with a value of the property, if any has one), nearest first;
+        neighbors: nearest known materials (with a value of the property, if any has one), nearest first;
             none where CHGNet cannot evaluate the crystal.
     """
 
     estimate: Estimate
     attribution: Attribution | str
-    neighbours: list[Neighbour]
+    neighbors: list[Neighbor]
 
 
 class Explainer:
@@ -58,18 +58,18 @@ class Explainer:
         ['raised by O, Cl, lowered by La; nearest known: LaClO 4.14 eV (mp-23025)']
     """
 
-    def __init__(self, predictor: PropertyPredictor, neighbours: Neighbours) -> None:
+    def __init__(self, predictor: PropertyPredictor, neighbors: Neighbors) -> None:
         self.predictor = predictor
         unit = predictor.properties[predictor.property].unit
-        self._set_up(predictor.property, unit, neighbours)
+        self._set_up(predictor.property, unit, neighbors)
 
-    def _set_up(self, name: str, unit: str, neighbours: Neighbours) -> None:
+    def _set_up(self, name: str, unit: str, neighbors: Neighbors) -> None:
         own = PROPERTIES.get(name)
         self.name = name
         self.words = own.words if own else name.replace("_", " ")
         self.unit = own.unit if own else unit
-        self.neighbours = neighbours
-        self._known = name if name in neighbours.names else None
+        self.neighbors = neighbors
+        self._known = name if name in neighbors.names else None
         self._potential: CHGNetSites | None = None
 
     @classmethod
@@ -91,22 +91,22 @@ class Explainer:
                 )
         predictor = load_predictor(name, model or RELEASED[str(name)])
         if not isinstance(predictor, PropertyPredictor):
-            return GraphExplainer(cast("GraphBandGapPredictor", predictor), Neighbours.load())
+            return GraphExplainer(cast("GraphBandGapPredictor", predictor), Neighbors.load())
         if predictor.sees != "structure":
             raise InputError(
                 f"model: {str(model)!r} sees the {predictor.sees} alone; give a model of structures."
             )
-        return cls(predictor, Neighbours.load())
+        return cls(predictor, Neighbors.load())
 
     def explain(self, structures: Sequence[Structure], k: int = 5) -> list[Explanation]:
-        """Explain the predictions for ordered crystals, with ``k`` neighbours each."""
+        """Explain the predictions for ordered crystals, with ``k`` neighbors each."""
         from invdesign.potentials.chgnet.site_features import CHGNetSites
 
         if not structures:
             return []
         self._potential = self._potential or CHGNetSites()
         energies, atoms, failures = self._potential.embed_sites(structures)
-        near = self.neighbours.nearest(np.stack([own.mean(axis=0) for own in atoms]), k, known=self._known)
+        near = self.neighbors.nearest(np.stack([own.mean(axis=0) for own in atoms]), k, known=self._known)
         behind = self._behind(structures, energies, atoms, failures)
         return [Explanation(*own, known) for own, known in zip(behind, near, strict=True)]
 
@@ -162,8 +162,8 @@ class Explainer:
         if not isinstance(attribution, str):
             largest = max((abs(driver.contribution) for driver in attribution.drivers), default=0.0)
             told.append(in_words(attribution, WORTH_A_WORD * largest))
-        if explanation.neighbours:
-            nearest = explanation.neighbours[0]
+        if explanation.neighbors:
+            nearest = explanation.neighbors[0]
             value = f" {nearest.properties[self.name]:.3g} {self.unit}" if self._known else ""
             told.append(f"nearest known: {nearest.formula}{value} ({nearest.id})")
         return "; ".join(filter(None, told))
@@ -172,9 +172,9 @@ class Explainer:
 class GraphExplainer(Explainer):
     """Explains the gaps of a graph network, such as the judge; that selects nothing, and nor does this."""
 
-    def __init__(self, judge: GraphBandGapPredictor, neighbours: Neighbours) -> None:
+    def __init__(self, judge: GraphBandGapPredictor, neighbors: Neighbors) -> None:
         self.judge = judge
-        self._set_up("band_gap", "eV", neighbours)
+        self._set_up("band_gap", "eV", neighbors)
 
     def _behind(
         self, structures: Sequence[Structure], *_: object

@@ -42,12 +42,12 @@ _WORDS = 2  # drivers named each way
 class Driver:
     """What one group of features adds to the prediction, in the property's unit.
 
-    An element's includes ``surroundings``: CHGNet's features of its atoms.
+    An element's includes ``local_environment``: CHGNet's features of its atoms.
     """
 
     name: str
     contribution: float
-    surroundings: float = 0.0
+    local_environment: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +176,7 @@ def _kinds(species: Sequence[str], atoms: np.ndarray) -> list[list[int]]:
 def _parts(ensemble: Ensemble | Transferred, row: np.ndarray, atoms: np.ndarray) -> np.ndarray:
     """What each atom adds to the standardised embedding, which is a mean over atoms, (n_atoms, e)."""
     width = atoms.shape[1]
-    own = (atoms - ensemble.centre[-width:]) / ensemble.spread[-width:] / len(atoms)
+    own = (atoms - ensemble.feature_mean[-width:]) / ensemble.feature_std[-width:] / len(atoms)
     total = own.sum(axis=0)
     # the row is clipped where the sum is far out
     scale = np.divide(row[-width:], total, out=np.zeros(width, dtype=np.float32), where=total != 0)

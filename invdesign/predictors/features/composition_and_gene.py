@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from invdesign.composition.batch import plain_amounts
+from invdesign.composition.formula import formula_amounts
 from invdesign.crystal.elements import ATOMIC_NUMBER, SYMBOLS, atomic_number, element_table
 from invdesign.crystal.wyckoff import wyckoff_table
 from invdesign.predictors.features.bonds import bond_matrix
@@ -335,3 +337,25 @@ def padded(composition_rows: np.ndarray, width: int) -> np.ndarray:
     rows[:, : composition_rows.shape[1]] = composition_rows
     rows[:, composition_rows.shape[1]] = 0.0
     return rows
+
+
+def composition_rows(formulas: Sequence[str]) -> np.ndarray:
+    """Composition features (n, d) of formulas."""
+    numbers, amounts, plain = plain_amounts(formulas)
+    counts = np.zeros((len(formulas), len(SYMBOLS)), dtype=np.float32)
+    np.put_along_axis(counts, numbers, amounts, axis=1)
+    counts[:, 0] = 0
+    odd = np.flatnonzero(~plain).tolist()  # brackets, fractions, or no formulas
+    counts[odd] = counts_of([formula_amounts(formulas[row]) for row in odd])
+    return composition_matrix(counts)
+
+
+def composition_and_space_group_rows(
+    formulas: Sequence[str], space_groups: Sequence[int | None]
+) -> np.ndarray:
+    """Features (n, d) of compositions and space groups; where the group is None it stays unknown."""
+    rows = composition_rows(formulas)
+    known = np.array([group is not None for group in space_groups])
+    groups = space_group_matrix([group or 1 for group in space_groups])
+    groups[~known] = np.nan
+    return np.concatenate([rows, known[:, None], groups], axis=1).astype(np.float32)

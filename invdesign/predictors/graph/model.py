@@ -112,8 +112,8 @@ class GraphNetwork(nn.Module):
 
     def initialise_from(self, potential: _Layers) -> None:
         """Take all layers but the readout from a trained ``matgl.models.M3GNet`` of the same shape."""
-        trunk = ("embedding.", "three_body_interactions.", "graph_layers.")
-        weights = {k: v for k, v in potential.state_dict().items() if k.startswith(trunk)}
+        backbone = ("embedding.", "three_body_interactions.", "graph_layers.")
+        weights = {k: v for k, v in potential.state_dict().items() if k.startswith(backbone)}
         self.m3gnet.load_state_dict(weights, strict=False)
 
 
@@ -270,7 +270,7 @@ class GraphBandGapPredictor:
         (folder / FILES[0]).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
     @classmethod
-    def load(cls, name: str | Path = "band-gap-judge") -> GraphBandGapPredictor:
+    def load(cls, name: str | Path = "band-gap-evaluator") -> GraphBandGapPredictor:
         """A released judge by name, or a user's own folder.
 
         Raises:

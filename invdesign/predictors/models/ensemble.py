@@ -21,7 +21,7 @@ from invdesign.errors import InputError
 from invdesign.io.artifacts import find
 from invdesign.predictors.features.composition_and_gene import VERSION
 from invdesign.predictors.models.kernel import Kernel
-from invdesign.predictors.models.trees import Trees, said_by, words
+from invdesign.predictors.models.trees import Trees, predict_trees, stacking_features
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,7 +63,7 @@ class Shape:
 
 
 @dataclass(slots=True)
-class Calibration:
+class IntervalCalibration:
     """What maps raw outputs to honest distributions, per head name.
 
     ``temperature`` divides the zero logit. ``scales`` multiply sigma; ``edges`` (two predicted
@@ -128,7 +128,7 @@ class StackedLinear(nn.Module):
         return torch.baddbmm(self.bias, x, self.weight)
 
 
-class Network(nn.Module):
+class EnsembleNetwork(nn.Module):
     """Residual multilayer perceptrons, one per member, side by side."""
 
     def __init__(self, shape: Shape) -> None:
@@ -163,17 +163,22 @@ class Network(nn.Module):
 class Ensemble:
     """Network, feature and label scales, calibration and domain: everything a prediction needs.
 
-    Shapes: ``centre`` and ``spread`` (d,) of the features; ``label_scale`` (heads, 2): shift and unit.
+    Shapes: ``feature_mean`` and ``feature_std`` (d,) of the features;
+    ``label_scale`` (heads, 2): mean and scale.
     """
 
     def __init__(
-        self, network: Network, centre: np.ndarray, spread: np.ndarray, label_scale: np.ndarray
+        self,
+        network: EnsembleNetwork,
+        feature_mean: np.ndarray,
+        feature_std: np.ndarray,
+        label_scale: np.ndarray,
     ) -> None:
         self.network = network.eval()
-        self.centre = centre.astype(np.float32)
-        self.spread = spread.astype(np.float32)
+        self.feature_mean = feature_mean.astype(np.float32)
+        self.feature_std = feature_std.astype(np.float32)
         self.label_scale = label_scale.astype(np.float32)
-        self.calibration = Calibration()
+        self.calibration = IntervalCalibration()
         self.domain: Domain | None = None
         self.kernel: Kernel | None = None
         self.trees: dict[str, Trees] = {}
@@ -188,7 +193,7 @@ class Ensemble:
 
     def standardise(self, features: np.ndarray) -> np.ndarray:
         """Features (n, d) on the scale of training; NaN (unknown) becomes the training mean."""
-        scaled = (features.astype(np.float32) - self.centre) / self.spread
+        scaled = (features.astype(np.float32) - self.feature_mean) / self.feature_std
         return np.asarray(np.nan_to_num(np.clip(scaled, -8.0, 8.0), nan=0.0))
 
     def raw(self, standardised: np.ndarray, batch: int = 4096) -> np.ndarray:
@@ -218,34 +223,34 @@ class Ensemble:
             said.append(own)
         if self.trees:
             own = said[0].copy()  # where a head has no trees the networks speak for them
-            for index, parts in self._said_by_trees(standardised).items():
+            for index, parts in self._tree_predictions(standardised).items():
                 for part, values in parts.items():
                     own[:, index, ("zero", "mean").index(part)] = values
             said.append(own)
         return np.stack(said)
 
-    def _said_by_trees(self, standardised: np.ndarray) -> dict[int, dict[str, np.ndarray]]:
+    def _tree_predictions(self, standardised: np.ndarray) -> dict[int, dict[str, np.ndarray]]:
         """What the trees say, (n,) by place of the head and part; those that others tell something last."""
         found: dict[int, dict[str, np.ndarray]] = {}
         names = [head.name for head in self.heads]
         for head in sorted(self.heads, key=lambda head: head.after != ""):
             seen = standardised
             if head.after:
-                told = words(found[names.index(head.after)])
+                told = stacking_features(found[names.index(head.after)])
                 seen = np.concatenate([standardised, told], axis=1)
             prefix = f"{head.name}."
             own = {k.removeprefix(prefix): v for k, v in self.trees.items() if k.startswith(prefix)}
-            found[names.index(head.name)] = said_by(own, seen)
+            found[names.index(head.name)] = predict_trees(own, seen)
         return found
 
     def logits(self, standardised: np.ndarray) -> np.ndarray:
         """Uncalibrated logits of zero, (n, heads)."""
         said = self.learners(standardised, self.raw(standardised))
         return np.stack(
-            [self._heard(said, index)[..., 0].mean(0) for index in range(len(self.heads))], axis=1
+            [self._combined(said, index)[..., 0].mean(0) for index in range(len(self.heads))], axis=1
         )
 
-    def _heard(self, said: np.ndarray, index: int) -> np.ndarray:
+    def _combined(self, said: np.ndarray, index: int) -> np.ndarray:
         """What counts of a head, (learners, n, 2): not the networks where there is a kernel regression."""
         if self.heads[index].trees_alone:
             return said[-1:, :, index]
@@ -265,7 +270,7 @@ class Ensemble:
         result = {}
         for index, head in enumerate(self.heads):
             mean, sigma = raw[:, :, index, 1], raw[:, :, index, 2]  # each (members, n)
-            logit, middle = self._heard(said, index).mean(0).T
+            logit, middle = self._combined(said, index).mean(0).T
             spread = np.sqrt((sigma**2).mean(0) + mean.var(0) + said[:, :, index, 1].var(0))
             spread = spread * self.calibration.factors(head.name, middle, hypothetical=hypothetical)
             temperature = self.calibration.temperature.get(head.name, 1.0)
@@ -305,7 +310,11 @@ class Ensemble:
 
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {f"network.{k}": v.numpy() for k, v in self.network.state_dict().items()}
-        tensors |= {"centre": self.centre, "spread": self.spread, "label_scale": self.label_scale}
+        tensors |= {
+            "feature_mean": self.feature_mean,
+            "feature_std": self.feature_std,
+            "label_scale": self.label_scale,
+        }
         domain: dict[str, float] | None = None
         if self.domain is not None:
             tensors |= {"domain.axes": self.domain.axes, "domain.centres": self.domain.centres}
@@ -348,7 +357,7 @@ class Ensemble:
                 raise InputError(msg)
             tensors = load_file(folder / FILES[1])
             heads = tuple(Head(**head) for head in config["shape"]["heads"])
-            network = Network(Shape(**{**config["shape"], "heads": heads}))
+            network = EnsembleNetwork(Shape(**{**config["shape"], "heads": heads}))
             prefix = "network."
             weights = {
                 k.removeprefix(prefix): torch.from_numpy(v)
@@ -356,8 +365,8 @@ class Ensemble:
                 if k.startswith(prefix)
             }
             network.load_state_dict(weights)
-            ensemble = cls(network, tensors["centre"], tensors["spread"], tensors["label_scale"])
-            ensemble.calibration = Calibration(**config["calibration"])
+            ensemble = cls(network, tensors["feature_mean"], tensors["feature_std"], tensors["label_scale"])
+            ensemble.calibration = IntervalCalibration(**config["calibration"])
             if config["domain"] is not None:
                 ensemble.domain = Domain(
                     tensors["domain.axes"], tensors["domain.centres"], **config["domain"]

@@ -27,7 +27,7 @@ BATCH = 8192
 _RULES = (ChargeRules(commonality="low"), ChargeRules(commonality="medium"))
 
 
-class Surroundings:
+class HullContext:
     """Known phases and compounds as look-up tables; makes the features."""
 
     def __init__(self, hull: Hull, known: Known, hidden: NDArray[np.uint64] | None = None) -> None:

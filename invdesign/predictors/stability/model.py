@@ -25,7 +25,7 @@ from invdesign.errors import InputError
 from invdesign.io.artifacts import find
 from invdesign.predictors.models.ensemble import FILES, Ensemble
 from invdesign.predictors.stability.analogues import Known
-from invdesign.predictors.stability.context_features import BATCH, VERSION, Surroundings
+from invdesign.predictors.stability.context_features import BATCH, VERSION, HullContext
 from invdesign.stability.hull.hull import Hull
 
 if TYPE_CHECKING:
@@ -111,16 +111,16 @@ class StabilityModel:
         """
         folder = find("models", name, needs=(*FILES, KNOWN))
         ensemble = Ensemble.load(folder, KIND)
-        if ensemble.about.get("surroundings_version") != VERSION:
+        if ensemble.about.get("context_version") != VERSION:
             raise InputError(
                 f"models folder {str(folder)!r} was trained on other features than these; retrain it."
             )
         return cls(ensemble, Hull.load(), read_known(folder / KNOWN))
 
     @cached_property
-    def surroundings(self) -> Surroundings:
+    def context(self) -> HullContext:
         """The look-up tables (made at the first prediction)."""
-        return Surroundings(self._hull, self._known)
+        return HullContext(self._hull, self._known)
 
     def predict(self, given: CompositionBatch | Sequence[str]) -> Stabilities:
         """Answers for compositions, or for formulas.
@@ -137,7 +137,7 @@ class StabilityModel:
             if wrong:
                 raise InputError(next(iter(wrong.values())))
         parts = [batch.take(slice(i, i + BATCH)) for i in range(0, len(batch), BATCH)]
-        said = [self.judge(self.surroundings.features(part)) for part in parts]
+        said = [self.judge(self.context.features(part)) for part in parts]
         mean, sigma, exists = (
             (np.concatenate([[], *columns]) for columns in zip(*said, strict=True))
             if (said)

@@ -44,7 +44,7 @@ def draw_drivers(row: Mapping[str, Any], path: Path) -> None:
     axes.set_title(f"{row['formula']}: {name} {value}", loc="left", fontsize=11, color=INK)
     near = ", ".join(
         f"{material['formula']} {material.get(row['property'], float('nan')):.3g}".removesuffix(" nan")
-        for material in row["neighbours"][:4]
+        for material in row["neighbors"][:4]
     )
     axes.set_xlabel(
         f"{name} ({unit}), from {row['start']} ({row['baseline']:.3g}) "

@@ -104,7 +104,7 @@ relaxing {_size(fitted)} (seed {config.seed}),
 judged on {_size(fresh)} (seed {config.judge_seed}),
 chosen by quick rank as campaigns choose them. Targets: {targets}.
 
-## Measured
+## LearnedProperty
 
 Survivors are candidates of which a geometry ends below its ceiling. Calls are evaluations of the potential.
 The race between a candidate's geometries is not in these figures.

@@ -6,17 +6,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from invdesign.predictors.gene_rank import asked_for_gaps
+from invdesign.predictors.gene_ranker import query_origin_features
 from invdesign.predictors.models.ensemble import Distribution
-from invdesign.training.metrics import gap_figures, rank_figures
-from invdesign.training.predictors.ensemble import PARTS
+from invdesign.training.metrics import gap_metrics, rank_metrics
+from invdesign.training.predictors.table import PARTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
 
     from invdesign.predictors.models.ensemble import Ensemble
-    from invdesign.training.predictors.assemble import PredictorConfig
-    from invdesign.training.predictors.ensemble import Table
+    from invdesign.training.predictors.table import PredictorConfig, Table
 
     View = Callable[[np.ndarray], np.ndarray]
 
@@ -117,7 +116,7 @@ def _figures(
     zero = ensemble.heads[index].zero
 
     def measure(found: Distribution, label: np.ndarray) -> dict[str, float]:
-        return gap_figures(found, label) if zero else rank_figures(found, label, HULL_THRESHOLD)
+        return gap_metrics(found, label) if zero else rank_metrics(found, label, HULL_THRESHOLD)
 
     columns = {}
     for source, (found, label, inside) in held_out(ensemble, table, head).items():
@@ -220,14 +219,14 @@ ranker, yield per relaxation and per core second: `docs/concepts/pre-ranking.md`
 ## Held-out E above hull
 {markdown(_figures(ensemble, table, "e_above_hull", compared=compared), _HULL_ROWS)}
 
-Earlier rankers on these generated crystals: without likeness to known crystals AUC 0.759, rank correlation
+Earlier rankers on these generated crystals: without similarity to known crystals AUC 0.759, rank correlation
 0.498, 90 % interval held 0.878; the first one, without generated crystals and hull too (on all 1 361): 0.557,
 0.205, 0.626.
 
 {domain_words(ensemble, table, "e_above_hull")}
 
 ## Held-out band gap
-{markdown(_figures(ensemble, table, "band_gap", compared=compared, asked=asked_for_gaps), GAP_ROWS)}
+{markdown(_figures(ensemble, table, "band_gap", compared=compared, asked=query_origin_features), GAP_ROWS)}
 
 "As a query": counted as halfway between reported and substituted. "Composition alone" is this model with
 space group, sites, hull, known crystals and origin hidden; "trivial" gives every crystal the same answer.

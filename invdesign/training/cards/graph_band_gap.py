@@ -9,15 +9,15 @@ import numpy as np
 
 from invdesign.predictors.models.ensemble import Distribution
 from invdesign.training.cards.ensemble import GAP_ROWS, markdown
-from invdesign.training.metrics import gap_figures
-from invdesign.training.predictors.ensemble import PARTS
+from invdesign.training.metrics import gap_metrics
+from invdesign.training.predictors.table import PARTS
 
 if TYPE_CHECKING:
     from invdesign.predictors.graph.model import GraphBandGapPredictor
     from invdesign.training.predictors.graph_band_gap import GraphBandGapConfig, GraphTable
 
 
-def judge_card(
+def evaluator_card(
     judge: GraphBandGapPredictor,
     table: GraphTable,
     config: GraphBandGapConfig,
@@ -40,14 +40,14 @@ def judge_card(
     for name in dict.fromkeys(source.tolist()):
         own = source == name
         part = Distribution(found.mean[own], found.sigma[own], found.p_zero[own])
-        columns[name] = gap_figures(part, gap[own])
+        columns[name] = gap_metrics(part, gap[own])
     sizes = ", ".join(f"{len(table.rows(part))} {part}" for part in PARTS)
     n_parameters = sum(p.numel() for p in judge.network.parameters())
     epoch = min(history, key=lambda row: row["error"])["epoch"] + 1
     shape, how = judge.network.shape, config.network
     minutes = sum(row["seconds"] for row in history) / 60
     learning = np.median([row["crystals_per_s"] for row in history])
-    return f"""# band-gap-judge: a second opinion on PBE band gaps
+    return f"""# band-gap-evaluator: a second opinion on PBE band gaps
 
 matgl's M3GNet ({shape.blocks} blocks, width {shape.width}, {n_parameters} parameters) with its weighted mean
 over atoms as readout, from the structure alone. Two answers of one network: the probability of a metal
@@ -56,7 +56,7 @@ calibrated within thirds of the prediction.
 
 **It judges; it never guides, ranks or selects.** The funnel does that with `band-gap`, which sees CHGNet's
 embedding, composition and gene: no weight and no feature is shared. What is shared is the data: errors of
-PBE, and of this split, are common to both. The trunk began as the potential that relaxed `relaxed-genes`,
+PBE, and of this split, are common to both. The backbone began as the potential that relaxed `relaxed-genes`,
 from which generator and gene ranker learn what is stable; of gaps nothing went that way.
 
 **Data.** PBE gaps of `mp20` (Materials Project, reported crystals) and `wbm` (hypothetical crystals), CC BY

@@ -51,7 +51,7 @@ def render(
 
 All from the Materials Project (Jain et al. 2013), CC BY 4.0. Some compositions are deliberately absent.
 
-## Measured
+## LearnedProperty
 
 {_scales(older, newer, shift, config)}
 

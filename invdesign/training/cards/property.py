@@ -9,14 +9,15 @@ import numpy as np
 
 from invdesign.core.properties import PROPERTIES
 from invdesign.training.cards.ensemble import domain_words, held_out, markdown, split_words, trivial
-from invdesign.training.metrics import gap_figures, interval_figures
+from invdesign.training.metrics import gap_metrics, interval_metrics
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from invdesign.predictors.models.ensemble import Distribution, Ensemble
-    from invdesign.training.predictors.ensemble import Table
-    from invdesign.training.predictors.property_data import Measured, PropertyConfig
+    from invdesign.predictors.property_predictor import LearnedProperty
+    from invdesign.training.predictors.property import PropertyConfig
+    from invdesign.training.predictors.table import Table
 
     Trained = tuple[Ensemble, Table]
 
@@ -70,9 +71,9 @@ def write_property_release(
     import yaml
 
     ensemble.save(config.out, config.kind)
-    figures = {name: property_figures(ensemble, table, name, m) for name, m in config.properties.items()}
+    figures = {name: property_metrics(ensemble, table, name, m) for name, m in config.properties.items()}
     beyond = {
-        f"{name} without {element}": property_figures(*trained, name, m)
+        f"{name} without {element}": property_metrics(*trained, name, m)
         for name, m in config.properties.items()
         for element, trained in stress.items()
     }
@@ -93,8 +94,8 @@ def finite(figures: Any) -> Any:  # noqa: ANN401 - JSON
     return None if isinstance(figures, float) and not isfinite(figures) else figures
 
 
-def property_figures(
-    ensemble: Ensemble, table: Table, name: str, measured: Measured
+def property_metrics(
+    ensemble: Ensemble, table: Table, name: str, measured: LearnedProperty
 ) -> dict[str, dict[str, float]]:
     """Figures of one property on the test rows, by source; beside them the same answer for every row."""
     index = [head.name for head in ensemble.heads].index(name)
@@ -108,11 +109,11 @@ def property_figures(
     return columns
 
 
-def measure(found: Distribution, label: np.ndarray, measured: Measured) -> dict[str, float]:
+def measure(found: Distribution, label: np.ndarray, measured: LearnedProperty) -> dict[str, float]:
     """Figures of one property on labelled rows."""
     if measured.zero:
-        return gap_figures(found, label)
-    return interval_figures(found, label, np.ones(len(label), dtype=bool))
+        return gap_metrics(found, label)
+    return interval_metrics(found, label, np.ones(len(label), dtype=bool))
 
 
 def _card(

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from invdesign.composition.batch import CompositionBatch
-    from invdesign.predictors.stability.context_features import Surroundings
+    from invdesign.predictors.stability.context_features import HullContext
     from invdesign.predictors.stability.model import StabilityModel
-    from invdesign.training.predictors.ensemble import Table
     from invdesign.training.predictors.stability_data import Sources, StabilityConfig
+    from invdesign.training.predictors.table import Table
 
 THRESHOLDS = (0.0, 0.05, 0.1)
 TIMES = 100
@@ -38,13 +38,13 @@ HIDDEN_COMPOUNDS = 300
 TOP = 0.01
 
 
-def answers(model: StabilityModel, around: Surroundings, batch: CompositionBatch) -> Stabilities:
+def answers(model: StabilityModel, around: HullContext, batch: CompositionBatch) -> Stabilities:
     """The model's answers with given surroundings instead of its own."""
     mean, sigma, p_exists = model.judge(around.features(batch))
     return Stabilities(mean, sigma, p_exists, model.quantiles)
 
 
-def height_figures(said: Stabilities, height: NDArray[np.floating]) -> dict[str, float]:
+def energy_metrics(said: Stabilities, height: NDArray[np.floating]) -> dict[str, float]:
     """Errors, intervals and verdicts of heights, eV/atom, (n,)."""
     error = np.abs(said.e_above_hull - height)
     result = {
@@ -59,14 +59,14 @@ def height_figures(said: Stabilities, height: NDArray[np.floating]) -> dict[str,
         probability, under = said.p_stable(threshold), height <= threshold
         result |= {
             f"{name} at {threshold:g}": value
-            for name, value in verdict_figures(probability > 0.5, under).items()
+            for name, value in classification_metrics(probability > 0.5, under).items()
         }
         result[f"auc at {threshold:g}"] = auc(probability, under)
         result[f"ece at {threshold:g}"] = calibration_error(probability, under)
     return result
 
 
-def verdict_figures(said: NDArray[np.bool_], true: NDArray[np.bool_]) -> dict[str, float]:
+def classification_metrics(said: NDArray[np.bool_], true: NDArray[np.bool_]) -> dict[str, float]:
     """Share of what is true, and precision and recall of what is said."""
     hits = float((said & true).sum())
     return {
@@ -83,7 +83,7 @@ def enrichment(score: NDArray[np.floating], real: NDArray[np.bool_], top: float 
 
 
 def hidden_compounds(
-    sources: Sources, around: Surroundings, n: int, seed: int
+    sources: Sources, around: HullContext, n: int, seed: int
 ) -> dict[str, tuple[CompositionBatch, NDArray[np.int64], NDArray[np.float32]]]:
     """By kind of decoy: hidden compounds and their decoys.
 
@@ -103,7 +103,7 @@ def hidden_compounds(
     return found
 
 
-def exists_figures(
+def existence_metrics(
     score: NDArray[np.floating], owner: NDArray[np.int64], p_exists: NDArray[np.floating] | None = None
 ) -> dict[str, float]:
     """How well a score finds hidden compounds among decoys.
@@ -143,24 +143,24 @@ def measure(
     rows = np.flatnonzero(sources.part == "test")
     real = sources.known.take(rows)
     heights: dict[str, Any] = {
-        "mp, system unknown": height_figures(answers(model, hidden, real.batch), real.decomposition),
-        "mp, rest of its system known": height_figures(
-            answers(model, model.surroundings, real.batch), real.decomposition
+        "mp, system unknown": energy_metrics(answers(model, hidden, real.batch), real.decomposition),
+        "mp, rest of its system known": energy_metrics(
+            answers(model, model.context, real.batch), real.decomposition
         ),
     }
-    for name, own in hypothetical(sources, config, model.surroundings).items():
-        heights[name] = height_figures(answers(model, hidden, own.batch), own.height)
+    for name, own in hypothetical(sources, config, model.context).items():
+        heights[name] = energy_metrics(answers(model, hidden, own.batch), own.height)
     exists = {}
     for kind, (_, owner, features) in hidden_compounds(
         sources, hidden, HIDDEN_COMPOUNDS, config.seed
     ).items():
         progress(f"hidden compounds: {kind}")
         p_exists = model.judge(features)[2]
-        exists[kind] = exists_figures(p_exists, owner, p_exists)
+        exists[kind] = existence_metrics(p_exists, owner, p_exists)
     return {"heights": heights, "exists": exists}
 
 
-def hypothetical(sources: Sources, config: StabilityConfig, around: Surroundings) -> dict[str, Heights]:
+def hypothetical(sources: Sources, config: StabilityConfig, around: HullContext) -> dict[str, Heights]:
     """Novel hypothetical compositions of held-out systems, by source."""
     taken = composition_keys(sources.all_known)
     found = {}

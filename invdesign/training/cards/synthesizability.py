@@ -1,4 +1,4 @@
-"""What the synthesisability score is taught by, how well it tells held-out crystals apart, and its card."""
+"""What the synthesizability score is taught by, how well it tells held-out crystals apart, and its card."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ import numpy as np
 
 from invdesign.data.splits import grouped_split
 from invdesign.predictors.features.composition_and_gene import gene_matrix
-from invdesign.predictors.synthesizability import fit, weights
 from invdesign.training.metrics import auc, calibration_error
-from invdesign.training.predictors.assemble import read_crystals
-from invdesign.training.predictors.ensemble import PARTS
+from invdesign.training.predictors.synthesizability import fit, weights
+from invdesign.training.predictors.table import PARTS, read_crystals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +19,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from invdesign.crystal.gene import Gene
-    from invdesign.predictors.synthesizability import Synthesisability, SynthesisabilityConfig
+    from invdesign.predictors.synthesizability import Synthesizability
+    from invdesign.training.predictors.synthesizability import SynthesizabilityConfig
 
     Progress = Callable[[float, str], None]
 
@@ -58,7 +58,7 @@ class Table:
         return np.where(self.reported, 0, np.where(self.source == SUBSTITUTED, 1, 2))
 
     @classmethod
-    def read(cls, config: SynthesisabilityConfig, progress: Progress) -> Table:
+    def read(cls, config: SynthesizabilityConfig, progress: Progress) -> Table:
         """Reported crystals of mp20 and mpts52, hypothetical ones of WBM, our own relaxed ones.
 
         A hypothetical crystal with the gene of a reported one is that one, and left out.
@@ -154,7 +154,7 @@ def stratified_auc(
     return total / pairs if pairs else float("nan")
 
 
-def card(model: Synthesisability, table: Table, config: SynthesisabilityConfig, progress: Progress) -> str:
+def card(model: Synthesizability, table: Table, config: SynthesizabilityConfig, progress: Progress) -> str:
     """Measure on the test rows and write the card."""
     scores = {"shipped": model.score_features(table.features)}
     fewer = config.network.model_copy(update={"members": COMPARED_MEMBERS})
@@ -171,7 +171,7 @@ def card(model: Synthesisability, table: Table, config: SynthesisabilityConfig, 
     return _text(scores, table, config)
 
 
-def _text(scores: dict[str, NDArray[np.float64]], table: Table, config: SynthesisabilityConfig) -> str:
+def _text(scores: dict[str, NDArray[np.float64]], table: Table, config: SynthesizabilityConfig) -> str:
     every, low = np.ones(len(table.source), bool), table.height <= LOW
     lines = [
         "| reported crystals against | n | AUC | … of crystals alike in size | AUC of lying lower |",
@@ -191,7 +191,7 @@ def _text(scores: dict[str, NDArray[np.float64]], table: Table, config: Synthesi
         f"{name} {np.count_nonzero(own == 'train')} and {np.count_nonzero(own == 'test')}"
         for name, own in parts.items()
     )
-    return f"""# synthesisability: is a gene like those of crystals that were made?
+    return f"""# synthesizability: is a gene like those of crystals that were made?
 
 {config.network.members} small networks on features of the composition, the space group and which elements
 sit where. Each was taught to tell all reported crystals from a random draw of as many hypothetical ones,

@@ -6,20 +6,18 @@ known by its composition only still teaches the shared layers).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict
 from torch.nn import functional
 
 from invdesign.core.candidate import Z90
 from invdesign.errors import InputError
-from invdesign.predictors.features.composition_and_gene import FRACTIONS
-from invdesign.predictors.models.ensemble import Domain, Ensemble, Head, Network, Shape
-from invdesign.predictors.models.kernel import LOGIT, Kernel, fit_kernel
+from invdesign.predictors.models.ensemble import Domain, Ensemble, EnsembleNetwork, Head, Shape
 from invdesign.training.conformal import by_thirds, temperature
+from invdesign.training.predictors.kernel import best_kernel, kernel_of
+from invdesign.training.predictors.table import PARTS, Settings, Table
 from invdesign.training.predictors.trees import grow, tell
 
 if TYPE_CHECKING:
@@ -27,70 +25,11 @@ if TYPE_CHECKING:
 
     Progress = Callable[[float, str], None]
 
-PARTS = {"train": 0.76, "validation": 0.05, "calibration": 0.09, "test": 0.10}
 LEAST = {"train": 20, "validation": 1, "calibration": 1, "test": 1}
 """Rows with a label that each head needs in each part."""
 ROWS_ADVISED = 100
 LEAST_SCORES = 9
 """Errors of a head in validation and calibration: the largest of fewer bounds less than 90 %."""
-
-
-class Settings(BaseModel):
-    """How an ensemble is trained; the ``network`` section of a recipe.
-
-    ``bag`` is the share of training rows each member sees; an epoch draws ``extra_share`` extra rows for
-    every one of these, and each weighs ``extra_weight``. Rows of a source named in ``repeat`` are drawn so
-    many times an epoch. ``trees``: boosted trees for each head that stand beside the networks, of at most
-    ``tree_leaves`` and ``tree_depth`` (-1: any); of the heads in ``trees_alone`` the networks only tell the
-    spread. ``forest``: so many extra trees of a head, whose mean with its boosted trees counts. ``after``:
-    the head, with zeros, whose trees tell those of a head what they say. ``kernel``: widths of kernel
-    regressions; the best on validation stands beside the networks, none if empty.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    members: int = 3
-    width: int = 256
-    depth: int = 3
-    dropout: float = 0.25
-    epochs: int = 14
-    patience: int = 5
-    batch: int = 512
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.05
-    bag: float = 0.9
-    extra_share: float = 1.0
-    extra_weight: float = 0.5
-    repeat: dict[str, int] = {}
-    trees: int = 0
-    tree_leaves: int = 31
-    tree_depth: int = -1
-    trees_alone: tuple[str, ...] = ()
-    after: dict[str, str] = {}
-    forest: dict[str, int] = {}
-    kernel: tuple[float, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Rows to learn from.
-
-    Shapes: ``features`` (n, d) float32, ``labels`` (n, heads) float32 (NaN: not known), ``part``
-    (n,) one of ``PARTS``, ``source`` (n,) name of the data set, ``extra`` (n,) bool: rows which only teach
-    (known by composition alone, say), with less weight, and are drawn anew each epoch. The first
-    ``composition_width`` features follow from the composition.
-    """
-
-    features: np.ndarray
-    labels: np.ndarray
-    part: np.ndarray
-    source: np.ndarray
-    extra: np.ndarray
-    composition_width: int
-
-    def rows(self, part: str) -> np.ndarray:
-        """Indices of a part's rows, the extra ones left out."""
-        return np.flatnonzero((self.part == part) & ~self.extra)
 
 
 def fit(table: Table, heads: tuple[Head, ...], settings: Settings, seed: int, progress: Progress) -> Ensemble:
@@ -112,10 +51,13 @@ def fit(table: Table, heads: tuple[Head, ...], settings: Settings, seed: int, pr
         table.features.shape[1], heads, settings.members, settings.width, settings.depth, settings.dropout
     )
     train = table.rows("train")
-    centre = np.nan_to_num(np.nanmean(table.features[train], axis=0))
-    spread = np.nan_to_num(np.nanstd(table.features[train], axis=0))
+    feature_mean = np.nan_to_num(np.nanmean(table.features[train], axis=0))
+    feature_std = np.nan_to_num(np.nanstd(table.features[train], axis=0))
     ensemble = Ensemble(
-        Network(shape), centre, np.where(spread > 1e-6, spread, 1.0), _label_scale(table.labels[train], heads)
+        EnsembleNetwork(shape),
+        feature_mean,
+        np.where(feature_std > 1e-6, feature_std, 1.0),
+        _label_scale(table.labels[train], heads),
     )
     x = torch.from_numpy(ensemble.standardise(table.features))
     _optimise(ensemble, x, table, settings=settings, seed=seed, progress=progress)
@@ -261,47 +203,6 @@ def _optimise(
             break
     network.load_state_dict(kept)
     network.eval()
-
-
-RIDGES = ((0.003, 10.0), (0.01, 5.0), (0.03, 3.0))
-"""Tried for a kernel regression: ridge, and how hard a row may pull."""
-
-
-def best_kernel(
-    ensemble: Ensemble, standardised: np.ndarray, table: Table, widths: tuple[float, ...]
-) -> tuple[float, float, float]:
-    """Width, ridge and hardest pull whose regression of the training rows errs least on validation."""
-    targets, train, unseen = _targets(ensemble, table), table.rows("train"), table.rows("validation")
-
-    def error(choice: tuple[float, float, float]) -> float:
-        found = kernel_of(ensemble, standardised, table, choice, train).predict(standardised[unseen])
-        return float(np.nanmean(np.abs(found - targets[unseen]) / (LOGIT, 1.0)))
-
-    return min(((width, *ridge) for width in widths for ridge in RIDGES), key=error)
-
-
-def kernel_of(
-    ensemble: Ensemble,
-    standardised: np.ndarray,
-    table: Table,
-    choice: tuple[float, float, float],
-    rows: np.ndarray,
-) -> Kernel:
-    """The kernel regression of some rows; it does not see which element is which, only what they are like."""
-    width, ridge, most = choice
-    seen = standardised[rows, FRACTIONS:]
-    return fit_kernel(seen, _targets(ensemble, table)[rows], width=width, ridge=ridge, most=most)
-
-
-def _targets(ensemble: Ensemble, table: Table) -> np.ndarray:
-    """What a kernel regression learns, (n, heads, 2): logit of zero and scaled label; nan: not known."""
-    shift, unit = ensemble.label_scale[:, 0], ensemble.label_scale[:, 1]
-    zero = np.array([head.zero for head in ensemble.heads])
-    targets = np.full((*table.labels.shape, 2), np.nan, dtype=np.float32)
-    signs = np.where(np.isnan(table.labels), np.nan, np.where(table.labels <= 0, LOGIT, -LOGIT))
-    targets[..., 0] = np.where(zero, signs, np.nan)
-    targets[..., 1] = np.where(zero & (table.labels <= 0), np.nan, (table.labels - shift) / unit)
-    return targets
 
 
 def calibrate(ensemble: Ensemble, standardised: np.ndarray, table: Table) -> None:

@@ -18,8 +18,8 @@ from invdesign.errors import InputError
 from invdesign.potentials.interface import Frame, Pairs, frame_of, neighbour_pairs
 from invdesign.predictors.graph.model import GraphBandGapPredictor, GraphNetwork, GraphShape, Scales
 from invdesign.training.conformal import by_thirds, temperature
-from invdesign.training.predictors.assemble import Recipe, read_crystals
-from invdesign.training.predictors.ensemble import PARTS, find_domain
+from invdesign.training.predictors.ensemble import find_domain
+from invdesign.training.predictors.table import PARTS, Recipe, read_crystals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,7 +55,7 @@ class GraphSettings(BaseModel):
 class GraphBandGapConfig(Recipe):
     """Recipe; kind ``graph-band-gap``.
 
-    ``start`` is a matgl M3GNet potential whose trunk is the first guess.
+    ``start`` is a matgl M3GNet potential whose backbone is the first guess.
     """
 
     kind: Literal["graph-band-gap"]
@@ -105,7 +105,7 @@ def read_table(config: GraphBandGapConfig, shape: GraphShape, progress: Progress
     return GraphTable(frames, pairs, np.array(gaps), part, np.array(source))
 
 
-def build(config: GraphBandGapConfig, *, progress: Progress) -> Path:
+def train_graph_band_gap(config: GraphBandGapConfig, *, progress: Progress) -> Path:
     """Train, calibrate, measure and write a judge.
 
     Raises:
@@ -113,7 +113,7 @@ def build(config: GraphBandGapConfig, *, progress: Progress) -> Path:
     """
     import yaml
 
-    from invdesign.training.cards.graph_band_gap import judge_card
+    from invdesign.training.cards.graph_band_gap import evaluator_card
 
     network = warm_network(config.start, config.seed)
     table = read_table(config, network.shape, progress)
@@ -135,7 +135,7 @@ def build(config: GraphBandGapConfig, *, progress: Progress) -> Path:
     judge = calibrated(network, scales, table, config.seed)
     judge.save(config.out)
     _write_history(history, config.out / "training.csv")
-    (config.out / "README.md").write_text(judge_card(judge, table, config, history), encoding="utf-8")
+    (config.out / "README.md").write_text(evaluator_card(judge, table, config, history), encoding="utf-8")
     recipe = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
     (config.out / "recipe.yaml").write_text(recipe, encoding="utf-8")
     progress(1.0, f"written to {config.out}")
@@ -143,7 +143,7 @@ def build(config: GraphBandGapConfig, *, progress: Progress) -> Path:
 
 
 def warm_network(start: Path, seed: int) -> GraphNetwork:
-    """A network with the trunk of a matgl M3GNet potential and a fresh readout.
+    """A network with the backbone of a matgl M3GNet potential and a fresh readout.
 
     Raises:
         InputError: matgl is not installed, or the folder holds no M3GNet that this network can be.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from invdesign.predictors.models.ensemble import Ensemble, Head
-from invdesign.predictors.stability import context_features as surroundings
+from invdesign.predictors.stability import context_features
 from invdesign.predictors.stability.model import (
     HEIGHT,
     KIND,
@@ -28,16 +28,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from invdesign.training.predictors.ensemble import Table
+    from invdesign.training.predictors.table import Table
 
     Progress = Callable[[float, str], None]
-
-__all__ = ["StabilityConfig", "build"]
 
 HEADS = (Head(NOTHING, zero=True), Head(HEIGHT))
 
 
-def build(config: StabilityConfig, *, progress: Progress) -> Path:
+def train_stability(config: StabilityConfig, *, progress: Progress) -> Path:
     """Train, calibrate, measure and write the model."""
     import yaml
 
@@ -50,7 +48,7 @@ def build(config: StabilityConfig, *, progress: Progress) -> Path:
         table, HEADS, config.network, config.seed, lambda s, message: progress(0.2 + 0.6 * s, message)
     )
     ensemble.domain = None  # nearly all compositions lie inside
-    ensemble.about = calibrated(ensemble, table) | {"surroundings_version": surroundings.VERSION}
+    ensemble.about = calibrated(ensemble, table) | {"context_version": context_features.VERSION}
     spent = time.process_time() - begun
     ensemble.save(config.out, KIND)
     write_known(sources.known, config.out / KNOWN)

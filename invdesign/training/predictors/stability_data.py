@@ -14,10 +14,10 @@ from invdesign.composition.formula import read_compositions
 from invdesign.crystal.elements import SYMBOLS
 from invdesign.data.splits import grouped_split
 from invdesign.predictors.stability.analogues import Known, composition_keys, system_keys
-from invdesign.predictors.stability.context_features import Surroundings
+from invdesign.predictors.stability.context_features import HullContext
 from invdesign.stability.hull.hull import Hull
 from invdesign.training.predictors.decoys import KINDS, decoys
-from invdesign.training.predictors.ensemble import PARTS, Settings, Table
+from invdesign.training.predictors.table import PARTS, Settings, Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,7 +96,7 @@ def _lowest(batch: CompositionBatch, energy: NDArray[np.float64]) -> NDArray[np.
     return np.asarray(rows[(batch.amounts[rows] > 0).sum(axis=1) > 1])
 
 
-def read_wbm(data: Path, around: Surroundings) -> Heights:
+def read_wbm(data: Path, around: HullContext) -> Heights:
     """Hypothetical compounds of WBM, the lowest of each composition, above or below their competitors."""
     from invdesign.training.stability.hull import load_shift, on_mp2020, parse, read_set
 
@@ -166,13 +166,13 @@ class Sources:
         both = joined([known.batch, of_hull])
         return cls(hull, known, both, parts_of(both.numbers, seed))
 
-    def without(self, *parts: str, fold: int | None = None) -> Surroundings:
-        """Surroundings to which the systems of these parts are unknown; those of a training fold besides."""
+    def without(self, *parts: str, fold: int | None = None) -> HullContext:
+        """HullContext to which the systems of these parts are unknown; those of a training fold besides."""
         keys = system_keys(self.all_known.numbers)
         hidden = np.isin(self.all_parts, parts)
         if fold is not None:
             hidden |= fold_of(keys) == fold
-        return Surroundings(self.hull, self.known, np.unique(keys[hidden]))
+        return HullContext(self.hull, self.known, np.unique(keys[hidden]))
 
 
 def fold_of(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
@@ -214,7 +214,7 @@ def training_table(config: StabilityConfig, sources: Sources, progress: Progress
     progress(0.8, "features of hypothetical compounds")
     taken = composition_keys(sources.all_known)
     read = (
-        read_wbm(config.data, Surroundings(sources.hull, sources.known)),
+        read_wbm(config.data, HullContext(sources.hull, sources.known)),
         read_generated(config.generated),
     )
     for source, heights in zip(SOURCES[1:], read, strict=True):
@@ -228,7 +228,7 @@ def training_table(config: StabilityConfig, sources: Sources, progress: Progress
 def _compounds_and_decoys(
     sources: Sources,
     chosen: NDArray[np.bool_],
-    around: Surroundings,
+    around: HullContext,
     times: int,
     rng: np.random.Generator,
 ) -> list[Block]:

@@ -10,10 +10,9 @@ import numpy as np
 
 from invdesign.errors import InputError
 from invdesign.potentials.chgnet.potential import EMBEDDING_SIZE
-from invdesign.predictors.features.composition_and_gene import FRACTIONS
+from invdesign.predictors.features.composition_and_gene import FRACTIONS, composition_rows
 from invdesign.predictors.models.ensemble import Ensemble
 from invdesign.predictors.transfer import Transferred, inputs_alone, is_transferred, represent
-from invdesign.training.predictors.property_data import compositions
 from invdesign.training.predictors.transfer_cross_validation import (
     COMPOSITION,
     FOLDS,
@@ -53,7 +52,7 @@ class Outcome:
     notes: tuple[str, ...]
 
 
-def load_trunk(name: str | Path) -> Ensemble:
+def load_backbone(name: str | Path) -> Ensemble:
     """The released model, or a user's own, whose networks are kept as they are.
 
     Raises:
@@ -66,12 +65,12 @@ def load_trunk(name: str | Path) -> Ensemble:
     return Ensemble.load(name, kind="property")
 
 
-def seen_by(trunk: Ensemble, standardised: np.ndarray) -> dict[str, Rows]:
+def seen_by(backbone: Ensemble, standardised: np.ndarray) -> dict[str, Rows]:
     """What each method sees of the examples; from scratch and by composition nothing learned elsewhere."""
-    seen = {TRANSFER: represent(trunk, standardised)}
-    if trunk.about["sees"] == "structure":
+    seen = {TRANSFER: represent(backbone, standardised)}
+    if backbone.about["sees"] == "structure":
         seen[SCRATCH] = inputs_alone(standardised[:, FRACTIONS:-EMBEDDING_SIZE].astype(float))
-    of_composition = compositions(["NaCl"]).shape[1]
+    of_composition = composition_rows(["NaCl"]).shape[1]
     return seen | {COMPOSITION: inputs_alone(standardised[:, FRACTIONS:of_composition].astype(float))}
 
 
@@ -90,16 +89,18 @@ def transfer(
     Raises:
         InputError: the released model is missing, or sees structures where the examples have none.
     """
-    trunk = load_trunk(name)
-    sees = trunk.about["sees"]
+    backbone = load_backbone(name)
+    sees = backbone.about["sees"]
     features = features_of(examples, sees, str(name), lambda s, message: progress(0.3 * s, message))
-    standardised = trunk.standardise(features)
-    seen = seen_by(trunk, standardised)
+    standardised = backbone.standardise(features)
+    seen = seen_by(backbone, standardised)
     trials = run_trials(seen, examples, seed, lambda s, message: progress(0.3 + 0.65 * s, message))
     regression = learn(seen[TRANSFER], examples.labels, examples.groups, classes=bool(examples.classes))
     measured = {"unit": examples.unit, "log10": examples.log10, "zero": bool(examples.classes)}
     about = {"sees": sees, "properties": {examples.name: measured}}
-    model = Transferred(trunk, regression, calibrate(trials, regression, examples), about, examples.classes)
+    model = Transferred(
+        backbone, regression, calibrate(trials, regression, examples), about, examples.classes
+    )
     warnings = warnings_of(trials, examples, seed)
     out.mkdir(parents=True, exist_ok=True)
     model.save(out, standardised)
@@ -162,10 +163,10 @@ these), each fold with its own choice of settings; fewer examples are drawn from
 scratch and by composition: the same regression on features that nothing was trained for.
 
 ![Learning curve](learning_curve.png)"""
-    setting = f"""Chosen by leaving out one composition at a time: share of the hidden layers in likeness
+    setting = f"""Chosen by leaving out one composition at a time: share of the hidden layers in similarity
 {chosen.hidden:g}, weight of the frozen model's own predictions {chosen.line:g}, inverse reach
 {chosen.width:g}, noise {chosen.noise:g}. The folder holds features and labels of the examples, and a copy of
-the frozen model (`trunk/`)."""
+the frozen model (`backbone/`)."""
     parts = [
         f"# {examples.name}, from {len(examples.labels)} examples",
         f"Kernel regression on what the frozen model `{name}` makes of a crystal. {many}.{balance}",

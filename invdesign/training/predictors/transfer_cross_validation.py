@@ -125,7 +125,7 @@ def calibrate(trials: Trials, regression: Regression, examples: Examples) -> Cal
 
     The scale is the finite-sample 90 % quantile of errors by uncalibrated deviations of left-out rows.
     """
-    own = nearest(regression.likeness, regression.likeness.points, examples.groups)
+    own = nearest(regression.similarity, regression.similarity.points, examples.groups)
     reach = float(np.quantile(own, 0.99))
     said, labels = trials.said[TRANSFER], examples.labels
     if examples.classes:

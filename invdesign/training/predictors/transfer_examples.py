@@ -11,8 +11,12 @@ import numpy as np
 
 from invdesign.composition.formula import FORMULA_COLUMNS, composition_key, read_compositions
 from invdesign.crystal.structure_files import FILE_COLUMN, ID_COLUMNS, Unreadable, read_entries
+from invdesign.data.dataset import holds_crystals
 from invdesign.errors import InputError
-from invdesign.training.predictors.property_data import compositions, holds_crystals, with_space_groups
+from invdesign.predictors.features.composition_and_gene import (
+    composition_and_space_group_rows,
+    composition_rows,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -215,10 +219,10 @@ def features_of(examples: Examples, sees: str, model: str, progress: Progress) -
             parts.append(describe(examples.structures[start : start + 20]).features)
         return np.concatenate(parts)
     if sees == "composition":
-        return compositions(examples.formulas)
+        return composition_rows(examples.formulas)
     if examples.structures is None:
-        return with_space_groups(examples.formulas, [None] * len(examples.formulas))
+        return composition_and_space_group_rows(examples.formulas, [None] * len(examples.formulas))
     from invdesign.predictors.features.structure import gene_or_general
 
     groups: list[int | None] = [gene_or_general(one).space_group for one in examples.structures]
-    return with_space_groups(examples.formulas, groups)
+    return composition_and_space_group_rows(examples.formulas, groups)

@@ -23,7 +23,7 @@ from invdesign.predictors.features.composition_and_gene import (
     space_group_matrix,
     structure_matrix,
 )
-from invdesign.training.predictors.property_data import compositions as of_formulas
+from invdesign.predictors.features.composition_and_gene import composition_rows as of_formulas
 
 ROCK_SALT = Gene.parse("225 Na@a Cl@b")
 ELEMENTS = ["H", "Li", "N", "O", "Na", "Mg", "Al", "Si", "S", "Cl", "Ti", "Fe", "Cu", "Ba", "La"]

@@ -22,7 +22,7 @@ pytest.importorskip("matgl")
 
 ELEMENTS = ("O", "Na", "Mg", "Cl", "Fe", "Cu", "Ba", "Ti")
 SHAPE = GraphShape(ELEMENTS, width=8, blocks=2)
-RELEASED = "band-gap-judge"
+RELEASED = "band-gap-evaluator"
 
 
 class KilledError(Exception):

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from invdesign.errors import InputError
-from invdesign.predictors.models.ensemble import Calibration, Ensemble, Head
+from invdesign.predictors.models.ensemble import Ensemble, Head, IntervalCalibration
 from invdesign.training.cards.ensemble import held_out
 from invdesign.training.conformal import by_thirds, conformal
-from invdesign.training.metrics import auc, calibration_error, covered, gap_figures
+from invdesign.training.metrics import auc, calibration_error, covered, gap_metrics
 from invdesign.training.predictors.ensemble import LEAST_SCORES, PARTS, Settings, Table, calibrate, fit
 from invdesign.training.predictors.trees import tell
 
@@ -54,7 +54,7 @@ def test_learns_both_heads_and_covers(table: Table, ensemble: Ensemble) -> None:
     found = ensemble.distributions(ensemble.standardise(fresh.features))
     known = ~np.isnan(fresh.labels)
     gap = fresh.labels[known[:, 0], 0]
-    figures = gap_figures(
+    figures = gap_metrics(
         type(found["gap"])(*(getattr(found["gap"], n)[known[:, 0]] for n in ("mean", "sigma", "p_zero"))), gap
     )
     assert figures["auc_zero"] > 0.97
@@ -146,7 +146,7 @@ def test_hypothetical_crystals_have_intervals_of_their_own(
     sources = replace(table, labels=labels, source=np.where(far, "far", "near"))
     apart = deepcopy(ensemble)
     apart.network.shape = replace(apart.network.shape, heads=(HEADS[0], Head("height", hypothetical="far")))
-    apart.calibration = Calibration()
+    apart.calibration = IntervalCalibration()
     calibrate(apart, apart.standardise(sources.features), sources)
     apart.save(tmp_path / "m", "toy")
     found = held_out(Ensemble.load(tmp_path / "m", "toy"), sources, "height")

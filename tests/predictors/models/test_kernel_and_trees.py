@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from invdesign.predictors.models.kernel import LOGIT, fit_kernel
-from invdesign.predictors.models.trees import SURE, Trees, fit_forest, fit_trees, said_by
+from invdesign.predictors.models.kernel import LOGIT
+from invdesign.predictors.models.trees import SURE, Trees, predict_trees
+from invdesign.training.predictors.kernel import fit_kernel
+from invdesign.training.predictors.trees import fit_forest, fit_trees
 
 
 def rows(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -32,7 +34,7 @@ def test_trees_are_what_lightgbm_grew() -> None:
     lightgbm = pytest.importorskip("lightgbm")
     x, y = rows(500, 0)
     trees = fit_trees(x, y, n_trees=40, seed=0)
-    from invdesign.predictors.models.trees import _GROWTH
+    from invdesign.training.predictors.trees import _GROWTH
 
     grown = lightgbm.train({**_GROWTH, "objective": "regression", "seed": 0}, lightgbm.Dataset(x, y), 40)
     np.testing.assert_allclose(trees.predict(x), grown.predict(x), atol=1e-5)
@@ -54,7 +56,9 @@ def test_a_forest_is_what_scikit_learn_grew_and_mixes_with_boosted_trees() -> No
     np.testing.assert_allclose(forest.predict(x), grown.predict(x), atol=1e-4)
     boosted = fit_trees(x, y, n_trees=40, seed=0)
     mean = (forest.predict(x) + boosted.predict(x)) / 2
-    np.testing.assert_allclose(said_by({"mean": boosted, "mean.forest": forest}, x)["mean"], mean, atol=1e-5)
+    np.testing.assert_allclose(
+        predict_trees({"mean": boosted, "mean.forest": forest}, x)["mean"], mean, atol=1e-5
+    )
     again = Trees.of(forest.tensors())
     np.testing.assert_array_equal(again.predict(x), forest.predict(x))
     classes = fit_forest(x, (y > 0).astype(float), n_trees=20, seed=0, binary=True)

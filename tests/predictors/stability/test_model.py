@@ -5,7 +5,7 @@ from invdesign.composition.batch import CompositionBatch
 from invdesign.errors import InputError
 from invdesign.predictors.stability.analogues import Analogues, Known, composition_keys, system_keys
 from invdesign.predictors.stability.model import LEVELS, Stabilities, StabilityModel, read_known, write_known
-from invdesign.training.cards.stability import enrichment, exists_figures
+from invdesign.training.cards.stability import enrichment, existence_metrics
 from invdesign.training.predictors.decoys import KINDS, decoys
 from invdesign.training.predictors.stability import quantiles
 from invdesign.training.predictors.stability_data import parts_of
@@ -105,7 +105,7 @@ def test_enrichment_and_rank_among_decoys():
     score[:2] = 1.0
     owner = np.concatenate([[-1, -2], np.zeros(100, int), np.ones(100, int)])
     assert enrichment(score, owner < 0) == pytest.approx(101)
-    assert exists_figures(score, owner)["first_of_its_own_decoys"] == 1.0
+    assert existence_metrics(score, owner)["first_of_its_own_decoys"] == 1.0
 
 
 def test_known_compounds_are_kept(known, tmp_path):

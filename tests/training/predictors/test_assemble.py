@@ -11,8 +11,8 @@ from invdesign.composition.formula import composition_key
 from invdesign.crystal.gene import Gene
 from invdesign.errors import InputError
 from invdesign.predictors.features.composition_and_gene import gene_matrix
-from invdesign.training.predictors.assemble import assemble, lowest_by_composition
-from invdesign.training.predictors.property_data import Measured, PropertyConfig, training_table
+from invdesign.training.predictors.property import LearnedProperty, PropertyConfig, training_table
+from invdesign.training.predictors.table import assemble, lowest_by_composition
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -118,7 +118,7 @@ def test_compositions_of_the_judged_set_are_held_out_wherever_they_occur() -> No
 
 
 def test_hypothetical_crystals_of_no_data_file_are_told(tmp_path: Path) -> None:
-    measured = {"hardness": Measured(hypothetical="guessed")}
+    measured = {"hardness": LearnedProperty(hypothetical="guessed")}
     config = PropertyConfig(
         kind="property", out=tmp_path, data=({"file": "mine.csv"},), properties=measured, sees="composition"
     )

@@ -1,9 +1,8 @@
-"""From the data files of a recipe to the rows that a property model learns from."""
+"""Train a property model: from the data files of a recipe to weights and card; kind ``property``."""
 
 from __future__ import annotations
 
-import csv
-import gzip
+import time
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
@@ -11,51 +10,28 @@ from typing import TYPE_CHECKING, Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
-from invdesign.composition.batch import plain_amounts
-from invdesign.composition.formula import FORMULA_COLUMNS, formula_amounts, read_compositions, reduced_amounts
-from invdesign.crystal.elements import SYMBOLS, atomic_number
-from invdesign.data.dataset import read_dataset
+from invdesign.composition.formula import formula_amounts, read_compositions, reduced_amounts
+from invdesign.crystal.elements import atomic_number
+from invdesign.data.dataset import holds_crystals, read_dataset
 from invdesign.errors import InputError
 from invdesign.predictors.features.composition_and_gene import (
-    composition_matrix,
-    counts_of,
-    space_group_matrix,
+    composition_and_space_group_rows,
+    composition_rows,
 )
 from invdesign.predictors.features.structure import columns_of, described_file, gene_or_general
-from invdesign.training.predictors.assemble import assemble
-from invdesign.training.predictors.ensemble import Settings
+from invdesign.predictors.models.ensemble import Ensemble, Head
+from invdesign.predictors.property_predictor import LearnedProperty
+from invdesign.training.predictors.ensemble import fit
+from invdesign.training.predictors.table import Settings, Table, assemble, without
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-
-    from invdesign.training.predictors.ensemble import Table
 
     Progress = Callable[[float, str], None]
 
 Sees = Literal["structure", "composition", "composition and space group"]
 LEAST_ROWS = 65  # of 14 % in validation and calibration, LEAST_SCORES
 FORMATION_ENERGY = "formation_energy_per_atom"
-
-
-class Measured(BaseModel):
-    """One property of a recipe.
-
-    ``columns`` are its names in the files, its own name if empty; a column ``log10_…`` holds logarithms.
-    ``log10``: the model works on the logarithm. ``zero``: a share is exactly zero, everything under
-    ``least`` (metals have no gap). ``beyond: chgnet``: what is learned is the difference from the energy
-    of formation by calibrated CHGNet. ``hypothetical``: the data file (its name up to the first dot) of
-    crystals that nobody has made, where errors differ from those of the others: both get own intervals.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    unit: str = ""
-    columns: tuple[str, ...] = ()
-    log10: bool = False
-    zero: bool = False
-    least: float = 0.0
-    beyond: Literal["", "chgnet"] = ""
-    hypothetical: str = ""
 
 
 class DataFile(BaseModel):
@@ -82,7 +58,7 @@ class PropertyConfig(BaseModel):
     kind: Literal["property"]
     out: Path
     data: tuple[DataFile, ...]
-    properties: dict[str, Measured]
+    properties: dict[str, LearnedProperty]
     sees: Sees = "structure"
     of_several: Literal["lowest", "mean"] = "lowest"
     without: tuple[str, ...] = ()
@@ -192,7 +168,7 @@ def _block(config: PropertyConfig, entry: DataFile, progress: Progress) -> _Bloc
         formulas, labels = _by_composition(table.formulas, labels, config.of_several)
         if config.sees != "composition":
             return _Block(name, np.zeros((0, 0)), labels, formulas)
-        return _Block(name, compositions(formulas), labels, formulas)
+        return _Block(name, composition_rows(formulas), labels, formulas)
     if config.sees == "structure":
         described, columns = described_file(path, config.cache, progress)
         labels, formulas = _labels(config, columns, path), described.formulas.tolist()
@@ -205,8 +181,8 @@ def _block(config: PropertyConfig, entry: DataFile, progress: Progress) -> _Bloc
     labels = _on_scale(_labels(config, columns, path), formulas, entry, config.properties)
     if config.sees == "composition":
         formulas, labels = _by_composition(formulas, labels, config.of_several)
-        return _Block(name, compositions(formulas), labels, formulas)
-    return _Block(name, with_space_groups(formulas, space_groups), labels, formulas)
+        return _Block(name, composition_rows(formulas), labels, formulas)
+    return _Block(name, composition_and_space_group_rows(formulas, space_groups), labels, formulas)
 
 
 def _genes(path: Path) -> tuple[list[str], list[int], dict[str, np.ndarray]]:
@@ -214,16 +190,6 @@ def _genes(path: Path) -> tuple[list[str], list[int], dict[str, np.ndarray]]:
     entries = list(read_dataset(path))
     genes = [gene_or_general(entry.structure) for entry in entries]
     return [gene.formula for gene in genes], [gene.space_group for gene in genes], columns_of(entries)
-
-
-def holds_crystals(path: Path) -> bool:
-    """Whether a file is anything but a table of formulas."""
-    if ".csv" not in path.suffixes:
-        return True
-    opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8", newline="") as handle:
-        names = next(csv.reader(handle), [])
-    return not set(names) & set(FORMULA_COLUMNS) or bool({"cif", "cif_file"} & set(names))
 
 
 def _labels(config: PropertyConfig, columns: Mapping[str, np.ndarray], path: Path) -> np.ndarray:
@@ -296,21 +262,41 @@ def _taught(blocks: Sequence[_Block], n_heads: int) -> list[dict[str, float]]:
     return taught
 
 
-def compositions(formulas: Sequence[str]) -> np.ndarray:
-    """Composition features (n, d) of formulas."""
-    numbers, amounts, plain = plain_amounts(formulas)
-    counts = np.zeros((len(formulas), len(SYMBOLS)), dtype=np.float32)
-    np.put_along_axis(counts, numbers, amounts, axis=1)
-    counts[:, 0] = 0
-    odd = np.flatnonzero(~plain).tolist()  # brackets, fractions, or no formulas
-    counts[odd] = counts_of([formula_amounts(formulas[row]) for row in odd])
-    return composition_matrix(counts)
+def train_property(config: PropertyConfig, *, progress: Progress) -> Path:
+    """Train, measure and write a property model."""
+    from invdesign.training.cards.property import write_property_release
+
+    start = time.process_time()
+    table = training_table(config, lambda share, message: progress(0.4 * share, message))
+    each = 0.55 / (1 + len(config.without))
+    ensemble = train_on(config, table, lambda share, message: progress(0.4 + each * share, message))
+    seconds = time.process_time() - start
+    stress = {}
+    for place, element in enumerate(config.without, start=1):
+        part = without(table, element)
+        progress(0.4 + place * each, f"again, without {element}")
+        stress[element] = train_on(config, part, lambda *_: None), part
+    write_property_release(ensemble, config, table, seconds, stress)
+    progress(1.0, f"written to {config.out}")
+    return config.out
 
 
-def with_space_groups(formulas: Sequence[str], space_groups: Sequence[int | None]) -> np.ndarray:
-    """Features (n, d) of compositions and space groups; where the group is None it stays unknown."""
-    rows = compositions(formulas)
-    known = np.array([group is not None for group in space_groups])
-    groups = space_group_matrix([group or 1 for group in space_groups])
-    groups[~known] = np.nan
-    return np.concatenate([rows, known[:, None], groups], axis=1).astype(np.float32)
+def train_on(config: PropertyConfig, table: Table, progress: Progress) -> Ensemble:
+    """An ensemble fitted to a recipe's table."""
+    network = config.network
+    heads = tuple(
+        Head(
+            name,
+            m.zero,
+            hypothetical=m.hypothetical,
+            trees_alone=name in network.trees_alone,
+            after=network.after.get(name, ""),
+        )
+        for name, m in config.properties.items()
+    )
+    ensemble = fit(table, heads, network, config.seed, progress)
+    ensemble.about = {
+        "sees": config.sees,
+        "properties": {name: m.model_dump(mode="json") for name, m in config.properties.items()},
+    }
+    return ensemble

@@ -1,4 +1,4 @@
-"""Rows that the property models learn from: crystals with labels, and compositions that only teach."""
+"""Recipes and rows of the predictors: settings, crystals with labels, auxiliary compositions."""
 
 from __future__ import annotations
 
@@ -13,12 +13,72 @@ from invdesign.composition.formula import composition_key, read_compositions, re
 from invdesign.crystal.elements import ATOMIC_NUMBER
 from invdesign.data.splits import grouped_split
 from invdesign.predictors.features.composition_and_gene import composition_matrix, counts_of, padded
-from invdesign.training.predictors.ensemble import PARTS, Settings, Table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from invdesign.crystal.gene import Gene
+
+
+PARTS = {"train": 0.76, "validation": 0.05, "calibration": 0.09, "test": 0.10}
+
+
+class Settings(BaseModel):
+    """How an ensemble is trained; the ``network`` section of a recipe.
+
+    ``bag`` is the share of training rows each member sees; an epoch draws ``extra_share`` extra rows for
+    every one of these, and each weighs ``extra_weight``. Rows of a source named in ``repeat`` are drawn so
+    many times an epoch. ``trees``: boosted trees for each head that stand beside the networks, of at most
+    ``tree_leaves`` and ``tree_depth`` (-1: any); of the heads in ``trees_alone`` the networks only tell the
+    spread. ``forest``: so many extra trees of a head, whose mean with its boosted trees counts. ``after``:
+    the head, with zeros, whose trees tell those of a head what they say. ``kernel``: widths of kernel
+    regressions; the best on validation stands beside the networks, none if empty.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    members: int = 3
+    width: int = 256
+    depth: int = 3
+    dropout: float = 0.25
+    epochs: int = 14
+    patience: int = 5
+    batch: int = 512
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    bag: float = 0.9
+    extra_share: float = 1.0
+    extra_weight: float = 0.5
+    repeat: dict[str, int] = {}
+    trees: int = 0
+    tree_leaves: int = 31
+    tree_depth: int = -1
+    trees_alone: tuple[str, ...] = ()
+    after: dict[str, str] = {}
+    forest: dict[str, int] = {}
+    kernel: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows to learn from.
+
+    Shapes: ``features`` (n, d) float32, ``labels`` (n, heads) float32 (NaN: not known), ``part``
+    (n,) one of ``PARTS``, ``source`` (n,) name of the data set, ``extra`` (n,) bool: rows which only teach
+    (known by composition alone, say), with less weight, and are drawn anew each epoch. The first
+    ``composition_width`` features follow from the composition.
+    """
+
+    features: np.ndarray
+    labels: np.ndarray
+    part: np.ndarray
+    source: np.ndarray
+    extra: np.ndarray
+    composition_width: int
+
+    def rows(self, part: str) -> np.ndarray:
+        """Indices of a part's rows, the extra ones left out."""
+        return np.flatnonzero((self.part == part) & ~self.extra)
 
 
 class Recipe(BaseModel):

@@ -1,0 +1,124 @@
+"""Train the gene ranker: ``invdesign train configs/predictors/gene-rank.yaml``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from invdesign.crystal.gene import Gene
+from invdesign.data.relaxed_genes import read_relaxed
+from invdesign.predictors.gene_ranker import CHOSEN, SOURCES, UNSELECTED, known_crystals, rank_matrix
+from invdesign.predictors.models.ensemble import Head
+from invdesign.stability.hull.hull import Hull
+from invdesign.training.predictors.ensemble import fit
+from invdesign.training.predictors.table import (
+    PredictorConfig,
+    Table,
+    assemble,
+    lowest_by_composition,
+    read_crystals,
+)
+from invdesign.training.stability.hull import labelled_e_above_hull, load_shift, on_mp2020, parse, read_set
+
+Progress = Callable[[float, str], None]
+
+
+OLDER_SCALE = "wbm"  # its formation energies need the shift to MP2020
+RANGE = (-0.2, 0.5)  # eV/atom; how far beyond is of no interest
+HEADS = (
+    Head("e_above_hull", calibrated_on=UNSELECTED),
+    Head("band_gap", zero=True),
+    Head("formation_energy_per_atom"),  # teaches the shared layers; not reported
+)
+
+
+class GeneRankConfig(PredictorConfig):
+    """Recipe of a gene ranker; kind ``gene-rank``."""
+
+    kind: Literal["gene-rank"]
+    relaxed: str = "relaxed-genes"
+    unselected: int  # seed of the campaign that relaxed nearly all; calibrates and tests
+
+
+def train_gene_rank(config: GeneRankConfig, *, progress: Progress) -> Path:
+    """Train, measure and write a gene ranker."""
+    from invdesign.training.cards.ensemble import gene_rank_card, write_release
+
+    table = training_table(config, progress)
+    ensemble = fit(table, HEADS, config.network, config.seed, lambda s, m: progress(0.2 + 0.75 * s, m))
+    write_release(ensemble, config, gene_rank_card(ensemble, table))
+    progress(1.0, f"written to {config.out}")
+    return config.out
+
+
+def training_table(config: GeneRankConfig, progress: Progress) -> Table:
+    """Gene features, heights above hull, gaps, formation energies; by composition alone for more.
+
+    Heights and gaps of generated crystals are models' answers of the relaxed structure, not DFT's.
+    """
+    progress(0.0, "energies above hull")
+    hull, known = Hull.load(), known_crystals()
+    heights, energies = _energies(config)
+    blocks = []
+    for place, name in enumerate(SOURCES):
+        progress(0.05 + 0.05 * place, f"features of {name}")
+        crystals = read_crystals(config, name)
+        columns = [heights[name][crystals.rows], crystals.column("band_gap"), energies[name][crystals.rows]]
+        blocks.append((name, crystals.genes, np.stack(columns, axis=1)))
+    blocks += _generated(config)
+    return assemble(
+        np.concatenate([rank_matrix(genes, name, hull, known) for name, genes, _ in blocks]),
+        np.concatenate([labels for _, _, labels in blocks]),
+        [gene.formula for _, genes, _ in blocks for gene in genes],
+        np.concatenate([np.full(len(genes), name) for name, genes, _ in blocks]),
+        taught=_by_composition(config),
+        seed=config.seed,
+        judged=UNSELECTED,
+    )
+
+
+def _generated(config: GeneRankConfig) -> list[tuple[str, list[Gene], np.ndarray]]:
+    """Our own relaxed crystals, of the campaigns that chose whom to relax and of the one that did not."""
+    found = read_relaxed(config.relaxed)
+    labels = np.full((len(found.proposed), len(HEADS)), np.nan)
+    labels[:, 0] = found.e_above_hull.clip(*RANGE)
+    labels[:, 1] = found.band_gap
+    blocks = []
+    for name, rows in (
+        (CHOSEN, np.flatnonzero(found.campaign != config.unselected)),
+        (UNSELECTED, np.flatnonzero(found.campaign == config.unselected)),
+    ):
+        blocks.append((name, [found.proposed[row] for row in rows], labels[rows]))
+    return blocks
+
+
+def _energies(config: GeneRankConfig) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Heights above hull (within ``RANGE``) and MP2020 formation energies of every row, by source."""
+    labelled = labelled_e_above_hull(config.data)
+    source = np.array(labelled.sources)
+    heights = {name: labelled.e_above_hull[source == name].clip(*RANGE) for name in SOURCES}
+    energies = {}
+    for name in SOURCES:
+        table = read_set(config.data, name)
+        energies[name] = table["formation_energy_per_atom"].to_numpy()
+        if name == OLDER_SCALE:
+            compositions = parse(table["pretty_formula"].tolist())
+            energies[name] = on_mp2020(compositions, energies[name], load_shift())
+    return heights, energies
+
+
+def _by_composition(config: GeneRankConfig) -> list[dict[str, float]]:
+    """For each head, its label by formula where only the composition is known."""
+    folder = config.data / "compositions"
+    hull = folder / "mp_hull.csv.gz"
+    heights = lowest_by_composition(hull, "decomposition_energy_per_atom")
+    energies = lowest_by_composition(hull, "formation_energy_per_atom")
+    shifted = on_mp2020(parse(list(energies)), np.array(list(energies.values())), load_shift())
+    return [
+        {formula: min(max(height, 0.0), RANGE[1]) for formula, height in heights.items()},
+        lowest_by_composition(folder / "mp_band_gap.csv.gz", "band_gap"),
+        dict(zip(energies, shifted.tolist(), strict=True)),
+    ]

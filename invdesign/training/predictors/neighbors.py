@@ -1,0 +1,114 @@
+"""Build the table of known materials: ``invdesign train configs/predictors/neighbors.yaml``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import yaml
+
+from invdesign.predictors.explain.neighbors import Neighbors
+from invdesign.training.predictors.table import Recipe, read_crystals
+from invdesign.training.stability.potential_table import potential_table
+
+Progress = Callable[[float, str], None]
+
+
+COLUMNS = {
+    "mp20": {"band_gap": "band_gap", "formation_energy_per_atom": "formation_energy_per_atom"},
+    "aflow_elastic": {
+        "bulk_modulus": "bulk_modulus_gpa",
+        "shear_modulus": "shear_modulus_gpa",
+        "debye_temperature": "debye_temperature_k",
+        "thermal_conductivity": "thermal_conductivity_w_mk",
+    },
+}
+"""By data set: its columns, and what they are called here."""
+NAMED = {"mp20": "", "aflow_elastic": "aflow-"}
+"""By data set: what comes before its identifiers."""
+
+
+class NeighborsConfig(Recipe):
+    """Recipe of the table; kind ``neighbors``."""
+
+    kind: Literal["neighbors"]
+    n_components: int = 24
+
+
+def build_neighbors(config: NeighborsConfig, *, progress: Progress) -> Path:
+    """Write ``neighbors.npz``, the card and the recipe."""
+    ids, formulas, groups, embeddings, values = [], [], [], [], []
+    for place, (source, columns) in enumerate(COLUMNS.items()):
+        progress(place / len(COLUMNS), f"embeddings of {source}")
+        crystals = read_crystals(config, source)
+        path = config.data / "structures" / f"{source}.csv.gz"
+        table = potential_table(path, cache_dir=config.cache)
+        own = table.embedding[crystals.rows]
+        sound = np.isfinite(own).all(axis=1)
+        genes = [gene for gene, kept in zip(crystals.genes, sound, strict=True) if kept]
+        ids += [f"{NAMED[source]}{name}" for name in table.ids[crystals.rows][sound].tolist()]
+        formulas += [gene.formula for gene in genes]
+        groups += [gene.space_group for gene in genes]
+        embeddings.append(own[sound])
+        known = {columns[name]: crystals.column(name)[sound] for name in columns}
+        values.append(known | {"": np.zeros(sound.sum())})
+    names = [name for columns in COLUMNS.values() for name in columns.values()]
+    joined = {
+        name: np.concatenate([own.get(name, np.full(len(own[""]), np.nan)) for own in values])
+        for name in names
+    }
+    everything = np.concatenate(embeddings)
+    known_materials = Neighbors.of(
+        np.array(ids),
+        np.array(formulas),
+        np.array(groups),
+        values=joined,
+        embeddings=everything,
+        n_components=config.n_components,
+    )
+    known_materials.save(config.out)
+    recipe = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    (config.out / "recipe.yaml").write_text(recipe, encoding="utf-8")
+    (config.out / "README.md").write_text(card(known_materials, everything), encoding="utf-8")
+    progress(1.0, f"{len(ids)} known materials in {config.out}")
+    return config.out
+
+
+def card(table: Neighbors, embeddings: np.ndarray) -> str:
+    """The table's README.md, with how much a neighbor's value says."""
+    rows = []
+    for column, name in enumerate(table.names.tolist()):
+        known = np.flatnonzero(np.isfinite(table.values[:, column]))
+        values = table.values[:, column]
+        sample = known[:: max(1, len(known) // 1000)]
+        nearest, _ = table.nearest_other(embeddings, sample, known)
+        error = np.abs(values[nearest] - values[sample]).mean()
+        spread = np.abs(values[sample] - np.median(values[known])).mean()
+        rows.append(f"| {name} | {len(known)} | {error:.3g} | {spread:.3g} |")
+    listed = "\n".join(rows)
+    return f"""# neighbors: known materials to set a prediction beside
+
+{len(table.ids)} known crystals of up to 20 atoms: identifier, formula, space group, computed properties, and
+the first {table.points.shape[1]} principal components of CHGNet 0.3.0's embedding.
+`invdesign explain` names the nearest ones; `invdesign train configs/predictors/neighbors.yaml` builds it.
+
+How much the nearest material of another composition says (about 1 000 materials a property):
+
+| property | known | mean difference to the nearest | to the median of all |
+| --- | --- | --- | --- |
+{listed}
+
+A distance of 1 is the median distance of a known material to the nearest of another composition.
+
+## Sources and terms
+
+Gaps (PBE) and formation energies: MP-20 (Xie et al. 2022) from the Materials Project, CC BY 4.0, ids `mp-…`.
+Moduli, Debye temperatures, thermal conductivities: AFLOW (AEL/AGL), ids `aflow-<row>`.
+
+## Not for
+
+Values are computed, not measured. Materials that are missing here may well be known. Near in this space means
+alike to a potential: elements, bonds, surroundings; a property that hangs on more can differ.
+"""

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from invdesign.cli.app import app, print_json
+from invdesign.dft.codes.registry import CODES
 
 dft = typer.Typer(help="Hand a shortlist to DFT codes.", no_args_is_help=True, rich_markup_mode="markdown")
 app.add_typer(dft, name="dft")
@@ -28,13 +29,13 @@ def write_command(
             show_default=False,
         ),
     ],
-    code: Annotated[str, typer.Option(help="vasp, espresso, gpaw or elk.")],
+    code: Annotated[str, typer.Option(help=f"{', '.join(CODES.names())}.")],
     out: Annotated[Path, typer.Option(help="Folder to make.")] = Path("dft"),
     task: Annotated[
         str,
         typer.Option(
-            help="relax (cell and positions), static (energy and gap), gap (gpaw, elk: along a path too), or "
-            "phonon-check (forces on displaced supercells of a relaxed cell)."
+            help="relax (cell and positions), static (energy and gap), gap (along a path too, where the code "
+            "can), or phonon-check (forces on displaced supercells of a relaxed cell)."
         ),
     ] = "relax",
     pseudos: Annotated[
@@ -85,13 +86,14 @@ def write_command(
 def run_command(
     folder: Annotated[Path, typer.Argument(help="What `dft write` made.", show_default=False)],
     code: Annotated[
-        str | None, typer.Option(help="gpaw or elk; by default what the folder was written for.")
+        str | None,
+        typer.Option(help="A code that runs here, such as gpaw; by default that of the folder."),
     ] = None,
     cores: Annotated[int, typer.Option(min=1, help="Jobs at once, one core each.")] = 1,
     walltime: Annotated[float, typer.Option(min=0.1, help="Minutes that each job may take.")] = 60.0,
     as_json: Json = False,
 ) -> None:
-    """Run GPAW or Elk here, cheapest first. Killed or out of time, the same command goes on.
+    """Run a code here (GPAW, Elk), cheapest first. Killed or out of time, the same command goes on.
 
     Says first what each job will roughly cost; what is estimated beyond walltime or memory is not started.
 

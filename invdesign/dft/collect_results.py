@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from invdesign.campaign.active_learning.correction import learn
 from invdesign.crystal.matching import rmsd, same_crystal
-from invdesign.dft.codes.gpaw.job import RESULT
-from invdesign.dft.codes.gpaw.read import read_foreign_trajectory
 from invdesign.dft.codes.hubbard import hubbard_u
-from invdesign.dft.codes.interface import Reading
-from invdesign.dft.codes.readers import READERS
+from invdesign.dft.codes.interface import Code, ParsedOutput
+from invdesign.dft.codes.registry import CODES, get_code, recognize
+from invdesign.dft.codes.trajectory import Trajectory
 from invdesign.dft.manifest import MANIFEST, read_manifest
 from invdesign.dft.phonons import read_phonons
 from invdesign.dft.results.calculation import Computed
@@ -58,8 +57,8 @@ class Result:
 
     folder: Path
     job: Job | None
-    code: str
-    reading: Reading
+    code: Code
+    reading: ParsedOutput
     lowest_frequency: float | None = None
     settings: str | None = None
     placed: Placed | None = None
@@ -165,7 +164,7 @@ def _read(folder: Path) -> list[Result]:
         raise InputError(f"folders: {str(folder)!r} is no folder; give those that `dft write` made.")
     if (folder / MANIFEST).is_file():
         return [_checked(job) for job in read_manifest(folder)]
-    reading, code = _single(folder)
+    code, reading = _single(folder)
     return [Result(folder, None, code, reading)]
 
 
@@ -178,55 +177,49 @@ def _strays(folder: Path) -> list[str]:
     return [f"{folder / name}: not in the manifest, left alone" for name in others]
 
 
-def _single(folder: Path) -> tuple[Reading, str]:
-    """A run without a manifest, of whichever code."""
-    found = {
-        "gpaw": (folder / RESULT).is_file(),
-        "vasp": any(folder.glob("vasprun.xml*")),
-        "elk": (folder / "INFO.OUT").is_file(),
-        "espresso": any(folder.glob("*.xml")) or any(folder.glob("out/*.xml")) or any(folder.glob("*.out")),
-    }
-    code = next((code for code in found if found[code]), None)
-    if code:
-        return _finite(READERS[code](folder)), code
-    trajectories = sorted(folder.glob("*.traj"))
-    if not trajectories:
-        raise InputError(
-            f"folders: {str(folder)!r} has no {MANIFEST}, vasprun.xml, output of pw.x, {RESULT} or *.traj; "
-            "give folders of runs."
-        )
-    return read_foreign_trajectory(trajectories[0]), "ase"
+def _single(folder: Path) -> tuple[Code, ParsedOutput]:
+    """Read a run without a manifest, of whichever code."""
+    if code := recognize(folder):
+        return code, _finite(code.read(folder))
+    trajectory = Trajectory()
+    if trajectory.recognizes(folder):
+        return trajectory, trajectory.read(folder)
+    files = [get_code(name).output_files for name in CODES.names()]
+    raise InputError(
+        f"folders: {str(folder)!r} has no {MANIFEST}, {', '.join(filter(None, files))} or "
+        f"{trajectory.output_files}; give folders of runs."
+    )
 
 
 def _checked(job: Job) -> Result:
-    """A job's result, if it is that candidate's."""
+    """Read a job's result, if it is that candidate's."""
+    code = get_code(job.code)
     if reason := job.source_changed():
-        return Result(job.folder, job, job.code, Reading("changed", reason))
+        return Result(job.folder, job, code, ParsedOutput("changed", reason))
     if not job.folder.is_dir():
-        return Result(job.folder, job, job.code, Reading("not run", "its folder is gone"))
-    if job.code == "gpaw" and (reason := job.inputs_changed()):  # of others, users tune the inputs
-        return Result(job.folder, job, job.code, Reading("changed", reason))
+        return Result(job.folder, job, code, ParsedOutput("not run", "its folder is gone"))
+    if code.inputs_are_fixed and (reason := job.inputs_changed()):
+        return Result(job.folder, job, code, ParsedOutput("changed", reason))
     if job.task == PHONONS:
         found = read_phonons(job)
-        reading = Reading(found.status, found.reason, notes=found.notes)
-        return Result(job.folder, job, job.code, reading, found.lowest)
-    reading = _finite(READERS[job.code](job.folder))
-    written = job.structure()
-    if written and reading.first and not same_crystal(written, reading.first):
+        reading = ParsedOutput(found.status, found.reason, notes=found.notes)
+        return Result(job.folder, job, code, reading, found.lowest)
+    reading = _finite(code.read(job.folder))
+    if reading.first and not same_crystal(job.structure(), reading.first):
         other = reading.first.composition.reduced_formula
         reason = f"it started from another crystal ({other}), not from what was written"
-        reading = Reading("foreign", reason)
+        reading = ParsedOutput("unrelated", reason)
     elif reason := job.inputs_changed():
         reading = replace(reading, notes=(*reading.notes, reason))
-    return Result(job.folder, job, job.code, reading)
+    return Result(job.folder, job, code, reading)
 
 
-def _finite(reading: Reading) -> Reading:
+def _finite(reading: ParsedOutput) -> ParsedOutput:
     """The reading, unless its figures are none."""
     figures = [reading.energy, reading.band_gap, reading.max_force, reading.pressure]
     if all(figure is None or isfinite(figure) for figure in figures) and (reading.band_gap or 0) >= 0:
         return reading
-    return Reading("truncated", "its figures are not finite, or its gap is below 0; run it again")
+    return ParsedOutput("truncated", "its figures are not finite, or its gap is below 0; run it again")
 
 
 def _computed(result: Result) -> Computed | None:
@@ -251,7 +244,7 @@ def _row(result: Result) -> dict[str, Any]:
         "candidate": entry.get("candidate"),
         "formula": entry.get("formula") or (structure.composition.reduced_formula if structure else None),
         "element": written.symbol_set[0] if written and "reference_height" in entry else None,
-        "code": result.code,
+        "code": result.code.name,
         "functional": _functional(result, written),
         "settings": result.settings,
         "task": job.task if job else None,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from invdesign.crystal.structure_files import SHORTLIST, read_structures
-from invdesign.dft.codes.readers import READERS
+from invdesign.dft.codes.registry import get_code
 from invdesign.dft.manifest import MANIFEST, read_manifest
 from invdesign.errors import InputError
 
@@ -24,7 +24,7 @@ MIN_DISTANCE = 0.5  # Å; below, no code converges
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class InputStructure:
     """One crystal to compute.
 
     Attributes:
@@ -56,7 +56,7 @@ def skipped(candidate: str, formula: str, reason: str) -> dict[str, str]:
     return {"candidate": candidate, "formula": formula, "reason": reason}
 
 
-def read_subjects(source: Path | Sequence[Path]) -> tuple[list[Subject], list[dict[str, str]]]:
+def read_input_structures(source: Path | Sequence[Path]) -> tuple[list[InputStructure], list[dict[str, str]]]:
     """Crystals of a campaign's folder, of its ``shortlist.csv``, of files, or of finished relaxations.
 
     Returns:
@@ -67,16 +67,16 @@ def read_subjects(source: Path | Sequence[Path]) -> tuple[list[Subject], list[di
     """
     paths = [source] if isinstance(source, Path) else list(source)
     found = [one for path in paths for one in _read(path)]
-    subjects = [one for one in found if isinstance(one, Subject)]
-    unfinished = [one for one in found if not isinstance(one, Subject)]
-    if not subjects:
+    inputs = [one for one in found if isinstance(one, InputStructure)]
+    unfinished = [one for one in found if not isinstance(one, InputStructure)]
+    if not inputs:
         given = ", ".join(map(str, paths)) or "nothing"
         why = "".join(f"; {one['formula']}: {one['reason']}" for one in unfinished)
         raise InputError(f"source: {given} holds no crystal to compute{why}; give a shortlist or structures.")
-    return subjects, unfinished
+    return inputs, unfinished
 
 
-def _read(path: Path) -> Iterator[Subject | dict[str, str]]:
+def _read(path: Path) -> Iterator[InputStructure | dict[str, str]]:
     if (path / MANIFEST).is_file():
         yield from _relaxed(path)
         return
@@ -90,24 +90,24 @@ def _read(path: Path) -> Iterator[Subject | dict[str, str]]:
         yield from _shortlisted(path)
         return
     for label, structure in read_structures(path):
-        yield Subject(label, _primitive(structure), _fingerprint(path))
+        yield InputStructure(label, _primitive(structure), _fingerprint(path))
 
 
-def _relaxed(path: Path) -> Iterator[Subject | dict[str, str]]:
+def _relaxed(path: Path) -> Iterator[InputStructure | dict[str, str]]:
     """What a ``dft write --task relax`` folder has come to."""
     for job in read_manifest(path):
         if job.task != "relax":
             raise InputError(
                 f"source: {path} was written for {job.task}; give one of `dft write --task relax`."
             )
-        reading = READERS[job.code](job.folder)
+        reading = get_code(job.code).read(job.folder)
         entry = job.entry
         if reading.status != "done" or reading.structure is None:
             why = reading.reason or reading.status
             yield skipped(entry["candidate"], entry["formula"], f"its relaxation is not done ({why})")
             continue
         source = {"path": str(job.folder), "relaxed_with": job.code}
-        yield Subject(
+        yield InputStructure(
             entry["candidate"], _primitive(reading.structure), source, entry["predicted"], entry["target"]
         )
 
@@ -120,7 +120,7 @@ def _is_shortlist(path: Path) -> bool:
     return {"rank", "candidate"} <= set(header)
 
 
-def _shortlisted(path: Path) -> Iterator[Subject]:
+def _shortlisted(path: Path) -> Iterator[InputStructure]:
     target = _target_beside(path)
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -133,7 +133,9 @@ def _shortlisted(path: Path) -> Iterator[Subject]:
                 f"source: {path} names {row.get('cif_file')!r} for {row['candidate']}: not there; restore it."
             )
         ((_, structure),) = read_structures(cif)
-        yield Subject(row["candidate"], _primitive(structure), _fingerprint(cif), _predicted(row), target)
+        yield InputStructure(
+            row["candidate"], _primitive(structure), _fingerprint(cif), _predicted(row), target
+        )
 
 
 def _target_beside(shortlist: Path) -> str | None:

@@ -8,25 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from invdesign.dft.codes.interface import structure_of
 from invdesign.errors import InputError
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 MANIFEST = "manifest.json"
-_STRUCTURES = {  # by code and task: the input that holds the structure, and ASE's name of its format
-    ("gpaw", "relax"): ("structure.vasp", "vasp"),
-    ("gpaw", "static"): ("structure.vasp", "vasp"),
-    ("gpaw", "gap"): ("structure.vasp", "vasp"),
-    ("vasp", "relax"): ("POSCAR", "vasp"),
-    ("vasp", "static"): ("POSCAR", "vasp"),
-    ("espresso", "relax"): ("relax.in", "espresso-in"),
-    ("espresso", "static"): ("scf.in", "espresso-in"),
-    ("elk", "static"): ("structure.vasp", "vasp"),
-    ("elk", "gap"): ("structure.vasp", "vasp"),
-    **{(code, "phonon-check"): ("structure.vasp", "vasp") for code in ("gpaw", "vasp", "espresso")},
-}
 _NO_SETTINGS = frozenset({"format", "task", "written_with", "pseudo_dir", "skipped", "candidates"})
 
 
@@ -87,18 +74,11 @@ class Job:
             return f"its structure in {path} changed since the inputs were written; write them anew"
         return None
 
-    def structure(self) -> Structure | None:
-        """The structure as it was written; None where an old manifest lacks it and its file has changed."""
-        from ase.io import read
+    def structure(self) -> Structure:
+        """Return the structure as it was written."""
         from pymatgen.io.vasp import Poscar
 
-        if "structure" in self.entry:
-            return Poscar.from_str(self.entry["structure"]).structure
-        name, kind = _STRUCTURES[self.code, self.task]
-        path = self.folder / name
-        if not path.is_file() or _digest(path) != self.entry["files"][name]:
-            return None
-        return structure_of(read(path, format=kind))
+        return Poscar.from_str(self.entry["structure"]).structure
 
 
 def poscar(structure: Structure) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 
 from invdesign.crystal.cif import UNREADABLE
 from invdesign.crystal.supercell import multiples
-from invdesign.dft.codes.readers import READERS
+from invdesign.dft.codes.registry import get_code
 from invdesign.stability.phonons import lowest_mode
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from phonopy.structure.atoms import PhonopyAtoms
     from pymatgen.core import Structure
 
-    from invdesign.dft.codes.interface import Reading, Status
+    from invdesign.dft.codes.interface import ParsedOutput, Status
     from invdesign.dft.manifest import Job
 
 DISPLACED, CELL = "phonopy_disp.yaml", "structure.vasp"
@@ -94,7 +94,7 @@ def read_phonons(job: Job) -> PhononReading:
     Args:
         job: of a manifest, with task ``phonon-check``; its calculations are ``job.parts()``.
     """
-    readings = {part.folder.name: READERS[part.code](part.folder) for part in job.parts()}
+    readings = {part.folder.name: get_code(part.code).read(part.folder) for part in job.parts()}
     missing = {name: reading for name, reading in readings.items() if reading.status != "done"}
     if missing:
         name, first = next(iter(missing.items()))
@@ -108,7 +108,7 @@ def read_phonons(job: Job) -> PhononReading:
         return PhononReading("truncated", f"{DISPLACED} cannot be read ({error})")
 
 
-def _of_forces(folder: Path, readings: list[Reading]) -> PhononReading:
+def _of_forces(folder: Path, readings: list[ParsedOutput]) -> PhononReading:
     import phonopy
 
     phonon = phonopy.load(folder / DISPLACED, produce_fc=False, primitive_matrix="P")
@@ -116,7 +116,7 @@ def _of_forces(folder: Path, readings: list[Reading]) -> PhononReading:
     for reading, cell in zip(readings, _supercells(phonon), strict=True):
         ordered = _in_order(reading, cell)
         if ordered is None:
-            return PhononReading("foreign", "a run has other positions than were written, or no forces")
+            return PhononReading("unrelated", "a run has other positions than were written, or no forces")
         forces.append(ordered)
     at_rest, *displaced = forces
     mode = lowest_mode(phonon, [one - at_rest for one in displaced])
@@ -128,7 +128,7 @@ def _supercells(phonon: Phonopy) -> list[PhonopyAtoms]:
     return [phonon.supercell, *(phonon.supercells_with_displacements or [])]
 
 
-def _notes(rest: Reading) -> tuple[str, ...]:
+def _notes(rest: ParsedOutput) -> tuple[str, ...]:
     notes = []
     if rest.max_force and rest.max_force > AT_REST:
         notes.append(f"the cell was not relaxed with this code: forces up to {rest.max_force:.2f} eV/Å")
@@ -137,7 +137,7 @@ def _notes(rest: Reading) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _in_order(reading: Reading, cell: PhonopyAtoms) -> np.ndarray | None:
+def _in_order(reading: ParsedOutput, cell: PhonopyAtoms) -> np.ndarray | None:
     """Forces in phonopy's order of atoms, (n, 3) eV/Å; None where they are not of this cell."""
     structure, forces = reading.structure, reading.forces
     if structure is None or forces is None or len(structure) != len(cell):

@@ -1,39 +1,22 @@
-"""GPAW and Elk on this machine: cheapest first, each in a process of its own, resumable after any kill."""
+"""Local runs: cheapest first, each in a process of its own, resumable after any kill."""
 
 from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 import subprocess
-import sys
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import Literal
 
-from invdesign.dft.codes.elk.read import stopped
-from invdesign.dft.codes.elk.write import COMMAND
-from invdesign.dft.codes.gpaw.job import LOCK, LOG, RESULT
-from invdesign.dft.codes.readers import READERS
-from invdesign.dft.cost import estimate
-from invdesign.dft.manifest import read_manifest
+from invdesign.dft.codes.interface import LOCK, LOG, LocalCode
+from invdesign.dft.codes.registry import get_code, local_codes
+from invdesign.dft.cost import Cost
+from invdesign.dft.manifest import Job, read_manifest
 from invdesign.errors import InputError
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
-
-    from invdesign.dft.cost import Cost
-    from invdesign.dft.manifest import Job
-
-INSTALL = {
-    "gpaw": "apt-get install libxc-dev libopenblas-dev, then pip install 'invdesign[dft]' with GPAW_CONFIG "
-    "naming the siteconfig.py of docs/guide/dft.md",
-    "elk": "apt-get install elk-lapw",
-}
-# both hold a lock on the folder for as long as they run: our script by itself, Elk by flock, which becomes it
-COMMANDS = {"gpaw": [sys.executable, "run.py"], "elk": ["flock", "-F", "-n", LOCK, COMMAND]}
 POLL = 0.2  # s
 End = Literal["computed", "out of time", "broke off", "taken"]
 
@@ -53,7 +36,7 @@ class Plan:
     refused: list[tuple[Job, str]]
 
     def lines(self) -> list[str]:
-        """The plan as a person reads it."""
+        """Return the plan as text."""
         lines = [f"{job.name}: not run, {reason}" for job, reason in self.refused]
         lines += [f"{job.name}: finished before" for job in self.finished]
         lines += [f"{job.name}: {cost}" for job, cost in self.jobs]
@@ -80,12 +63,12 @@ class Outcome:
     seconds: float
 
     def line(self) -> str:
-        """The outcome as a person reads it."""
+        """Return the outcome as text."""
         if self.end == "taken":
             return f"{self.job.name}: not run, another process is computing it"
         took = f"{self.job.name}: {self.end} after {self.seconds:.0f} s"
         if self.end == "computed":
-            reading = READERS[self.job.code](self.job.folder)
+            reading = get_code(self.job.code).read(self.job.folder)
             if reading.band_gap is None:
                 return f"{self.job.name}: {reading.status} after {self.seconds:.0f} s, {reading.reason}"
             converged = "" if reading.status == "done" else f", {reading.status}"
@@ -96,10 +79,10 @@ class Outcome:
 
 
 def plan(folder: Path, code: str | None, walltime: float, cores: int = 1) -> Plan:
-    """What a run of a folder will do.
+    """Plan the run of a folder.
 
     Args:
-        folder: that ``dft write`` made for GPAW or Elk.
+        folder: that ``dft write`` made for a code that runs here.
         code: the one it was written for; None takes it from there.
         walltime: seconds that each job may take; what is estimated beyond it is not started.
         cores: jobs at once, which share the memory; what is estimated beyond its share is not started.
@@ -108,47 +91,43 @@ def plan(folder: Path, code: str | None, walltime: float, cores: int = 1) -> Pla
         InputError: another code, not installed, or no manifest.
     """
     jobs = read_manifest(folder)
-    written = jobs[0].code if jobs else "gpaw"
-    code = written if code is None else code
-    if code not in COMMANDS:
-        able = " or ".join(COMMANDS)
+    written = jobs[0].code
+    dft = get_code(code or written)
+    if not isinstance(dft, LocalCode):
+        able = " or ".join(local_codes())
         raise InputError(
-            f"code: {code!r} does not run here; give {able}, or submit the folders where {code} is installed."
+            f"code: {dft.name!r} does not run here; give {able}, or submit the folders where {dft.name} is "
+            "installed."
         )
-    if code != written:
+    if dft.name != written:
         raise InputError(
-            f"code: {folder} has inputs for {written}; give a folder of `dft write --code {code}`."
+            f"code: {folder} has inputs for {written}; give a folder of `dft write --code {dft.name}`."
         )
-    if not _installed(code):
-        raise InputError(f"code: {code} is not installed; {INSTALL[code]}.")
+    if not dft.is_installed():
+        raise InputError(f"code: {dft.name} is not installed; {dft.how_to_install}.")
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / cores
     affordable, finished, refused = [], [], []
     for job in (part for whole in jobs for part in whole.parts()):
         if reason := job.source_changed() or job.inputs_changed():
             refused.append((job, reason))
-        elif _ended(job):
+        elif dft.has_ended(job.folder):
             finished.append(job)
         elif _locked(job):
             refused.append((job, "another process is computing it"))
-        elif reason := _too_dear(cost := estimate(job), walltime, memory):
+        elif reason := _too_expensive(cost := dft.estimate_cost(job), walltime, memory):
             refused.append((job, reason))
         else:
             affordable.append((job, cost))
     return Plan(sorted(affordable, key=lambda pair: pair[1].seconds), finished, refused)
 
 
-def _installed(code: str) -> bool:
-    if code == "elk":
-        return shutil.which(COMMAND) is not None
-    return find_spec("gpaw") is not None and find_spec("gpaw_data") is not None
+def _local(job: Job) -> LocalCode:
+    code = get_code(job.code)
+    assert isinstance(code, LocalCode)  # noqa: S101 - as planned
+    return code
 
 
-def _ended(job: Job) -> bool:
-    """Whether there is a result, be it good or bad."""
-    return stopped(job.folder) if job.code == "elk" else (job.folder / RESULT).is_file()
-
-
-def _too_dear(cost: Cost, walltime: float, memory: float) -> str | None:
+def _too_expensive(cost: Cost, walltime: float, memory: float) -> str | None:
     if cost.seconds > walltime:
         return f"about {cost.time}, more than --walltime {walltime / 60:g}"
     if cost.memory > memory:
@@ -178,7 +157,7 @@ def run(
     """
     waiting, outcomes = list(jobs), []
 
-    def tell(outcome: Outcome) -> None:
+    def report(outcome: Outcome) -> None:
         outcomes.append(outcome)
         if ended:
             ended(outcome)
@@ -188,8 +167,9 @@ def run(
         while waiting or running:
             while waiting and len(running) < cores:
                 job = waiting.pop(0)
-                if _ended(job) or _locked(job):  # since the plan was made; its log is not ours to open
-                    tell(Outcome(job, "computed" if _ended(job) else "taken", 0.0))
+                code = _local(job)
+                if code.has_ended(job.folder) or _locked(job):  # since the plan was made
+                    report(Outcome(job, "computed" if code.has_ended(job.folder) else "taken", 0.0))
                 else:
                     running.append((job, _start(job), time.monotonic()))
             time.sleep(POLL)
@@ -200,8 +180,8 @@ def run(
                     continue
                 _stop(process)
                 running.remove((job, process, began))
-                end: End = "computed" if _ended(job) else "broke off"
-                tell(Outcome(job, "out of time" if late else end, seconds))
+                end: End = "computed" if _local(job).has_ended(job.folder) else "broke off"
+                report(Outcome(job, "out of time" if late else end, seconds))
     finally:
         for _, process, _ in running:
             _stop(process)
@@ -213,7 +193,7 @@ def _start(job: Job) -> subprocess.Popen[bytes]:
     with (job.folder / LOG).open("wb") as log:
         # the inputs of the folder, whose hashes were checked
         return subprocess.Popen(  # noqa: S603
-            COMMANDS[job.code], cwd=job.folder, env=environment, stdout=log, stderr=log
+            _local(job).command, cwd=job.folder, env=environment, stdout=log, stderr=log
         )
 
 

@@ -7,26 +7,23 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from invdesign.crystal.structure_files import file_formula
-from invdesign.dft.codes.registry import GAP_BY_STATIC, check, prepared
-from invdesign.dft.inputs import read_subjects, skipped
-from invdesign.dft.jobflow import FLOW, check_flow, write_flow
+from invdesign.dft.codes.interface import Code, InputWriter, check_options
+from invdesign.dft.codes.registry import get_code
+from invdesign.dft.inputs import InputStructure, read_input_structures, skipped
 from invdesign.dft.manifest import MANIFEST, poscar
 from invdesign.dft.phonons import displace
-from invdesign.dft.results.element_references import reference_subjects
+from invdesign.dft.results.element_references import reference_structures
 from invdesign.dft.slurm import SCRIPT, slurm_script
 from invdesign.errors import InputError
 from invdesign.stability.phonons import require_phonopy
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from invdesign.dft.codes.registry import Code
-    from invdesign.dft.inputs import Subject
+FLOW = "flow.json"
 
 
 def write_inputs(
@@ -42,98 +39,103 @@ def write_inputs(
 ) -> Path:
     """Write one folder of DFT inputs per crystal, ``manifest.json`` and ``submit.sh``.
 
-    Nothing in ``out`` is ever changed: the same call again finds the same inputs and leaves them be.
+    Files in ``out`` are never changed: the same call again finds the same inputs and leaves them.
 
     Args:
-        source: a campaign's folder, its ``shortlist.csv``, files of structures, or what an earlier call
-            made with task ``relax``: then its finished relaxations.
-        code: ``vasp``, ``espresso``, ``gpaw`` or ``elk``.
-        out: folder to be made.
+        source: a campaign's folder, a ``shortlist.csv``, structure files, or the folder of an earlier call
+            with task ``relax``: then its finished relaxations.
+        code: name of a DFT code (:mod:`invdesign.dft.codes.registry`), such as ``vasp``.
+        out: folder to create.
         task: ``relax`` (cell and positions), ``static`` (energy and gap), ``gap`` (also along the path
-            between special points; VASP and Quantum ESPRESSO: as ``static``), or ``phonon-check`` (forces
-            on displaced supercells).
-        pseudos: folder of PBE pseudopotentials; Quantum ESPRESSO only.
-        input_set: ``mp`` (the default) or ``matpes``; VASP only.
+            between special points; as ``static`` for a code without it), or ``phonon-check`` (forces on
+            displaced supercells).
+        pseudos: folder of PBE pseudopotentials, for codes that take them.
+        input_set: one of the code's input sets; None takes its first.
         flow: write ``flow.json`` too, for jobflow; VASP only, needs atomate2.
-        references: write their elements instead, static, for formation energies (GPAW, Quantum ESPRESSO).
+        references: write the crystals' elements instead, static, for formation energies.
 
     Returns:
         Path of the manifest.
 
     Raises:
-        InputError: options that do not go together, nothing to write, a file that is named but missing,
-            unfit pseudopotentials, no crystal that the code can compute, what is needed is not installed,
-            or ``out`` holds something else.
+        InputError: options that do not go together, nothing to write, a missing file, unsuitable
+            pseudopotentials, no crystal that the code can compute, a missing dependency, or ``out`` holds
+            something else.
     """
+    dft = get_code(code)
     if references and task not in {"relax", "static"}:
         raise InputError(f"references: elements are computed with --task static; leave out --task {task}.")
     warnings = []
-    if task == "gap" and code in GAP_BY_STATIC:
+    if task == "gap" and "gap" not in dft.tasks and "static" in dft.tasks:
         warnings.append(f"gap: {code} computes it with --task static, on an even grid, not along a path.")
     task = "static" if references or warnings else task
-    check(code, task, pseudos, input_set)
-    if flow:
-        check_flow(code, task)
+    check_options(dft, task, pseudos, input_set)
+    if flow and task not in dft.flow_tasks:
+        raise InputError(
+            f"flow: not for {code} with task {task}; give --code vasp with --task relax or static."
+        )
     if task == "phonon-check":
         require_phonopy("task: phonon-check")
-    subjects, left_out = read_subjects(source)
+    inputs, left_out = read_input_structures(source)
     if references:
-        subjects, left_out = reference_subjects(subjects, code)
-    elements = {str(element) for subject in subjects for element in subject.structure.composition}
-    writer = prepared(code, task, elements, pseudos, input_set)
-    subjects, unfit = _fit(subjects, code, writer)
-    common = writer.settings | ({"flow": FLOW} if flow else {})
-    if task == "phonon-check" and (strained := _not_relaxed(subjects, code)):
-        warnings.append(strained)
-    head = _head(code, task, common, left_out + unfit) | ({"warnings": warnings} if warnings else {})
+        inputs, left_out = reference_structures(inputs, dft)
+    elements = {symbol for one in inputs for symbol in one.structure.symbol_set}
+    input_set = input_set or next(iter(dft.input_sets), None)
+    writer = dft.prepare(task, elements, pseudos, input_set)  # type: ignore[arg-type]
+    inputs, unsupported = _supported(inputs, dft)
+    if task == "phonon-check" and (warning := _strain_warning(inputs, code)):
+        warnings.append(warning)
+    head = {
+        "format": 1,
+        "code": code,
+        "task": task,
+        "written_with": {name: version(name) for name in ("pymatgen", "ase")},
+        **writer.settings,
+        **({"flow": FLOW} if flow else {}),
+        **({"skipped": left_out + unsupported} if left_out + unsupported else {}),
+        **({"warnings": warnings} if warnings else {}),
+    }
 
     def fill(draft: Path) -> str:
-        entries = [_entry(*numbered, draft, task, writer) for numbered in enumerate(subjects, start=1)]
+        entries = [_entry(*numbered, draft, task, writer) for numbered in enumerate(inputs, start=1)]
         folders = [path for entry in entries for path in _folders(entry)]
-        script = slurm_script(code, task, folders, head.get("potcar_release"))
+        script = slurm_script(dft.slurm_job(task, writer.settings), folders)  # type: ignore[arg-type]
         (draft / SCRIPT).write_text(script, encoding="utf-8")
         if flow:
-            write_flow(subjects, task, input_set or "mp", draft / FLOW)  # type: ignore[arg-type]
+            dft.write_flow([(one.id, one.structure) for one in inputs], task, input_set, draft / FLOW)  # type: ignore[arg-type]
         return json.dumps({**head, "candidates": entries}, indent=2, ensure_ascii=False) + "\n"
 
     return _write(fill, out)
 
 
-def _not_relaxed(subjects: Sequence[Subject], code: str) -> str | None:
-    """Who was not relaxed with the code that will compute its forces, as a sentence."""
-    names = [subject.id for subject in subjects if subject.source.get("relaxed_with") != code]
+def _strain_warning(inputs: Sequence[InputStructure], code: str) -> str | None:
+    """Name the crystals that were not relaxed with the code that will compute their forces."""
+    names = [one.id for one in inputs if one.source.get("relaxed_with") != code]
     if not names:
         return None
-    told = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
     return (
-        f"{told}: not relaxed with {code}, so that strain may show as imaginary modes; "
+        f"{shown}: not relaxed with {code}, so that strain may show as imaginary modes; "
         f"better `dft write --task relax` first, then give its folder as the source."
     )
 
 
-def _head(
-    code: str, task: str, settings: dict[str, Any], left_out: Sequence[dict[str, str]]
-) -> dict[str, Any]:
-    """What the manifest says of all folders, and of the crystals that have none."""
-    versions = {name: version(name) for name in ("pymatgen", "ase")}
-    head = {"format": 1, "code": code, "task": task, "written_with": versions, **settings}
-    return head | {"skipped": left_out} if left_out else head
-
-
-def _fit(subjects: Sequence[Subject], code: str, writer: Code) -> tuple[list[Subject], list[dict[str, str]]]:
-    """Those that the code can compute, and the others with the reason."""
-    reasons = [writer.unfit(subject.structure) for subject in subjects]
-    both = list(zip(subjects, reasons, strict=True))
-    fit = [subject for subject, reason in both if reason is None]
-    unfit = [skipped(subject.id, subject.formula, reason) for subject, reason in both if reason is not None]
-    if not fit:
-        why = "; ".join(f"{one['formula']}: {one['reason']}" for one in unfit)
-        raise InputError(f"source: nothing that {code} can compute ({why}).")
-    return fit, unfit
+def _supported(
+    inputs: Sequence[InputStructure], code: Code
+) -> tuple[list[InputStructure], list[dict[str, str]]]:
+    """Separate the crystals that the code can compute from the others, which get the reason."""
+    reasons = [code.unsupported_reason(one.structure) for one in inputs]
+    both = list(zip(inputs, reasons, strict=True))
+    supported = [one for one, reason in both if reason is None]
+    unsupported = [skipped(one.id, one.formula, reason) for one, reason in both if reason is not None]
+    if not supported:
+        why = "; ".join(f"{one['formula']}: {one['reason']}" for one in unsupported)
+        raise InputError(f"source: nothing that {code.name} can compute ({why}).")
+    return supported, unsupported
 
 
 def _write(fill: Callable[[Path], str], out: Path) -> Path:
-    """Write everything beside ``out``, then move it there whole."""
+    """Write everything into a temporary folder next to ``out``, then move it there as a whole."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
@@ -144,7 +146,7 @@ def _write(fill: Callable[[Path], str], out: Path) -> Path:
     try:
         text = fill(draft)
         (draft / MANIFEST).write_text(text, encoding="utf-8")
-        _settle(draft, out, text)
+        _move(draft, out, text)
     except OSError as error:
         raise InputError(
             f"out: {str(out)!r} cannot be written ({error.strerror}); make room or give another folder."
@@ -154,7 +156,7 @@ def _write(fill: Callable[[Path], str], out: Path) -> Path:
     return out / MANIFEST
 
 
-def _settle(draft: Path, out: Path, text: str) -> None:
+def _move(draft: Path, out: Path, text: str) -> None:
     if out.is_dir() and any(out.iterdir()):
         manifest = out / MANIFEST
         if manifest.is_file() and manifest.read_text(encoding="utf-8") == text:
@@ -167,34 +169,36 @@ def _settle(draft: Path, out: Path, text: str) -> None:
 
 
 def _umask() -> int:
-    """The process's umask: mkdtemp makes folders that only their owner may enter."""
+    """Return the process's umask: mkdtemp makes folders that only their owner may enter."""
     mask = os.umask(0)
     os.umask(mask)
     return mask
 
 
-def _entry(number: int, subject: Subject, draft: Path, task: str, writer: Code) -> dict[str, Any]:
-    name = f"{number:03d}_{file_formula(subject.formula)}"
+def _entry(
+    number: int, crystal: InputStructure, draft: Path, task: str, writer: InputWriter
+) -> dict[str, Any]:
+    name = f"{number:03d}_{file_formula(crystal.formula)}"
     folder = draft / name
     if task == "phonon-check":
-        supercells = displace(subject.structure, folder)
+        supercells = displace(crystal.structure, folder)
         each = [writer.write(supercell, folder / part) for part, supercell in supercells.items()]
         n_atoms = len(next(iter(supercells.values())))
         written = each[0] | {"displacements": list(supercells), "supercell_atoms": n_atoms}
     else:
-        written = writer.write(subject.structure, folder)
+        written = writer.write(crystal.structure, folder)
     return {
         "folder": name,
-        "candidate": subject.id,
-        "formula": subject.formula,
-        "n_atoms": len(subject.structure),
-        "space_group": int(subject.structure.get_space_group_info(symprec=0.01)[1]),
-        "target": subject.target,
-        "predicted": subject.predicted,
-        "source": subject.source,
-        **({} if subject.reference_height is None else {"reference_height": subject.reference_height}),
+        "candidate": crystal.id,
+        "formula": crystal.formula,
+        "n_atoms": len(crystal.structure),
+        "space_group": int(crystal.structure.get_space_group_info(symprec=0.01)[1]),
+        "target": crystal.target,
+        "predicted": crystal.predicted,
+        "source": crystal.source,
+        **({} if crystal.reference_height is None else {"reference_height": crystal.reference_height}),
         **written,
-        "structure": poscar(subject.structure),
+        "structure": poscar(crystal.structure),
         "files": {
             path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
             for path in sorted(folder.rglob("*"))
@@ -204,6 +208,6 @@ def _entry(number: int, subject: Subject, draft: Path, task: str, writer: Code) 
 
 
 def _folders(entry: dict[str, Any]) -> list[str]:
-    """Where the calculations of a manifest's entry run."""
+    """Return the folders in which the calculations of a manifest's entry run."""
     parts = entry.get("displacements")
     return [f"{entry['folder']}/{part}" for part in parts] if parts else [entry["folder"]]

@@ -210,7 +210,9 @@ def test_dft_write(files):
     out = files / "dft"
     result = run("dft", "write", str(files / "salt.cif"), "--code", "vasp", "--out", str(out), "--json")
     assert Path(json.loads(result.stdout)["manifest"]).is_file()
-    assert "code: 'abinit'" in refused("dft", "write", str(files / "salt.cif"), "--code", "abinit")
+    assert "code: there is no 'abinit'" in refused(
+        "dft", "write", str(files / "salt.cif"), "--code", "abinit"
+    )
     assert refused("dft", "write", str(files / "none.csv"), "--code", "vasp")
 
 

@@ -20,7 +20,8 @@ from pymatgen.core import Lattice, Structure
 from invdesign.crystal.structure_files import write_cif
 from invdesign.dft.codes.espresso.read import read_espresso
 from invdesign.dft.codes.gpaw.job import digests
-from invdesign.dft.codes.gpaw.read import read_foreign_trajectory, read_gpaw, read_trajectory
+from invdesign.dft.codes.gpaw.read import read_gpaw, read_trajectory
+from invdesign.dft.codes.trajectory import Trajectory as TrajectoryFiles
 from invdesign.dft.codes.vasp.read import gap_of, read_vasp
 from invdesign.dft.collect_results import collect
 from invdesign.dft.write_inputs import write_inputs
@@ -123,9 +124,9 @@ def test_gpaw_failures_are_told_apart(tmp_path: Path) -> None:
     computed(folder, failed="the self-consistent cycle did not converge", converged=False)
     assert (read_gpaw(folder).status, read_gpaw(folder).band_gap) == ("failed", None)
     computed(folder, inputs={})
-    assert read_gpaw(folder).status == "foreign"
+    assert read_gpaw(folder).status == "unrelated"
     (folder / "result.json").write_text("[]")
-    assert read_gpaw(folder).status == "foreign"
+    assert read_gpaw(folder).status == "unrelated"
 
 
 def test_one_bad_run_does_not_stop_the_others(tmp_path: Path) -> None:
@@ -189,7 +190,7 @@ def test_espresso_failures_are_told_apart(tmp_path: Path) -> None:
     (tmp_path / "out" / "pwscf.xml").write_text(xml[:5000])
     assert read_espresso(tmp_path).status == "truncated"
     (tmp_path / "out" / "pwscf.xml").write_text("<other/>")
-    assert read_espresso(tmp_path).status == "foreign"
+    assert read_espresso(tmp_path).status == "unrelated"
     (tmp_path / "out" / "pwscf.xml").unlink()
     assert read_espresso(tmp_path).status == "truncated"
     (tmp_path / "relax.out").write_text(text[:50000])
@@ -200,7 +201,7 @@ def test_espresso_failures_are_told_apart(tmp_path: Path) -> None:
     assert failed.status == "failed"
     assert "cdiaghg (123): S matrix not positive definite" in (failed.reason or "")
     (tmp_path / "relax.out").write_text("Siesta")
-    assert read_espresso(tmp_path).status == "foreign"
+    assert read_espresso(tmp_path).status == "unrelated"
     not_done = xml.replace("<n_opt_steps>", "<x>").replace("</n_opt_steps>", "</x>")
     opt = not_done.split("<opt_conv>")[1].replace("true", "false", 1)
     (tmp_path / "relax.out").write_text(text)
@@ -227,7 +228,7 @@ def test_vasp_failures_are_told_apart(tmp_path: Path) -> None:
     (tmp_path / "OUTCAR").write_text(" Voluntary context switches: 12\n")
     assert read_vasp(tmp_path).status == "truncated"
     (tmp_path / "vasprun.xml").write_text("<html></html>")
-    assert read_vasp(tmp_path).status == "foreign"
+    assert read_vasp(tmp_path).status == "unrelated"
     (tmp_path / "vasprun.xml").unlink()
     (tmp_path / "vasprun.xml.gz").write_bytes(gzip.compress(text.encode())[:2000])
     assert read_vasp(tmp_path).status == "truncated"
@@ -235,17 +236,17 @@ def test_vasp_failures_are_told_apart(tmp_path: Path) -> None:
     assert read_vasp(tmp_path).status == "done"
 
 
-def test_vasp_run_of_another_crystal_is_foreign(tmp_path: Path) -> None:
+def test_vasp_run_of_another_crystal_is_unrelated(tmp_path: Path) -> None:
     own, other = written(tmp_path, NACL, "vasp", name="own"), written(tmp_path, MGO, "vasp", name="other")
     for out in (own, other):
         shutil.copy(VASP / "vasprun_dfpt.xml", only(out) / "vasprun.xml")
     (only(own) / "INCAR").write_text("NCORE = 4\n")  # a user's own setting
-    good, foreign = collect([own, other], tmp_path).rows
+    good, unrelated = collect([own, other], tmp_path).rows
     assert (good["status"], good["candidate"]) == ("done", "c000001")
     assert "INCAR changed since it was written" in good["notes"]
-    assert foreign["status"] == "foreign"
-    assert "(NaCl)" in foreign["reason"]
-    assert foreign["band_gap_dft"] is None
+    assert unrelated["status"] == "unrelated"
+    assert "(NaCl)" in unrelated["reason"]
+    assert unrelated["band_gap_dft"] is None
 
 
 def test_runs_without_a_manifest(tmp_path: Path) -> None:
@@ -268,11 +269,13 @@ def test_runs_without_a_manifest(tmp_path: Path) -> None:
 def test_trajectories(tmp_path: Path) -> None:
     with Trajectory(DATA / "mgo_gpaw.traj") as frames:
         first = frames[0]
-    write(tmp_path / "bare.traj", MGO.to_ase_atoms(msonable=False))
-    assert read_foreign_trajectory(tmp_path / "bare.traj").status == "failed"
+    (tmp_path / "bare").mkdir()
+    (tmp_path / "moving").mkdir()
+    write(tmp_path / "bare" / "bare.traj", MGO.to_ase_atoms(msonable=False))
+    assert TrajectoryFiles().read(tmp_path / "bare").status == "failed"
     first.calc.results["forces"][0] = [0.2, 0, 0]
-    write(tmp_path / "moving.traj", first)
-    assert "forces up to 0.20" in (read_foreign_trajectory(tmp_path / "moving.traj").reason or "")
+    write(tmp_path / "moving" / "moving.traj", first)
+    assert "forces up to 0.20" in (TrajectoryFiles().read(tmp_path / "moving").reason or "")
     (tmp_path / "cut.traj").write_bytes((DATA / "mgo_gpaw.traj").read_bytes()[:100])
     assert read_trajectory(tmp_path / "cut.traj").status == "truncated"
 

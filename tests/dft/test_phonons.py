@@ -15,8 +15,8 @@ from pymatgen.io.ase import AseAtomsAdaptor
 
 from invdesign.crystal.matching import same_crystal
 from invdesign.crystal.structure_files import write_cif
-from invdesign.dft import phonons
-from invdesign.dft.codes.readers import READERS
+from invdesign.dft.codes.gpaw.code import GPAW
+from invdesign.dft.codes.gpaw.read import read_gpaw
 from invdesign.dft.manifest import Job, read_manifest
 from invdesign.dft.phonons import read_phonons
 from invdesign.dft.run_jobs import plan, run
@@ -66,7 +66,7 @@ def compute(job: Job) -> list[str]:
         entry["files"][f"{name}/run.py"] = hashlib.sha256(EMT.encode()).hexdigest()
     (out / "manifest.json").write_text(json.dumps(manifest))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("invdesign.dft.run_jobs.find_spec", lambda name: object())
+        patch.setattr("invdesign.dft.codes.gpaw.code.find_spec", lambda name: object())
         planned = plan(out, None, 1e6)
     outcomes = run([one for one, _ in planned.jobs], 1, 60)
     assert [outcome.end for outcome in outcomes] == ["computed"] * len(job.parts())
@@ -137,7 +137,7 @@ def test_what_is_missing_or_foreign_is_named(fcc: Job) -> None:
     result = fcc.folder / "disp-001" / "result.json"
     whole = json.loads(result.read_text())
     result.write_text(json.dumps(whole | {"positions": (np.array(whole["positions"]) + 0.5).tolist()}))
-    assert read_phonons(fcc).status == "foreign"
+    assert read_phonons(fcc).status == "unrelated"
     result.unlink()
     reading = read_phonons(fcc)
     assert reading.status == "not run"
@@ -151,13 +151,13 @@ def test_forces_in_another_order(fcc: Job, monkeypatch: pytest.MonkeyPatch) -> N
     """As VASP sorts atoms by element, whatever phonopy's order."""
     expected = read_phonons(fcc).lowest
 
-    def shuffled(folder: Path):
-        reading = READERS["gpaw"](folder)
+    def shuffled(_: GPAW, folder: Path):
+        reading = read_gpaw(folder)
         order = np.random.default_rng(0).permutation(len(reading.structure))
         atoms = AseAtomsAdaptor.get_atoms(reading.structure)[order]
         return replace(reading, structure=AseAtomsAdaptor.get_structure(atoms), forces=reading.forces[order])
 
-    monkeypatch.setattr(phonons, "READERS", {"gpaw": shuffled})
+    monkeypatch.setattr(GPAW, "read", shuffled)
     assert read_phonons(fcc).lowest == pytest.approx(expected, abs=1e-6)
 
 

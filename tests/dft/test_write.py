@@ -14,6 +14,7 @@ from pymatgen.io.vasp import Incar, Kpoints, Poscar
 from invdesign.crystal.matching import same_crystal
 from invdesign.crystal.structure_files import write_cif
 from invdesign.dft.codes.espresso.write import find_pseudopotentials
+from invdesign.dft.codes.interface import SlurmJob
 from invdesign.dft.codes.kpoints import k_grid
 from invdesign.dft.slurm import slurm_script
 from invdesign.dft.write_inputs import write_inputs
@@ -283,9 +284,9 @@ def test_same_call_again_changes_nothing(run_folder: Path, tmp_path: Path) -> No
 
 def test_errors_leave_nothing_behind(run_folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    with pytest.raises(InputError, match="code: 'gaussian'"):
+    with pytest.raises(InputError, match="code: there is no 'gaussian'"):
         write_inputs(run_folder, "gaussian", out)
-    with pytest.raises(InputError, match="task: 'melt'"):
+    with pytest.raises(InputError, match="task: vasp has no 'melt'"):
         write_inputs(run_folder, "vasp", out, task="melt")
     with pytest.raises(InputError, match="pseudos"):
         write_inputs(run_folder, "vasp", out, pseudos=tmp_path)
@@ -341,7 +342,7 @@ def test_a_slurm_array_over_the_folders(code: str, task: str, runs: str, tmp_pat
 
 
 def test_a_thousand_folders_at_a_time() -> None:
-    script = slurm_script("gpaw", "relax", [f"{n:04d}_MgO" for n in range(1, 2301)], None)
+    script = slurm_script(SlurmJob("run"), [f"{n:04d}_MgO" for n in range(1, 2301)])
     assert "#SBATCH --array=1-1000\n" in script
     assert "#   FIRST=1000 sbatch --array=1-1000 submit.sh\n#   FIRST=2000 sbatch --array=1-300" in script
     start = script.split("cd ")[0] + 'echo "${folders[$SLURM_ARRAY_TASK_ID - 1 + ${FIRST:-0}]}"'

@@ -11,20 +11,8 @@ if TYPE_CHECKING:
 
     from pymatgen.core import Structure
 
-    from invdesign.dft.codes.interface import Reading
+    from invdesign.dft.codes.interface import Code, ParsedOutput
     from invdesign.dft.manifest import Job
-
-DECISIVE = (
-    "code",
-    "input_set",
-    "encut_ev",
-    "cutoff_ev",
-    "ecutwfc_ry",
-    "ecutrho_ry",
-    "smearing",
-    "setups",
-)
-"""Settings that must be equal for energies to compare; pseudopotentials go by element."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +30,10 @@ class Computed:
 
     folder: Path
     job: Job | None
-    code: str
+    code: Code
     structure: Structure
     energy: float
-    reading: Reading | None = None
+    reading: ParsedOutput | None = None
 
     @property
     def per_atom(self) -> float:
@@ -70,7 +58,7 @@ class Computed:
     @property
     def scale(self) -> str:
         """What its energy compares by, but for pseudopotentials; equal strings, equal scales."""
-        settings = {name: self.said(name) for name in DECISIVE}
+        settings = {name: self.said(name) for name in ("code", *self.code.decisive_settings)}
         if self.reading is not None and self.reading.functional:
             settings["functional"] = self.reading.functional
         return json.dumps({name: value for name, value in settings.items() if value is not None})
@@ -93,7 +81,10 @@ class Computed:
         """
         if self.reading is None or self.job is None:
             return None
-        if self.code != "vasp" and self.reading.functional not in {None, "PBE"}:  # VASP's is seen with its U
+        if not self.code.on_hull_scale and self.reading.functional not in {
+            None,
+            "PBE",
+        }:
             return f"computed with {self.reading.functional}; the hull is of PBE."
         for name in ("kpoints", "encut_ev"):
             written, found = self.job.entry.get(name), self.reading.settings.get(name)

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from invdesign.dft.inputs import Subject, skipped
+from invdesign.dft.codes.interface import Code
+from invdesign.dft.inputs import InputStructure, skipped
 from invdesign.errors import InputError
 from invdesign.io import artifacts
 
@@ -23,12 +24,6 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 ELEMENTS = "elements.json"
-OWN_SCALE = ("gpaw", "espresso")
-"""Codes whose energies compare among themselves, and need the elements computed by themselves."""
-NO_REFERENCES = {
-    "vasp": "VASP's energies are counted from the Materials Project's elements",
-    "elk": "Elk's energies compare only at the same muffin-tin radii",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,34 +41,34 @@ class Reference:
     origin: str
 
 
-def reference_subjects(subjects: Iterable[Subject], code: str) -> tuple[list[Subject], list[dict[str, str]]]:
+def reference_structures(
+    inputs: Iterable[InputStructure], code: Code
+) -> tuple[list[InputStructure], list[dict[str, str]]]:
     """The elements of crystals as what is handed to a code.
 
     Args:
-        subjects: the crystals. One that is itself an element which the table lacks, from a file of the
+        inputs: the crystals. One that is itself an element which the table lacks, from a file of the
             user's own, is taken as that element's ground state.
         code: that will compute them.
 
     Returns:
-        Those with a crystal in the table, and the others (``subjects.skipped``).
+        Those with a crystal in the table, and the others (``inputs.skipped``).
 
     Raises:
         InputError: the code needs none, or has no energies that compare.
     """
-    if code not in OWN_SCALE:
-        raise InputError(
-            f"references: {NO_REFERENCES.get(code, 'this code needs none')}; leave --references out."
-        )
+    if code.elements_unavailable:
+        raise InputError(f"references: {code.elements_unavailable}; leave --references out.")
     table = references()
-    subjects = list(subjects)
-    symbols = sorted({symbol for subject in subjects for symbol in subject.structure.symbol_set})
+    inputs = list(inputs)
+    symbols = sorted({symbol for one in inputs for symbol in one.structure.symbol_set})
     own = {
-        subject.structure[0].specie.symbol: subject
-        for subject in subjects
-        if subject.structure.composition.is_element and not subject.predicted
+        one.structure[0].specie.symbol: one
+        for one in inputs
+        if one.structure.composition.is_element and not one.predicted
     }
     found = [
-        Subject(
+        InputStructure(
             f"element {symbol}",
             table[symbol].structure.copy(),
             {"path": f"validators/elements: {table[symbol].origin}"},
@@ -84,7 +79,7 @@ def reference_subjects(subjects: Iterable[Subject], code: str) -> tuple[list[Sub
     ]
     lacking = [symbol for symbol in symbols if symbol not in table]
     found += [
-        Subject(f"element {symbol}", own[symbol].structure, own[symbol].source, reference_height=0.0)
+        InputStructure(f"element {symbol}", own[symbol].structure, own[symbol].source, reference_height=0.0)
         for symbol in lacking
         if symbol in own
     ]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from invdesign.dft.results.element_energies import COMPARABLE, key, lowest
-from invdesign.dft.results.element_references import NO_REFERENCES, OWN_SCALE, references, vasp_energies
+from invdesign.dft.results.element_references import references, vasp_energies
 from invdesign.errors import InputError
 from invdesign.stability.hull.vasp import corrected_energy, corrections
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from invdesign.stability.hull.hull import Hull
 
 MORE = "; "  # before what to do about it
-NAMES = {"gpaw": "GPAW", "espresso": "Quantum ESPRESSO", "elk": "Elk", "vasp": "VASP"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +61,11 @@ def _suiting(one: Computed, elements: Mapping[Key, float]) -> dict[str, float]:
 
 
 def _place(one: Computed, elements: Mapping[str, float], hull: Hull) -> Placed:
-    name = NAMES.get(one.code, one.code)
+    name = one.code.label
     if one.departure:
         return Placed(None, None, one.departure)
     try:
-        if one.code == "vasp":
+        if one.code.on_hull_scale:
             energy, parts = _of_vasp(one)
             how = f"{name}, the Materials Project's settings and elements"
         else:
@@ -96,11 +95,9 @@ def _of_other(one: Computed, elements: Mapping[str, float]) -> tuple[float, dict
     if one.job is None or one.job.task not in COMPARABLE:
         raise InputError("no manifest says with which settings it was computed, so no elements go with it.")
     if one.hubbard_u:
-        raise InputError(
-            f"computed with +U, which in {NAMES.get(one.code, one.code)} is not the Materials Project's."
-        )
-    if one.code not in OWN_SCALE:
-        raise InputError(f"{NO_REFERENCES.get(one.code, 'its energies compare with none here')}.")
+        raise InputError(f"computed with +U, which in {one.code.label} is not the Materials Project's.")
+    if one.code.elements_unavailable:
+        raise InputError(f"{one.code.elements_unavailable}.")
     parts = corrections(one.structure)
     if parts is None:
         raise InputError(
@@ -120,17 +117,19 @@ def _mean(one: Computed, elements: Mapping[str, float], where: str) -> float:
 
 def _absent(one: Computed, missing: Sequence[str], where: str) -> str:
     msg = f"no energy of {', '.join(missing)} in {where}"
-    if one.code == "vasp":
+    if one.code.on_hull_scale:
         return f"{msg}."
     if none := [symbol for symbol in missing if symbol not in references()]:
-        command = f"`invdesign dft write FILE --code {one.code} --references`"
+        command = f"`invdesign dft write FILE --code {one.code.name} --references`"
         return f"{msg}{MORE}compute your own crystal of {', '.join(none)}: {command}."
-    return f"{msg}{MORE}`invdesign dft write … --code {one.code} --references`, run it, and collect both."
+    return (
+        f"{msg}{MORE}`invdesign dft write … --code {one.code.name} --references`, run it, and collect both."
+    )
 
 
 def _doubt(one: Computed) -> str:
     """What makes the figure less sure."""
     open_f = [el.symbol for el in one.structure.composition if el.is_lanthanoid and el.symbol not in "La Lu"]
-    if one.code == "vasp" or not open_f:
+    if one.code.on_hull_scale or not open_f:
         return ""
     return f"; less sure: 4f electrons of {', '.join(sorted(open_f))} may be in its valence, not in MP's"

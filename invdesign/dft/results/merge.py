@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
+from invdesign.dft.codes.registry import CODES, get_code
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ENERGY = ("relax", "static", "gap")  # tasks in the order in which a figure is taken from them
 GAP = ("gap", "static", "relax")  # along the path; on the denser grid
 VIBRATIONS = "phonon-check"
-SECOND_OPINION = "elk"  # computes the gap of another code's cell
 ENDED_BADLY = frozenset({"failed", "not converged"})
 OF_ENERGY = ("energy_per_atom", "formation_energy_per_atom", "e_above_hull", "scale")  # of one run
 OF_GAP = ("band_gap", "direct")
@@ -91,12 +92,17 @@ def _worth(group: list[Run]) -> tuple[bool, bool, bool, bool, int, str, str]:
     return (
         not any("e_above_hull" in run for run in group),
         first["functional"] != "PBE",
-        first["code"] == SECOND_OPINION,
+        _is_second_opinion(first["code"]),
         "relax" not in tasks,
         -len(tasks),
         first["code"],
         first["folder"],
     )
+
+
+def _is_second_opinion(code: str) -> bool:
+    """Whether its results count only where no other code has any; a plug-in may be gone since."""
+    return code in CODES.names() and get_code(code).second_opinion
 
 
 def _energy(run: Run) -> float:

@@ -68,7 +68,7 @@ def test_what_it_is_not_written_for_is_named(tmp_path: Path) -> None:
     reasons = {one["formula"]: one["reason"] for one in content["skipped"]}
     assert "+U on Mn" in reasons["MnO"]
     assert "spin" in reasons["CuS"]
-    with pytest.raises(InputError, match="task: relax is for vasp, espresso, gpaw, not for elk"):
+    with pytest.raises(InputError, match="task: elk has no 'relax'; give one of static, gap"):
         write_inputs(tmp_path / "mgo.cif", "elk", tmp_path / "other", task="relax")
 
 
@@ -92,7 +92,7 @@ def test_others_are_told_apart(finished: Path) -> None:
     (finished / "INFO.OUT").write_text(info[: len(info) // 2])
     assert read_elk(finished).status == "unfinished"
     (finished / "INFO.OUT").write_text("a poem")
-    assert read_elk(finished).status == "foreign"
+    assert read_elk(finished).status == "unrelated"
     (finished / "INFO.OUT").unlink()
     assert read_elk(finished).status == "not run"
 

@@ -12,7 +12,7 @@ from pymatgen.io.vasp import Incar, Kpoints, Poscar
 from pymatgen.io.vasp.sets import MatPESStaticSet, MPRelaxSet, MPStaticSet
 
 from invdesign.crystal.structure_files import write_cif
-from invdesign.dft import jobflow as flow
+from invdesign.dft.codes.vasp import jobflow as flow
 from invdesign.dft.write_inputs import write_inputs
 from invdesign.errors import InputError
 
@@ -95,7 +95,7 @@ def test_moments_by_oxidation_state_and_elsewhere_the_projects(tmp_path: Path) -
 def test_wrong_options_are_said_in_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"set: 'pbe' is not known; give one of mp, matpes"):
         written(tmp_path, NACL, input_set="pbe")
-    with pytest.raises(InputError, match=r"set: 'mp' is of VASP's input sets"):
+    with pytest.raises(InputError, match=r"set: gpaw has no input sets"):
         write_inputs(tmp_path / "x.cif", "gpaw", tmp_path / "out", input_set="mp")
     with pytest.raises(InputError, match=r"flow: not for vasp with task phonon-check"):
         written(tmp_path, NACL, task="phonon-check", flow=True)

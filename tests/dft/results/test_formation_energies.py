@@ -12,8 +12,10 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from invdesign.crystal.structure_files import write_cif
+from invdesign.dft.codes.gpaw.code import GPAW
 from invdesign.dft.codes.gpaw.job import digests
-from invdesign.dft.codes.interface import Reading
+from invdesign.dft.codes.interface import ParsedOutput
+from invdesign.dft.codes.registry import get_code
 from invdesign.dft.codes.vasp.read import read_vasp
 from invdesign.dft.collect_results import collect
 from invdesign.dft.manifest import Job
@@ -52,7 +54,7 @@ def hull() -> Hull:
 def run(structure: Structure, energy: float, task: str = "relax", **entry: Any) -> Computed:
     settings = SETTINGS | entry.pop("settings", {})
     job = Job(Path("here"), settings["code"], task, entry, settings)
-    return Computed(Path("here"), job, settings["code"], structure, energy)
+    return Computed(Path("here"), job, get_code(settings["code"]), structure, energy)
 
 
 def element(symbol: str, energy: float, **entry: Any) -> Computed:
@@ -120,10 +122,10 @@ def test_energies_of_other_settings_are_no_references(hull: Hull) -> None:
     forces = run(references()["O"].structure, -9.8, "phonon-check", reference_height=0.0)
     assert "no energy of O" in placed(run(MGO, -12.0), mg, forces, hull=hull).scale
     sparse = replace(
-        element("O", -9.8, kpoints=[8, 8, 8]), reading=Reading("done", settings={"kpoints": [2, 2, 2]})
+        element("O", -9.8, kpoints=[8, 8, 8]), reading=ParsedOutput("done", settings={"kpoints": [2, 2, 2]})
     )
     assert "no energy of O" in placed(run(MGO, -12.0), mg, sparse, hull=hull).scale
-    lowered = Reading("done", functional="PBE", settings={"cutoff_ev": 400.0})
+    lowered = ParsedOutput("done", functional="PBE", settings={"cutoff_ev": 400.0})
     runs = [replace(one, reading=lowered) for one in (run(MGO, -12.0), mg, o2)]
     assert placed(*runs, hull=hull).e_above_hull is not None  # all of them
     assert "no energy of Mg, O" in placed(runs[0], mg, o2, hull=hull).scale
@@ -147,7 +149,7 @@ def test_plus_u_has_no_height(hull: Hull) -> None:
 
 
 def test_what_else_has_no_height(hull: Hull) -> None:
-    single = Computed(Path("here"), None, "gpaw", MGO, -12.0)
+    single = Computed(Path("here"), None, GPAW(), MGO, -12.0)
     assert "no manifest says" in place([single], [], hull)[0].scale
     elk = run(MGO, -12.0, settings={"code": "elk"})
     assert "muffin-tin" in placed(elk, hull=hull).scale

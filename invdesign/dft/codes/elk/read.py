@@ -9,7 +9,7 @@ import numpy as np
 
 from invdesign.crystal.cif import UNREADABLE
 from invdesign.dft.codes.gpaw.job import CalculationError, band_gap
-from invdesign.dft.codes.interface import Reading
+from invdesign.dft.codes.interface import ParsedOutput
 from invdesign.io.units import BOHR, HARTREE
 
 if TYPE_CHECKING:
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 INFO, EIGENVALUES, FERMI, BANDS, GEOMETRY = "INFO.OUT", "EIGVAL.OUT", "EFERMI.OUT", "BAND.OUT", "GEOMETRY.OUT"
 
 
-def read_elk(folder: Path) -> Reading:
+def read_elk(folder: Path) -> ParsedOutput:
     """The energy and the gap of an Elk run: on the grid and, where it has one, along the path too."""
     if not (folder / INFO).is_file():
-        return Reading("not run", f"no {INFO}")
+        return ParsedOutput("not run", f"no {INFO}")
     text = (folder / INFO).read_text(encoding="utf-8", errors="replace")
     if "Elk" not in text:
-        return Reading("foreign", f"{INFO} is not of Elk")
-    if not stopped(folder):
-        return Reading("unfinished", f"{INFO} has no end: running or killed")
+        return ParsedOutput("unrelated", f"{INFO} is not of Elk")
+    if not has_stopped(folder):
+        return ParsedOutput("unfinished", f"{INFO} has no end: running or killed")
     energies = re.findall(r"^ *total energy +: +(\S+)", text, re.MULTILINE)
     try:
         bands, fermi = _bands(folder)
@@ -36,11 +36,11 @@ def read_elk(folder: Path) -> Reading:
         structure = _structure(folder / GEOMETRY)
         energy = float(energies[-1]) * HARTREE
     except CalculationError as error:
-        return Reading("failed", str(error))
+        return ParsedOutput("failed", str(error))
     except (OSError, *UNREADABLE) as error:
-        return Reading("truncated", f"its files break off or are damaged ({error}); copy them again")
+        return ParsedOutput("truncated", f"its files break off or are damaged ({error}); copy them again")
     converged = "Convergence targets achieved" in text
-    return Reading(
+    return ParsedOutput(
         "done" if converged else "not converged",
         None if converged else "the self-consistent cycle did not converge",
         first=structure,
@@ -51,7 +51,7 @@ def read_elk(folder: Path) -> Reading:
     )
 
 
-def stopped(folder: Path) -> bool:
+def has_stopped(folder: Path) -> bool:
     """Whether Elk came to its end here."""
     info = folder / INFO
     return info.is_file() and bool(

@@ -62,7 +62,7 @@ ngridk
 """
 
 
-def unfit(structure: Structure) -> str | None:
+def unsupported_reason(structure: Structure) -> str | None:
     """Why Elk should not compute this crystal, as a sentence; None where nothing speaks against it."""
     if values := hubbard_u(structure):
         return f"it needs +U on {', '.join(values)}, which is not written for Elk; use vasp, espresso or gpaw"

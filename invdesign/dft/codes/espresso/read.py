@@ -14,7 +14,7 @@ import numpy as np
 
 from invdesign.crystal.cif import UNREADABLE
 from invdesign.dft.codes.gpaw.job import CalculationError, band_gap
-from invdesign.dft.codes.interface import ODD_GRID, Reading
+from invdesign.dft.codes.interface import ODD_GRID, ParsedOutput
 from invdesign.io.units import BOHR, HARTREE, KBAR, RYDBERG
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ PBE = frozenset({"PBE", "SLA PW PBX PBC", "SLA PW PBE PBE"})  # its names
 _NUMBER = r"\s*(-?\d+\.\d+)"
 
 
-def read_espresso(folder: Path) -> Reading:
+def read_espresso(folder: Path) -> ParsedOutput:
     """The outputs of ``pw.x`` in a folder: what was printed there, and XML there or in ``out/``."""
     texts = {
         path.name: path.read_text(encoding="utf-8", errors="replace")
@@ -42,12 +42,14 @@ def read_espresso(folder: Path) -> Reading:
     files = _xml_files(folder)
     if not printed and not files:
         if texts:
-            return Reading("foreign", f"{', '.join(texts)}: no output of pw.x")
-        return Reading("not run", "no output of pw.x (*.out) or its XML (out/pwscf.xml)")
+            return ParsedOutput("unrelated", f"{', '.join(texts)}: no output of pw.x")
+        return ParsedOutput("not run", "no output of pw.x (*.out) or its XML (out/pwscf.xml)")
     if (stopped := _stopped(printed)) is not None:
         return stopped
     if not files:
-        return Reading("truncated", f"{', '.join(printed)} ended, but its XML (out/pwscf.xml) is not here")
+        return ParsedOutput(
+            "truncated", f"{', '.join(printed)} ended, but its XML (out/pwscf.xml) is not here"
+        )
     try:
         root = ET.parse(files[0]).getroot()  # noqa: S314 - the user's own file
         if root.tag.endswith("espresso") and root.find("output") is not None:
@@ -56,20 +58,22 @@ def read_espresso(folder: Path) -> Reading:
         ET.ParseError,
         *UNREADABLE,
     ) as error:  # the latter: stars where a number did not fit, and the like
-        return Reading("truncated", f"{files[0].name} is damaged ({error}); copy it again")
-    return Reading("foreign", f"{files[0].name} is no output of pw.x")
+        return ParsedOutput("truncated", f"{files[0].name} is damaged ({error}); copy it again")
+    return ParsedOutput("unrelated", f"{files[0].name} is no output of pw.x")
 
 
-def _stopped(printed: Mapping[str, str]) -> Reading | None:
+def _stopped(printed: Mapping[str, str]) -> ParsedOutput | None:
     """The run that did not come to its end or is not what was asked for, by what was printed."""
     for name, text in printed.items():
         if "Error in routine" in text:
             error = text.split("Error in routine", 1)[1].split("%%%", 1)[0]
-            return Reading("failed", f"{name}: error in routine {' '.join(error.split())}")
+            return ParsedOutput("failed", f"{name}: error in routine {' '.join(error.split())}")
         if re.search(r"card HUBBARD.* ignored", text):
-            return Reading("failed", f"{name}: +U was ignored; the card needs Quantum ESPRESSO 7.1 or newer")
+            return ParsedOutput(
+                "failed", f"{name}: +U was ignored; the card needs Quantum ESPRESSO 7.1 or newer"
+            )
         if "JOB DONE." not in text:
-            return Reading("unfinished", f"{name} has no end: running or killed")
+            return ParsedOutput("unfinished", f"{name} has no end: running or killed")
     return None
 
 
@@ -78,7 +82,7 @@ def _xml_files(folder: Path) -> list[Path]:
     return [path for place in places for path in sorted(folder.glob(place))]
 
 
-def _of_xml(root: Element, printed: Sequence[str]) -> Reading:
+def _of_xml(root: Element, printed: Sequence[str]) -> ParsedOutput:
     output = root.find("output")
     calculation = _text(root, "input/control_variables/calculation")
     assert output is not None  # noqa: S101 - seen by the caller
@@ -109,7 +113,7 @@ def _of_xml(root: Element, printed: Sequence[str]) -> Reading:
     if any("convergence NOT achieved" in text for text in printed) and not reasons:
         reasons.append("a self-consistent cycle did not converge")
     moment = _text(output, "magnetization/total")
-    return Reading(
+    return ParsedOutput(
         "not converged" if reasons else "done",
         " and ".join(reasons) or None,
         first=_structure(root.find("input")),

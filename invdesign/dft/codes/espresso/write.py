@@ -29,11 +29,12 @@ CUTOFFS = {"norm-conserving": (100.0, 400.0), "other": (90.0, 1080.0)}  # Ry: ec
 DEGAUSS = 0.005  # Ry, 0.07 eV
 NEEDS_7_1 = "+U by the HUBBARD card: needs Quantum ESPRESSO 7.1 or newer"
 PER_MOMENT = 0.1  # starting magnetisation (fraction of the valence electrons) per μB
-INPUTS = {
-    "relax": {"relax.in": "vc-relax"},
-    "static": {"scf.in": "scf"},
-    "phonon-check": {"scf.in": "scf"},
+INPUTS: dict[Task, tuple[str, str]] = {
+    "relax": ("relax.in", "vc-relax"),
+    "static": ("scf.in", "scf"),
+    "phonon-check": ("scf.in", "scf"),
 }
+"""Name of the input file, and ``calculation``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,17 +153,17 @@ def write_espresso(
         atoms.set_initial_magnetic_moments(magnetisation)
     values = hubbard_u(structure)
     folder.mkdir(parents=True, exist_ok=True)
-    for name, calculation in INPUTS[task].items():
-        with (folder / name).open("w", encoding="utf-8") as file:
-            write_espresso_in(
-                file,
-                atoms,
-                input_data=_namelists(calculation, len(atoms), pseudos, polarised=bool(magnetisation)),
-                pseudopotentials=pseudos.files,
-                kpts=grid,
-                crystal_coordinates=True,
-                additional_cards=_hubbard(values),
-            )
+    name, calculation = INPUTS[task]
+    with (folder / name).open("w", encoding="utf-8") as file:
+        write_espresso_in(
+            file,
+            atoms,
+            input_data=_namelists(calculation, len(atoms), pseudos, polarised=bool(magnetisation)),
+            pseudopotentials=pseudos.files,
+            kpts=grid,
+            crystal_coordinates=True,
+            additional_cards=_hubbard(values),
+        )
     symbols = list(atoms.symbols)
     return {
         "kpoints": list(grid),

@@ -4,43 +4,40 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from invdesign.crystal.cif import UNREADABLE
 from invdesign.dft.codes.gpaw.job import GPA, LOG, RESULT, TRAJECTORY, digests, has_frames
-from invdesign.dft.codes.interface import Reading, structure_of
+from invdesign.dft.codes.interface import ParsedOutput, structure_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-AT_REST = 0.05  # eV/Å
 
-
-def read_gpaw(folder: Path) -> Reading:
+def read_gpaw(folder: Path) -> ParsedOutput:
     """``result.json`` of our script; without it, how far it came."""
     from pymatgen.core.structure import StructureError
 
     if not (folder / RESULT).is_file():
         if (error := _crash(folder / LOG)) is not None:
-            return Reading("failed", f"{error} (see {LOG})")
+            return ParsedOutput("failed", f"{error} (see {LOG})")
         return read_trajectory(folder / TRAJECTORY)
     try:
         result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        return Reading("truncated", f"{RESULT} is damaged ({error}); remove it and run again")
+        return ParsedOutput("truncated", f"{RESULT} is damaged ({error}); remove it and run again")
     if not isinstance(result, dict) or result.get("code") != "gpaw" or result.get("format") != 1:
-        return Reading("foreign", f"{RESULT} is not of our GPAW script")
+        return ParsedOutput("unrelated", f"{RESULT} is not of our GPAW script")
     if result.get("inputs") != digests(folder):
-        return Reading("foreign", f"{RESULT} was computed from other inputs than those beside it")
+        return ParsedOutput("unrelated", f"{RESULT} was computed from other inputs than those beside it")
     if result.get("failed"):
-        return Reading("failed", result["failed"])
+        return ParsedOutput("failed", result["failed"])
     try:
         return _of_gpaw(folder, result)
     except (StructureError, *UNREADABLE) as error:
-        return Reading("truncated", f"{RESULT} is damaged ({error!r}); remove it and run again")
+        return ParsedOutput("truncated", f"{RESULT} is damaged ({error!r}); remove it and run again")
 
 
 def _crash(log: Path) -> str | None:
@@ -51,7 +48,7 @@ def _crash(log: Path) -> str | None:
     return last if re.match(r"[\w.]*(Error|Exception)\b", last) else None
 
 
-def _of_gpaw(folder: Path, result: dict[str, Any]) -> Reading:
+def _of_gpaw(folder: Path, result: dict[str, Any]) -> ParsedOutput:
     from ase.io import read
     from pymatgen.core import Structure
 
@@ -59,7 +56,7 @@ def _of_gpaw(folder: Path, result: dict[str, Any]) -> Reading:
         status, reason = "done", None
     else:
         status, reason = "not converged", f"still moving after {result['n_geometries']} geometries"
-    return Reading(
+    return ParsedOutput(
         status,  # type: ignore[arg-type]
         reason,
         first=structure_of(read(folder / "structure.vasp", format="vasp")),
@@ -76,26 +73,26 @@ def _of_gpaw(folder: Path, result: dict[str, Any]) -> Reading:
     )
 
 
-def read_trajectory(path: Path) -> Reading:
+def read_trajectory(path: Path) -> ParsedOutput:
     """How far a trajectory of ours came: without ``result.json``, it is never ``done``."""
     if not path.is_file():
-        return Reading("not run", "no output")
+        return ParsedOutput("not run", "no output")
     if not has_frames(path):
-        return Reading("unfinished", f"{path.name} has no geometry yet")
+        return ParsedOutput("unfinished", f"{path.name} has no geometry yet")
     try:
         return _of_trajectory(path)
     except (OSError, MemoryError, *UNREADABLE) as error:  # MemoryError: a length that was damaged
-        return Reading("truncated", f"{path.name} is damaged ({error!r}); copy it again")
+        return ParsedOutput("truncated", f"{path.name} is damaged ({error!r}); copy it again")
 
 
-def _of_trajectory(path: Path) -> Reading:
+def _of_trajectory(path: Path) -> ParsedOutput:
     from ase.io import Trajectory
 
     with Trajectory(path) as trajectory:
         number, first, last = len(trajectory), trajectory[0], trajectory[-1]
     results = last.calc.results if last.calc else {}
     forces, stress = results.get("forces"), results.get("stress")
-    return Reading(
+    return ParsedOutput(
         "unfinished",
         f"{number} geometries so far; the same `dft run` goes on from the last",
         first=structure_of(first),
@@ -104,16 +101,3 @@ def _of_trajectory(path: Path) -> Reading:
         max_force=None if forces is None else float(np.linalg.norm(forces, axis=1).max()),
         pressure=None if stress is None else float(-np.sum(stress[:3]) / 3 * GPA),
     )
-
-
-def read_foreign_trajectory(path: Path) -> Reading:
-    """An ASE trajectory of anybody's: it does not say whether it ended, so its forces must."""
-    reading = read_trajectory(path)
-    if reading.status != "unfinished" or reading.structure is None:
-        return reading
-    if reading.energy is None or reading.max_force is None:
-        return replace(reading, status="failed", reason=f"{path.name} has no energy and forces at its end")
-    if reading.max_force > AT_REST:
-        force = f"{reading.max_force:.2f} eV/Å"
-        return replace(reading, status="not converged", reason=f"forces up to {force} are left at its end")
-    return replace(reading, status="done", reason=None)

@@ -33,7 +33,7 @@ FORCES = 0.01  # eV/Å, on atoms and, by ASE's Fréchet filter, on the cell
 MAX_STEPS = 100
 
 
-def unfit(structure: Structure) -> str | None:
+def unsupported_reason(structure: Structure) -> str | None:
     """Why GPAW should not compute this crystal, as a sentence; None where nothing speaks against it."""
     symbols = sorted(structure.symbol_set)
     missing = [symbol for symbol in symbols if symbol not in VALENCE]

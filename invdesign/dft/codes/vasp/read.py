@@ -11,7 +11,7 @@ import numpy as np
 
 from invdesign.crystal.cif import UNREADABLE
 from invdesign.dft.codes.gpaw.job import CalculationError, gap_between
-from invdesign.dft.codes.interface import ODD_GRID, Reading
+from invdesign.dft.codes.interface import ODD_GRID, ParsedOutput
 from invdesign.errors import InputError
 from invdesign.io.units import KBAR
 from invdesign.stability.hull.vasp import run_of
@@ -30,45 +30,45 @@ def vasprun_of(folder: Path) -> Path | None:
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
-def read_vasp(folder: Path) -> Reading:
+def read_vasp(folder: Path) -> ParsedOutput:
     """``vasprun.xml`` or ``vasprun.xml.gz`` of a folder."""
     from pymatgen.io.vasp import Vasprun
 
     path = vasprun_of(folder)
     if path is None:
-        return Reading("not run", "no vasprun.xml")
+        return ParsedOutput("not run", "no vasprun.xml")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             return _of_vasp(Vasprun(path, parse_dos=False, parse_potcar_file=False), path)
         except InputError as error:
-            return Reading("failed", str(error).removeprefix("hull: "))
+            return ParsedOutput("failed", str(error).removeprefix("hull: "))
         except (SyntaxError, EOFError, zlib.error, OSError, *UNREADABLE) as error:  # XML's are SyntaxErrors
-            return _broken(path) or Reading("failed", f"{path.name} lacks results ({error!r})")
+            return _broken(path) or ParsedOutput("failed", f"{path.name} lacks results ({error!r})")
 
 
-def _broken(path: Path) -> Reading | None:
+def _broken(path: Path) -> ParsedOutput | None:
     """What is wrong with the file as such: not VASP's, or it breaks off."""
     try:
         opener = gzip.open if path.suffix == ".gz" else open
         with opener(path, "rt", encoding="utf-8", errors="replace") as file:
             text = file.read()
     except (EOFError, zlib.error, OSError) as error:
-        return Reading("truncated", f"{path.name} breaks off ({error}); copy it again")
+        return ParsedOutput("truncated", f"{path.name} breaks off ({error}); copy it again")
     if "<modeling>" not in text[:1000]:
-        return Reading("foreign", f"{path.name} is no output of VASP")
+        return ParsedOutput("unrelated", f"{path.name} is no output of VASP")
     if text.rstrip().endswith("</modeling>"):
         return None
     outcar = path.with_name("OUTCAR")
     if outcar.is_file() and _ENDED in outcar.read_text(encoding="utf-8", errors="replace")[-5000:]:
-        return Reading(
+        return ParsedOutput(
             "truncated", f"{path.name} breaks off, though OUTCAR says that VASP ended; copy it again"
         )
     steps = text.count("</calculation>")
-    return Reading("unfinished", f"{path.name} breaks off after {steps} ionic steps: running or killed")
+    return ParsedOutput("unfinished", f"{path.name} breaks off after {steps} ionic steps: running or killed")
 
 
-def _of_vasp(run: Any, path: Path) -> Reading:  # noqa: ANN401 - pymatgen's Vasprun
+def _of_vasp(run: Any, path: Path) -> ParsedOutput:  # noqa: ANN401 - pymatgen's Vasprun
     last = run.ionic_steps[-1]
     forces, stress = np.array(last.get("forces", [])), last.get("stress")
     described = run_of(run, path)
@@ -86,7 +86,7 @@ def _of_vasp(run: Any, path: Path) -> Reading:  # noqa: ANN401 - pymatgen's Vasp
     except CalculationError as error:
         notes.append(f"{error}: give NBANDS")
     settings: dict[str, Any] = {"encut_ev": float(run.parameters["ENMAX"])}
-    return Reading(
+    return ParsedOutput(
         "not converged" if reasons else "done",
         " and ".join(reasons) or None,
         first=run.initial_structure,

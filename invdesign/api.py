@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from invdesign.campaign import CampaignConfig, Parts
+from invdesign.campaign import CampaignConfig, Components
 from invdesign.campaign import design as run_campaign
-from invdesign.campaign.stages.generate import GENES_PER_FORMULA, check_open, meetable
+from invdesign.campaign.stages.generate import GENES_PER_FORMULA, meetable
 from invdesign.core.target import Target, parse_target
 from invdesign.errors import InputError
 from invdesign.io.config import build, read_yaml
@@ -29,7 +29,7 @@ def design(
     *,
     config: str | Path | None = None,
     from_: str | Path | None = None,
-    parts: Parts | None = None,
+    components: Components | None = None,
     executor: Executor | None = None,
     progress: bool = False,
     **options: Any,  # noqa: ANN401 - each field has its own type
@@ -45,7 +45,7 @@ def design(
         config: campaign as YAML; the target adds to the file's, options replace its fields.
         from_: formulas to make structures of: a screening's folder, its table, or any table or list; of
             these the likeliest, one for every 32 genes.
-        parts: own objects in place of the released models and reference data.
+        components: own objects in place of the released models and reference data.
         executor: takes the relaxations (default: one process per core).
         progress: show the live funnel on stderr.
         options: ``elements, only, exclude, formula, anonymous, space_group, n_atoms`` of the target
@@ -66,13 +66,15 @@ def design(
     fields |= {"target": parse_target(clauses, **conditions), **options}
     campaign = build(CampaignConfig, fields, "campaign")
     if from_ is not None:
-        campaign, told = _of_formulas(campaign, from_, parts or Parts.named(campaign))
+        campaign, told = _of_formulas(campaign, from_, components or Components.from_config(campaign))
         if progress:
             print(told, file=sys.stderr)  # noqa: T201 - as the live funnel
-    return run_campaign(campaign, parts=parts, executor=executor, progress=progress)
+    return run_campaign(campaign, components=components, executor=executor, progress=progress)
 
 
-def _of_formulas(config: CampaignConfig, path: str | Path, parts: Parts) -> tuple[CampaignConfig, str]:
+def _of_formulas(
+    config: CampaignConfig, path: str | Path, components: Components
+) -> tuple[CampaignConfig, str]:
     """The campaign with formulas, and a line on how many there are of how many.
 
     Raises:
@@ -80,16 +82,17 @@ def _of_formulas(config: CampaignConfig, path: str | Path, parts: Parts) -> tupl
     """
     from invdesign.screening.select import survivors
 
-    check_open(config.target)
+    config.target.check_open()
     found = survivors(
         path,
         config.target,
         max(1, config.n_genes // GENES_PER_FORMULA),
-        elements=parts.elements,
+        elements=components.elements,
         known=config.known,
         include_known=config.include_known,
     )
-    formulas, unmet = meetable(config, parts, found.formulas)
+    generators = {name: components.generator_called(name) for name in components.generators}
+    formulas, unmet = meetable(generators, config.target, found.formulas, config.seed)
     reasons = {**found.left_out, **unmet}
     left_out = ", ".join(f"{reason}: {n:,}" for reason, n in reasons.items())
     if not formulas:
@@ -114,7 +117,8 @@ def next_round(run: str | Path, *, progress: bool = False, **options: Any) -> Ro
         run: the campaign's folder.
         progress: show the live funnel on stderr.
         options: ``choose`` (``hits`` or ``information``), ``n_shortlist``, ``n_genes``, ``n_relax``,
-            ``parts``, ``executor``, ``workers``: :func:`invdesign.campaign.active_learning.round.next_round`.
+            ``components``, ``executor``, ``workers``:
+            :func:`invdesign.campaign.active_learning.round.next_round`.
 
     Returns:
         The round: ``shortlist`` with corrected ``properties``, ``learned``, ``message``.

@@ -1,4 +1,4 @@
-"""Small stand-ins for the learned parts of a campaign: quick, deterministic, picklable."""
+"""Small stand-ins for the learned components of a campaign: quick, deterministic, picklable."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from invdesign.campaign import CampaignConfig, Parts, design
+from invdesign.campaign import CampaignConfig, Components, design
 from invdesign.core.candidate import Candidate, Estimate
 from invdesign.core.target import parse_target
 from invdesign.crystal.elements import volume_estimate
@@ -163,8 +163,8 @@ class FakeScore:
         return np.array([number(gene, "score") for gene in genes])
 
 
-def fake_parts(delay: float = 0.0) -> Parts:
-    return Parts(
+def fake_components(delay: float = 0.0) -> Components:
+    return Components(
         generator=FakeGenerator(),
         geometry=FakeGeometry(),
         known=FakeKnown(),
@@ -177,10 +177,10 @@ def fake_parts(delay: float = 0.0) -> Parts:
     )
 
 
-def several_parts(delay: float = 0.0) -> Parts:
+def several_components(delay: float = 0.0) -> Components:
     """Two generators of which one's crystals all decompose."""
     generators = (FakeGenerator("any", ANIONS[:5]), FakeGenerator("iodides", ("I",)))
-    return replace(fake_parts(delay), generator=generators, hull=HullAboveIodides())
+    return replace(fake_components(delay), generator=generators, hull=HullAboveIodides())
 
 
 def fake_config(out: Path | str, **changes: object) -> CampaignConfig:
@@ -201,10 +201,10 @@ if __name__ == "__main__":  # the campaign that the tests kill
     sys.path.insert(0, str(Path(__file__).parent))
     import campaign_fakes
 
-    workers, parts = int(sys.argv[2]), getattr(campaign_fakes, sys.argv[3])
+    workers, components = int(sys.argv[2]), getattr(campaign_fakes, sys.argv[3])
     result = design(
         campaign_fakes.fake_config(sys.argv[1], workers=workers),
-        parts=parts(0.02),
+        components=components(0.02),
         progress=False,
     )
     sys.stdout.write(str(len(result.shortlist)))

@@ -19,7 +19,7 @@ def unbroken(tmp_path_factory):
     """Folder and result of a campaign of fakes that nothing disturbed."""
     import campaign_fakes
 
-    return undisturbed(tmp_path_factory.mktemp("unbroken"), campaign_fakes.fake_parts())
+    return undisturbed(tmp_path_factory.mktemp("unbroken"), campaign_fakes.fake_components())
 
 
 @pytest.fixture(scope="session")
@@ -27,12 +27,12 @@ def unbroken_several(tmp_path_factory):
     """The same with two generators."""
     import campaign_fakes
 
-    return undisturbed(tmp_path_factory.mktemp("several"), campaign_fakes.several_parts())
+    return undisturbed(tmp_path_factory.mktemp("several"), campaign_fakes.several_components())
 
 
-def undisturbed(out, parts):
+def undisturbed(out, components):
     import campaign_fakes
 
     from invdesign.campaign import design
 
-    return out, design(campaign_fakes.fake_config(out), parts=parts, progress=False)
+    return out, design(campaign_fakes.fake_config(out), components=components, progress=False)

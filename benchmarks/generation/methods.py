@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import invdesign
 from invdesign.analysis.generate import DRAWS, generate
-from invdesign.campaign.components import Parts, worth_relaxing
+from invdesign.campaign.components import Components
 from invdesign.campaign.config import CampaignConfig
+from invdesign.campaign.stages.prerank import worth_relaxing
 from invdesign.core.target import parse_target
 from invdesign.crystal.symmetry import realise
 from invdesign.io.atomic import atomic_write
@@ -187,7 +188,7 @@ class NewCompositions:
     """Known materials for which a known composition is known enough: S.U.N. is counted so."""
 
     def __init__(self) -> None:
-        self.known: KnownMaterials = Parts().get("known")
+        self.known: KnownMaterials = Components().get("known")
 
     def novelty(self, gene: Gene) -> Verdict:
         """As ``KnownMaterials.novelty``; the figure is 0 or 2."""
@@ -204,15 +205,15 @@ def _chosen(method: Method, n: int, seed: int) -> list[Candidate]:
         n_relax=n,
         seed=seed,
     )
-    parts = replace(Parts.named(config), known=NewCompositions())
-    return worth_relaxing(config, parts)
+    components = replace(Components.from_config(config), known=NewCompositions())
+    return worth_relaxing(config, components)
 
 
 def _furnished(candidates: list[Candidate], seed: int) -> list[Candidate]:
     """The same, each with a geometry and a structure, as ``generate`` gives them."""
     genes, seeds = [c.gene for c in candidates], [(seed, int(c.id[1:])) for c in candidates]
     with one_thread():
-        found = Parts().get("geometry").propose_many(genes, [1] * len(genes), seeds)
+        found = Components().get("geometry").propose_many(genes, [1] * len(genes), seeds)
     for candidate, ((geometry, origin),) in zip(candidates, found, strict=True):
         candidate.geometry, candidate.provenance["geometry"] = geometry, origin
         candidate.structure = realise(candidate.gene, geometry)

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 from pymatgen.core import Lattice, Structure
 
-from invdesign.campaign.components import Parts, worth_relaxing
+from invdesign.campaign.components import Components
 from invdesign.campaign.config import CampaignConfig
+from invdesign.campaign.stages.prerank import worth_relaxing
 from invdesign.campaign.stages.relax import starting_structures
 from invdesign.core.target import parse_target
 
@@ -64,10 +65,10 @@ def generated(n: int, seed: int) -> list[Trial]:
     config = CampaignConfig(
         target=parse_target([TARGET]), seed=seed, n_relax=n, n_genes=GENES_PER_RELAXATION * n
     )
-    parts = Parts.named(config)
-    chosen = sorted(worth_relaxing(config, parts), key=lambda candidate: candidate.provenance["place"])
+    components = Components.from_config(config)
+    chosen = sorted(worth_relaxing(config, components), key=lambda candidate: candidate.provenance["place"])
     return [
         Trial(place, structure)
-        for place, trials in enumerate(starting_structures(chosen, config, parts))
+        for place, trials in enumerate(starting_structures(chosen, config, components))
         for structure, _ in trials
     ]

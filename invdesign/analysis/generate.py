@@ -11,8 +11,8 @@ from itertools import count
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
-from invdesign.campaign.components import Parts
-from invdesign.campaign.stages.prerank import likeliest
+from invdesign.campaign.components import Components
+from invdesign.campaign.stages.prerank import select_likeliest
 from invdesign.campaign.validate import check_least
 from invdesign.core.candidate import Candidate
 from invdesign.crystal.gene import Gene
@@ -227,9 +227,9 @@ def _proposals(run: Run, batches: _Batches, progress: Progress) -> list[Candidat
         candidate.id = f"g{i:06d}"
     if not run.structures:
         return candidates
-    parts = [candidates[first : first + BATCH] for first in range(0, run.n, BATCH)]
+    shares = [candidates[first : first + BATCH] for first in range(0, run.n, BATCH)]
     built: list[Candidate] = []
-    for batch in batches.of("structures", _build, [Build(run, i, own) for i, own in enumerate(parts)]):
+    for batch in batches.of("structures", _build, [Build(run, i, own) for i, own in enumerate(shares)]):
         built += batch
         progress(part + part * len(built) / run.n, f"{len(built)} of {run.n} structures")
     return built
@@ -291,8 +291,8 @@ def _draw(task: Draw) -> list[Candidate]:
     run = task.run
     with one_thread():
         drawn = _generator_of(run).propose(run.target, task.n * run.draws, (run.seed, task.number))
-        proposed = likeliest(drawn, run.target, task.n) if run.draws > 1 else drawn
-        known = Parts().get("known")
+        proposed = select_likeliest(drawn, run.target, task.n) if run.draws > 1 else drawn
+        known = Components().get("known")
         for candidate in proposed:
             candidate.provenance["novelty"] = NOVELTY[int(known.novelty(candidate.gene).figure)]
         return proposed

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from invdesign.analysis.evaluate.samples import read_samples
-from invdesign.campaign.components import Parts
+from invdesign.campaign.components import Components
 from invdesign.composition.formula import formula_amounts
 from invdesign.errors import InputError
 from invdesign.io.atomic import atomic_write
@@ -161,16 +161,20 @@ def place_on_hull(
     if plot:
         formulas = [place.composition for place in places if place.composition is not None]
         check_target(plot, [*formulas, *(structure.composition for structure in structures.values())])
-    parts = Parts(potential=potential, calibration=calibration, hull=hull)
-    known: Hull = parts.get("hull")
+    components = Components(potential=potential, calibration=calibration, hull=hull)
+    known: Hull = components.get("hull")
     protocol: dict[str, Any] = {"hull": hull, "scale": known.scale, "threshold": threshold}
     if structures:
-        parts.check_scale()
-        calibrated = parts.get("calibration").potential
-        protocol |= {"potential": parts.get("potential").name, "calibration": calibrated, "relaxed": relax}
+        components.check_scale()
+        calibrated = components.get("calibration").potential
+        protocol |= {
+            "potential": components.get("potential").name,
+            "calibration": calibrated,
+            "relaxed": relax,
+        }
         relaxed = _relaxed(list(structures.values()), potential, MAX_STEPS if relax else 0, workers, progress)
         for number, result in zip(structures, relaxed, strict=True):
-            _place_structure(places[number], result, parts, threshold, relax=relax)
+            _place_structure(places[number], result, components, threshold, relax=relax)
     for number, place in enumerate(places):
         if place.composition is not None and number not in structures:
             _place_formula(place, known)
@@ -243,7 +247,9 @@ def _relaxed(
     return [results[number] for number in range(len(structures))]
 
 
-def _place_structure(place: Place, result: Relaxed, parts: Parts, threshold: float, *, relax: bool) -> None:
+def _place_structure(
+    place: Place, result: Relaxed, components: Components, threshold: float, *, relax: bool
+) -> None:
     from invdesign.filters.geometry import geometry_check
 
     composition = result.structure.composition
@@ -255,8 +261,8 @@ def _place_structure(place: Place, result: Relaxed, parts: Parts, threshold: flo
     if not check.passed:
         place.reason = f"no plausible structure: {check.reason}"
         return
-    calibration, hull = parts.get("calibration"), parts.get("hull")
-    place.crystal_known = _is_known(result.structure, parts)
+    calibration, hull = components.get("calibration"), components.get("hull")
+    place.crystal_known = _is_known(result.structure, components)
     try:
         energy = float(
             calibration.formation_energy(composition, result.energy, hypothetical=not place.crystal_known)
@@ -271,7 +277,7 @@ def _place_structure(place: Place, result: Relaxed, parts: Parts, threshold: flo
     _record(place, composition, at)
 
 
-def _is_known(structure: Structure, parts: Parts) -> bool:
+def _is_known(structure: Structure, components: Components) -> bool:
     """Whether somebody has made it: a gene of the Materials Project's, not of a hypothetical set."""
     from invdesign.crystal.symmetry import SymmetryError, gene_of, loose_gene
 
@@ -279,7 +285,7 @@ def _is_known(structure: Structure, parts: Parts) -> bool:
         genes = [gene_of(structure)[0], loose_gene(structure)]
     except SymmetryError:
         return False
-    names = [name for gene in genes if gene for name in parts.get("known").known_gene(gene.hash)]
+    names = [name for gene in genes if gene for name in components.get("known").known_gene(gene.hash)]
     return any(not name.startswith("wbm-") for name in names)
 
 

@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from invdesign.campaign.stages.generate import with_formula
 from invdesign.core.checks import CHECKS
 from invdesign.core.target import Target
 from invdesign.errors import InputError
@@ -17,7 +16,7 @@ _HOW = {"out", "workers"}  # where and with how many hands: never what comes out
 
 
 class CampaignConfig(BaseModel):
-    """A campaign: the target, how much to spend on it, and with which parts.
+    """A campaign: the target, how much to spend on it, and with which components.
 
     Everything but ``out`` and ``workers`` decides the result; the same config gives the same shortlist.
     """
@@ -31,8 +30,8 @@ class CampaignConfig(BaseModel):
     n_genes: int = Field(4096, ge=1, description="genes to generate")
     n_relax: int = Field(256, ge=1, description="candidates to relax, the best of the quick rank")
     n_shortlist: int = Field(20, ge=1)
-    # of 96 candidates 37, 49, 52, 56 came through with 1, 2, 4, 6 trials, at 21, 36, 69, 89 core seconds
-    trials: int = Field(2, ge=1, description="most geometries relaxed per candidate")
+    # of 96 candidates 37, 49, 52, 56 came through with 1, 2, 4, 6 geometries, at 21, 36, 69, 89 core seconds
+    n_starting_structures: int = Field(2, ge=1, description="most geometries relaxed per candidate")
     gene_batch: int = Field(256, ge=1, description="genes per unit of work")
     relax_chunk: int = Field(16, ge=1, description="candidates per unit of work in the structure phase")
     fmax: float = Field(0.1, gt=0, description="largest force at convergence, eV/Å")
@@ -85,7 +84,7 @@ class CampaignConfig(BaseModel):
     @model_validator(mode="after")
     def _within_the_target(self) -> CampaignConfig:
         for formula in self.formulas:
-            if formula != (reduced := with_formula(self.target, formula).formula):
+            if formula != (reduced := self.target.with_formula(formula).formula):
                 raise InputError(f"formulas: {formula} is not the reduced formula; write {reduced}.")
         return self
 

@@ -1,4 +1,4 @@
-"""What a shortlist was made with, for the machines that take it on: parts, seeds, hashes of weights."""
+"""What a shortlist was made with, for the machines that take it on: components, seeds, hashes of weights."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from invdesign.io.provenance import folder_digest
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from invdesign.campaign.components import Parts
+    from invdesign.campaign.components import Components
     from invdesign.campaign.config import CampaignConfig
 
 
-def made_with(config: CampaignConfig, parts: Parts) -> dict[str, Any]:
+def made_with(config: CampaignConfig, components: Components) -> dict[str, Any]:
     """The campaign as plain JSON, for ``shortlist.json``: nothing of the time or the machine.
 
     Returns:
@@ -22,11 +22,11 @@ def made_with(config: CampaignConfig, parts: Parts) -> dict[str, Any]:
         a SHA-256 by part of every folder of weights or tables (16 digits of the potential's file). Objects
         of one's own have none.
     """
-    potential = parts.get("potential")
+    potential = components.get("potential")
     weights = {f"potential {potential.name}": potential.digest}
-    models = [*parts.generators.values(), *(parts.predictors or {}).values()]
-    models += [parts.geometry, parts.ranker, parts.synthesizability]
-    tables = [parts.known, parts.hull, parts.calibration or potential.name]
+    models = [*components.generators.values(), *(components.predictors or {}).values()]
+    models += [components.geometry, components.ranker, components.synthesizability]
+    tables = [components.known, components.hull, components.calibration or potential.name]
     weights |= _digests("models", models) | _digests("validators", tables)
     return {
         "target": str(config.target),
@@ -37,7 +37,7 @@ def made_with(config: CampaignConfig, parts: Parts) -> dict[str, Any]:
     }
 
 
-def _digests(kind: Kind, parts: Iterable[Any]) -> dict[str, str]:
+def _digests(kind: Kind, components: Iterable[Any]) -> dict[str, str]:
     """Hash by name of what lies in a folder; a generator without weights has none."""
-    folders = {resolve(kind, part) for part in parts if isinstance(part, str)}
+    folders = {resolve(kind, part) for part in components if isinstance(part, str)}
     return {f"{kind}/{folder.name}": folder_digest(folder) for folder in sorted(folders) if folder.is_dir()}

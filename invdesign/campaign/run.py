@@ -8,19 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from invdesign.campaign.budget import Record, allot, rounds
-from invdesign.campaign.components import (
-    Parts,
-    batches,
-    first_of_genes,
-    judge_batch,
-    propose_batch,
-    quick_rank,
-)
+from invdesign.campaign.components import Components
 from invdesign.campaign.progress import GENE_PHASE, LiveFunnel
 from invdesign.campaign.provenance import made_with
 from invdesign.campaign.stages.dynamical_stability import checked_pick, require, told_of_checks
-from invdesign.campaign.stages.generate import with_formula
-from invdesign.campaign.stages.relax import Chunk, structure_chunk
+from invdesign.campaign.stages.filter import filter_genes, first_of_genes
+from invdesign.campaign.stages.generate import generate, generate_units
+from invdesign.campaign.stages.prerank import prerank
+from invdesign.campaign.stages.relax import RelaxUnit, relax_unit
 from invdesign.campaign.stages.shortlist import last_pick
 from invdesign.campaign.store import Store
 from invdesign.campaign.validate import check_names
@@ -78,7 +73,7 @@ class CampaignResult:
 def design(
     config: CampaignConfig,
     *,
-    parts: Parts | None = None,
+    components: Components | None = None,
     executor: Executor | None = None,
     progress: bool = True,
     had: Mapping[str, str] | None = None,
@@ -92,7 +87,7 @@ def design(
     Args:
         config: what to do; ``config.out`` is created and gets ``shortlist.csv``, ``shortlist.json``,
             ``cifs/``, ``candidates.db``, ``funnel.png`` and ``run.json``.
-        parts: own objects in place of the parts that the config names.
+        components: own objects in place of the components that the config names.
         executor: takes the relaxation chunks (default: one process per core).
         progress: show the live funnel on stderr.
         had: genes (id by hash) of an earlier campaign that this one goes on from; they are not taken again.
@@ -101,20 +96,20 @@ def design(
         InputError: the target cannot be met, a part is missing or does not fit, the folder is another
             campaign's or in use, the disk is full, a worker died.
     """
-    parts = parts or Parts.named(config)
+    components = components or Components.from_config(config)
     with locked_folder(config.out, DATABASE):
         if not (config.out / DATABASE).exists():
-            _check(config, parts)  # a campaign that cannot run claims no folder
-        store = _store(config, parts)
+            _check(config, components)  # a campaign that cannot run claims no folder
+        store = _store(config, components)
         if worked := not store.complete:
-            _check(config, parts)
-            _work(config, parts, store, executor, progress=progress, had=had or {})
-        return _conclude(config, parts, store, worked=worked)
+            _check(config, components)
+            _work(config, components, store, executor, progress=progress, had=had or {})
+        return _conclude(config, components, store, worked=worked)
 
 
-def _store(config: CampaignConfig, parts: Parts) -> Store:
+def _store(config: CampaignConfig, components: Components) -> Store:
     """The folder's store, which must be this campaign's."""
-    mine = {**config.identity(), "objects": parts.signature()}
+    mine = {**config.identity(), "objects": components.signature()}
     store = Store(config.out / DATABASE, mine)
     theirs = store.identity
     if different := sorted(key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key)):
@@ -130,37 +125,37 @@ def _brief(value: Any) -> str:  # noqa: ANN401 - any JSON
     return text if len(text) <= 60 else text[:59] + "…"
 
 
-def _check(config: CampaignConfig, parts: Parts) -> None:
+def _check(config: CampaignConfig, components: Components) -> None:
     """Load every part once before any work, and see that they fit one another and the target."""
     from pymatgen.core import Composition
 
     from invdesign.filters.charge_balance import charge_balance
 
     require(config.check)
-    check_names(hull=parts.hull, calibration=parts.calibration)
+    check_names(hull=components.hull, calibration=components.calibration)
     target = config.target
     if target.formula is not None and not (verdict := charge_balance(Composition(target.formula))).passed:
         raise InputError(
             f"formula: {target.formula} cannot be balanced ({verdict.reason}); give one that can."
         )
     for kind in ("potential", "calibration", "hull"):
-        if missing := sorted(target.required - parts.get(kind).elements):
+        if missing := sorted(target.required - components.get(kind).elements):
             named = ", ".join(missing)
             raise InputError(
                 f"elements: the {kind} does not know {named}; leave them out or give another {kind}."
             )
     for kind in ("known", "ranker", "geometry", "synthesizability", "neighbors"):
-        parts.get(kind)
-    parts.check_scale()
-    asked = with_formula(target, config.formulas[0]) if config.formulas else target
-    for name in parts.generators:
-        parts.generator_called(name).propose(asked, 1, config.seed)  # tells what it can never meet
-    for prop in parts.predictors or {}:
-        if getattr(parts.predictor(prop), "judges", False):
+        components.get(kind)
+    components.check_scale()
+    asked = target.with_formula(config.formulas[0]) if config.formulas else target
+    for name in components.generators:
+        components.generator_called(name).propose(asked, 1, config.seed)  # tells what it can never meet
+    for prop in components.predictors or {}:
+        if getattr(components.predictor(prop), "judges", False):
             raise InputError(
                 f"predictors: the model of {prop} judges generators and selects nothing; give another."
             )
-    measured = {"e_above_hull", "formation_energy_per_atom", *(parts.predictors or {})}
+    measured = {"e_above_hull", "formation_energy_per_atom", *(components.predictors or {})}
     if unknown := sorted(set(target.windows) - measured):
         raise InputError(
             f"target: nothing predicts {', '.join(unknown)}; ask for {', '.join(sorted(measured))}."
@@ -169,7 +164,7 @@ def _check(config: CampaignConfig, parts: Parts) -> None:
 
 def _work(
     config: CampaignConfig,
-    parts: Parts,
+    components: Components,
     store: Store,
     executor: Executor | None,
     *,
@@ -181,14 +176,14 @@ def _work(
         live = stack.enter_context(LiveFunnel(f"Target: {config.words()}", show=progress))
         if executor is None and (workers := config.workers or default_workers()) > 1:
             executor = stack.enter_context(process_pool(workers))
-        _gene_phase(config, parts, store, live, executor, had=had)
-        _structure_phase(config, parts, store, live, executor)
-        _last_phase(config, parts, store, live, executor)
+        _gene_phase(config, components, store, live, executor, had=had)
+        _structure_phase(config, components, store, live, executor)
+        _last_phase(config, components, store, live, executor)
 
 
 def _gene_phase(
     config: CampaignConfig,
-    parts: Parts,
+    components: Components,
     store: Store,
     live: LiveFunnel,
     executor: Executor | None,
@@ -199,9 +194,9 @@ def _gene_phase(
     live.funnel.charge(store.seconds)
     live.count(stored, GENE_PHASE)
     if not any("quick rank" in candidate.verdicts for candidate in stored):
-        _generate(config, parts, store, live, executor, had=had)
+        _generate(config, components, store, live, executor, had=had)
         stored = store.read()  # as a resumed run would have them
-        clock = quick_rank(config, stored)
+        clock = prerank(config, stored)
         store.put([candidate for candidate in stored if "quick rank" in candidate.verdicts], clock)
         live.funnel.charge(clock.seconds)
     live.count(stored, ("quick rank", *STRUCTURE_GATES))
@@ -210,7 +205,7 @@ def _gene_phase(
 
 def _generate(
     config: CampaignConfig,
-    parts: Parts,
+    components: Components,
     store: Store,
     live: LiveFunnel,
     executor: Executor | None,
@@ -220,9 +215,9 @@ def _generate(
     """Generate the batches that are not stored; judge and store them in order, so that firsts are firsts."""
     live.phase("generator", config.n_genes)
     seen = {**first_of_genes(store.read()), **had}
-    todo = [batch for batch in batches(config, parts) if batch.first >= len(store)]
-    for candidates, generating in run_tasks(propose_batch, todo, workers=1, executor=executor, ordered=True):
-        judging = judge_batch(config, parts, candidates, seen)
+    todo = [unit for unit in generate_units(config, components) if unit.first >= len(store)]
+    for candidates, generating in run_tasks(generate, todo, workers=1, executor=executor, ordered=True):
+        judging = filter_genes(config, components, candidates, seen)
         clock = generating + judging
         store.put(candidates, clock, generator=candidates[0].provenance["generator"])
         seen |= first_of_genes(candidates)
@@ -231,11 +226,11 @@ def _generate(
 
 
 def _structure_phase(
-    config: CampaignConfig, parts: Parts, store: Store, live: LiveFunnel, executor: Executor | None
+    config: CampaignConfig, components: Components, store: Store, live: LiveFunnel, executor: Executor | None
 ) -> None:
     """Relax in rounds: a round is shared by what the rounds before it yielded, whoever ran them and when."""
     known = {candidate.id: candidate for candidate in store.read("place>=0")}
-    pools = {name: _pool(known, name) for name in parts.generators}
+    pools = {name: _pool(known, name) for name in components.generators}
     taken = dict.fromkeys(pools, 0)
     live.phase("geometry", min(config.n_relax, len(known)))
     for size in rounds(config.n_relax, len(pools)):
@@ -245,8 +240,10 @@ def _structure_phase(
             chosen = [known[id_] for id_ in pool[taken[name] : taken[name] + share]]
             taken[name] += share
             chunks += [chosen[i : i + config.relax_chunk] for i in range(0, share, config.relax_chunk)]
-        todo = [Chunk(config, parts, chunk) for chunk in chunks if "geometry" not in chunk[0].verdicts]
-        for candidates, clock in run_tasks(structure_chunk, todo, workers=1, executor=executor):
+        todo = [
+            RelaxUnit(config, components, chunk) for chunk in chunks if "geometry" not in chunk[0].verdicts
+        ]
+        for candidates, clock in run_tasks(relax_unit, todo, workers=1, executor=executor):
             store.put(candidates, clock, generator=candidates[0].provenance["generator"])
             live.count(candidates, STRUCTURE_GATES, clock)
             known |= {candidate.id: candidate for candidate in candidates}
@@ -260,13 +257,13 @@ def _structure_phase(
 
 
 def _last_phase(
-    config: CampaignConfig, parts: Parts, store: Store, live: LiveFunnel, executor: Executor | None
+    config: CampaignConfig, components: Components, store: Store, live: LiveFunnel, executor: Executor | None
 ) -> None:
     """Tell the survivors apart and pick the shortlist; with checks, of those that hold."""
     if config.check:
-        survivors, clock = checked_pick(config, parts, store, live, executor)
+        survivors, clock = checked_pick(config, components, store, live, executor)
     else:
-        survivors, clock = last_pick(config, parts, store.read("status=relaxed"))
+        survivors, clock = last_pick(config, components, store.read("status=relaxed"))
         live.count(survivors, ("identity",))
     store.put(survivors, clock, complete=True)
     live.count(survivors, ("shortlist",), clock)
@@ -285,7 +282,9 @@ def _record(pool: Sequence[str], taken: int, known: Mapping[str, Candidate]) -> 
     return Record(taken, passed, len(pool) - taken)
 
 
-def _conclude(config: CampaignConfig, parts: Parts, store: Store, *, worked: bool) -> CampaignResult:
+def _conclude(
+    config: CampaignConfig, components: Components, store: Store, *, worked: bool
+) -> CampaignResult:
     """The result of a complete store, its files written (again); the record of who made it stays."""
     from invdesign.report.outputs import write_outputs
 
@@ -301,9 +300,9 @@ def _conclude(config: CampaignConfig, parts: Parts, store: Store, *, worked: boo
     )
     write_outputs(config.out, shortlisted, funnel, config.target)
     if worked or not (config.out / SHORTLIST_JSON).exists():
-        write_shortlist_json(shortlisted, config.out / SHORTLIST_JSON, made_with(config, parts))
+        write_shortlist_json(shortlisted, config.out / SHORTLIST_JSON, made_with(config, components))
     if worked or not (config.out / "run.json").exists():
-        _write_run_json(result, parts.get("potential"))
+        _write_run_json(result, components.get("potential"))
     return result
 
 

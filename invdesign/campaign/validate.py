@@ -11,7 +11,7 @@ from invdesign.io import artifacts
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from invdesign.campaign.components import Parts
+    from invdesign.campaign.components import Components
     from invdesign.core.target import Target
 
 _FILES = {
@@ -69,16 +69,16 @@ def check_least(least: int, **given: int | None) -> None:
             raise InputError(f"{name}: {number} cannot be; give {least} or more.")
 
 
-def check_elements(targets: Mapping[str, Target], parts: Parts, kind: str) -> None:
+def check_elements(targets: Mapping[str, Target], components: Components, kind: str) -> None:
     """See that a part knows all elements.
 
     Raises:
         InputError: naming the first formula with one that it does not know.
     """
-    known = parts.get(kind).elements
+    known = components.get(kind).elements
     for formula, target in targets.items():
         if strange := ", ".join(sorted(target.required - known)):
-            called = parts.get("potential").name if kind != "hull" else parts.hull
+            called = components.get("potential").name if kind != "hull" else components.hull
             raise InputError(
                 f"formula: {formula}: the {kind} {called} does not know {strange}; give one without."
             )

@@ -90,6 +90,27 @@ class Target(BaseModel):
         """
         return build(cls, read_yaml(path), "target")
 
+    def with_formula(self, formula: str) -> Target:
+        """Return the target narrowed to one formula.
+
+        Raises:
+            InputError: the target fixes a formula already, or this one is none or cannot meet it.
+        """
+        self.check_open()
+        return build(Target, {**dict(self), "formula": formula}, "target")
+
+    def check_open(self) -> None:
+        """Check that the target leaves the choice of formulas.
+
+        Raises:
+            InputError: it does not.
+        """
+        for name, given in (("formula", self.formula), ("anonymous", self.anonymous_formula)):
+            if given:
+                raise InputError(
+                    f"target: {name}={given} excludes a list of formulas (--from); give one of the two."
+                )
+
     @property
     def elements(self) -> frozenset[str]:
         """Every element that may occur."""

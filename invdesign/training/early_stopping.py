@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from invdesign.campaign.components import Parts, worth_relaxing
+from invdesign.campaign.components import Components
 from invdesign.campaign.config import CampaignConfig
-from invdesign.campaign.stages.relax import Chunk, ceiling, starting_structures
+from invdesign.campaign.stages.prerank import worth_relaxing
+from invdesign.campaign.stages.relax import RelaxUnit, ceiling, starting_structures
 from invdesign.core.target import Target
 from invdesign.io.parallel import default_workers, one_thread, run_tasks
 from invdesign.relaxation.early_stopping import AbandonmentRule
@@ -86,7 +87,7 @@ def build(config: AbandonmentConfig, *, progress: Progressed) -> Path:
 
     cases = [list(_cases(config, seed, progress)) for seed in (config.seed, config.judge_seed)]
     progress(0.95, "fitting")
-    name = Parts(potential=config.potential).get("potential").name
+    name = Components(potential=config.potential).get("potential").name
     rule = fit(name, [course for case in cases[0] for course in case.courses], config)
     rule.save(config.out)
     recipe = config.model_dump(mode="json", exclude={"targets"})
@@ -130,8 +131,8 @@ def fit(potential: str, courses: list[Course], config: AbandonmentConfig) -> Aba
 
 def _cases(config: AbandonmentConfig, seed: int, progress: Progressed) -> Iterator[Case]:
     """Candidates as campaigns for the targets would relax them, each relaxed to the end."""
-    parts = Parts(potential=config.potential, calibration=config.calibration, hull=config.hull)
-    parts.check_scale()
+    components = Components(potential=config.potential, calibration=config.calibration, hull=config.hull)
+    components.check_scale()
     chunks = []
     for number, target in enumerate(config.targets):
         campaign = CampaignConfig(
@@ -142,8 +143,10 @@ def _cases(config: AbandonmentConfig, seed: int, progress: Progressed) -> Iterat
             potential=config.potential,
         )
         progress(0.0, f"seed {seed}: candidates for target {number + 1} of {len(config.targets)}")
-        chosen = worth_relaxing(campaign, parts)
-        chunks += [Chunk(campaign, parts, chosen[i : i + CHUNK]) for i in range(0, len(chosen), CHUNK)]
+        chosen = worth_relaxing(campaign, components)
+        chunks += [
+            RelaxUnit(campaign, components, chosen[i : i + CHUNK]) for i in range(0, len(chosen), CHUNK)
+        ]
     for done, found in enumerate(
         run_tasks(_relaxed, chunks, workers=default_workers(), ordered=True), start=1
     ):
@@ -151,21 +154,21 @@ def _cases(config: AbandonmentConfig, seed: int, progress: Progressed) -> Iterat
         yield from found
 
 
-def _relaxed(chunk: Chunk) -> list[Case]:
-    config, parts = chunk.config, chunk.parts
+def _relaxed(unit: RelaxUnit) -> list[Case]:
+    config, components = unit.config, unit.components
     with one_thread():
-        trials = [[s for s, _ in own] for own in starting_structures(chunk.candidates, config, parts)]
+        trials = [[s for s, _ in own] for own in starting_structures(unit.candidates, config, components)]
         ends = iter(
             relax(
                 [structure for own in trials for structure in own],
-                parts.get("potential"),
+                components.get("potential"),
                 fmax=config.fmax,
                 max_steps=config.max_steps,
                 keep_symmetry=True,
             )
         )
         return [
-            Case(ceiling(own[0].composition, config, parts), [Course.of(next(ends)) for _ in own])
+            Case(ceiling(own[0].composition, config, components), [Course.of(next(ends)) for _ in own])
             for own in trials
             if own
         ]

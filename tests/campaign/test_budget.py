@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from invdesign.campaign import CampaignConfig, design
 from invdesign.campaign.budget import FLOOR, Record, allot, rounds
-from invdesign.campaign.components import Parts, batches
+from invdesign.campaign.components import Components
+from invdesign.campaign.stages.generate import generate_units
 from invdesign.errors import InputError
 
 records = st.builds(
@@ -52,7 +53,7 @@ def test_rounds_spend_the_budget(n, generators):
 
 def test_batches_give_everyone_as_many_genes(tmp_path):
     config = campaign_fakes.fake_config(tmp_path, n_genes=201, gene_batch=32)
-    planned = batches(config, campaign_fakes.several_parts())
+    planned = generate_units(config, campaign_fakes.several_components())
     genes = {name: sum(b.n for b in planned if b.generator == name) for name in ("any", "iodides")}
     assert genes == {"any": 101, "iodides": 100}
     assert [batch.first for batch in planned] == [sum(b.n for b in planned[:i]) for i in range(len(planned))]
@@ -61,7 +62,7 @@ def test_batches_give_everyone_as_many_genes(tmp_path):
 
 def test_one_generator_keeps_its_batches(tmp_path):
     config = campaign_fakes.fake_config(tmp_path, n_genes=100, gene_batch=32)
-    planned = batches(config, campaign_fakes.fake_parts())
+    planned = generate_units(config, campaign_fakes.fake_components())
     assert [(batch.number, batch.first, batch.n) for batch in planned] == [
         (0, 0, 32),
         (1, 32, 32),
@@ -88,7 +89,7 @@ def test_relaxations_go_where_they_yield(unbroken_several):
 
 def test_the_number_of_workers_changes_nothing(unbroken_several, tmp_path):
     config = campaign_fakes.fake_config(tmp_path, workers=3)
-    result = design(config, parts=campaign_fakes.several_parts(), progress=False)
+    result = design(config, components=campaign_fakes.several_components(), progress=False)
     assert [c.id for c in result.shortlist] == [c.id for c in unbroken_several[1].shortlist]
     assert [own.relaxed for own in result.yields] == [own.relaxed for own in unbroken_several[1].yields]
 
@@ -99,7 +100,7 @@ def test_generators_are_named_once():
     assert CampaignConfig(target=target, generator=["a", "b"]).generator == ("a", "b")
     with pytest.raises(ValueError, match="each once"):
         CampaignConfig(target=target, generator=["a", "a"])
-    twice = Parts(generator=(campaign_fakes.FakeGenerator(), campaign_fakes.FakeGenerator()))
+    twice = Components(generator=(campaign_fakes.FakeGenerator(), campaign_fakes.FakeGenerator()))
     with pytest.raises(InputError, match="called the same"):
         _ = twice.generators
 
@@ -109,7 +110,9 @@ def test_a_generator_that_cannot_meet_the_target_is_told_before_any_work(tmp_pat
         def propose(self, target, n, seed):
             raise InputError("generator: unable finds nothing.")
 
-    parts = replace(campaign_fakes.fake_parts(), generator=(campaign_fakes.FakeGenerator(), Unable("unable")))
+    components = replace(
+        campaign_fakes.fake_components(), generator=(campaign_fakes.FakeGenerator(), Unable("unable"))
+    )
     with pytest.raises(InputError, match="unable finds nothing"):
-        design(campaign_fakes.fake_config(tmp_path), parts=parts, progress=False)
+        design(campaign_fakes.fake_config(tmp_path), components=components, progress=False)
     assert not (tmp_path / "candidates.db").exists()

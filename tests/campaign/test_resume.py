@@ -49,14 +49,14 @@ def test_the_unbroken_run_finds_something(unbroken):
 )
 def test_killed_again_and_again(request, tmp_path, undisturbed, workers, kills):
     whole, _ = request.getfixturevalue(undisturbed)
-    parts = {"unbroken": "fake_parts", "unbroken_several": "several_parts"}[undisturbed]
+    components = {"unbroken": "fake_components", "unbroken_several": "several_components"}[undisturbed]
     out = tmp_path / "killed"
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
         "OMP_NUM_THREADS": "1",
     }
-    command = [sys.executable, str(SCRIPT), str(out), str(workers), parts]
+    command = [sys.executable, str(SCRIPT), str(out), str(workers), components]
     for units in kills:
         process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
         wait_for_units(out / "candidates.db", process, units)
@@ -82,9 +82,9 @@ def test_a_complete_run_gives_its_result_again(unbroken, tmp_path):
     out = tmp_path / "again"
     shutil.copytree(unbroken[0], out)
     shutil.rmtree(out / "cifs")
-    parts = campaign_fakes.fake_parts()
-    parts.generator.propose = None  # any work would fail
-    result = design(campaign_fakes.fake_config(out), parts=parts, progress=False)
+    components = campaign_fakes.fake_components()
+    components.generator.propose = None  # any work would fail
+    result = design(campaign_fakes.fake_config(out), components=components, progress=False)
     assert [c.id for c in result.shortlist] == [c.id for c in unbroken[1].shortlist]
     assert len(list((out / "cifs").rglob("*.cif"))) == 12
 
@@ -94,7 +94,11 @@ def test_another_campaign_is_refused_and_nothing_lost(unbroken, tmp_path):
     shutil.copytree(unbroken[0], out)
     before = told(out)
     with pytest.raises(InputError, match="seed 0 there, 1 here"):
-        design(campaign_fakes.fake_config(out, seed=1), parts=campaign_fakes.fake_parts(), progress=False)
+        design(
+            campaign_fakes.fake_config(out, seed=1),
+            components=campaign_fakes.fake_components(),
+            progress=False,
+        )
     assert told(out) == before
 
 
@@ -102,7 +106,9 @@ def test_two_runs_in_one_folder_are_refused(tmp_path):
     from filelock import FileLock
 
     with FileLock(tmp_path / ".lock"), pytest.raises(InputError, match="another run is at work"):
-        design(campaign_fakes.fake_config(tmp_path), parts=campaign_fakes.fake_parts(), progress=False)
+        design(
+            campaign_fakes.fake_config(tmp_path), components=campaign_fakes.fake_components(), progress=False
+        )
 
 
 def test_a_full_disk_is_told_and_what_is_stored_stays(unbroken, tmp_path, monkeypatch):
@@ -119,26 +125,28 @@ def test_a_full_disk_is_told_and_what_is_stored_stays(unbroken, tmp_path, monkey
     with monkeypatch.context() as patch:
         patch.setattr(SQLite3Database, "_connect", small_disk)
         with pytest.raises(InputError, match=r"disk .* is full"):
-            design(config, parts=campaign_fakes.fake_parts(), progress=False)
+            design(config, components=campaign_fakes.fake_components(), progress=False)
     stored = len(Store(tmp_path / "candidates.db"))
     assert 0 < stored < 200
     assert stored % 32 == 0
-    design(config, parts=campaign_fakes.fake_parts(), progress=False)
+    design(config, components=campaign_fakes.fake_components(), progress=False)
     assert told(tmp_path) == told(unbroken[0])
 
 
 def test_a_folder_with_other_files_is_refused(tmp_path):
     (tmp_path / "precious.cif").write_text("mine")
     with pytest.raises(InputError, match="holds other files"):
-        design(campaign_fakes.fake_config(tmp_path), parts=campaign_fakes.fake_parts(), progress=False)
+        design(
+            campaign_fakes.fake_config(tmp_path), components=campaign_fakes.fake_components(), progress=False
+        )
     assert (tmp_path / "precious.cif").read_text() == "mine"
 
 
 def test_a_campaign_that_cannot_run_claims_no_folder(tmp_path):
     config = campaign_fakes.fake_config(tmp_path)
-    parts = campaign_fakes.fake_parts()
+    components = campaign_fakes.fake_components()
     wrong = campaign_fakes.FakeCalibration()
     wrong.potential = "another"
     with pytest.raises(InputError, match="calibration"):
-        design(config, parts=replace(parts, calibration=wrong), progress=False)
-    assert design(config, parts=parts, progress=False).shortlist
+        design(config, components=replace(components, calibration=wrong), progress=False)
+    assert design(config, components=components, progress=False).shortlist

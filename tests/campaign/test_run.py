@@ -9,7 +9,7 @@ import pytest
 from pymatgen.core import Lattice, Structure
 from rich.console import Console
 
-from invdesign.campaign import CampaignConfig, Parts, design
+from invdesign.campaign import CampaignConfig, Components, design
 from invdesign.campaign.progress import LiveFunnel
 from invdesign.composition.supply import supply_of
 from invdesign.core.candidate import Candidate
@@ -55,7 +55,9 @@ def test_processes_do_not_share_a_gpu(monkeypatch):
 def test_any_executor_will_do(unbroken, tmp_path):
     config = campaign_fakes.fake_config(tmp_path)
     with ThreadPoolExecutor(2) as executor:
-        result = design(config, parts=campaign_fakes.fake_parts(), executor=executor, progress=False)
+        result = design(
+            config, components=campaign_fakes.fake_components(), executor=executor, progress=False
+        )
     assert [c.id for c in result.shortlist] == [c.id for c in unbroken[1].shortlist]
 
 
@@ -89,11 +91,11 @@ def test_known_material_is_kept_out_or_marked(tmp_path):
             return [Candidate("", Gene.parse("225 Na@a Cl@b"), {}) for _ in range(n)]
 
     def run(folder: str, *, include_known: bool):
-        parts = Parts(**{**vars(campaign_fakes.fake_parts()), "generator": OnlySalt()})
+        components = Components(**{**vars(campaign_fakes.fake_components()), "generator": OnlySalt()})
         config = campaign_fakes.fake_config(
             tmp_path / folder, n_genes=4, min_probability=0.0, include_known=include_known
         )
-        return design(config, parts=parts, progress=False)
+        return design(config, components=components, progress=False)
 
     without = run("without", include_known=False)
     assert without.shortlist == []
@@ -107,34 +109,34 @@ def test_known_material_is_kept_out_or_marked(tmp_path):
 def test_parts_that_do_not_fit_are_told_before_any_work(tmp_path):
     config = campaign_fakes.fake_config(tmp_path, target=parse_target(["band_gap>3"], elements=["Cd"]))
     with pytest.raises(InputError, match="does not know Cd"):
-        design(config, parts=campaign_fakes.fake_parts(), progress=False)
-    parts = Parts(**{**vars(campaign_fakes.fake_parts()), "hull": "no-such-hull"})
+        design(config, components=campaign_fakes.fake_components(), progress=False)
+    components = Components(**{**vars(campaign_fakes.fake_components()), "hull": "no-such-hull"})
     with pytest.raises(InputError, match="no-such-hull"):
-        design(campaign_fakes.fake_config(tmp_path / "b"), parts=parts, progress=False)
-    parts = Parts(**{**vars(campaign_fakes.fake_parts()), "predictors": {}})
+        design(campaign_fakes.fake_config(tmp_path / "b"), components=components, progress=False)
+    components = Components(**{**vars(campaign_fakes.fake_components()), "predictors": {}})
     with pytest.raises(InputError, match="no-such-table"):
         design(
             campaign_fakes.fake_config(tmp_path / "d"),
-            parts=replace(campaign_fakes.fake_parts(), neighbors="no-such-table"),
+            components=replace(campaign_fakes.fake_components(), neighbors="no-such-table"),
         )
     with pytest.raises(InputError, match="nothing predicts band_gap"):
-        design(campaign_fakes.fake_config(tmp_path / "c"), parts=parts, progress=False)
+        design(campaign_fakes.fake_config(tmp_path / "c"), components=components, progress=False)
 
 
 def test_a_model_is_asked_once_of_one_description(monkeypatch):
     from invdesign.predictors.features import structure as crystal_features
     from invdesign.predictors.property_predictor import PropertyPredictor
 
-    parts = Parts(predictors=models_of(("band_gap", "bulk_modulus_gpa", "shear_modulus_gpa")))
+    components = Components(predictors=models_of(("band_gap", "bulk_modulus_gpa", "shear_modulus_gpa")))
     salt = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.6), ["Na", "Cl"], [[0] * 3, [0.5] * 3])
-    one_by_one = {name: parts.predictor(name).predict([salt])[0] for name in parts.predictors}
+    one_by_one = {name: components.predictor(name).predict([salt])[0] for name in components.predictors}
     described, asked = [], []
     describe, features = crystal_features.describe, PropertyPredictor.of_features
     monkeypatch.setattr(crystal_features, "describe", lambda seen: described.append(1) or describe(seen))
     monkeypatch.setattr(PropertyPredictor, "of_features", lambda *a: asked.append(1) or features(*a))
-    assert parts.estimates([salt]) == [one_by_one]
+    assert components.estimates([salt]) == [one_by_one]
     assert (len(described), len(asked)) == (1, 2)
-    assert parts.estimates([]) == []
+    assert components.estimates([]) == []
 
 
 def test_survivors_carry_their_front_and_score(unbroken, tmp_path):
@@ -153,7 +155,7 @@ def test_survivors_carry_their_front_and_score(unbroken, tmp_path):
 
 def test_one_goal_has_no_fronts(tmp_path):
     config = campaign_fakes.fake_config(tmp_path, target=parse_target("e_above_hull<0.1"), n_relax=8)
-    result = design(config, parts=campaign_fakes.fake_parts(), progress=False)
+    result = design(config, components=campaign_fakes.fake_components(), progress=False)
     assert result.shortlist
     assert all("pareto_rank" not in c.provenance for c in result.shortlist)
 
@@ -161,7 +163,7 @@ def test_one_goal_has_no_fronts(tmp_path):
 def test_limits_of_supply_reject_genes(tmp_path):
     target = parse_target("band_gap=1.5±0.25 hhi<2500 abundance>1", exclude="toxic")
     config = campaign_fakes.fake_config(tmp_path, target=target, n_relax=8)
-    result = design(config, parts=campaign_fakes.fake_parts(), progress=False)
+    result = design(config, components=campaign_fakes.fake_components(), progress=False)
     for c in result.candidates:
         figures = supply_of(c.gene.amounts)
         risky = max(figures.hhi_production, figures.hhi_reserves) > 2500
@@ -176,7 +178,9 @@ def test_out_that_is_a_file(tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(InputError, match=r"out: .* give a folder"):
         design(
-            campaign_fakes.fake_config(tmp_path / "file"), parts=campaign_fakes.fake_parts(), progress=False
+            campaign_fakes.fake_config(tmp_path / "file"),
+            components=campaign_fakes.fake_components(),
+            progress=False,
         )
 
 
@@ -205,6 +209,6 @@ def test_identity_is_the_same_in_every_process(tmp_path):
 def test_a_judge_of_generators_selects_nothing(tmp_path):
     config = campaign_fakes.fake_config(tmp_path / "run")
     judge = type("Judge", (), {"judges": True, "predict": lambda self, structures: []})()
-    parts = Parts(**{**vars(campaign_fakes.fake_parts()), "predictors": {"band_gap": judge}})
+    components = Components(**{**vars(campaign_fakes.fake_components()), "predictors": {"band_gap": judge}})
     with pytest.raises(InputError, match="selects nothing"):
-        design(config, parts=parts, progress=False)
+        design(config, components=components, progress=False)

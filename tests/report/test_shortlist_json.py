@@ -60,7 +60,7 @@ def test_it_says_what_the_shortlist_says(content, unbroken):
 
 
 def test_the_same_campaign_gives_the_same_bytes(unbroken, tmp_path):
-    design(campaign_fakes.fake_config(tmp_path), parts=campaign_fakes.fake_parts(), progress=False)
+    design(campaign_fakes.fake_config(tmp_path), components=campaign_fakes.fake_components(), progress=False)
     assert (tmp_path / "shortlist.json").read_bytes() == (unbroken[0] / "shortlist.json").read_bytes()
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pymatgen.core import Composition
 
-from invdesign.campaign import CampaignConfig, Parts
+from invdesign.campaign import CampaignConfig, Components
 from invdesign.campaign.stages.relax import ceiling
 from invdesign.core.target import parse_target
 from invdesign.io.config import read_yaml
@@ -69,11 +69,11 @@ def test_the_card_says_what_is_saved_and_lost(config):
 @pytest.mark.parametrize("formula", ["NaCl", "CuInS2", "Fe2O3"])
 @pytest.mark.parametrize("hypothetical", [True, False])
 def test_at_its_ceiling_a_crystal_lies_at_the_limit(tmp_path, formula, hypothetical):
-    parts = Parts()
+    components = Components()
     campaign = CampaignConfig(target=parse_target(["e_above_hull<0.07"]), out=tmp_path)
     composition = Composition(formula)
-    level = ceiling(composition, campaign, parts, hypothetical=hypothetical)
-    energy = parts.get("calibration").formation_energy(
+    level = ceiling(composition, campaign, components, hypothetical=hypothetical)
+    energy = components.get("calibration").formation_energy(
         composition, level * composition.num_atoms, hypothetical=hypothetical
     )
-    assert parts.get("hull").e_above_hull(composition, energy).e_above_hull == pytest.approx(0.07)
+    assert components.get("hull").e_above_hull(composition, energy).e_above_hull == pytest.approx(0.07)

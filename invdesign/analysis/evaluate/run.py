@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from invdesign.analysis.evaluate.checkpoint import FILE, ChunkStore
 from invdesign.analysis.evaluate.metrics import Evaluation
 from invdesign.analysis.evaluate.samples import Outcome, Sample, fingerprint, pack, read_samples, unpack
-from invdesign.campaign.components import Parts
+from invdesign.campaign.components import Components
 from invdesign.campaign.progress import Clock
 from invdesign.campaign.validate import check_least, check_names
 from invdesign.errors import InputError
@@ -39,7 +39,7 @@ class Task:
 
     number: int
     samples: list[Sample]
-    parts: Parts
+    components: Components
     target: Target | None
     fmax: float
     max_steps: int
@@ -95,9 +95,11 @@ def evaluate(
     with clock.stage("reading"):
         samples = _drawn(read_samples(source), limit, seed)
     models = _models(target, predictors)
-    parts = Parts(known=reference, potential=potential, calibration=calibration, hull=hull, predictors=models)
-    protocol = _protocol(parts, samples, relax=relax, fmax=fmax, max_steps=max_steps, target=target)
-    tasks = _tasks(samples, parts, target, fmax, max_steps if relax else 0)
+    components = Components(
+        known=reference, potential=potential, calibration=calibration, hull=hull, predictors=models
+    )
+    protocol = _protocol(components, samples, relax=relax, fmax=fmax, max_steps=max_steps, target=target)
+    tasks = _tasks(samples, components, target, fmax, max_steps if relax else 0)
     with locked_folder(out, FILE) if out else nullcontext():
         store = ChunkStore(out, protocol) if out else None
         done = dict(store.done) if store else {}
@@ -114,10 +116,10 @@ def evaluate(
 
 
 def _tasks(
-    samples: list[Sample], parts: Parts, target: Target | None, fmax: float, max_steps: int
+    samples: list[Sample], components: Components, target: Target | None, fmax: float, max_steps: int
 ) -> list[Task]:
     pieces = [samples[start : start + CHUNK] for start in range(0, len(samples), CHUNK)]
-    return [Task(number, own, parts, target, fmax, max_steps) for number, own in enumerate(pieces)]
+    return [Task(number, own, components, target, fmax, max_steps) for number, own in enumerate(pieces)]
 
 
 def _judge_all(
@@ -169,24 +171,24 @@ def _drawn(samples: list[Sample], limit: int | None, seed: int) -> list[Sample]:
 
 
 def _protocol(
-    parts: Parts, samples: Sequence[Sample], *, target: Target | None, **settings: float
+    components: Components, samples: Sequence[Sample], *, target: Target | None, **settings: float
 ) -> dict[str, Any]:
     """What decides the figures, as plain JSON; every part is loaded here once, before any work."""
     # what a user's own hull lacks is told before the potential is loaded
-    hull, known, potential, calibration = map(parts.get, ("hull", "known", "potential", "calibration"))
-    parts.check_scale()
-    for name in parts.predictors or {}:
-        parts.predictor(name)
+    hull, known, potential, calibration = map(components.get, ("hull", "known", "potential", "calibration"))
+    components.check_scale()
+    for name in components.predictors or {}:
+        components.predictor(name)
 
     def told(part: Any, default: Any) -> str:  # noqa: ANN401
         return part if isinstance(part, str) else str(getattr(default, "name", type(default).__name__))
 
     named = {
-        "calibration": told(parts.calibration or potential.name, calibration),
-        "hull": told(parts.hull, hull),
-        "reference": told(parts.known, known),
+        "calibration": told(components.calibration or potential.name, calibration),
+        "hull": told(components.hull, hull),
+        "reference": told(components.known, known),
     }
-    models = {name: told(part, part) for name, part in (parts.predictors or {}).items()}
+    models = {name: told(part, part) for name, part in (components.predictors or {}).items()}
     released = {*named.values(), *models.values()}
     return {
         "potential": potential.name,
@@ -254,7 +256,7 @@ def _check_validity(outcome: Outcome, structure: Structure) -> None:
 def _relax(structures: list[Structure], task: Task) -> list[Relaxed]:
     from invdesign.relaxation.relax import relax
 
-    return relax(structures, task.parts.get("potential"), fmax=task.fmax, max_steps=task.max_steps)
+    return relax(structures, task.components.get("potential"), fmax=task.fmax, max_steps=task.max_steps)
 
 
 def _place(outcome: Outcome, structure: Structure, result: Relaxed, task: Task) -> None:
@@ -273,7 +275,7 @@ def _place(outcome: Outcome, structure: Structure, result: Relaxed, task: Task) 
     if task.max_steps:
         outcome.rmsd = rmsd(structure, result.structure)
     composition = structure.composition
-    calibration, hull = task.parts.get("calibration"), task.parts.get("hull")
+    calibration, hull = task.components.get("calibration"), task.components.get("hull")
     try:
         energy = float(calibration.formation_energy(composition, result.energy))
         place = hull.e_above_hull(composition, energy)
@@ -290,7 +292,7 @@ def _check_novelty(outcome: Outcome, structure: Structure, task: Task) -> None:
     from invdesign.crystal.symmetry import SymmetryError, gene_of
     from invdesign.filters.alloys import alloy_of
 
-    known = task.parts.get("known")
+    known = task.components.get("known")
     outcome.composition_known = bool(known.known_composition(structure.composition))
     try:
         outcome.sampled_gene = str(gene_of(structure)[0])
@@ -308,7 +310,7 @@ def _check_novelty(outcome: Outcome, structure: Structure, task: Task) -> None:
 
 def _predict(outcomes: list[Outcome], task: Task) -> None:
     structures = [unpack(outcome.crystal) for outcome in outcomes]
-    for outcome, estimates in zip(outcomes, task.parts.estimates(structures), strict=True):
+    for outcome, estimates in zip(outcomes, task.components.estimates(structures), strict=True):
         for name, e in estimates.items():
             outcome.properties[name] = (float(e.mean), float(e.sigma), float(e.p_zero), bool(e.in_domain))
 

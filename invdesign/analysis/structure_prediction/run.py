@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from invdesign.analysis.evaluate.samples import Sample, fingerprint, pack, unpack
 from invdesign.analysis.structure_prediction.starting_structures import Plan, Sources, Trial, plan_trials
-from invdesign.campaign.components import Parts
+from invdesign.campaign.components import Components
 from invdesign.campaign.validate import check_elements, check_generators, check_least, check_names
 from invdesign.core.target import parse_target
 from invdesign.core.target_parser import amounts_of, reduced_as_written
@@ -169,17 +169,17 @@ def predict_structures(
     targets = _targets(formulas, notice, n_atoms=n_atoms, space_group=space_group)
     check_generators(generators)
     check_names(hull=hull, calibration=calibration)
-    parts = Parts(potential=potential, calibration=calibration, hull=hull)
-    check_elements(targets, parts, "hull")
+    components = Components(potential=potential, calibration=calibration, hull=hull)
+    check_elements(targets, components, "hull")
     settings = {"generators": list(generators), "n_candidates": n_candidates, "seed": seed}
     settings |= {"n_atoms": n_atoms, "space_group": space_group, "fmax": FMAX, "max_steps": MAX_STEPS}
     with locked_folder(out, JOURNAL):
-        settings |= _scale(parts, targets)
+        settings |= _scale(components, targets)
         plans = _plans(targets, n_candidates, seed, _sources(generators), progress)
         trials = [trial for plan in plans.values() for trial in plan.trials]
         journal = Journal(out / JOURNAL, "prediction", settings | {"starts": _fingerprint(trials)})
         relaxed = _relaxed([trial.structure for trial in trials], potential, journal, workers, progress)
-        crystals, told = _judged(plans, relaxed, parts)
+        crystals, told = _judged(plans, relaxed, components)
         _write(crystals, polymorphs, out)
         settings["polymorphs"] = polymorphs
         write_run_json(out, {"predict_structure": settings, "formulas": told})
@@ -213,18 +213,18 @@ def _units(formula: str, target: Target) -> str:
     return f"{fewest} to {most} formula units in the primitive cell; --n-atoms narrows it."
 
 
-def _scale(parts: Parts, targets: dict[str, Target]) -> dict[str, str]:
+def _scale(components: Components, targets: dict[str, Target]) -> dict[str, str]:
     """What decides the energies, by name.
 
     Raises:
         InputError: the calibration is another potential's, or one of them does not know an element.
     """
-    parts.check_scale()
+    components.check_scale()
     for kind in ("potential", "calibration"):
-        check_elements(targets, parts, kind)
-    potential = parts.get("potential")
-    names = {"potential": potential.name, "calibration": parts.calibration or potential.name}
-    return names | {"weights": potential.digest, "hull": parts.hull}
+        check_elements(targets, components, kind)
+    potential = components.get("potential")
+    names = {"potential": potential.name, "calibration": components.calibration or potential.name}
+    return names | {"weights": potential.digest, "hull": components.hull}
 
 
 def _sources(generators: Sequence[str]) -> Sources:
@@ -234,7 +234,7 @@ def _sources(generators: Sequence[str]) -> Sources:
     chosen = [
         StructureTypes.load() if name == StructureTypes.name else load_generator(name) for name in generators
     ]
-    return Sources(chosen, Parts().get("geometry"))
+    return Sources(chosen, Components().get("geometry"))
 
 
 def _plans(
@@ -289,14 +289,14 @@ def _relaxed(
 
 
 def _judged(
-    plans: dict[str, Plan], relaxed: Sequence[dict[str, Any]], parts: Parts
+    plans: dict[str, Plan], relaxed: Sequence[dict[str, Any]], components: Components
 ) -> tuple[dict[str, list[Polymorph]], dict[str, dict[str, Any]]]:
     """All polymorphs by formula, and the counts that led to them."""
     crystals, told = {}, {}
     entries = iter(relaxed)
     for formula, plan in plans.items():
         own = list(islice(entries, len(plan.trials)))
-        crystals[formula] = _polymorphs(formula, plan, own, parts)
+        crystals[formula] = _polymorphs(formula, plan, own, components)
         told[formula] = {
             "offered": plan.offered,
             "relaxed": len(own),
@@ -320,7 +320,9 @@ def _why_none(formula: str, relaxed: Sequence[dict[str, Any]]) -> str:
     return f"{formula}: {why}"
 
 
-def _polymorphs(formula: str, plan: Plan, relaxed: Sequence[dict[str, Any]], parts: Parts) -> list[Polymorph]:
+def _polymorphs(
+    formula: str, plan: Plan, relaxed: Sequence[dict[str, Any]], components: Components
+) -> list[Polymorph]:
     """Distinct plausible crystals that converged, lowest energy first."""
     from invdesign.crystal.matching import unique_groups
     from invdesign.crystal.symmetry import SymmetryError, gene_of
@@ -339,7 +341,7 @@ def _polymorphs(formula: str, plan: Plan, relaxed: Sequence[dict[str, Any]], par
             sound.append((entry["energy"], trial, entry, structure, gene))
     sound.sort(key=lambda crystal: crystal[0])
     groups = unique_groups([crystal[3] for crystal in sound])
-    known, calibration, on_hull = (parts.get(kind) for kind in ("known", "calibration", "hull"))
+    known, calibration, on_hull = (components.get(kind) for kind in ("known", "calibration", "hull"))
     found: list[Polymorph] = []
     for group, (energy, trial, entry, structure, gene) in zip(groups, sound, strict=True):
         if group < len(found):  # its lowest is there already

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from invdesign.campaign.active_learning.correction import Learned, learn
-from invdesign.campaign.components import Parts, first_of_genes
+from invdesign.campaign.components import Components
 from invdesign.campaign.run import DATABASE, design
-from invdesign.campaign.stages.relax import estimate_spared
+from invdesign.campaign.stages.filter import first_of_genes
+from invdesign.campaign.stages.predict import estimate_missing
 from invdesign.campaign.store import Store
 from invdesign.crystal.gene import Gene
 from invdesign.errors import InputError
@@ -40,13 +41,15 @@ class CorrectedRanker:
 
     def predict(self, genes: Sequence[Gene]) -> list[dict[str, Estimate]]:
         """As the ranker's own."""
-        return self.learned.corrected(Parts(ranker=self.ranker).get("ranker").predict(genes), widths=False)
+        return self.learned.corrected(
+            Components(ranker=self.ranker).get("ranker").predict(genes), widths=False
+        )
 
 
 def draw_more(
     store: Store,
     config: CampaignConfig,
-    parts: Parts,
+    components: Components,
     *,
     number: int,
     out: Path,
@@ -61,7 +64,7 @@ def draw_more(
     Args:
         store: of the finished campaign.
         config: its config, with the genes and relaxations of this round.
-        parts: its parts.
+        components: its components.
         number: of the round.
         out: the round's folder.
         name: of the results that were learned from.
@@ -78,13 +81,13 @@ def draw_more(
                 f"continue: {str(out)!r} was begun from other results; remove it and give the command again."
             )
     computed = [candidate for candidate in before if candidate.provenance.get("dft")]
-    estimate_spared(computed, parts)
+    estimate_missing(computed, components)
     had = _genes_of(before)
     seed = int(np.random.SeedSequence((config.seed, number)).generate_state(1)[0])
     result = design(
         # the round checks whom it chooses; this shortlist is nobody's
         config.model_copy(update={"out": out / FOLDER, "seed": seed, "check": ()}),
-        parts=replace(parts, ranker=CorrectedRanker(parts.ranker, learn(computed), name)),
+        components=replace(components, ranker=CorrectedRanker(components.ranker, learn(computed), name)),
         executor=executor,
         progress=progress,
         had=had,

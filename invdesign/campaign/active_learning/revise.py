@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from invdesign.campaign.components import Parts
-from invdesign.campaign.stages.relax import hull_verdict, properties_verdict
+from invdesign.campaign.components import Components
+from invdesign.campaign.stages.predict import properties_verdict
+from invdesign.campaign.stages.relax import hull_verdict
 from invdesign.core.checks import CHECKS
 from invdesign.core.funnel import STAGES
 from invdesign.core.properties import STABILITY
@@ -54,7 +55,7 @@ def embeddings(candidates: Sequence[Candidate]) -> np.ndarray:
     """CHGNet's embeddings of relaxed candidates (n, 64), standardised over them; 0 where it fails."""
     if not candidates:
         return np.zeros((0, 1))
-    chgnet = Parts(potential="chgnet").get("potential")
+    chgnet = Components(potential="chgnet").get("potential")
     return standardised(chgnet.embed([candidate.structure for candidate in candidates])[1].astype(float))
 
 

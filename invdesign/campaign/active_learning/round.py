@@ -15,7 +15,7 @@ from invdesign.campaign.active_learning.correction import Learned, has_result
 from invdesign.campaign.active_learning.extend import draw_more
 from invdesign.campaign.active_learning.revise import remember_round
 from invdesign.campaign.active_learning.select import Ask, Choice, choose_next
-from invdesign.campaign.components import Parts
+from invdesign.campaign.components import Components
 from invdesign.campaign.config import CampaignConfig
 from invdesign.campaign.run import DATABASE
 from invdesign.campaign.stages.dynamical_stability import require
@@ -71,7 +71,7 @@ def next_round(
     n_shortlist: int | None = None,
     n_genes: int | None = None,
     n_relax: int | None = None,
-    parts: Parts | None = None,
+    components: Components | None = None,
     executor: Executor | None = None,
     workers: int | None = None,
     progress: bool = True,
@@ -87,7 +87,7 @@ def next_round(
         n_shortlist: how many; by default as many as the campaign's own.
         n_genes: generate so many more genes first; by default none, or with ``n_relax`` the campaign's own.
         n_relax: relax so many of these; by default none, or with ``n_genes`` the campaign's own.
-        parts: own objects, where the campaign was made with such.
+        components: own objects, where the campaign was made with such.
         executor: takes the relaxations and checks.
         workers: processes that relax and check; default: one per core.
         progress: show the live funnel on stderr.
@@ -103,18 +103,18 @@ def next_round(
     with locked_folder(run, DATABASE):
         store = Store(run / DATABASE)
         config = _config(store, run, n_shortlist, workers)
-        parts = _parts(store, config, parts)
+        components = _parts(store, config, components)
         require(config.check)
         candidates = store.read()
         asked = {"choose": choose, "n_shortlist": config.n_shortlist, "n_genes": n_genes, "n_relax": n_relax}
-        origin = _origin(run, store, candidates, parts) | asked
+        origin = _origin(run, store, candidates, components) | asked
         number = _number(run, origin)
         out = run / f"round-{number}"
         if n_genes is not None or n_relax is not None:
             draw_more(
                 store,
                 _with(config, {"n_genes": n_genes, "n_relax": n_relax}),
-                parts,
+                components,
                 number=number,
                 out=out,
                 name=f"round {number} after results {origin['results'][:12]}",
@@ -123,12 +123,12 @@ def next_round(
             )
             candidates = store.read()
         with one_thread():
-            ask = Ask(number, config, parts, store, choose)
+            ask = Ask(number, config, components, store, choose)
             chosen = choose_next(ask, candidates, executor, progress=progress)
         if changed := remember_round(candidates, chosen.shortlist, number):
             store.put(changed, complete=True)
         found = Round(number, out, config, chosen.shortlist, chosen.learned, chosen.message)
-        return _write(found, parts, origin, chosen.pool)
+        return _write(found, components, origin, chosen.pool)
 
 
 def _config(store: Store, run: Path, n_shortlist: int | None, workers: int | None) -> CampaignConfig:
@@ -148,24 +148,26 @@ def _with(config: CampaignConfig, changes: dict[str, int | None]) -> CampaignCon
     return build(CampaignConfig, dict(config) | given, "campaign")
 
 
-def _parts(store: Store, config: CampaignConfig, given: Parts | None) -> Parts:
-    """The campaign's own parts."""
-    parts, objects = given or Parts.named(config), store.identity.get("objects", {})
-    if parts.signature() != objects:
+def _parts(store: Store, config: CampaignConfig, given: Components | None) -> Components:
+    """The campaign's own components."""
+    components, objects = given or Components.from_config(config), store.identity.get("objects", {})
+    if components.signature() != objects:
         own = ", ".join(f"{kind} {name}" for kind, name in sorted(objects.items())) or "none"
         raise InputError(
-            f"parts: the campaign was made with other objects ({own}); give the same to next_round."
+            f"components: the campaign was made with other objects ({own}); give the same to next_round."
         )
-    return parts
+    return components
 
 
-def _origin(run: Path, store: Store, candidates: Sequence[Candidate], parts: Parts) -> dict[str, Any]:
+def _origin(
+    run: Path, store: Store, candidates: Sequence[Candidate], components: Components
+) -> dict[str, Any]:
     """What a round is learned from, by content.
 
     Raises:
         InputError: nothing came back yet.
     """
-    predicted = {STABILITY, "formation_energy_per_atom", *(parts.predictors or {})}
+    predicted = {STABILITY, "formation_energy_per_atom", *(components.predictors or {})}
     results = {c.id: _figures(c, predicted) for c in candidates if c.provenance.get("dft")}
     if not results:
         raise InputError(
@@ -211,7 +213,7 @@ def _number(run: Path, origin: dict[str, Any]) -> int:
     return number - 1
 
 
-def _write(found: Round, parts: Parts, origin: dict[str, Any], pool: int) -> Round:
+def _write(found: Round, components: Components, origin: dict[str, Any], pool: int) -> Round:
     from invdesign.campaign.provenance import made_with
     from invdesign.crystal.structure_files import SHORTLIST
     from invdesign.report.outputs import CIF_FOLDER
@@ -221,7 +223,7 @@ def _write(found: Round, parts: Parts, origin: dict[str, Any], pool: int) -> Rou
     write_cifs(found.shortlist, found.out / CIF_FOLDER)
     write_table(found.shortlist, found.out / SHORTLIST)
     if not (found.out / RUN_FILE).exists():  # who made it first stays on record
-        write_shortlist_json(found.shortlist, found.out / SHORTLIST_JSON, made_with(found.config, parts))
+        write_shortlist_json(found.shortlist, found.out / SHORTLIST_JSON, made_with(found.config, components))
         write_run_json(
             found.out,
             {

@@ -22,7 +22,7 @@ from invdesign.campaign.active_learning.revise import (
 from invdesign.campaign.progress import LiveFunnel
 from invdesign.campaign.ranking import hit_probability, shortlist
 from invdesign.campaign.stages.dynamical_stability import Checks, check_picks, told_of_checks
-from invdesign.campaign.stages.relax import estimate_spared
+from invdesign.campaign.stages.predict import estimate_missing
 from invdesign.campaign.stages.shortlist import picked, put_on_shortlist, tell_apart
 from invdesign.core.funnel import Funnel
 from invdesign.core.properties import STABILITY
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from invdesign.campaign.active_learning.correction import Learned
-    from invdesign.campaign.components import Parts
+    from invdesign.campaign.components import Components
     from invdesign.campaign.config import CampaignConfig
     from invdesign.campaign.progress import Clock
     from invdesign.campaign.stages.shortlist import Pick
@@ -52,14 +52,14 @@ class Ask:
     Attributes:
         number: of the round.
         config: the campaign's, with the round's length of the shortlist.
-        parts: what the campaign is made of.
+        components: what the campaign is made of.
         store: its candidates; gets what checks find.
         choose: what for.
     """
 
     number: int
     config: CampaignConfig
-    parts: Parts
+    components: Components
     store: Store
     choose: str
 
@@ -98,7 +98,7 @@ def choose_next(
         InputError: nobody is left to choose.
     """
     relaxed = [candidate for candidate in candidates if in_question(candidate)]
-    estimate_spared(relaxed, ask.parts)
+    estimate_missing(relaxed, ask.components)
     vectors = embeddings(relaxed)
     learned = learn(relaxed, vectors)
     pool = uncomputed(relaxed)
@@ -108,7 +108,7 @@ def choose_next(
         )
     rows = learned.corrected([relaxed[i].properties for i in pool], vectors[pool])
     corrected = [revised(relaxed[i], row) for i, row in zip(pool, rows, strict=True)]
-    tell_apart(ask.config, ask.parts, corrected)
+    tell_apart(ask.config, ask.components, corrected)
     standing = [candidate for candidate in corrected if candidate.alive]
 
     pick: Pick = shortlist
@@ -122,7 +122,7 @@ def choose_next(
         standing = _checked(ask, own, standing, pick, executor, progress=progress)
     left = [candidate for candidate in standing if candidate.alive]
     chosen = picked(ask.config, left, pick)
-    put_on_shortlist(ask.config, ask.parts, chosen)
+    put_on_shortlist(ask.config, ask.components, chosen)
     fillers = sum(not judge_anew(candidate, ask.config) for candidate in chosen)
     expected = sum(candidate.provenance["p_hit"] for candidate in chosen)
     message = (
@@ -161,7 +161,7 @@ def _checked(
             ask.store.put([own[candidate.id]], complete=True)
             live.count([candidate], config.check, clock)
 
-        how = Checks(config, ask.parts, begin, keep, executor)
+        how = Checks(config, ask.components, begin, keep, executor)
         return check_picks(how, standing, lambda left: picked(config, left, pick))
 
 

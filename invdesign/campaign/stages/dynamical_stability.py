@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from pymatgen.core import Structure
 
-    from invdesign.campaign.components import Parts
+    from invdesign.campaign.components import Components
     from invdesign.campaign.config import CampaignConfig
     from invdesign.campaign.progress import LiveFunnel
     from invdesign.campaign.store import Store
@@ -38,7 +38,7 @@ class Check:
     """One candidate to be checked: travels to a worker."""
 
     config: CampaignConfig
-    parts: Parts
+    components: Components
     candidate: Candidate
 
 
@@ -53,7 +53,7 @@ def require(checks: Sequence[str]) -> None:
 
 
 def checked_pick(
-    config: CampaignConfig, parts: Parts, store: Store, live: LiveFunnel, executor: Executor | None
+    config: CampaignConfig, components: Components, store: Store, live: LiveFunnel, executor: Executor | None
 ) -> tuple[list[Candidate], Clock]:
     """Tell relaxed survivors apart, check whom the shortlist would hold, and pick it of those that passed.
 
@@ -64,13 +64,13 @@ def checked_pick(
     """
     survivors = _came_through(store)
     if not any("identity" in candidate.verdicts for candidate in survivors):
-        clock = tell_apart(config, parts, survivors)
+        clock = tell_apart(config, components, survivors)
         store.put(survivors, clock)
         live.funnel.charge(clock.seconds)
     live.count(survivors, ("identity", *config.check))
-    _check(config, parts, store, live, executor)
+    _check(config, components, store, live, executor)
     survivors = _came_through(store)
-    return survivors, put_on_shortlist(config, parts, picked(config, [c for c in survivors if c.alive]))
+    return survivors, put_on_shortlist(config, components, picked(config, [c for c in survivors if c.alive]))
 
 
 def _came_through(store: Store) -> list[Candidate]:
@@ -79,7 +79,7 @@ def _came_through(store: Store) -> list[Candidate]:
 
 
 def _check(
-    config: CampaignConfig, parts: Parts, store: Store, live: LiveFunnel, executor: Executor | None
+    config: CampaignConfig, components: Components, store: Store, live: LiveFunnel, executor: Executor | None
 ) -> None:
     """Check whom the shortlist would hold, and store each as soon as it is checked."""
 
@@ -91,7 +91,7 @@ def _check(
         live.phase(config.check[0], live.funnel.stages[config.check[0]].entered + n)
 
     standing = [c for c in _came_through(store) if c.verdicts["identity"].passed]
-    check_picks(Checks(config, parts, begin, keep, executor), standing, partial(picked, config))
+    check_picks(Checks(config, components, begin, keep, executor), standing, partial(picked, config))
 
 
 @dataclass(frozen=True)
@@ -100,14 +100,14 @@ class Checks:
 
     Attributes:
         config: the campaign.
-        parts: what it is made of.
+        components: what it is made of.
         begin: is told how many are about to be checked.
         keep: is given each with its new verdicts and the cost.
         executor: takes the checks; None: this process.
     """
 
     config: CampaignConfig
-    parts: Parts
+    components: Components
     begin: Callable[[int], None]
     keep: Callable[[Candidate, Clock], None]
     executor: Executor | None
@@ -131,7 +131,7 @@ def check_picks(
         picks = pick([c for c in known.values() if c.alive or c.id not in checked])
         if not (new := [c for c in picks if c.id not in checked]):
             return list(known.values())
-        todo = [Check(how.config, how.parts, c) for c in new if not set(gates) & c.verdicts.keys()]
+        todo = [Check(how.config, how.components, c) for c in new if not set(gates) & c.verdicts.keys()]
         how.begin(len(todo))
         for candidate, clock in run_tasks(check_candidate, todo, workers=1, executor=how.executor):
             how.keep(candidate, clock)
@@ -143,7 +143,7 @@ def check_candidate(check: Check) -> tuple[Candidate, Clock]:
     """Put a candidate through the checks; the first that it fails is the last."""
     config, candidate, clock = check.config, check.candidate, Clock()
     assert candidate.structure is not None  # noqa: S101 - relaxed
-    potential, seed = check.parts.get("potential"), (config.seed, int(candidate.id[1:]))
+    potential, seed = check.components.get("potential"), (config.seed, int(candidate.id[1:]))
     with one_thread():
         for gate in config.check:
             with clock.stage(gate):

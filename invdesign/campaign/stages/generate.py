@@ -1,83 +1,113 @@
-"""Formulas that were chosen beforehand: who gets how many genes, and which of them a campaign can meet."""
+"""Genes from generators, in units of work; with screened formulas, how many genes each formula gets."""
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
 
+from invdesign.campaign.components import Components
+from invdesign.campaign.config import CampaignConfig
+from invdesign.campaign.progress import Clock
+from invdesign.core.candidate import Candidate
 from invdesign.core.target import Target
 from invdesign.errors import InputError
-from invdesign.io.config import build
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from invdesign.campaign.components import Parts
-    from invdesign.campaign.config import CampaignConfig
+from invdesign.generators.registry import Generator
+from invdesign.io.parallel import one_thread
 
 # of 51 held-out stable compounds, the gene was among the first 8, 16, 32, 64, 128 drawn for their formula
 # for 33, 37, 53, 59, 65 %
 GENES_PER_FORMULA = 32
-"""Genes that a formula gets at least."""
+"""Least number of genes per formula."""
 
 
-def with_formula(target: Target, formula: str) -> Target:
-    """The target, of one formula alone.
+@dataclass(frozen=True)
+class GenerateUnit:
+    """Genes to be generated in one process.
+
+    Attributes:
+        config: the campaign.
+        components: what it is made of.
+        number: of the unit; part of the seed.
+        generator: name of the generator.
+        first: number of the first gene in the campaign.
+        n: genes.
+        formulas: formula and number of genes of each; empty: any formula.
+    """
+
+    config: CampaignConfig
+    components: Components
+    number: int
+    generator: str
+    first: int
+    n: int
+    formulas: tuple[tuple[str, int], ...] = ()
+
+
+def generate_units(config: CampaignConfig, components: Components) -> list[GenerateUnit]:
+    """Split a campaign's genes into units, in order: generators take turns, each with an equal share."""
+    names = list(components.generators)
+    totals = [config.n_genes // len(names) + (i < config.n_genes % len(names)) for i in range(len(names))]
+    turns = [
+        (name, n := min(config.gene_batch, total - start), shares(config.formulas, start, n, total))
+        for start in range(0, max(totals), config.gene_batch)
+        for name, total in zip(names, totals, strict=True)
+        if start < total
+    ]
+    firsts = accumulate((n for _, n, _ in turns), initial=0)
+    return [
+        GenerateUnit(config, components, number, name, first, n, formulas)
+        for number, ((name, n, formulas), first) in enumerate(zip(turns, firsts, strict=False))
+    ]
+
+
+def generate(unit: GenerateUnit) -> tuple[list[Candidate], Clock]:
+    """Generate the genes of one unit; the seed is (campaign seed, unit number, index of the formula)."""
+    config, clock = unit.config, Clock()
+    seed: tuple[int, ...] = (config.seed, unit.number)
+    prompts = [
+        (config.target.with_formula(formula), n, (*seed, index))
+        for index, (formula, n) in enumerate(unit.formulas)
+    ] or [(config.target, unit.n, seed)]
+    with one_thread(), clock.stage("generator"):
+        generator = unit.components.generator_called(unit.generator)
+        candidates = [candidate for prompt in prompts for candidate in generator.propose(*prompt)]
+    for i, candidate in enumerate(candidates):
+        candidate.id = f"c{unit.first + i:06d}"
+        candidate.provenance |= {"generator": unit.generator, "batch": unit.number}
+    return candidates, clock
+
+
+def shares(formulas: Sequence[str], first: int, n: int, total: int) -> tuple[tuple[str, int], ...]:
+    """Formulas of the genes ``first`` to ``first + n`` of a generator's ``total``, with how many of each.
+
+    Every formula has an equal, contiguous share of the genes: genes drawn in one call do not repeat.
+    """
+    turns = Counter(i * len(formulas) // total for i in range(first, first + n)) if formulas else Counter()
+    return tuple((formulas[turn], count) for turn, count in turns.items())
+
+
+def meetable(
+    generators: Mapping[str, Generator], target: Target, formulas: Sequence[str], seed: int = 0
+) -> tuple[list[str], Counter[str]]:
+    """Find the formulas, reduced, for which every generator can make genes; count the others by reason.
 
     Raises:
-        InputError: the target names a formula already, or this one is none or cannot meet it.
+        InputError: the target fixes the formula.
     """
-    check_open(target)
-    return build(Target, {**dict(target), "formula": formula}, "target")
-
-
-def check_open(target: Target) -> None:
-    """See that a target leaves the choice of formulas.
-
-    Raises:
-        InputError: it does not.
-    """
-    for name, given in (("formula", target.formula), ("anonymous", target.anonymous_formula)):
-        if given:
-            raise InputError(
-                f"target: {name}={given} stands beside a list of formulas (--from); give one of the two."
-            )
-
-
-def meetable(config: CampaignConfig, parts: Parts, formulas: Sequence[str]) -> tuple[list[str], Counter[str]]:
-    """The formulas, reduced, of which every generator can make crystals; how many others, by reason.
-
-    Raises:
-        InputError: the target leaves no choice of formulas, or a generator is missing.
-    """
-    check_open(config.target)
-    generators = {name: parts.generator_called(name) for name in parts.generators}
+    target.check_open()
     met: list[str] = []
     others: Counter[str] = Counter()
     for formula in formulas:
         reason = "the target allows none"
         try:
-            target = with_formula(config.target, formula)
+            narrowed = target.with_formula(formula)
             for name, generator in generators.items():
                 reason = f"{name} can make none"
-                generator.propose(target, 1, config.seed)
+                generator.propose(narrowed, 1, seed)
         except InputError:
             others[reason] += 1
         else:
-            met.append(str(target.formula))
+            met.append(str(narrowed.formula))
     return met, others
-
-
-def shares(formulas: Sequence[str], first: int, n: int, total: int) -> tuple[tuple[str, int], ...]:
-    """The formulas of some of a generator's genes, with how many of each.
-
-    Every formula has an equal share of the genes, one after the other: what is drawn at once does not repeat.
-
-    Args:
-        formulas: all.
-        first: of the genes, counted from 0.
-        n: genes from there on.
-        total: the generator's genes.
-    """
-    turns = Counter(i * len(formulas) // total for i in range(first, first + n)) if formulas else Counter()
-    return tuple((formulas[turn], own) for turn, own in turns.items())

@@ -1,37 +1,90 @@
-"""Of many genes drawn, those that deserve to be proposed: the quick rank without a campaign."""
+"""Surrogate pre-ranking: which genes are worth a relaxation, by models that see the gene alone."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from math import ceil
 
-from invdesign.campaign.components import Parts
+from invdesign.campaign.components import Components
+from invdesign.campaign.config import CampaignConfig
+from invdesign.campaign.progress import Clock
 from invdesign.campaign.ranking import hit_probability, select
+from invdesign.campaign.stages.filter import filter_genes, first_of_genes
+from invdesign.campaign.stages.generate import generate, generate_units
+from invdesign.core.candidate import Candidate
+from invdesign.core.target import Target
 from invdesign.filters.charge_balance import charges_suit
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from invdesign.core.candidate import Candidate
-    from invdesign.core.target import Target
+from invdesign.verdict import Verdict
 
 
-def likeliest(candidates: Sequence[Candidate], target: Target, n: int) -> list[Candidate]:
-    """The ``n`` likeliest hits by the quick rank, in the order given.
+def prerank(config: CampaignConfig, candidates: Sequence[Candidate]) -> Clock:
+    """Select the genes to relax and record their order.
 
-    Genes that are known, or whose charges do not do for the target, come last, and repeats after them;
-    those of known composition only after new ones. No formula or prototype takes more than a tenth while
-    others are left.
-
-    Args:
-        candidates: with genes.
-        target: its windows and its limit of E above hull make a hit.
-        n: how many to take; all, if there are fewer.
+    Each generator's candidates are ranked among themselves; the selected carry their place, from 0.
     """
-    parts = Parts()
-    known = parts.get("known")
+    clock = Clock()
+    alive: dict[str, list[Candidate]] = {}
+    for candidate in candidates:
+        if candidate.alive:
+            alive.setdefault(candidate.provenance["generator"], []).append(candidate)
+    with clock.stage("quick rank"):
+        for group in alive.values():
+            _rank(config, group)
+    return clock
+
+
+def _rank(config: CampaignConfig, alive: Sequence[Candidate]) -> None:
+    scores = [hit_probability(candidate.properties, config.target) for candidate in alive]
+    # formulas that a screening selected are all to be tried
+    per_formula = ceil(config.n_relax / len(config.formulas)) if config.formulas else 3
+    chosen = select(
+        [candidate.gene for candidate in alive],
+        scores,
+        config.n_relax,
+        per_formula=per_formula,
+        per_prototype=max(3, config.n_relax // 10),
+    )
+    places = {index: place for place, index in enumerate(chosen)}
+    worst = min((scores[index] for index in chosen), default=0.0)
+    for i, (candidate, score) in enumerate(zip(alive, scores, strict=True)):
+        if i in places:
+            candidate.provenance["place"] = places[i]
+            reason = f"{score:.1%} likely a hit, number {places[i] + 1} of {len(alive)}"
+        elif score >= worst:
+            reason = f"enough others of its formula or prototype ({score:.1%} likely a hit)"
+        else:
+            reason = f"others are likelier hits ({score:.1%} against {worst:.1%} at least)"
+        candidate.record(Verdict("quick rank", i in places, reason, score, worst))
+
+
+def worth_relaxing(config: CampaignConfig, components: Components) -> list[Candidate]:
+    """Find what a campaign would relax, without its store, in order of id.
+
+    Of several generators, each one's best ``n_relax``: as if the others yielded nothing.
+    """
+    candidates: list[Candidate] = []
+    seen: dict[str, str] = {}
+    for unit in generate_units(config, components):
+        proposed, _ = generate(unit)
+        filter_genes(config, components, proposed, seen)
+        seen |= first_of_genes(proposed)
+        candidates += proposed
+    prerank(config, candidates)
+    return [candidate for candidate in candidates if "place" in candidate.provenance]
+
+
+def select_likeliest(candidates: Sequence[Candidate], target: Target, n: int) -> list[Candidate]:
+    """Select the ``n`` likeliest hits by pre-ranking, in the order given.
+
+    Genes that are known, or whose charges do not suit the target, come last, and repeats after them;
+    those of known composition come after new ones. No formula or prototype takes more than a tenth while
+    others are left.
+    """
+    components = Components()
+    known = components.get("known")
     genes = [candidate.gene for candidate in candidates]
     scores, seen = [], set[str]()
-    for gene, estimates in zip(genes, parts.quick_estimates(genes, target), strict=True):
+    for gene, estimates in zip(genes, components.gene_estimates(genes, target), strict=True):
         if gene.hash in seen:
             scores.append(-2.0)
         elif (novelty := known.novelty(gene).figure) == 0 or not charges_suit(gene.composition, target):

@@ -1,63 +1,60 @@
-"""The dear part of a campaign as a pure function: a chunk of candidates gets structures and properties."""
+"""Geometry, relaxation and energy above hull of a unit of candidates: the expensive stage of a campaign."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from invdesign.campaign.components import Components
+from invdesign.campaign.config import CampaignConfig
 from invdesign.campaign.progress import Clock
-from invdesign.campaign.ranking import window_probability
+from invdesign.campaign.stages.predict import predict
 from invdesign.core.candidate import Candidate, Estimate
 from invdesign.io.parallel import one_thread
 from invdesign.verdict import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
+    import numpy as np
     from pymatgen.core import Composition, Structure
 
-    from invdesign.campaign.components import Parts
-    from invdesign.campaign.config import CampaignConfig
-    from invdesign.predictors.features.structure import Described
     from invdesign.relaxation.relax import Relaxed
 
 
 @dataclass(frozen=True)
-class Chunk:
-    """Candidates to be given structures, and all that is needed for it: travels to a worker."""
+class RelaxUnit:
+    """Candidates to be relaxed in one process."""
 
     config: CampaignConfig
-    parts: Parts
+    components: Components
     candidates: list[Candidate]
 
 
-def structure_chunk(chunk: Chunk) -> tuple[list[Candidate], Clock]:
-    """Geometry, relaxation, energy above hull and properties of a chunk of candidates."""
+def relax_unit(unit: RelaxUnit) -> tuple[list[Candidate], Clock]:
+    """Give a unit's candidates their structure, energy above hull and properties."""
     with one_thread():
-        return chunk.candidates, _give_structures(chunk.config, chunk.parts, chunk.candidates)
+        return unit.candidates, _give_structures(unit.config, unit.components, unit.candidates)
 
 
-def _give_structures(config: CampaignConfig, parts: Parts, candidates: list[Candidate]) -> Clock:
+def _give_structures(config: CampaignConfig, components: Components, candidates: list[Candidate]) -> Clock:
     clock = Clock()
     with clock.stage("geometry"):
-        trials = starting_structures(candidates, config, parts)
+        trials = starting_structures(candidates, config, components)
     with clock.stage("relaxation"):
-        embeddings = _relax(candidates, trials, config, parts)
+        embeddings = _relax(candidates, trials, config, components)
     alive = [candidate for candidate in candidates if candidate.alive]
     with clock.stage("hull"):
         for candidate in alive:
-            _place_on_hull(candidate, config, parts)
+            _place_on_hull(candidate, config, components)
     alive = [candidate for candidate in alive if candidate.alive]
     with clock.stage("properties"):
-        _predict(alive, embeddings, config, parts)
+        predict(alive, embeddings, config, components)
     return clock
 
 
 def starting_structures(
-    candidates: Sequence[Candidate], config: CampaignConfig, parts: Parts
+    candidates: Sequence[Candidate], config: CampaignConfig, components: Components
 ) -> list[list[tuple[Structure, str]]]:
     """Plausible starting structures of each candidate, each with where it came from; none rejects it."""
     from invdesign.crystal.symmetry import realise
@@ -65,9 +62,9 @@ def starting_structures(
     from invdesign.generators.geometry.source import trials_worthwhile
 
     genes = [candidate.gene for candidate in candidates]
-    proposals = parts.get("geometry").propose_many(
+    proposals = components.get("geometry").propose_many(
         genes,
-        [trials_worthwhile(gene, config.trials) for gene in genes],
+        [trials_worthwhile(gene, config.n_starting_structures) for gene in genes],
         [(config.seed, int(candidate.id[1:])) for candidate in candidates],
     )
     started = []
@@ -98,7 +95,7 @@ def _relax(
     candidates: Sequence[Candidate],
     trials: Sequence[list[tuple[Structure, str]]],
     config: CampaignConfig,
-    parts: Parts,
+    components: Components,
 ) -> dict[str, np.ndarray]:
     """Relax all trials in one call and give each candidate its converged structure of lowest energy.
 
@@ -111,7 +108,7 @@ def _relax(
     embeddings: dict[str, np.ndarray] = {}
     if not numbered:
         return embeddings
-    potential = parts.get("potential")
+    potential = components.get("potential")
     relaxed = iter(
         relax(
             [structure for _, structure in numbered],
@@ -119,7 +116,7 @@ def _relax(
             fmax=config.fmax,
             max_steps=config.max_steps,
             keep_symmetry=config.keep_symmetry,
-            **(_prospects(candidates, numbered, config, parts) if config.abandon else {}),
+            **(_prospects(candidates, numbered, config, components) if config.abandon else {}),
         )
     )
     for candidate, own in zip(candidates, trials, strict=True):
@@ -136,7 +133,7 @@ def _prospects(
     candidates: Sequence[Candidate],
     numbered: Sequence[tuple[int, Structure]],
     config: CampaignConfig,
-    parts: Parts,
+    components: Components,
 ) -> dict[str, Any]:
     """What lets a relaxation be cut short: ceilings, which trials are one candidate's, and the rule."""
     from invdesign.relaxation.early_stopping import AbandonmentRule
@@ -144,19 +141,19 @@ def _prospects(
     known = [candidate.verdicts["novelty"].figure == 0 for candidate in candidates]
     return {
         "ceilings": [
-            ceiling(structure.composition, config, parts, hypothetical=not known[number])
+            ceiling(structure.composition, config, components, hypothetical=not known[number])
             for number, structure in numbered
         ],
         "groups": [number for number, _ in numbered],
-        "rule": AbandonmentRule.of(parts.get("potential").name),
+        "rule": AbandonmentRule.of(components.get("potential").name),
     }
 
 
 def ceiling(
-    composition: Composition, config: CampaignConfig, parts: Parts, *, hypothetical: bool = True
+    composition: Composition, config: CampaignConfig, components: Components, *, hypothetical: bool = True
 ) -> float:
     """The potential's energy at which a crystal lies at the target's limit above the hull, eV/atom."""
-    calibration, hull = parts.get("calibration"), parts.get("hull")
+    calibration, hull = components.get("calibration"), components.get("hull")
     below = hull.e_above_hull(composition, 0.0).e_above_hull  # of the elements, above the hull
     zero = calibration.formation_energy(composition, 0.0, hypothetical=hypothetical)
     return float(config.target.e_above_hull_max - below - zero)
@@ -202,8 +199,8 @@ def _best_outcome(candidate: Candidate, outcomes: list[tuple[Relaxed, str]]) -> 
     return Verdict("relaxation", passed=False, reason=reason)
 
 
-def _place_on_hull(candidate: Candidate, config: CampaignConfig, parts: Parts) -> None:
-    calibration, hull = parts.get("calibration"), parts.get("hull")
+def _place_on_hull(candidate: Candidate, config: CampaignConfig, components: Components) -> None:
+    calibration, hull = components.get("calibration"), components.get("hull")
     composition = candidate.structure.composition  # type: ignore[union-attr]
     energy = float(
         calibration.formation_energy(
@@ -238,58 +235,3 @@ def hull_verdict(candidate: Candidate, limit: float, sure: float) -> Verdict:
         f"{sure:.0%} sure to lie under it"
     )
     return Verdict("hull", height <= limit, reason, height, limit)
-
-
-def properties_verdict(candidate: Candidate, config: CampaignConfig) -> Verdict:
-    """Whether the estimated properties are likely enough to lie in their windows."""
-    probability = window_probability(candidate.properties, config.target.windows)
-    told = ", ".join(
-        f"{name} {e.value:.2f} ({e.low:.2f} to {e.high:.2f})"
-        for name, e in candidate.properties.items()
-        if name in config.target.windows
-    )
-    passed = probability >= config.min_probability
-    reason = f"{'likely enough' if passed else 'unlikely'} in its windows: {probability:.0%}, {told}"
-    return Verdict("properties", passed, reason, probability, config.min_probability)
-
-
-def estimate_spared(candidates: Sequence[Candidate], parts: Parts) -> None:
-    """Give relaxed candidates the estimates that a campaign spares those that it rejects above the hull."""
-    wanted = set(parts.predictors or {})
-    bare = [candidate for candidate in candidates if not wanted <= candidate.properties.keys()]
-    found = parts.estimates([candidate.structure for candidate in bare])  # type: ignore[misc]
-    for candidate, estimates in zip(bare, found, strict=True):
-        candidate.properties |= estimates
-
-
-def _described(
-    candidates: Sequence[Candidate], embeddings: dict[str, np.ndarray], parts: Parts
-) -> Described | None:
-    """Crystals as CHGNet saw them in the last step of their relaxation; None where another potential did."""
-    from invdesign.potentials.chgnet.potential import CHGNetPotential
-    from invdesign.predictors.features.structure import of_embedded
-    from invdesign.stability.calibration import Calibration
-
-    if not candidates or not isinstance(parts.get("potential"), CHGNetPotential):
-        return None
-    return of_embedded(
-        [c.structure for c in candidates],  # type: ignore[misc]
-        np.array([c.provenance["energy"] for c in candidates]),
-        np.stack([embeddings[c.id] for c in candidates]),
-        Calibration.load(CHGNetPotential.name),
-    )
-
-
-def _predict(
-    candidates: Sequence[Candidate],
-    embeddings: dict[str, np.ndarray],
-    config: CampaignConfig,
-    parts: Parts,
-) -> None:
-    structures = [c.structure for c in candidates]
-    described = _described(candidates, embeddings, parts)
-    found = parts.estimates(structures, described)  # type: ignore[arg-type]
-    for candidate, estimates in zip(candidates, found, strict=True):
-        candidate.properties |= estimates
-    for candidate in candidates:
-        candidate.record(properties_verdict(candidate, config))

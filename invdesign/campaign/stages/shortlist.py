@@ -7,40 +7,40 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from invdesign.campaign.components import novelty_verdict
 from invdesign.campaign.progress import Clock
 from invdesign.campaign.ranking import goal_probabilities, hit_probability, pareto_ranks, shortlist
+from invdesign.campaign.stages.filter import novelty_verdict
 from invdesign.core.candidate import Candidate
 from invdesign.verdict import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from invdesign.campaign.components import Parts
+    from invdesign.campaign.components import Components
     from invdesign.campaign.config import CampaignConfig
     from invdesign.core.target import Target
 
     Pick = Callable[[Sequence[Candidate], Target, int], list[Candidate]]
 
 
-def tell_apart(config: CampaignConfig, parts: Parts, candidates: Sequence[Candidate]) -> Clock:
+def tell_apart(config: CampaignConfig, components: Components, candidates: Sequence[Candidate]) -> Clock:
     """Give relaxed survivors their verdict of identity, and what they are ranked by.
 
     That is: probability of a hit, front among several goals, score of synthesizability.
 
     Args:
         config: the campaign.
-        parts: what it is made of.
+        components: what it is made of.
         candidates: all that passed the structure phase, in order of id.
     """
     clock = Clock()
     with clock.stage("identity"):
-        known = parts.get("known")
+        known = components.get("known")
         for candidate in candidates:
             candidate.record(_still_wanted(candidate, config, known))
         _drop_twins([candidate for candidate in candidates if candidate.alive])
     with clock.stage("shortlist"):
-        _appraise([candidate for candidate in candidates if candidate.alive], config, parts)
+        _appraise([candidate for candidate in candidates if candidate.alive], config, components)
     return clock
 
 
@@ -51,42 +51,42 @@ def picked(
     return pick(candidates, config.target, config.n_shortlist)
 
 
-def put_on_shortlist(config: CampaignConfig, parts: Parts, chosen: Sequence[Candidate]) -> Clock:
+def put_on_shortlist(config: CampaignConfig, components: Components, chosen: Sequence[Candidate]) -> Clock:
     """Number the chosen (``provenance["rank"]``, from 1) and say why each is there."""
     clock = Clock()
     with clock.stage("shortlist"):
         for rank, candidate in enumerate(chosen, start=1):
             candidate.provenance["rank"] = rank
-        _explain(chosen, config, parts)
+        _explain(chosen, config, components)
     return clock
 
 
 def last_pick(
-    config: CampaignConfig, parts: Parts, candidates: Sequence[Candidate], pick: Pick = shortlist
+    config: CampaignConfig, components: Components, candidates: Sequence[Candidate], pick: Pick = shortlist
 ) -> tuple[list[Candidate], Clock]:
     """Tell relaxed survivors apart, rank them, pick the shortlist; all at once, without checks.
 
     Args:
         config: the campaign.
-        parts: what it is made of.
+        components: what it is made of.
         candidates: all that passed the structure phase, in order of id.
         pick: chooses among those that are left, by the target, so many.
 
     Returns:
         The same candidates, and the cost.
     """
-    clock = tell_apart(config, parts, candidates)
+    clock = tell_apart(config, components, candidates)
     chosen = picked(config, [candidate for candidate in candidates if candidate.alive], pick)
-    return list(candidates), clock + put_on_shortlist(config, parts, chosen)
+    return list(candidates), clock + put_on_shortlist(config, components, chosen)
 
 
-def _appraise(alive: Sequence[Candidate], config: CampaignConfig, parts: Parts) -> None:
+def _appraise(alive: Sequence[Candidate], config: CampaignConfig, components: Components) -> None:
     """Give survivors what they are ranked by, and what is told beside it."""
     if not alive:
         return
     goals = [goal_probabilities(candidate.properties, config.target) for candidate in alive]
     fronts = pareto_ranks(np.array([list(own.values()) for own in goals])) if config.target.windows else None
-    scores = parts.get("synthesizability").score([candidate.gene for candidate in alive])
+    scores = components.get("synthesizability").score([candidate.gene for candidate in alive])
     for i, candidate in enumerate(alive):
         candidate.provenance["p_hit"] = hit_probability(candidate.properties, config.target)
         candidate.provenance["synthesizability"] = float(scores[i])
@@ -94,15 +94,15 @@ def _appraise(alive: Sequence[Candidate], config: CampaignConfig, parts: Parts) 
             candidate.provenance["pareto_rank"] = int(fronts[i])
 
 
-def _explain(chosen: Sequence[Candidate], config: CampaignConfig, parts: Parts) -> None:
+def _explain(chosen: Sequence[Candidate], config: CampaignConfig, components: Components) -> None:
     """Say what drove the first property asked for, where a model that can be taken apart predicts it."""
     from invdesign.predictors.explain.explainer import Explainer
     from invdesign.predictors.property_predictor import PropertyPredictor
 
-    prop = next((name for name in config.target.windows if name in (parts.predictors or {})), "band_gap")
-    predictor = parts.predictor(prop) if prop in (parts.predictors or {}) else None
+    prop = next((name for name in config.target.windows if name in (components.predictors or {})), "band_gap")
+    predictor = components.predictor(prop) if prop in (components.predictors or {}) else None
     if chosen and isinstance(predictor, PropertyPredictor) and predictor.sees == "structure":
-        phrases = Explainer(predictor, parts.get("neighbors")).why([c.structure for c in chosen])  # type: ignore[misc]
+        phrases = Explainer(predictor, components.get("neighbors")).why([c.structure for c in chosen])  # type: ignore[misc]
         for candidate, phrase in zip(chosen, phrases, strict=True):
             candidate.provenance["why"] = phrase
 

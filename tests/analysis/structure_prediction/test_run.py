@@ -267,7 +267,7 @@ def test_wrong_input_is_told_before_anything_is_loaded(tmp_path, monkeypatch):
 
 def test_a_folder_that_cannot_be_written_is_told_before_the_potential_is_loaded(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr(predicting.Parts, "check_scale", lambda _self: pytest.fail("loaded"))
+    monkeypatch.setattr(predicting.Components, "check_scale", lambda _self: pytest.fail("loaded"))
     with pytest.raises(InputError, match="cannot be written to"):
         predict_structures(["NaCl"], tmp_path / "file")
 

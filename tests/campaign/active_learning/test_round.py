@@ -38,7 +38,7 @@ def collect(folder, errors, failed=()):
 
 
 def chosen(folder, **options):
-    return next_round(folder, parts=campaign_fakes.fake_parts(), workers=1, **options)
+    return next_round(folder, components=campaign_fakes.fake_components(), workers=1, **options)
 
 
 def rows(folder):
@@ -178,14 +178,19 @@ def test_more_genes_join_the_store_and_the_pool(run, unbroken):
     assert [c.id for c in again.shortlist] == [c.id for c in found.shortlist]
     assert len(Store(run / DATABASE)) == len(after)
     # and the campaign's own command gives the campaign's own result
-    result = design(campaign_fakes.fake_config(run), parts=campaign_fakes.fake_parts(), progress=False)
+    result = design(
+        campaign_fakes.fake_config(run), components=campaign_fakes.fake_components(), progress=False
+    )
     assert [c.id for c in result.shortlist] == [c.id for c in unbroken[1].shortlist]
     assert result.funnel.as_json() == unbroken[1].funnel.as_json()
 
 
 def test_genes_of_the_campaign_are_not_relaxed_again_where_known_ones_are_wanted(tmp_path):
-    parts, config = campaign_fakes.fake_parts(), campaign_fakes.fake_config(tmp_path, include_known=True)
-    result = design(config, parts=parts, progress=False)
+    components, config = (
+        campaign_fakes.fake_components(),
+        campaign_fakes.fake_config(tmp_path, include_known=True),
+    )
+    result = design(config, components=components, progress=False)
     collect(tmp_path, {candidate.id: 0.4 for candidate in result.shortlist})
     had = {c.provenance.get("proposed_gene", str(c.gene)): c.id for c in reversed(result.candidates)}
     chosen(tmp_path, n_genes=60, n_relax=16)

@@ -44,7 +44,7 @@ def judged(monkeypatch, *, phonons_share=0.6, md_share=0.8, stop_after=None):
 
 def run(out, **changes):
     config = campaign_fakes.fake_config(out, check="phonons,md", **changes)
-    return design(config, parts=campaign_fakes.fake_parts(), progress=False)
+    return design(config, components=campaign_fakes.fake_components(), progress=False)
 
 
 def test_the_shortlist_holds_those_that_pass_and_the_next_best_take_the_places(
@@ -125,8 +125,8 @@ def test_a_round_checks_whom_it_chooses(monkeypatch, tmp_path):
     before = len(judges["phonons"].seen)
 
     def again():
-        parts = campaign_fakes.fake_parts()
-        return next_round(tmp_path, n_shortlist=5, n_genes=40, n_relax=8, parts=parts, workers=1)
+        components = campaign_fakes.fake_components()
+        return next_round(tmp_path, n_shortlist=5, n_genes=40, n_relax=8, components=components, workers=1)
 
     second = again()
     seen = judges["phonons"].seen
@@ -148,7 +148,7 @@ def test_a_round_checks_whom_it_chooses(monkeypatch, tmp_path):
 def test_the_real_check_on_fake_crystals(tmp_path):
     """They lie in a flat landscape: no mode is imaginary."""
     config = campaign_fakes.fake_config(tmp_path, check=["phonons"], n_shortlist=2, n_genes=64, workers=1)
-    result = design(config, parts=campaign_fakes.fake_parts(), progress=False)
+    result = design(config, components=campaign_fakes.fake_components(), progress=False)
     assert len(result.shortlist) == 2
     assert all("no imaginary mode" in c.verdicts["phonons"].reason for c in result.shortlist)
     assert Store(tmp_path / "candidates.db").seconds["phonons"][1] > 0

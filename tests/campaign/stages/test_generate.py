@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 import invdesign.api
 from invdesign.campaign import design
-from invdesign.campaign.components import batches, propose_batch
-from invdesign.campaign.stages.generate import GENES_PER_FORMULA, meetable, shares, with_formula
+from invdesign.campaign.stages.generate import GENES_PER_FORMULA, generate, generate_units, meetable, shares
 from invdesign.composition.formula import reduced_amounts
 from invdesign.core.candidate import Candidate
 from invdesign.core.target import parse_target
@@ -40,8 +39,8 @@ class OfFormula:
         ]
 
 
-def parts():
-    return replace(campaign_fakes.fake_parts(), generator=OfFormula())
+def components():
+    return replace(campaign_fakes.fake_components(), generator=OfFormula())
 
 
 def config(out, **changes):
@@ -64,29 +63,29 @@ def test_formulas_share_the_genes_equally(formulas, genes, batch):
 
 
 def test_batches_have_the_genes_of_their_formulas(tmp_path):
-    planned = batches(config(tmp_path), parts())
-    assert [batch.formulas for batch in planned] == [
+    planned = generate_units(config(tmp_path), components())
+    assert [unit.formulas for unit in planned] == [
         (("LiI", 20), ("KBr", 12)),
         (("KBr", 8), ("RbCl", 20), ("MgO", 4)),
         (("MgO", 16),),
     ]
-    candidates, _ = propose_batch(planned[1])
+    candidates, _ = generate(planned[1])
     assert Counter(c.gene.formula for c in candidates) == {"KBr": 8, "RbCl": 20, "MgO": 4}
     assert [c.id for c in candidates[:2]] == ["c000032", "c000033"]
-    again, _ = propose_batch(planned[1])
+    again, _ = generate(planned[1])
     assert [c.gene for c in again] == [c.gene for c in candidates]
 
 
 def test_relaxations_are_spread_over_the_formulas(tmp_path):
-    result = design(config(tmp_path), parts=parts(), progress=False)
+    result = design(config(tmp_path), components=components(), progress=False)
     relaxed = [c for c in result.candidates if "place" in c.provenance]
     assert Counter(c.gene.formula for c in relaxed) == dict.fromkeys(BINARIES, 2)
     assert {c.gene.formula for c in result.shortlist} <= set(BINARIES)
 
 
 def test_other_formulas_do_not_pass_the_target(tmp_path):
-    anything = campaign_fakes.fake_parts()
-    result = design(config(tmp_path), parts=anything, progress=False)
+    anything = campaign_fakes.fake_components()
+    result = design(config(tmp_path), components=anything, progress=False)
     for candidate in result.candidates:
         if candidate.gene.formula not in BINARIES:
             assert not candidate.verdicts["target"].passed
@@ -101,16 +100,16 @@ def test_formulas_belong_to_the_identity(tmp_path):
     chosen = config(tmp_path)
     assert chosen.identity()["formulas"] == list(BINARIES)
     assert chosen.words().endswith(", of 4 screened formulas")
-    design(chosen, parts=parts(), progress=False)
+    design(chosen, components=components(), progress=False)
     with pytest.raises(InputError, match="another campaign"):
-        design(config(tmp_path, formulas=BINARIES[:3]), parts=parts(), progress=False)
+        design(config(tmp_path, formulas=BINARIES[:3]), components=components(), progress=False)
 
 
 @pytest.mark.parametrize(
     ("formulas", "target", "told"),
     [
-        (("Li2O",), "formula=LiI", "formula=LiI stands beside a list"),
-        (("LiI",), "anonymous=AB", "anonymous=AB stands beside a list"),
+        (("Li2O",), "formula=LiI", "formula=LiI excludes a list"),
+        (("LiI",), "anonymous=AB", "anonymous=AB excludes a list"),
         (("Cs2Pb2I6",), "", "write CsPbI3"),
         (("Xx",), "", "Xx"),
         (("LiI",), "exclude=I", "I is both asked for and excluded"),
@@ -124,15 +123,16 @@ def test_formulas_that_cannot_be_are_told(tmp_path, formulas, target, told):
 
 def test_a_formula_keeps_the_rest_of_the_target():
     target = parse_target("band_gap=1..2 exclude=Pb space_group=221 hhi<4000 e_above_hull<0.05")
-    own = with_formula(target, "BaTiO3")
+    own = target.with_formula("BaTiO3")
     assert own.formula == "BaTiO3"
     assert own.windows == target.windows
     assert (own.space_groups, own.hhi_max, own.e_above_hull_max) == ({221}, 4000, 0.05)
 
 
-def test_what_no_generator_can_make_is_counted(tmp_path):
-    plan = config(tmp_path, formulas=(), target=parse_target("exclude=Br"))
-    found, others = meetable(plan, parts(), ["LiI", "KBr", "BaTiO3", "Rb2Cl2"])
+def test_what_no_generator_can_make_is_counted():
+    found, others = meetable(
+        {"binaries": OfFormula()}, parse_target("exclude=Br"), ["LiI", "KBr", "BaTiO3", "Rb2Cl2"]
+    )
     assert found == ["LiI", "RbCl"]
     assert others == {"the target allows none": 1, "binaries can make none": 1}
 
@@ -144,7 +144,7 @@ def test_from_a_file(tmp_path, capsys):
         "RbCl,passed,0.3\n"
     )
     fields = {"n_genes": 3 * GENES_PER_FORMULA, "n_relax": 6, "gene_batch": 32, "workers": 1}
-    fields |= {"include_known": True, "min_probability": 0, "parts": parts(), "progress": True}
+    fields |= {"include_known": True, "min_probability": 0, "components": components(), "progress": True}
     result = invdesign.api.design("e_above_hull<0.2", from_=table, out=tmp_path / "run", **fields)
     # LiAlO2 took a place among the three: what a generator cannot make is seen after the choice
     assert result.config.formulas == ("KBr", "RbCl")

@@ -4,7 +4,7 @@ import pytest
 from typer.testing import CliRunner
 
 from invdesign.api import generate
-from invdesign.campaign.stages.prerank import likeliest
+from invdesign.campaign.stages.prerank import select_likeliest
 from invdesign.cli import app
 from invdesign.core.candidate import Candidate
 from invdesign.core.target import parse_target
@@ -21,10 +21,10 @@ def drawn(*texts):
 
 def test_new_balanced_genes_come_first_and_order_is_kept():
     candidates = drawn(KNOWN, NEW[1], UNBALANCED, NEW[1])
-    (best,) = likeliest(candidates, parse_target([]), 1)
+    (best,) = select_likeliest(candidates, parse_target([]), 1)
     assert best is candidates[1]
-    assert likeliest(candidates, parse_target([]), 3) == candidates[:3]  # the repeat is last
-    assert likeliest(candidates, parse_target([]), 9) == candidates
+    assert select_likeliest(candidates, parse_target([]), 3) == candidates[:3]  # the repeat is last
+    assert select_likeliest(candidates, parse_target([]), 9) == candidates
 
 
 def test_a_window_has_the_likeliest_of_several_proposed():

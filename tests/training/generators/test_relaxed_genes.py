@@ -1,7 +1,7 @@
 """Campaigns condensed to what can be learned from: every outcome has its row, twins are kept once."""
 
 import pytest
-from campaign_fakes import fake_config, fake_parts
+from campaign_fakes import fake_components, fake_config
 
 from invdesign.campaign import design
 from invdesign.core.target import parse_target
@@ -19,7 +19,7 @@ def config(tmp_path_factory):
     harvests = tuple(Harvest(target=TARGET, seed=seed, n_genes=64, n_relax=24) for seed in (1, 2))
     for harvest in harvests:
         out = cache / "relaxed-genes" / str(harvest.seed)
-        design(fake_config(out, **dict(harvest)), parts=fake_parts(), progress=False)
+        design(fake_config(out, **dict(harvest)), components=fake_components(), progress=False)
     return RelaxedGenesConfig(
         kind="relaxed-genes",
         potential="somewhere/chgnet",

@@ -63,6 +63,9 @@ class FakeGeometry:
 class FakeKnown:
     """Knows NaCl in its own structure and every composition with sodium."""
 
+    def known_gene(self, gene_hash):
+        return ()
+
     def novelty(self, gene):
         if gene.formula == "NaCl" and gene.space_group == 225:
             return Verdict("novelty", passed=True, reason="known material: mp-22862", figure=0)
@@ -119,9 +122,6 @@ class FakeCalibration:
 
     def formation_energy(self, composition, energy, *, hypothetical):
         return energy / composition.num_atoms
-
-    def probability_below(self, limit, composition, e_above_hull):
-        return float(e_above_hull < limit)
 
     def sigma(self, composition, e_above_hull=0.0):
         return 0.03

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from pymatgen.core import Composition, Structure
 
+    from invdesign.core.placement import Placement
     from invdesign.relaxation.relax import Relaxed
     from invdesign.stability.hull.hull import Hull, HullResult
 
@@ -49,7 +50,7 @@ class Place:
         formation_energy_per_atom, e_above_hull: eV/atom.
         sigma: standard deviation of both, eV/atom.
         p_stable: probability of lying under the threshold.
-        crystal_known: whether the structure itself is a known one; those get no hypothetical offset.
+        crystal_known: whether the structure itself is a reported crystal; those get no hypothetical offset.
         competing: of a formula, all phases of the system: formula, energy, height above the hull,
             distance in composition (half the sum of differences of atomic fractions).
         notes: warnings, each a sentence.
@@ -261,32 +262,15 @@ def _place_structure(
     if not check.passed:
         place.reason = f"no plausible structure: {check.reason}"
         return
-    calibration, hull = components.get("calibration"), components.get("hull")
-    place.crystal_known = _is_known(result.structure, components)
     try:
-        energy = float(
-            calibration.formation_energy(composition, result.energy, hypothetical=not place.crystal_known)
-        )
-        at = hull.e_above_hull(composition, energy)
-        place.sigma = float(calibration.sigma(composition, at.e_above_hull))
-        place.p_stable = float(calibration.probability_below(threshold, composition, at.e_above_hull))
+        at = components.placement(result.structure, result.energy)
     except InputError as error:  # an element that the calibration or the hull does not know
         place.reason = str(error)
         return
-    place.composition, place.formation_energy_per_atom = composition, energy
+    place.composition, place.crystal_known = composition, at.crystal_known
+    place.formation_energy_per_atom, place.sigma = at.formation_energy, at.sigma
+    place.p_stable = at.probability_below(threshold)
     _record(place, composition, at)
-
-
-def _is_known(structure: Structure, components: Components) -> bool:
-    """Whether somebody has made it: a gene of the Materials Project's, not of a hypothetical set."""
-    from invdesign.crystal.symmetry import SymmetryError, gene_of, loose_gene
-
-    try:
-        genes = [gene_of(structure)[0], loose_gene(structure)]
-    except SymmetryError:
-        return False
-    names = [name for gene in genes if gene for name in components.get("known").known_gene(gene.hash)]
-    return any(not name.startswith("wbm-") for name in names)
 
 
 def _place_formula(place: Place, hull: Hull) -> None:
@@ -320,7 +304,7 @@ def _formula_words(place: Place) -> str:
     return f"{known}: at equilibrium {mixture(place.decomposition)}"
 
 
-def _record(place: Place, composition: Composition, at: HullResult) -> None:
+def _record(place: Place, composition: Composition, at: HullResult | Placement) -> None:
     height = float(at.e_above_hull)
     place.e_above_hull = height
     place.hull_energy_per_atom = (place.formation_energy_per_atom or 0.0) - height

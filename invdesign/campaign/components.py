@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 from invdesign.campaign.config import CampaignConfig
 from invdesign.core.candidate import Estimate
+from invdesign.core.placement import Placement
 from invdesign.core.released import FROM_COMPOSITION
 from invdesign.core.target import Target
 from invdesign.crystal.gene import Gene
 from invdesign.errors import InputError
+from invdesign.filters.novelty import is_reported
 from invdesign.generators.registry import Generator
+from invdesign.stability.placement import compute_placement
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -146,6 +149,24 @@ class Components:
             for row, estimate in zip(rows, found, strict=True):
                 row[prop] = estimate
         return rows
+
+    def placement(self, structure: Structure, energy: float) -> Placement:
+        """Place a relaxed crystal on the hull.
+
+        Args:
+            structure: relaxed.
+            energy: the potential's total energy of the cell, eV.
+
+        Raises:
+            InputError: calibration or hull lack one of its elements.
+        """
+        return compute_placement(
+            structure.composition,
+            energy,
+            self.get("calibration"),
+            self.get("hull"),
+            crystal_known=is_reported(structure, self.get("known")),
+        )
 
     def gene_estimates(self, genes: Sequence[Gene], target: Target) -> list[dict[str, Estimate]]:
         """Estimate genes: the ranker's properties, and those of the target that have a composition model."""

@@ -14,15 +14,17 @@ from invdesign.io import artifacts
 from invdesign.verdict import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from pymatgen.core import Composition
+    from pymatgen.core import Composition, Structure
 
     from invdesign.crystal.gene import Gene
 
 GATE = "novelty"
 INDEX = "known.npz"
+SUBSTITUTED = "wbm-"
+"""Begins the ids of crystals made by element substitution (WBM)."""
 _NAMED = 3  # ids that a reason names
 
 
@@ -105,7 +107,7 @@ class KnownMaterials:
         ids = self.known_gene(gene.hash)
         if ids:
             more = f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else ""
-            guess = " (hypothetical)" if all(name.startswith("wbm-") for name in ids) else ""
+            guess = " (hypothetical)" if not _is_reported(ids) else ""
             return _verdict(0, f"known{guess}: gene of {', '.join(ids[:_NAMED])}{more}")
         source = self.known_composition(gene.amounts)
         swapped = "" if not self.prototype_known(gene) else "; its prototype is known"
@@ -119,6 +121,26 @@ class KnownMaterials:
             )
             return _verdict(1, f"{gene.formula} is known (Materials Project), {how}{swapped}")
         return _verdict(2, f"neither {gene.formula} nor its gene is known{swapped}")
+
+
+def is_reported(structure: Structure, known: KnownMaterials) -> bool:
+    """Whether a crystal is a known one that was not made by element substitution.
+
+    It is where its gene is, within the strict or the loose symmetry tolerance.
+    """
+    from invdesign.crystal.symmetry import SymmetryError, gene_of, loose_gene
+
+    try:
+        if _is_reported(known.known_gene(gene_of(structure)[0].hash)):
+            return True
+    except SymmetryError:
+        return False
+    gene = loose_gene(structure)
+    return gene is not None and _is_reported(known.known_gene(gene.hash))
+
+
+def _is_reported(ids: Sequence[str]) -> bool:
+    return any(not name.startswith(SUBSTITUTED) for name in ids)
 
 
 def _verdict(figure: int, reason: str) -> Verdict:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 from invdesign.crystal.elements import SYMBOLS
@@ -124,19 +123,6 @@ class Calibration:
         self._check(composition)
         on_hull = sum(self.spread[symbol] * part for symbol, part in fractions(composition).items())
         return on_hull * (1.0 + self.growth * min(max(e_above_hull, 0.0), GROWTH_ENDS))
-
-    def probability_below(self, limit: float, composition: Composition, e_above_hull: float) -> float:
-        """Probability that DFT would put a hypothetical crystal at most ``limit`` eV/atom above this hull.
-
-        Args:
-            limit: eV/atom.
-            composition: any amounts.
-            e_above_hull: as predicted with ``formation_energy``, eV/atom.
-
-        Raises:
-            InputError: an element has no reference energy.
-        """
-        return NormalDist(e_above_hull, self.sigma(composition, e_above_hull)).cdf(limit)
 
     def _check(self, composition: Composition) -> None:
         unknown = sorted(set(fractions(composition)) - self.elements)

@@ -274,17 +274,13 @@ def _place(outcome: Outcome, structure: Structure, result: Relaxed, task: Task) 
     outcome.crystal = pack(result.structure)
     if task.max_steps:
         outcome.rmsd = rmsd(structure, result.structure)
-    composition = structure.composition
-    calibration, hull = task.components.get("calibration"), task.components.get("hull")
     try:
-        energy = float(calibration.formation_energy(composition, result.energy))
-        place = hull.e_above_hull(composition, energy)
-        outcome.sigma = float(calibration.sigma(composition, place.e_above_hull))
+        place = task.components.placement(result.structure, result.energy)
     except InputError as error:  # an element that the calibration or the hull does not know
         outcome.relaxation += f"; no energy above hull: {error}"
         return
-    outcome.formation_energy_per_atom, outcome.e_above_hull = energy, float(place.e_above_hull)
-    outcome.n_phases = int(place.n_phases)
+    outcome.formation_energy_per_atom, outcome.sigma = place.formation_energy, place.sigma
+    outcome.e_above_hull, outcome.n_phases = place.e_above_hull, place.n_phases
 
 
 def _check_novelty(outcome: Outcome, structure: Structure, task: Task) -> None:

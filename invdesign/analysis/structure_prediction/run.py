@@ -55,7 +55,7 @@ class Polymorph:
         space_group: of the relaxed structure, within 0.1 Å.
         relative: energy above the formula's best, meV/atom.
         energy: the potential's, eV/atom.
-        e_above_hull: eV/atom, on the reference hull, placed as a hypothetical crystal even where it is known.
+        e_above_hull: eV/atom, on the reference hull.
         sigma: its standard deviation, eV/atom.
         novelty: ``known``, ``composition known`` or ``new``.
         known: ids of known crystals with this gene, or what else is known of the composition.
@@ -341,16 +341,13 @@ def _polymorphs(
             sound.append((entry["energy"], trial, entry, structure, gene))
     sound.sort(key=lambda crystal: crystal[0])
     groups = unique_groups([crystal[3] for crystal in sound])
-    known, calibration, on_hull = (components.get(kind) for kind in ("known", "calibration", "hull"))
+    known = components.get("known")
     found: list[Polymorph] = []
     for group, (energy, trial, entry, structure, gene) in zip(groups, sound, strict=True):
         if group < len(found):  # its lowest is there already
             continue
         novelty = known.novelty(gene)
-        composition = structure.composition
-        # all as hypothetical: with the offset on some alone, two rows would not compare
-        formation = calibration.formation_energy(composition, energy * len(structure))
-        place = on_hull.e_above_hull(composition, formation)
+        place = components.placement(structure, energy * len(structure))
         found.append(
             Polymorph(
                 formula=formula,
@@ -358,8 +355,8 @@ def _polymorphs(
                 space_group=gene.space_group,
                 relative=energy - sound[0][0],
                 energy=energy,
-                e_above_hull=float(place.e_above_hull),
-                sigma=float(calibration.sigma(composition, place.e_above_hull)),
+                e_above_hull=place.e_above_hull,
+                sigma=place.sigma,
                 novelty=NOVELTY[int(novelty.figure or 0)],
                 known=novelty.reason,
                 found=groups.count(group),

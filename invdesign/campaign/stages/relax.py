@@ -200,30 +200,15 @@ def _best_outcome(candidate: Candidate, outcomes: list[tuple[Relaxed, str]]) -> 
 
 
 def _place_on_hull(candidate: Candidate, config: CampaignConfig, components: Components) -> None:
-    calibration, hull = components.get("calibration"), components.get("hull")
-    composition = candidate.structure.composition  # type: ignore[union-attr]
-    energy = float(
-        calibration.formation_energy(
-            composition,
-            candidate.provenance["energy"],
-            hypothetical=candidate.verdicts["novelty"].figure != 0,
-        )
-    )
-    place = hull.e_above_hull(composition, energy)
-    height, limit = float(place.e_above_hull), config.target.e_above_hull_max
-    sigma = float(calibration.sigma(composition, height))
+    place = components.placement(candidate.structure, candidate.provenance["energy"])  # type: ignore[arg-type]
     candidate.properties = {
-        "formation_energy_per_atom": Estimate(energy, sigma),
-        "e_above_hull": Estimate(height, sigma),
+        "formation_energy_per_atom": Estimate(place.formation_energy, place.sigma),
+        "e_above_hull": Estimate(place.e_above_hull, place.sigma),
     }
-    candidate.provenance["hull"] = {
-        "decomposition": {phase: float(share) for phase, share in place.decomposition.items()},
-        "n_phases": int(place.n_phases),
-        "composition_known": bool(place.composition_known),
-    }
-    candidate.record(
-        hull_verdict(candidate, limit, calibration.probability_below(limit, composition, height))
-    )
+    names = ("decomposition", "n_phases", "composition_known", "crystal_known")
+    candidate.provenance["hull"] = {name: getattr(place, name) for name in names}
+    limit = config.target.e_above_hull_max
+    candidate.record(hull_verdict(candidate, limit, place.probability_below(limit)))
 
 
 def hull_verdict(candidate: Candidate, limit: float, sure: float) -> Verdict:

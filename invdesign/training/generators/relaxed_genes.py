@@ -157,20 +157,26 @@ def second_opinion(
     from invdesign.potentials.interface import load_potential
     from invdesign.stability.calibration import Calibration
     from invdesign.stability.hull.hull import Hull
+    from invdesign.stability.placement import compute_placement
 
     potential = load_potential(config.second_potential)
     calibration, hull = Calibration.load(config.second_calibration), Hull.load(config.hull)
     heights = np.full(len(crystals), np.nan)
     for start in range(0, len(crystals), BATCH):
         progress(0.5 + 0.3 * start / len(crystals), f"second opinion of {start} of {len(crystals)}")
-        own = [candidate.structure for candidate in crystals[start : start + BATCH]]
-        energies = potential.evaluate(own).energy  # type: ignore[arg-type]
-        for place, (structure, energy) in enumerate(zip(own, energies, strict=True)):
+        batch = crystals[start : start + BATCH]
+        energies = potential.evaluate([candidate.structure for candidate in batch]).energy  # type: ignore[misc]
+        for number, (candidate, energy) in enumerate(zip(batch, energies, strict=True), start):
+            structure, hull_record = candidate.structure, candidate.provenance["hull"]
             elements = {str(element) for element in structure.elements}  # type: ignore[union-attr]
             if np.isfinite(energy) and elements <= hull.elements & calibration.elements:
-                composition = structure.composition  # type: ignore[union-attr]
-                formation = calibration.formation_energy(composition, float(energy))
-                heights[start + place] = hull.e_above_hull(composition, formation).e_above_hull
+                heights[number] = compute_placement(
+                    structure.composition,  # type: ignore[union-attr]
+                    float(energy),
+                    calibration,
+                    hull,
+                    crystal_known=hull_record["crystal_known"],
+                ).e_above_hull
     return heights
 
 

@@ -75,8 +75,8 @@ class Identity:
     potential = "flat"
     digest = ""
 
-    def formation_energy(self, composition: object, energy: float) -> float:
-        del composition
+    def formation_energy(self, composition: object, energy: float, *, hypothetical: bool) -> float:
+        del composition, hypothetical
         return energy
 
     def sigma(self, composition: object, e_above_hull=0.0) -> float:

@@ -143,16 +143,12 @@ def test_what_relaxing_adds_is_in_the_offset() -> None:
     assert fit_uncertainty(errors).offset == pytest.approx(plain.offset + 0.02, abs=1e-6)
 
 
-def test_probability_agrees_with_sigma() -> None:
+def test_sigma_grows_with_the_energy_above_hull() -> None:
     made = Calibration("toy", EnergyScale({"Na": -1.0}), 0.0, {"Na": 0.05}, 4.0)
     sodium = Composition("Na")
     assert made.sigma(sodium) == made.sigma(sodium, -1.0) == pytest.approx(0.05)
     assert made.sigma(sodium, 0.1) == pytest.approx(0.07)
     assert made.sigma(sodium, 9.0) == made.sigma(sodium, 0.5)
-    assert made.probability_below(0.1, sodium, 0.1) == pytest.approx(0.5)
-    assert made.probability_below(0.1, sodium, 0.1 + 0.05 * 1.5) == pytest.approx(0.166, abs=0.03)
-    said = [made.probability_below(0.1, sodium, height) for height in np.linspace(-0.2, 1.0, 60)]
-    assert said == sorted(said, reverse=True)
 
 
 def test_hull_of_own_energies() -> None:

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from invdesign.training.predictors.transfer import Outcome
 
 RECIPES = {
-    "gene-diffusion": "invdesign.training.generators.gene_diffusion:GeneDiffusionConfig:build",
-    "crystal-vae": "invdesign.training.generators.crystal_vae:CrystalVAEConfig:build",
-    "geometry-diffusion": "invdesign.training.generators.geometry_diffusion:GeometryDiffusionConfig:build",
-    "geometries": "invdesign.training.generators.geometry_library:GeometryLibraryConfig:build",
-    "relaxed-genes": "invdesign.training.generators.relaxed_genes:RelaxedGenesConfig:build",
+    "gene-diffusion": "invdesign.training.generators.gene_diffusion:GeneDiffusionConfig:train_gene_diffusion",
+    "crystal-vae": "invdesign.training.generators.crystal_vae:CrystalVAEConfig:train_crystal_vae",
+    "geometry-diffusion": "invdesign.training.generators.geometry_diffusion:GeometryDiffusionConfig:train_geometry_diffusion",
+    "geometries": "invdesign.training.generators.geometry_library:GeometryLibraryConfig:build_geometry_library",
+    "relaxed-genes": "invdesign.training.generators.relaxed_genes:RelaxedGenesConfig:build_relaxed_genes",
     "known-materials": "invdesign.training.novelty:KnownMaterialsConfig:build",
     "mp-hull": "invdesign.training.stability.hull:HullConfig:build",
-    "elements": "invdesign.training.tables.element_references:ElementsConfig:build",
+    "elements": "invdesign.training.tables.element_references:ElementsConfig:build_element_references",
     "calibration": "invdesign.training.stability.calibration:CalibrationConfig:build",
     "abandonment": "invdesign.training.early_stopping:AbandonmentConfig:build",
     "property": "invdesign.training.predictors.property:PropertyConfig:train_property",

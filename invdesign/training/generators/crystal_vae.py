@@ -121,7 +121,7 @@ def geometry_loss(network: CrystalVAENetwork, latents: Tensor, crystals: Crystal
     return (cell * free_strains(crystals.group)).sum(1), (free * there).sum((1, 2))
 
 
-def build(config: CrystalVAEConfig, *, progress: Progress) -> Path:
+def train_crystal_vae(config: CrystalVAEConfig, *, progress: Progress) -> Path:
     """Train (or go on training) and write the network, its log and its recipe to ``config.out``.
 
     Raises:

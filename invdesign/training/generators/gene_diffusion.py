@@ -158,7 +158,7 @@ def _rarity(elements: NDArray[np.int64], hypothetical: NDArray[np.bool_]) -> Ten
     return torch.from_numpy(np.exp(log).clip(0.2, 5.0)).float()
 
 
-def build(config: GeneDiffusionConfig, *, progress: Progress) -> Path:
+def train_gene_diffusion(config: GeneDiffusionConfig, *, progress: Progress) -> Path:
     """Train (or go on training) and write the pipeline, its log and its recipe to ``config.out``."""
     import yaml
 

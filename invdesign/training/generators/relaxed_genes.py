@@ -9,33 +9,40 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from invdesign.analysis.evaluate.metrics import Rate
 from invdesign.campaign.config import CampaignConfig
 from invdesign.campaign.run import DATABASE, design
 from invdesign.campaign.store import Store
+from invdesign.core.candidate import Candidate
 from invdesign.core.target import Target
+from invdesign.crystal.elements import SYMBOLS
+from invdesign.crystal.gene import Gene
 from invdesign.data.relaxed_genes import COLUMNS, CRYSTALS, OUTCOMES
-from invdesign.data.tokens import join, tokens_of
+from invdesign.data.tokens import TokenSet, join, tokens_of
 from invdesign.errors import InputError
+from invdesign.io.artifacts import find
+from invdesign.io.provenance import RUN_FILE, git_revision, sha256
 from invdesign.predictors.band_gap import BandGapPredictor
+from invdesign.training.cards.render import write_card
 from invdesign.verdict import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from numpy.typing import NDArray
 
-    from invdesign.core.candidate import Candidate
-
-    Progress = Callable[[float, str], None]
+Progress = Callable[[float, str], None]
+Row = dict[str, Any]
 
 LIMIT = 0.1  # eV/atom above the hull, by the mean of both potentials
 BATCH = 200  # crystals in memory at once
+FAR = 1.5  # how many times rarer or more frequent an element must be for the card to name it
 
 
 class Harvest(BaseModel):
@@ -77,11 +84,9 @@ class RelaxedGenesConfig(BaseModel):
         )
 
 
-def build(config: RelaxedGenesConfig, *, progress: Progress) -> Path:
+def build_relaxed_genes(config: RelaxedGenesConfig, *, progress: Progress) -> Path:
     """Run what has not run, and write crystals, outcomes, card and recipe to ``config.out``."""
     import yaml
-
-    from invdesign.training.cards.relaxed_genes import render
 
     campaigns: dict[int, list[Candidate]] = {}
     for done, harvest in enumerate(config.campaigns):
@@ -116,7 +121,7 @@ def build(config: RelaxedGenesConfig, *, progress: Progress) -> Path:
         if candidate.geometry is not None
     ]
     join([tokens_of(tokens)]).save(config.out / CRYSTALS)
-    (config.out / "README.md").write_text(render(config, rows), encoding="utf-8")
+    write_card(config.out, "relaxed_genes", metrics_of(config, rows))
     recipe = config.model_dump(mode="json")
     for written, harvest in zip(recipe["campaigns"], config.campaigns, strict=True):
         written["target"] = str(harvest.target)
@@ -203,8 +208,8 @@ def _drop_twins(crystals: Sequence[Candidate], heights: NDArray[np.float64]) -> 
         seen.add(group)
 
 
-def outcome(seed: int, candidate: Candidate) -> dict[str, Any]:
-    """What a candidate's own record gives its row of the table of outcomes."""
+def outcome(seed: int, candidate: Candidate) -> Row:
+    """Return what a candidate's record gives its row of the table of outcomes."""
     told = candidate.provenance
     return {
         "id": f"{seed}:{candidate.id}",
@@ -236,3 +241,97 @@ def _write_table(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     writer.writeheader()
     writer.writerows(rows)
     path.write_bytes(gzip.compress(text.getvalue().encode(), mtime=0))
+
+
+def metrics_of(config: RelaxedGenesConfig, rows: Sequence[Row]) -> dict[str, Any]:
+    """Return what ``metrics.json`` holds: what the campaigns cost, what came of the candidates.
+
+    Args:
+        config: the recipe; its campaigns' folders are read for what they cost.
+        rows: of the table of outcomes.
+    """
+    columns = {f"seed {h.seed}": [row for row in rows if row["campaign"] == h.seed] for h in config.campaigns}
+    columns |= {"together": list(rows)} if len(columns) > 1 else {}
+    return {
+        "potential": config.calibration,
+        "second_potential": config.second_calibration,
+        "hull": config.hull,
+        "gaps": config.gaps,
+        "gaps_weights": sha256(find("models", config.gaps) / "model.safetensors")[:12],
+        "revision": (git_revision() or "unknown")[:7],
+        "n_relaxed": sum(bool(row["relaxed_gene"]) for row in rows),
+        "campaigns": [_cost(config.campaign(harvest)) for harvest in config.campaigns],
+        "outcomes": [{"campaign": name, **count_outcomes(column)} for name, column in columns.items()],
+        "drift": drift([Gene.parse(row["relaxed_gene"]) for row in rows if not row["rejected_by"]]),
+    }
+
+
+def _cost(campaign: CampaignConfig) -> dict[str, Any]:
+    """What a campaign was, took, and which models proposed and ranked."""
+    seconds = Store(campaign.out / DATABASE).seconds
+    run = json.loads((campaign.out / RUN_FILE).read_text(encoding="utf-8"))
+    weights = {k.split("/")[1]: v[:12] for k, v in run["artifacts"].items() if k.endswith(".safetensors")}
+    return {
+        "seed": campaign.seed,
+        "target": str(campaign.target),
+        "n_genes": campaign.n_genes,
+        "n_relax": campaign.n_relax,
+        "core_seconds": round(sum(core for _, core in seconds.values())),
+        "relaxation_seconds": round(seconds["relaxation"][1]),
+        "cpu": run["hardware"]["cpu"],
+        "gene_diffusion": weights["gene-diffusion"],
+        "gene_rank": weights["gene-rank"],
+    }
+
+
+def count_outcomes(rows: Sequence[Row]) -> dict[str, Any]:
+    """Count outcomes, each with the 95 % interval of its share of the rows; median E above hull, eV/atom."""
+    relaxed = [row for row in rows if row["relaxed_gene"]]
+    kept = [row for row in rows if not row["rejected_by"]]
+    counts = {
+        "chosen": len(rows),
+        "no_geometry": sum(row["rejected_by"] == "geometry" for row in rows),
+        "not_converged": sum(row["rejected_by"] == "relaxation" for row in rows),
+        "relaxed": len(relaxed),
+        "within_0.1": sum(row["e_above_hull"] <= 0.1 for row in relaxed),
+        "within_0.05": sum(row["e_above_hull"] <= 0.05 for row in relaxed),
+        "within_0": sum(row["e_above_hull"] <= 0 for row in relaxed),
+        "kept": len(kept),
+        "new_composition": sum(row["novelty"] == 2 for row in kept),
+        "with_gap": sum(row["band_gap"] > 0 for row in kept),
+        "another_gene": sum(row["relaxed_gene"] != row["proposed_gene"] for row in kept),
+    }
+    shares = {
+        name: {"count": n, "interval": [round(end, 6) for end in Rate(n, len(rows)).interval]}
+        for name, n in counts.items()
+    }
+    return shares | {"median": round(float(np.median([row["e_above_hull"] for row in relaxed])), 4)}
+
+
+def drift(kept: Sequence[Gene]) -> dict[str, Any]:
+    """Compare crystals with those that the generator learned from: share of crystals with each element."""
+    library = TokenSet.load(find("models", "geometries") / "geometries.npz")
+    shares = np.zeros((2, len(SYMBOLS)))  # known, kept
+    for numbers in library.elements:
+        present = np.unique(numbers[numbers > 0])
+        shares[0, present] += 1 / len(present)
+    for gene in kept:
+        shares[1, [SYMBOLS.index(symbol) for symbol in gene.elements]] += 1 / len(gene.elements)
+    shares /= shares.sum(axis=1, keepdims=True)
+    ratio = shares[1] / np.maximum(shares[0], 1e-9)
+    common = shares.max(axis=0) > 0.01
+
+    def named(chosen: NDArray[np.bool_]) -> list[list[Any]]:
+        percent = (100 * shares).round(3)
+        return [[SYMBOLS[z], *percent[:, z].tolist()] for z in np.flatnonzero(common & chosen)]
+
+    return {
+        "n_kept": len(kept),
+        "n_known": len(library),
+        "total_variation": round(0.5 * float(np.abs(shares[1] - shares[0]).sum()), 4),
+        "more_frequent": named(ratio > FAR),
+        "rarer": named(ratio < 1 / FAR),
+        "atoms_kept": round(float(np.mean([gene.n_atoms for gene in kept])), 3),
+        "atoms_known": round(float(library.n_atoms.mean()), 3),
+        "over_three_elements": round(float(np.mean([len(gene.elements) > 3 for gene in kept])), 4),
+    }

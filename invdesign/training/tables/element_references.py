@@ -65,7 +65,7 @@ class ElementsConfig(BaseModel):
     mp_energies: dict[str, float]
 
 
-def build(config: ElementsConfig, *, progress: Callable[[float, str], None]) -> Path:
+def build_element_references(config: ElementsConfig, *, progress: Callable[[float, str], None]) -> Path:
     """Choose, relax where need be, write the table and its card."""
     found: dict[str, tuple[tuple[bool, float, int], Structure, str]] = {}
     for name in SETS:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from invdesign.crystal.wyckoff import Array, WyckoffPosition
 
 
-def build() -> None:
+def build_space_groups() -> None:
     """Write the table of all 230 groups."""
     import moyopy
     from pyxtal.symmetry import Group
@@ -167,4 +167,4 @@ def _letter_of(orbit: Array, positions: dict[str, WyckoffPosition], like: Wyckof
 
 
 if __name__ == "__main__":
-    build()
+    build_space_groups()

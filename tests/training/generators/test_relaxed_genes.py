@@ -1,5 +1,7 @@
 """Campaigns condensed to what can be learned from: every outcome has its row, twins are kept once."""
 
+import json
+
 import pytest
 from campaign_fakes import fake_components, fake_config
 
@@ -7,7 +9,9 @@ from invdesign.campaign import design
 from invdesign.core.target import parse_target
 from invdesign.data.relaxed_genes import read_relaxed
 from invdesign.errors import InputError
-from invdesign.training.generators.relaxed_genes import Harvest, RelaxedGenesConfig, build
+from invdesign.io.artifacts import root
+from invdesign.training.cards.render import METRICS, render_card
+from invdesign.training.generators.relaxed_genes import Harvest, RelaxedGenesConfig, build_relaxed_genes
 
 TARGET = parse_target(["e_above_hull<0.1"])
 
@@ -33,7 +37,7 @@ def config(tmp_path_factory):
 
 
 def test_every_outcome_has_its_row(config):
-    found = read_relaxed(build(config, progress=lambda *_: None))
+    found = read_relaxed(build_relaxed_genes(config, progress=lambda *_: None))
     assert 0 < found.kept.sum() < len(found.tokens) < 48  # some fail, some lie too high
     assert found.e_above_hull[found.kept].max() <= 0.1
     assert (found.band_gap >= 0).all()
@@ -47,4 +51,10 @@ def test_every_outcome_has_its_row(config):
 def test_another_campaign_in_the_cache_is_told(config):
     other = config.model_copy(update={"campaigns": (Harvest(target=TARGET, seed=1, n_genes=64, n_relax=9),)})
     with pytest.raises(InputError, match="another campaign"):
-        build(other, progress=lambda *_: None)
+        build_relaxed_genes(other, progress=lambda *_: None)
+
+
+def test_the_released_card_is_that_of_the_released_metrics():
+    folder = root("models") / "relaxed-genes"
+    metrics = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+    assert render_card("relaxed_genes", metrics) == (folder / "README.md").read_text(encoding="utf-8")

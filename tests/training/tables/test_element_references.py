@@ -12,7 +12,7 @@ from ase.build import bulk
 from pymatgen.io.cif import CifWriter
 
 from invdesign.dft.codes.interface import structure_of
-from invdesign.training.tables.element_references import ElementsConfig, _textbook, build
+from invdesign.training.tables.element_references import ElementsConfig, _textbook, build_element_references
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,7 +46,7 @@ def test_the_recipe(tmp_path: Path) -> None:
         potential="ase:ase.calculators.emt:EMT",
         mp_energies={"Cu": 0.0, "Ag": 0.0, "Au": -5.0, "Mn": -9.16},
     )
-    folder = build(config, progress=lambda *_: None)
+    folder = build_element_references(config, progress=lambda *_: None)
     table = json.loads((folder / "elements.json").read_text())["elements"]
     assert table["Cu"]["crystal"]["origin"] == "mp-2 of mp20"
     assert (table["Cu"]["crystal"]["height"], table["Cu"]["crystal"]["space_group"]) == (0.0, 225)

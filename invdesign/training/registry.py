@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 RECIPES = {
     "gene-diffusion": "invdesign.training.generators.gene_diffusion:GeneDiffusionConfig:train_gene_diffusion",
     "crystal-vae": "invdesign.training.generators.crystal_vae:CrystalVAEConfig:train_crystal_vae",
-    "geometry-diffusion": "invdesign.training.generators.geometry_diffusion:GeometryDiffusionConfig:train_geometry_diffusion",
-    "geometries": "invdesign.training.generators.geometry_library:GeometryLibraryConfig:build_geometry_library",
+    "geometry-diffusion": (
+        "invdesign.training.generators.geometry_diffusion:GeometryDiffusionConfig:train_geometry_diffusion"
+    ),
+    "geometries": "invdesign.training.generators.geometry_library:GeometryLibraryConfig:build_geometries",
     "relaxed-genes": "invdesign.training.generators.relaxed_genes:RelaxedGenesConfig:build_relaxed_genes",
     "known-materials": "invdesign.training.novelty:KnownMaterialsConfig:build",
     "mp-hull": "invdesign.training.stability.hull:HullConfig:build",

@@ -30,7 +30,7 @@ class GeometryLibraryConfig(BaseModel):
     max_atoms: int = 20
 
 
-def build_geometry_library(config: GeometryLibraryConfig, *, progress: Callable[[float, str], None]) -> Path:
+def build_geometries(config: GeometryLibraryConfig, *, progress: Callable[[float, str], None]) -> Path:
     """Write ``geometries.npz`` and the recipe to ``config.out``."""
     import yaml
 

@@ -276,13 +276,14 @@ def _unwanted(run: Run, candidates: Sequence[Candidate], seen: set[str]) -> list
 
 
 def _weights(generator: str, target: Target, *, ranked: bool) -> dict[str, str]:
-    from invdesign.core.released import FROM_COMPOSITION
+    from invdesign.core.properties import models_from_composition
 
     folders = {name: find("models", name) for name in GEOMETRY}
     folders["known-materials"] = find("validators", "known-materials")
     if ranked:
-        told = (FROM_COMPOSITION[name] for name in target.windows.keys() & FROM_COMPOSITION.keys())
-        folders |= {name: find("models", name) for name in ("gene-rank", *told)}
+        models = models_from_composition()
+        used = (models[name] for name in target.windows.keys() & models.keys())
+        folders |= {name: find("models", name) for name in ("gene-rank", *used)}
     digests = {name: folder_digest(folder) for name, folder in folders.items()}
     return {"generator": generator_digest(generator)} | digests
 

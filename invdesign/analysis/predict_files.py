@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from invdesign.composition.formula import formula_amounts, read_compositions
-from invdesign.core.released import FROM_COMPOSITION, RELEASED
+from invdesign.core.properties import models_from_composition, models_from_structure
 from invdesign.crystal.structure_files import ID_COLUMNS, Unreadable, read_entries
 from invdesign.data.dataset import holds_crystals
 from invdesign.errors import InputError
@@ -87,8 +87,8 @@ def predict_given(
     chosen = set(with_structure)
     formulas = [i for i, row in enumerate(rows) if i not in chosen and not row.reason]
     groups: list[tuple[list[int], Sequence[Any], dict[str, str]]] = [
-        (with_structure, [structures[i] for i in with_structure], RELEASED),
-        (formulas, [rows[i].formula for i in formulas], FROM_COMPOSITION),
+        (with_structure, [structures[i] for i in with_structure], models_from_structure()),
+        (formulas, [rows[i].formula for i in formulas], models_from_composition()),
     ]
     if model is not None:
         predictor = load_predictor(None, model)
@@ -136,7 +136,7 @@ def _models(properties: Sequence[str], models: dict[str, str]) -> dict[str, list
     chosen: dict[str, list[str]] = {}
     for name in properties:
         if name not in models:
-            kind = "composition" if models is FROM_COMPOSITION else "structure"
+            kind = "composition" if models == models_from_composition() else "structure"
             raise InputError(
                 f"property: nothing predicts {name!r} from {kind}; {suggest(name, tuple(models))}."
             )

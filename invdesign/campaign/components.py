@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from invdesign.campaign.config import CampaignConfig
 from invdesign.core.candidate import Estimate
 from invdesign.core.placement import Placement
-from invdesign.core.released import FROM_COMPOSITION
+from invdesign.core.properties import models_from_composition
 from invdesign.core.target import Target
 from invdesign.crystal.gene import Gene
 from invdesign.errors import InputError
@@ -171,9 +171,10 @@ class Components:
     def gene_estimates(self, genes: Sequence[Gene], target: Target) -> list[dict[str, Estimate]]:
         """Estimate genes: the ranker's properties, and those of the target that have a composition model."""
         rows: list[dict[str, Estimate]] = self.get("ranker").predict(genes)
-        for prop in sorted(target.windows.keys() & FROM_COMPOSITION.keys()):
+        models = models_from_composition()
+        for prop in sorted(target.windows.keys() & models.keys()):
             if rows and prop not in rows[0]:
-                found = _predictor(prop, FROM_COMPOSITION[prop]).predict(genes)
+                found = _predictor(prop, models[prop]).predict(genes)
                 rows = [row | {prop: estimate} for row, estimate in zip(rows, found, strict=True)]
         return rows
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import inf, isfinite, isnan
 
 from invdesign.errors import InputError
 from invdesign.io.config import suggest
+from invdesign.io.plugins import Registry
 
 STABILITY = "e_above_hull"
 """The property that has a limit (:attr:`Target.e_above_hull_max`) in place of a window."""
@@ -16,12 +18,18 @@ STABILITY = "e_above_hull"
 class Property:
     """A property that can be asked for.
 
+    Another distribution adds one by an entry point of group ``invdesign.properties``: the property's name,
+    and where a ``Property`` is (``package:ATTRIBUTE``).
+
     Attributes:
-        unit: of every figure of this property.
+        unit: of every value of this property.
         words: its name in a sentence.
         description: what exactly it is.
         low: least value that exists.
         high: greatest value that any crystal could have.
+        from_structure: model that predicts it from a structure: a released model's name or the path of a
+            folder; none if empty.
+        from_composition: model that predicts it from the composition alone.
     """
 
     unit: str
@@ -29,21 +37,85 @@ class Property:
     description: str
     low: float
     high: float
+    from_structure: str = ""
+    from_composition: str = ""
 
 
-PROPERTIES: dict[str, Property] = {
-    "band_gap": Property("eV", "band gap", "Kohn-Sham gap by DFT with the PBE functional", 0.0, 20.0),
-    "band_gap_experimental": Property("eV", "measured band gap", "optical or electrical", 0.0, 20.0),
-    "formation_energy_per_atom": Property(
-        "eV/atom", "formation energy", "from the elements, on the MP2020 scale", -10.0, 10.0
+_COMPOSITION_GAP = "band-gap-composition"
+_BUILT_IN = {
+    "band_gap": Property(
+        *("eV", "band gap", "Kohn-Sham gap by DFT with the PBE functional", 0.0, 20.0),
+        from_structure="band-gap",
+        from_composition=_COMPOSITION_GAP,
     ),
-    STABILITY: Property("eV/atom", "energy above hull", "height above the reference hull", 0.0, 10.0),
-    "bulk_modulus_gpa": Property("GPa", "bulk modulus", "Voigt-Reuss-Hill average", 0.0, 1000.0),
-    "shear_modulus_gpa": Property("GPa", "shear modulus", "Voigt-Reuss-Hill average", 0.0, 1000.0),
-    "debye_temperature_k": Property("K", "Debye temperature", "acoustic, from elasticity", 0.0, 3000.0),
-    "thermal_conductivity_w_mk": Property("W/m/K", "thermal conductivity", "of the lattice", 0.0, 5000.0),
+    "band_gap_experimental": Property(
+        *("eV", "experimental band gap", "optical or electrical", 0.0, 20.0),
+        from_composition=_COMPOSITION_GAP,
+    ),
+    "formation_energy_per_atom": Property(
+        *("eV/atom", "formation energy", "from the elements, on the MP2020 scale", -10.0, 10.0),
+        from_structure="formation-energy",
+        from_composition="formation-energy-composition",
+    ),
+    STABILITY: Property("eV/atom", "energy above hull", "above the reference hull", 0.0, 10.0),
+    "bulk_modulus_gpa": Property(
+        *("GPa", "bulk modulus", "Voigt-Reuss-Hill average", 0.0, 1000.0),
+        from_structure="elasticity",
+        from_composition="bulk-modulus-composition",
+    ),
+    "shear_modulus_gpa": Property(
+        *("GPa", "shear modulus", "Voigt-Reuss-Hill average", 0.0, 1000.0), from_structure="elasticity"
+    ),
+    "debye_temperature_k": Property(
+        *("K", "Debye temperature", "acoustic, from elasticity", 0.0, 3000.0), from_structure="elasticity"
+    ),
+    "thermal_conductivity_w_mk": Property(
+        *("W/m/K", "thermal conductivity", "of the lattice", 0.0, 5000.0), from_structure="elasticity"
+    ),
 }
+_REGISTRY = Registry(
+    "property", "invdesign.properties", dict.fromkeys(_BUILT_IN, "invdesign.core.properties:PROPERTIES")
+)
+
+
+class _Properties(Mapping[str, Property]):
+    """The built-in properties, then those of installed plug-ins."""
+
+    def __getitem__(self, name: str) -> Property:
+        """Return the row of a property.
+
+        Raises:
+            KeyError: there is none of that name.
+            InputError: a plug-in cannot be imported, or gives something else.
+        """
+        if name in _BUILT_IN:
+            return _BUILT_IN[name]
+        if name not in _REGISTRY.entries:
+            raise KeyError(name)
+        found = _REGISTRY.load(name)
+        if not isinstance(found, Property):
+            raise InputError(f"property: the plug-in {name!r} gives a {type(found).__name__}, no Property.")
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_REGISTRY.names())
+
+    def __len__(self) -> int:
+        return len(_REGISTRY.names())
+
+
+PROPERTIES: Mapping[str, Property] = _Properties()
 """Properties by name."""
+
+
+def models_from_structure() -> dict[str, str]:
+    """Return the default model of each property that is predicted from structures."""
+    return {name: row.from_structure for name, row in PROPERTIES.items() if row.from_structure}
+
+
+def models_from_composition() -> dict[str, str]:
+    """Return the default model of each property that is predicted from the composition alone."""
+    return {name: row.from_composition for name, row in PROPERTIES.items() if row.from_composition}
 
 
 @dataclass(frozen=True, slots=True)

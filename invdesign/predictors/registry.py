@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Protocol
 
-from invdesign.core.released import FROM_COMPOSITION, RELEASED
+from invdesign.core.properties import models_from_composition, models_from_structure
 from invdesign.errors import InputError
 from invdesign.io.artifacts import find
 from invdesign.predictors.property_predictor import PropertyPredictor
@@ -33,8 +33,9 @@ def models_of(properties: Iterable[str], given: Mapping[str, Any] | None = None)
 
     From structure where there is such a model, else from composition.
     """
-    released = {name: model for name, model in (FROM_COMPOSITION | RELEASED).items() if name not in BY_ENERGY}
-    return {name: released[name] for name in sorted({*properties} & released.keys())} | dict(given or {})
+    models = models_from_composition() | models_from_structure()
+    asked = sorted({*properties} & models.keys() - {*BY_ENERGY})
+    return {name: models[name] for name in asked} | dict(given or {})
 
 
 def load_predictor(prop: str | None, name: str | Path) -> Predictor:

@@ -7,8 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from invdesign.composition.oxidation_states import ChargeRules
-from invdesign.core.properties import STABILITY
-from invdesign.core.released import FROM_COMPOSITION
+from invdesign.core.properties import STABILITY, models_from_composition
 from invdesign.core.target import MAX_ATOMS, Target
 from invdesign.core.target_parser import fields_of, symbols_of
 from invdesign.crystal.elements import EXCLUDED_BY_DEFAULT
@@ -87,7 +86,7 @@ class ScreenConfig(BaseModel):
     @property
     def models(self) -> dict[str, str]:
         """Model by property that formulas can be asked for."""
-        return {name: FROM_COMPOSITION[name] for name in FROM_COMPOSITION} | self.predictors
+        return models_from_composition() | self.predictors
 
     @property
     def estimated(self) -> dict[str, str]:

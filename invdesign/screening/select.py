@@ -15,7 +15,7 @@ import numpy as np
 
 from invdesign.composition.batch import CompositionBatch
 from invdesign.composition.formula import FORMULA_COLUMNS
-from invdesign.core.released import FROM_COMPOSITION
+from invdesign.core.properties import models_from_composition
 from invdesign.core.target import MAX_ATOMS
 from invdesign.crystal.elements import SYMBOLS
 from invdesign.errors import InputError
@@ -102,7 +102,8 @@ def survivors(
         states="none",
         known=known,
     )
-    windows = {name: window for name, window in target.windows.items() if name in FROM_COMPOSITION}
+    models = models_from_composition()
+    windows = {name: window for name, window in target.windows.items() if name in models}
     most = n * FURTHER if windows else n
     best: dict[str, tuple[float, int]] = {}  # rank, then place
     rows, places, left_out = 0, count(), Counter[str]()

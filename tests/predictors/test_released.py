@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
 
-from invdesign.core.released import FROM_COMPOSITION, RELEASED
+from invdesign.core.properties import models_from_composition, models_from_structure
 from invdesign.core.target import Window
 from invdesign.crystal.gene import Gene
 from invdesign.io.artifacts import find, root
@@ -173,7 +173,9 @@ def test_company_does_not_change_what_formulas_get() -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["gene-rank", *sorted({*RELEASED.values(), *FROM_COMPOSITION.values()})])
+@pytest.mark.parametrize(
+    "name", ["gene-rank", *sorted({*models_from_structure().values(), *models_from_composition().values()})]
+)
 def test_folders_are_complete_and_small(name: str) -> None:
     folder = find("models", name, needs=("README.md", "config.json", "model.safetensors", "recipe.yaml"))
     assert sum(path.stat().st_size for path in folder.iterdir()) < 12e6

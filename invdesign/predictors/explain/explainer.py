@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from invdesign.core.properties import PROPERTIES
-from invdesign.core.released import RELEASED
+from invdesign.core.properties import PROPERTIES, models_from_structure
 from invdesign.errors import InputError
 from invdesign.io.config import suggest
 from invdesign.predictors.explain.integrated_gradients import attribute_atoms
@@ -85,11 +84,13 @@ class Explainer:
         """
         if model is None:
             name = name or "band_gap"
-            if name not in RELEASED:
+            models = models_from_structure()
+            if name not in models:
                 raise InputError(
-                    f"property: nothing predicts {name!r} from structure; {suggest(name, tuple(RELEASED))}."
+                    f"property: nothing predicts {name!r} from structure; {suggest(name, tuple(models))}."
                 )
-        predictor = load_predictor(name, model or RELEASED[str(name)])
+            model = models[name]
+        predictor = load_predictor(name, model)
         if not isinstance(predictor, PropertyPredictor):
             return GraphExplainer(cast("GraphBandGapPredictor", predictor), Neighbors.load())
         if predictor.sees != "structure":

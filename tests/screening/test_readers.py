@@ -69,7 +69,7 @@ def test_csv(write):
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("a.csv.gz", gzip.compress(b"formula,gap\nNaCl,5\n")),
+        ("a.csv.gz", gzip.compress(b"formula,gap\nNaCl,5\n", mtime=0)),
         ("a.tsv", b"gap\tformula\n5\tNaCl\n"),
         ("a.csv", b"\xef\xbb\xbfformula;gap\r\nNaCl;5,0\r\n"),
         ("no-suffix", b"gap,composition\n5,NaCl\n"),

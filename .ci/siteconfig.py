@@ -1,4 +1,4 @@
-"""How GPAW is built for one process on Debian (docs/guide/dft.md): libxc and OpenBLAS, no MPI."""
+"""How GPAW is built for one process on Debian (docs/reference/dft-codes.md): libxc and OpenBLAS, no MPI."""
 
 mpi = False
 compiler = "g++"

@@ -45,7 +45,7 @@ def merged(runs: Sequence[Run]) -> dict[str, Any] | None:
         runs: all of the candidate, in any order.
 
     Returns:
-        The figures (``docs/guide/dft.md``), or ``{"failed": reason}`` where every run ended badly;
+        The figures (``docs/reference/tables.md``), or ``{"failed": reason}`` where every run ended badly;
         with ``runs``, from which they came.
     """
     runs = sorted(runs, key=lambda run: (run["code"], run["task"], run["folder"]))

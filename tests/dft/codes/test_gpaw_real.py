@@ -1,4 +1,4 @@
-"""GPAW itself, where it is installed (docs/guide/dft.md): written, run and collected by the commands."""
+"""GPAW itself, where it is installed: written, run and collected by the commands."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ GENERATED = Path(__file__).parents[2] / "data" / "dft" / "generated"
 pytestmark = pytest.mark.skipif(
     os.environ.get("INVDESIGN_CI_GPAW") != "1"
     and (find_spec("gpaw") is None or find_spec("gpaw_data") is None),
-    reason="GPAW is the optional extra invdesign[dft], see docs/guide/dft.md",
+    reason="GPAW is the optional extra invdesign[dft], see docs/reference/dft-codes.md",
 )
 
 

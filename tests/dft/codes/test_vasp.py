@@ -1,4 +1,4 @@
-"""VASP inputs beside pymatgen's own: equal, but for what docs/guide/dft.md says."""
+"""VASP inputs beside pymatgen's own: equal, but for what docs/reference/dft-codes.md says."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from invdesign.dft.manifest import Job
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-# fitted to the processor seconds of GPAW 26.7 on one core for cells of 1 to 16 atoms (docs/guide/dft.md)
+# fitted to the processor seconds of GPAW 26.7 on one core for cells of 1 to 16 atoms
 FIXED, PER_PAIR = 12.2, 5.8e-7  # s; s per k-point, plane wave and pair of bands
 HBAR2_2M = 3.80998  # ħ²/2m, eV Å²
 PROJECTORS = 30  # per element
@@ -45,7 +45,7 @@ class GPAW(LocalCode):
     command = (sys.executable, "run.py")  # the script holds the lock
     how_to_install = (
         "apt-get install libxc-dev libopenblas-dev, then pip install 'invdesign[dft]' with GPAW_CONFIG "
-        "naming the siteconfig.py of docs/guide/dft.md"
+        "naming the siteconfig.py of docs/reference/dft-codes.md"
     )
 
     def prepare(

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from invdesign.composition.formula import reduced_amounts, truncated_amounts
 from invdesign.crystal.elements import ATOMIC_NUMBER, SYMBOLS, element_table
 from invdesign.errors import InputError
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
-    Numbers = NDArray[np.uint8]
-    Amounts = NDArray[np.int32]
+Numbers = NDArray[np.uint8]
+Amounts = NDArray[np.int32]
 
 MOST_ATOMS = 999
 """Largest amount of one element in a reduced formula."""
@@ -44,7 +40,7 @@ class CompositionBatch:
         return len(self.numbers)
 
     def take(self, rows: NDArray[np.generic] | slice) -> CompositionBatch:
-        """Some of the compositions, by index, mask or slice."""
+        """Select some of the compositions, by index, mask or slice."""
         return CompositionBatch(self.numbers[rows], self.amounts[rows])
 
     @classmethod

@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import reduce
@@ -19,9 +20,8 @@ from invdesign.crystal.elements import ATOMIC_NUMBER, atomic_number
 from invdesign.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from pymatgen.core import Composition
+
 
 _TOKEN = re.compile(r"([A-Z][a-z]?)(\d+(?:\.\d+)?|\.\d+)?|([(\[{])|[)\]}](\d+(?:\.\d+)?|\.\d+)?")
 _ELEMENT = re.compile(r"[A-Z][a-z]?(\d+(?:\.\d+)?|\.\d+)?")
@@ -71,7 +71,7 @@ def formula_amounts(formula: str | float) -> dict[str, float]:
 
 
 def _unspaced(formula: str) -> str:
-    """The formula without spaces, in plain digits.
+    """Return the formula without spaces, in plain digits.
 
     Raises:
         InputError: what would be read as something else: a hydrate, an oxidation state, two formulas.

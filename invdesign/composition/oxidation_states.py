@@ -7,18 +7,16 @@ product of states, the search adds up, element by element, the charges that can 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from invdesign.errors import InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 STATE_SETS = ("icsd24", "icsd16", "smact14", "pymatgen_sp", "wiki")
 COMMONALITIES = ("low", "medium", "high", "main")
@@ -97,7 +95,7 @@ class Balance(NamedTuple):
     states: tuple[tuple[str, States], ...]
 
     def __str__(self) -> str:
-        """The ions as a chemist writes them: ``1 Fe2+ 2 Fe3+ O2-``."""
+        """Return the ions as a chemist writes them: ``1 Fe2+ 2 Fe3+ O2-``."""
         ions = []
         for element, states in self.states:
             for state, atoms in sorted(states):
@@ -129,7 +127,7 @@ _DEFAULT = ChargeRules()
 
 
 def oxidation_tables(rules: ChargeRules = _DEFAULT) -> OxidationTables:
-    """What smact knows, read once a set of states (2 s, most of it importing smact).
+    """Return what smact knows, read once a set of states (2 s, most of it importing smact).
 
     Raises:
         InputError: the set of oxidation states is no set of smact's and no readable file.
@@ -197,7 +195,7 @@ def _listed(states_set: str, symbols: Sequence[str]) -> dict[str, list[int]]:
 
 
 def single_states(amounts: Mapping[str, int]) -> dict[str, int] | None:
-    """The likeliest oxidation state of each element, one each; None where no such states are neutral."""
+    """Return the likeliest state of each element, one each; None where no such states are neutral."""
     tables = oxidation_tables()
     if not amounts.keys() <= tables.states.keys() & tables.electronegativity.keys():
         return None
@@ -219,7 +217,7 @@ def divisions(tables: OxidationTables, elements: Iterable[str]) -> Iterator[tupl
 def likeliest(
     tables: OxidationTables, amounts: Mapping[str, int], *, mixed: bool, ordered: bool = True
 ) -> Balance | None:
-    """The likeliest neutral set of ions.
+    """Return the likeliest neutral set of ions.
 
     Args:
         tables: the states to choose from.
@@ -287,7 +285,7 @@ def charge_options(
 def _mixtures(
     states: tuple[int, ...], scores: np.ndarray, atoms: int, factor: int
 ) -> dict[int, tuple[float, States]]:
-    """The likeliest mixture of states for every charge that ``atoms`` atoms reach."""
+    """Return the likeliest mixture of states for every charge that ``atoms`` atoms reach."""
     charges = [state * factor for state in states]
     steps = [charge - min(charges) for charge in charges]  # one atom's charge above the lowest
     best = np.full(max(steps) * atoms + 1, -np.inf)

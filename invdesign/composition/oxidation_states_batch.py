@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from invdesign.composition.batch import CompositionBatch
 from invdesign.composition.oxidation_states import (
     Balance,
     ChargeRules,
@@ -23,13 +25,8 @@ from invdesign.composition.oxidation_states import (
 from invdesign.crystal.elements import SYMBOLS
 from invdesign.filters.charge_balance_batch import ChargeCode, element_arrays
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from invdesign.composition.batch import CompositionBatch
-
-    Ints = NDArray[np.int64]
-    Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
 
 _CHUNK = 2048
 _STRIDE = 1 << 20  # more than any total charge
@@ -39,7 +36,7 @@ _DEFAULT = ChargeRules()
 def likeliest_states(
     batch: CompositionBatch, codes: NDArray[np.int8], rules: ChargeRules = _DEFAULT
 ) -> tuple[list[str], Floats]:
-    """The likeliest states of compositions, as ``charge_balance`` words them.
+    """Return the likeliest states of compositions, as ``charge_balance`` words them.
 
     Args:
         batch: compositions (n).
@@ -128,7 +125,7 @@ class _Likeliest:
         self.best = self._ordered() if ordered else self._unordered()
 
     def texts(self) -> list[str]:
-        """The ions of each composition."""
+        """Return the ions of each composition."""
         labels = self.labels
         end = ", mixed valence" if self.mixed else ""
         return [" ".join([labels[i] for i in own]) + end for own in self.best.tolist()]
@@ -139,7 +136,7 @@ class _Likeliest:
         return np.array([round(math.exp(value), 6) for value in lowest.tolist()])
 
     def _ordered(self) -> Ints:
-        """The likeliest options, (n, k), over every division into cations and anions."""
+        """Return the likeliest options, (n, k), over every division into cations and anions."""
         k = self.numbers.shape[1]
         most = [self.furthest[side][self.numbers] * self.amounts for side in (0, 1)]
         limits = [np.maximum(most[1][:, 1:].clip(0).sum(axis=1), 0), most[0][:, :-1].clip(0).sum(axis=1)]

@@ -16,16 +16,14 @@ compound of it has none.
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from invdesign.crystal.elements import ATOMIC_NUMBER, RADIOACTIVE, SYMBOLS, element_table
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 TOXIC: frozenset[str] = frozenset(("Be", "As", "Se", "Cd", "Hg", "Tl", "Pb", "U"))
 """Elements whose compounds European law treats as toxic, whichever compound it is.
@@ -113,7 +111,7 @@ class Supply(NamedTuple):
 
 
 def supply_of(amounts: Mapping[str, float]) -> Supply:
-    """The same figures of one composition, amounts by symbol."""
+    """Return the same figures of one composition, amounts by symbol."""
     row = np.zeros((1, len(SYMBOLS)))
     for symbol, amount in amounts.items():
         row[0, ATOMIC_NUMBER[symbol]] = amount

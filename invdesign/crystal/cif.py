@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,10 +14,8 @@ from invdesign.crystal.elements import ATOMIC_NUMBER, SYMBOLS
 from invdesign.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from pymatgen.core import Structure
+
 
 TOLERANCES = (0.1, 0.03, 0.01, 0.001)  # Å, of the symmetry written; the first that gives one
 EXACT = 1e-3  # Å, of a cell whose atoms have been moved onto their positions
@@ -80,7 +80,7 @@ def cif_blocks(text: str, where: str) -> list[tuple[str, str]]:
 
 
 def read_block(block: str, where: str) -> Structure:
-    """The crystal of one data block.
+    """Return the crystal of one data block.
 
     Raises:
         InputError: it cannot be read, is disordered or empty.
@@ -89,7 +89,7 @@ def read_block(block: str, where: str) -> Structure:
 
 
 def _fast(block: str) -> Structure | None:
-    """The structure of a sound block in pymatgen's P1 layout; None for any other: the full parser's."""
+    """Return the structure of a sound block in pymatgen's P1 layout; None sends it to the full parser."""
     from pymatgen.core import Lattice, Structure
 
     head, found, tail = block.partition(_P1_SITES)
@@ -134,7 +134,7 @@ def _slow(block: str, where: str) -> Structure:
 
 
 def checked(structure: Structure, where: str) -> Structure:
-    """The structure, plain elements on its sites, once it is known to be an ordered crystal.
+    """Return the structure, plain elements on its sites, once it is known to be an ordered crystal.
 
     Raises:
         InputError: no atoms, a partly or mixedly occupied site, a site that is no element, no volume.

@@ -23,6 +23,7 @@ from invdesign.errors import InputError
 if TYPE_CHECKING:
     from pymatgen.core import Composition, Element
 
+
 _PERIODIC_TABLE = (
     "X H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr "
     "Rb Sr Y Zr Nb Mo Tc Ru Rh Pd Ag Cd In Sn Sb Te I Xe Cs Ba La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu "
@@ -78,7 +79,7 @@ def atomic_number(symbol: str) -> int:
 
 @lru_cache(maxsize=1)
 def element_table() -> ElementTable:
-    """The table, built once a process (30 ms after importing pymatgen).
+    """Return the table, built once a process (30 ms after importing pymatgen).
 
     Columns: ``number, mass`` (u), ``electronegativity`` (Pauling), ``covalent_radius, atomic_radius,
     ionic_radius`` (Å), ``group, row, mendeleev, melting_point`` (K), ``ionization_energy,
@@ -128,7 +129,7 @@ def _properties(element: Element) -> dict[str, float]:
 
 
 def _core_shells(core: int) -> int:
-    """Number of filled subshells of a noble-gas core, in pymatgen's order."""
+    """Return the number of filled subshells of a noble-gas core, in pymatgen's order."""
     return {0: 0, 2: 1, 10: 3, 18: 5, 36: 8, 54: 11, 86: 15}[core]
 
 
@@ -156,7 +157,7 @@ def volume_weights(fractions: np.ndarray) -> np.ndarray:
 
 
 def volume_estimate(composition: Composition | dict[str, float]) -> float:
-    """Expected volume of a composition's amount of atoms in a solid, Å³ (errors: ``volumes.py``).
+    """Return the expected volume of a composition's amount of atoms in a solid, Å³ (errors: ``volumes.py``).
 
     Args:
         composition: pymatgen composition, or amounts by symbol; the amounts of one cell give its volume.

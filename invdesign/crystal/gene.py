@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from invdesign.crystal.wyckoff import space_group_table, wyckoff_table
+from invdesign.crystal.wyckoff import Array, space_group_table, wyckoff_table
 from invdesign.errors import InputError
 
 if TYPE_CHECKING:
     from pymatgen.core import Composition
 
-    from invdesign.crystal.wyckoff import Array
 
 _TEXT = re.compile(r"(\d{1,3})((?: [A-Z][a-z]?@[A-Za-z])+)")
 
@@ -123,11 +122,11 @@ class Gene:
         return str(self.composition.anonymized_formula)
 
     def canonical(self) -> Gene:
-        """The smallest labelling among the equivalent settings (origin and axis choices)."""
+        """Return the smallest labelling among the equivalent settings (origin and axis choices)."""
         return self.canonical_with_map()[0]
 
     def canonical_with_map(self) -> tuple[Gene, Array, dict[str, str]]:
-        """The canonical gene, the (4, 4) affine map to its setting, and the letters' images."""
+        """Return the canonical gene, the (4, 4) affine map to its setting, and the letters' images."""
 
         def relabelled(mapping: dict[str, str]) -> Gene:
             return Gene(

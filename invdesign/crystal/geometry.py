@@ -18,7 +18,7 @@ class Geometry:
     free: tuple[tuple[float, ...], ...]
 
     def scaled(self, factor: float) -> Geometry:
-        """The same shape at ``factor`` times the volume."""
+        """Return the same shape at ``factor`` times the volume."""
         a, b, c, *angles = self.lattice
         edge = factor ** (1 / 3)
         return Geometry((a * edge, b * edge, c * edge, angles[0], angles[1], angles[2]), self.free)

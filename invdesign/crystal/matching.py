@@ -9,14 +9,14 @@ defined by its first member.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from pymatgen.core import Structure
     from pymatgen.core.structure_matcher import StructureMatcher
+
 
 LENGTH_TOLERANCE = 0.2  # relative
 SITE_TOLERANCE = 0.3  # in (V/N)^(1/3)
@@ -31,7 +31,7 @@ def _matcher() -> StructureMatcher:
 
 
 def _reduced(structure: Structure) -> Structure:
-    """The primitive Niggli cell, its sites sorted by element as the matcher wants them."""
+    """Return the primitive Niggli cell, its sites sorted by element as the matcher wants them."""
     reduced = structure.get_reduced_structure("niggli").get_primitive_structure()
     return reduced.get_sorted_structure()
 

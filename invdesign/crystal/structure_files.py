@@ -8,6 +8,7 @@ import re
 import sqlite3
 import sys
 import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from io import StringIO
@@ -19,10 +20,9 @@ from invdesign.crystal.cif import UNREADABLE, checked, cif_blocks, read_block, r
 from invdesign.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-
     from ase import Atoms
     from pymatgen.core import Structure
+
 
 __all__ = [
     "Record",
@@ -62,7 +62,7 @@ class Unreadable:
 
 
 def file_formula(formula: str) -> str:
-    """A formula as file names have it, without brackets: ``KCd(AsO3)2`` is ``KCdAs2O6``."""
+    """Return a formula as file names have it, without brackets: ``KCd(AsO3)2`` is ``KCdAs2O6``."""
     from pymatgen.core import Composition
 
     amounts = Composition(formula).items()
@@ -251,14 +251,14 @@ def _csv(path: Path) -> Iterator[Record | Unreadable]:
 
 
 def _cif_column(names: Sequence[str], row: Mapping[str, str | None]) -> str | None:
-    """The column named cif, else the one that holds CIFs, else the one with the names of their files."""
+    """Return the column named cif, else the one that holds CIFs, else the one with names of CIF files."""
     named = [name for name in names if name.lower() == "cif"]
     holding = [name for name in names if "_cell_length_a" in (row[name] or "")]
     return next(iter([*named, *holding, *({FILE_COLUMN} & set(names))]), None)
 
 
 def _of_cell(text: str, column: str, table: Path, where: str) -> Structure:
-    """The crystal of one cell of a table, or of the file that it names."""
+    """Return the crystal of one cell of a table, or of the file that it names."""
     if column == FILE_COLUMN:
         file = table.parent / text
         if not (text and file.is_file()):

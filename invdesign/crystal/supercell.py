@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from pymatgen.core import Structure
+
 
 _IMAGES = np.array([shift for shift in product((-1, 0, 1), repeat=3) if any(shift)])
 
 
 def reduced(structure: Structure) -> Structure:
-    """The same crystal in a cell of short vectors."""
+    """Return the same crystal in a cell of short vectors."""
     try:
         return structure.get_reduced_structure()
     except ValueError:  # pymatgen's search for Niggli's cell can run out of turns

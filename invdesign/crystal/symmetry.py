@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from invdesign.crystal.gene import Gene
 from invdesign.crystal.geometry import Geometry
-from invdesign.crystal.wyckoff import space_group_table
+from invdesign.crystal.wyckoff import Array, SpaceGroupTable, space_group_table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from moyopy import Cell
     from pymatgen.core import Lattice, Structure
 
-    from invdesign.crystal.wyckoff import Array, SpaceGroupTable
 
 # moyo warns of every supercell, whose operations do not all fit the input cell: expected, and harmless here.
 logging.getLogger("moyo").setLevel(logging.ERROR)
@@ -55,7 +53,7 @@ def gene_of(structure: Structure, symprec: float = 0.1) -> tuple[Gene, Geometry]
 
 
 def loose_gene(structure: Structure) -> Gene | None:
-    """The gene that a structure has within ``LOOSE``, if it has one.
+    """Return the gene that a structure has within ``LOOSE``, if it has one.
 
     A relaxation stops short of the minimum, and leaves a crystal a little off its symmetry. spglib makes it
     ideal first: moyo 0.21, asked for so loose a symmetry, can run without end.
@@ -96,7 +94,7 @@ def _gene_at(structure: Structure, symprec: float) -> tuple[Gene, Geometry]:
 
 
 def substituted(gene: Gene, geometry: Geometry, elements: Mapping[str, str]) -> tuple[Gene, Geometry]:
-    """A crystal with its elements replaced, in the canonical setting of the new gene.
+    """Return a crystal with its elements replaced, in the canonical setting of the new gene.
 
     Args:
         gene: of the crystal.
@@ -145,7 +143,7 @@ def _canonical(
 
 
 def _nearest(points: Array, numbers: list[int], standard: Cell) -> Array:
-    """The standard cell's refined site of the same element closest to each point."""
+    """Return the standard cell's refined site of the same element closest to each point."""
     sites = np.array(standard.positions)
     gap = points[:, None] - sites
     gap -= np.round(gap)
@@ -164,7 +162,7 @@ def _parameters(lattice: Array) -> tuple[float, float, float, float, float, floa
 
 
 def realise(gene: Gene, geometry: Geometry, *, primitive: bool = True) -> Structure:
-    """The crystal that a gene and a geometry describe.
+    """Return the crystal that a gene and a geometry describe.
 
     Args:
         gene: which positions are occupied by what.
@@ -186,7 +184,7 @@ def realise(gene: Gene, geometry: Geometry, *, primitive: bool = True) -> Struct
 
 
 def _to_primitive(table: SpaceGroupTable, lattice: Lattice, coordinates: Array) -> tuple[Lattice, Array]:
-    """The primitive cell with short, near-orthogonal edges (LLL), and the coordinates in it."""
+    """Return the primitive cell with short, near-orthogonal edges (LLL), and the coordinates in it."""
     from pymatgen.core import Lattice
 
     primitive = Lattice(table.to_primitive @ lattice.matrix).get_lll_reduced_lattice()

@@ -9,16 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from invdesign.errors import InputError
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Array = NDArray[np.float64]
+Array = NDArray[np.float64]
 
 TABLE = Path(__file__).with_name("space_groups.npz")
 # Coordinates and matrices of the table are stored as integers, in units of 1/24.
@@ -157,7 +155,7 @@ def _rows(counts: NDArray[Any], number: int) -> slice:
 
 
 def make_position(letter: str, stacked: Array, to_primitive: Array) -> WyckoffPosition:
-    """A position from its (multiplicity, 3, 4) maps and the (3, 3) primitive vectors."""
+    """Return a position from its (multiplicity, 3, 4) maps and the (3, 3) primitive vectors."""
     free = tuple(int(j) for j in np.flatnonzero(np.abs(stacked[:, :, :3]).sum(axis=(0, 1)) > 0))
     pivots = []
     for j in free:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +14,6 @@ from invdesign.composition.formula import FORMULA_COLUMNS
 from invdesign.crystal.structure_files import read_records
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from pymatgen.core import Structure
 
 
@@ -51,7 +50,7 @@ def read_dataset(path: str | Path, *, progress: bool = False) -> Iterator[Entry]
 
 
 def numbers(columns: dict[str, Any]) -> dict[str, float]:
-    """The columns that are finite numbers (``NaN`` and ``InF`` are compounds)."""
+    """Return the columns that are finite numbers (``NaN`` and ``InF`` are compounds)."""
     found = {}
     for name, value in columns.items():
         try:

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import permutations
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from invdesign.crystal.elements import ATOMIC_NUMBER, SYMBOLS, element_table
+from invdesign.crystal.gene import Gene
 from invdesign.data.tokens import LETTERS, TokenSet
 from invdesign.io.artifacts import find
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
-
-    from numpy.typing import NDArray
-
-    from invdesign.crystal.gene import Gene
-
-    Array = NDArray[np.float64]
-    Integers = NDArray[np.int64]
+Array = NDArray[np.float64]
+Integers = NDArray[np.int64]
 
 # Beyond this many orbits on one letter, they are matched in order of electronegativity.
 _PERMUTED = 4
@@ -94,7 +89,7 @@ class KnownPrototypes:
         return found.tolist()
 
     def nearest(self, genes: Sequence[Gene], *, others: bool = False) -> Array:
-        """The nearest known crystal of each gene's prototype, and how many there are.
+        """Return the nearest known crystal of each gene's prototype, and how many there are.
 
         Args:
             genes: any.
@@ -146,7 +141,7 @@ def _amounts(gene: Gene, numbers: Integers) -> Integers:
 
 
 def _blocks(gene: Gene) -> list[Integers]:
-    """The orbits on each letter."""
+    """Return the orbits on each letter."""
     letters = np.array(list(gene.letters))
     return [np.flatnonzero(letters == letter) for letter in dict.fromkeys(gene.letters)]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import gzip
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,8 +20,6 @@ from invdesign.errors import InputError
 from invdesign.io.artifacts import find
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
 CRYSTALS, OUTCOMES = "relaxed.npz", "outcomes.csv.gz"
@@ -71,7 +70,7 @@ class RelaxedGenes:
         return self.select(self.kept)
 
     def select(self, wanted: NDArray[np.bool_]) -> RelaxedGenes:
-        """The crystals of a mask."""
+        """Select the crystals of a mask."""
         rows = np.flatnonzero(wanted)
         return RelaxedGenes(
             self.tokens.select(rows),
@@ -85,7 +84,7 @@ class RelaxedGenes:
 
 
 def read_relaxed(name: str | Path = "relaxed-genes") -> RelaxedGenes:
-    """The released crystals by name, or those of one's own folder.
+    """Load the released crystals by name, or those of one's own folder.
 
     Raises:
         InputError: the folder or a file of it is missing or damaged.

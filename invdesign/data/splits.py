@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
 
 from invdesign.composition.formula import composition_key
 from invdesign.errors import InputError
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 
 def grouped_split(formulas: Sequence[str], fractions: Sequence[float], seed: int) -> list[np.ndarray]:
-    """Indices of each part; formulas of the same reduced composition are in the same part.
+    """Return the indices of each part; formulas of the same reduced composition are in the same part.
 
     A compound's part follows from its composition and the seed alone, so that two data sets split with
     the same fractions and seed agree on every compound that they share, and adding rows moves none.
@@ -41,6 +38,6 @@ def grouped_split(formulas: Sequence[str], fractions: Sequence[float], seed: int
 
 
 def _place(key: str, seed: int) -> float:
-    """A number in [0, 1) that depends on nothing but its arguments."""
+    """Return a number in [0, 1) that depends on nothing but its arguments."""
     digest = hashlib.blake2b(f"{seed}:{key}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64

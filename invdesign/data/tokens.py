@@ -7,6 +7,7 @@ import logging
 import os
 import zlib
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
@@ -18,8 +19,6 @@ from invdesign.crystal.geometry import Geometry
 from invdesign.errors import InputError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
 # Wyckoff letters by token; 0 means masked or absent.
@@ -56,12 +55,12 @@ class TokenSet:
         return len(self.space_group)
 
     def gene(self, index: int) -> Gene:
-        """The gene of one crystal."""
+        """Return the gene of one crystal."""
         pairs = zip(self.elements[index], self.letters[index], strict=True)
         return Gene(int(self.space_group[index]), tuple((SYMBOLS[z], LETTERS[w]) for z, w in pairs if z))
 
     def geometry(self, index: int) -> Geometry:
-        """The geometry of one crystal, in its gene's order of orbits."""
+        """Return the geometry of one crystal, in its gene's order of orbits."""
         a, b, c, alpha, beta, gamma = (float(x) for x in self.lattice[index])
         free = tuple(
             tuple(float(x) for x in coordinates if not np.isnan(x))
@@ -71,7 +70,7 @@ class TokenSet:
         return Geometry((a, b, c, alpha, beta, gamma), free)
 
     def select(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> TokenSet:
-        """The crystals of some indices or of a mask."""
+        """Select the crystals of some indices or of a mask."""
         return TokenSet(*(getattr(self, field.name)[rows] for field in fields(self)))
 
     def save(self, path: Path) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     Network = TypeVar("Network", bound=ModelMixin)
 
+
 GENERATORS = Registry(
     "generator",
     "invdesign.generators",

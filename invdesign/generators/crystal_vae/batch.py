@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from invdesign.data.tokens import TokenSet
 from invdesign.generators.geometry.lattice import strains
 from invdesign.generators.geometry.sites import Sites
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from invdesign.data.tokens import TokenSet
 
 
 @dataclass(frozen=True)
@@ -44,7 +40,7 @@ class Crystals:
         return self.elements > 0
 
     def select(self, rows: Tensor) -> Crystals:
-        """Some crystals, without padding that none of them needs."""
+        """Select some crystals, without padding that none of them needs."""
         width = int((self.elements[rows] > 0).sum(1).max())
         return Crystals(
             self.group[rows],
@@ -55,12 +51,12 @@ class Crystals:
         )
 
     def to(self, device: torch.device) -> Crystals:
-        """The same on another device."""
+        """Move to another device."""
         return Crystals(*(getattr(self, field.name).to(device) for field in fields(self)))
 
 
 def crystals_of(tokens: TokenSet) -> Crystals:
-    """The arrays of a token set."""
+    """Return the arrays of a token set."""
     group, elements, letters = (
         torch.from_numpy(array.astype(np.int64))
         for array in (tokens.space_group, tokens.elements, tokens.letters)

@@ -8,20 +8,16 @@ any order, of which the number is known.)
 from __future__ import annotations
 
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from invdesign.crystal.elements import SYMBOLS
 from invdesign.data.tokens import LETTERS
+from invdesign.generators.gene_diffusion.constraints import Prompt
 from invdesign.generators.geometry.sites import N_GROUPS, site_tables
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from invdesign.generators.gene_diffusion.constraints import Prompt
-
-    Mask = NDArray[np.bool_]
+Mask = NDArray[np.bool_]
 
 Amounts = tuple[int, ...]
 """Atoms still to be placed, of each element, ascending."""
@@ -109,7 +105,7 @@ def possible_groups(prompt: Prompt) -> Mask:
 
 
 def start(prompt: Prompt, group: int, rng: np.random.Generator) -> Draft:
-    """An empty gene; the number of formula units, where there is a choice, is drawn."""
+    """Return an empty gene; the number of formula units, where there is a choice, is drawn."""
     if _amounts(prompt):
         return StoichiometricDraft(prompt, group, int(rng.choice(_units(prompt, group))))
     return Draft(prompt, group)

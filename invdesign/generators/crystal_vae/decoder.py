@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from invdesign.crystal.elements import SYMBOLS
 from invdesign.crystal.gene import Gene
@@ -14,15 +14,10 @@ from invdesign.crystal.geometry import Geometry
 from invdesign.crystal.symmetry import substituted
 from invdesign.data.tokens import LETTERS
 from invdesign.generators.crystal_vae.constraints import possible_groups, start
-from invdesign.generators.crystal_vae.model import STOP
+from invdesign.generators.crystal_vae.model import STOP, CrystalVAENetwork
+from invdesign.generators.gene_diffusion.constraints import Prompt
 from invdesign.generators.geometry.lattice import cells, free_strains
 from invdesign.generators.geometry.sites import Sites, geometries
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from invdesign.generators.crystal_vae.model import CrystalVAENetwork
-    from invdesign.generators.gene_diffusion.constraints import Prompt
 
 # Two atoms closer than this share of the sum of their covalent radii are drawn again.
 CLOSEST = 0.75
@@ -107,7 +102,7 @@ def _only(logits: Tensor, allowed: np.ndarray) -> Tensor:
 def decode_geometries(
     network: CrystalVAENetwork, latents: Tensor, tokens: tuple[Tensor, Tensor, Tensor], choice: Choice
 ) -> list[tuple[Gene, Geometry, float]]:
-    """The likeliest geometries of genes as they were decoded (space groups, elements, letters).
+    """Return the likeliest geometries of genes as they were decoded (space groups, elements, letters).
 
     At a temperature, those with atoms too close are drawn again. Gene and geometry are made canonical; the
     figure is the shortest distance as a share of the sum of covalent radii.

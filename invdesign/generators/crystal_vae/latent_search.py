@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
+from torch import Tensor
 
 from invdesign.core.properties import STABILITY, Window
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from invdesign.core.target import Target
-    from invdesign.generators.crystal_vae.model import CrystalVAENetwork
-    from invdesign.generators.gene_diffusion.constraints import Prompt
+from invdesign.core.target import Target
+from invdesign.generators.crystal_vae.model import CrystalVAENetwork
+from invdesign.generators.gene_diffusion.constraints import Prompt
 
 STEPS = 20
 RATE = 0.05

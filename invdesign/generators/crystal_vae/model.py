@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from invdesign.crystal.elements import SYMBOLS, element_table
 from invdesign.data.tokens import LETTERS
+from invdesign.generators.crystal_vae.batch import Crystals
 from invdesign.generators.geometry.sites import N_GROUPS, site_tables
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from invdesign.generators.crystal_vae.batch import Crystals
 
 N_ELEMENTS, N_LETTERS, N_STRAINS = len(SYMBOLS), len(LETTERS), 6
 STOP = 0  # the letter after the last orbit

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from diffusers import DiffusionPipeline
+from numpy.typing import NDArray
+from torch import Tensor
 
 from invdesign.core.candidate import Candidate
-from invdesign.core.target import MAX_ATOMS
+from invdesign.core.target import MAX_ATOMS, Target
+from invdesign.crystal.gene import Gene
+from invdesign.crystal.geometry import Geometry
 from invdesign.crystal.symmetry import SymmetryError, gene_of, realise
-from invdesign.data.tokens import tokens_of
+from invdesign.data.tokens import TokenSet, tokens_of
 from invdesign.errors import InputError
 from invdesign.generators.crystal_vae.batch import crystals_of
 from invdesign.generators.crystal_vae.constraints import possible_groups
@@ -24,19 +30,9 @@ from invdesign.generators.gene_diffusion.pipeline import prompt_of
 from invdesign.generators.registry import load_network
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
-    from numpy.typing import NDArray
     from pymatgen.core import Structure
-    from torch import Tensor
 
-    from invdesign.core.target import Target
-    from invdesign.crystal.gene import Gene
-    from invdesign.crystal.geometry import Geometry
-    from invdesign.data.tokens import TokenSet
-
-    Latents = NDArray[np.float32]
+Latents = NDArray[np.float32]
 
 _BATCH = 256
 _TRIED = 2  # latents climbed for each that is kept
@@ -69,7 +65,7 @@ class CrystalVAEPipeline(DiffusionPipeline):
 
 
 def crystal_of(structure: Structure) -> tuple[Gene, Geometry]:
-    """The gene and the geometry that can be encoded.
+    """Return the gene and the geometry that can be encoded.
 
     Raises:
         InputError: the crystal is disordered, too large, or no symmetry is found.
@@ -104,7 +100,7 @@ class CrystalVAE:
 
     @classmethod
     def load(cls, name: str | Path = artifact, *, temperature: float = 0.5) -> CrystalVAE:
-        """The released model, or one in a folder that ``invdesign train`` wrote.
+        """Load the released model, or one in a folder that ``invdesign train`` wrote.
 
         Raises:
             InputError: no such folder, or a file of it is missing or cannot be read.
@@ -143,11 +139,11 @@ class CrystalVAE:
         temperature: float = 0.0,
         seed: int | Sequence[int] = 0,
     ) -> list[Candidate]:
-        """The crystals of latents (n, d): gene, geometry and structure of each.
+        """Return the crystals of latents (n, d): gene, geometry and structure of each.
 
         Args:
             latents: what ``encode``, ``interpolate`` or ``search`` gave.
-            conditions: properties to go by beside the latent, in their units, for each.
+            conditions: properties to go by in addition to the latent, in their units, for each.
             prompt: what every gene satisfies.
             temperature: of the draws of the gene; 0: the likeliest choices.
             seed: of these draws.
@@ -175,7 +171,7 @@ class CrystalVAE:
 
     @torch.inference_mode()
     def properties(self, latents: Latents | Tensor) -> dict[str, NDArray[np.float32]]:
-        """What the heads expect of latents (n, d): (n,) by property, in the units of the conditions."""
+        """Predict the properties of latents (n, d): (n,) by property, in the units of the conditions."""
         expected = self.network.properties(torch.as_tensor(latents, dtype=torch.float32)).numpy()
         return dict(zip(self.network.config["conditions"], expected.T, strict=True))
 

@@ -8,23 +8,19 @@ All results are cached on small states: multiplicities in place of letters, amou
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache, cached_property, lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from invdesign.core.target import MAX_ATOMS
 from invdesign.crystal.elements import SYMBOLS
 from invdesign.crystal.wyckoff import wyckoff_table
 from invdesign.data.tokens import LETTERS
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from numpy.typing import NDArray
-
-    Mask = NDArray[np.bool_]
+Mask = NDArray[np.bool_]
 
 Supply = tuple[tuple[int, int], ...]
 """(multiplicity in the primitive cell, orbits that it has room for), ascending."""
@@ -101,7 +97,7 @@ class Rules:
         self._allowed = _mask(prompt.elements, len(SYMBOLS))
 
     def start(self, group: int, size: int) -> Draft:
-        """A gene of so many orbits of which nothing else is known."""
+        """Return a gene of so many orbits of which nothing else is known."""
         return Draft(group, [0] * size, [0] * size)
 
     @cached_property
@@ -242,7 +238,7 @@ _NEW = -1  # stands for any element that the gene does not have yet
 
 @lru_cache(maxsize=256)
 def rules_of(prompt: Prompt) -> Rules:
-    """The rules of a prompt."""
+    """Return the rules of a prompt."""
     return Rules(prompt) if prompt.formula is None and prompt.amounts is None else StoichiometryRules(prompt)
 
 

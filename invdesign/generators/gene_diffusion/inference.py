@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 from torch.nn import functional
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from torch import Tensor, nn
-
-    from invdesign.generators.gene_diffusion.model import GeneTransformer
+from invdesign.generators.gene_diffusion.model import GeneTransformer
 
 Orbits = tuple[tuple[tuple[int, int], int], ...]
 """((element, letter), number of such orbits), 0 where masked."""

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from invdesign.crystal.elements import SYMBOLS, element_table
 from invdesign.crystal.wyckoff import wyckoff_table
 from invdesign.data.tokens import LETTERS
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 N_GROUPS = 231  # 0 is masked
 N_ELEMENTS = len(SYMBOLS)  # 0 is masked
@@ -27,7 +23,7 @@ _MULTIPLICITIES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 48)
 
 @cache
 def position_tables() -> tuple[Tensor, Tensor, Tensor]:
-    """What is known of each (space group, letter).
+    """Return what is known of each (space group, letter).
 
     Returns:
         features (231, 28, f): multiplicity and free coordinates; multiplicity (231, 28) in the primitive

@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import inf
+from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from diffusers import DiffusionPipeline
 
 from invdesign.core.candidate import Candidate
-from invdesign.core.target import MAX_ATOMS
+from invdesign.core.target import MAX_ATOMS, Target
 from invdesign.core.target_parser import amounts_of
 from invdesign.crystal.elements import ATOMIC_NUMBER, SYMBOLS
 from invdesign.crystal.gene import Gene
 from invdesign.data.tokens import LETTERS
 from invdesign.errors import InputError
 from invdesign.filters.charge_balance import charges_suit
-from invdesign.generators.gene_diffusion.constraints import Prompt, rules_of
+from invdesign.generators.gene_diffusion.constraints import Draft, Prompt, rules_of
 from invdesign.generators.gene_diffusion.model import GeneTransformer
 from invdesign.generators.gene_diffusion.sampler import GeneSampler, Mixture
 from invdesign.generators.registry import load_network
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from invdesign.core.target import Target
-    from invdesign.generators.gene_diffusion.constraints import Draft
-
 
 # stable and above all new is asked for firmly, a window lightly: docs/decisions/ has what else was tried
 _WEIGHTS = {"e_above_hull": 2.0, "reported": 4.0}
@@ -93,7 +85,7 @@ class GeneDiffusionPipeline(DiffusionPipeline):
 def mixture(
     names: tuple[str, ...], conditions: list[dict[str, float]], guidance: float | Mapping[str, float]
 ) -> Mixture:
-    """The passes of classifier-free guidance, a weight ``g`` for each condition.
+    """Return the passes of classifier-free guidance, a weight ``g`` for each condition.
 
     With the same ``g`` for all: joint + g (joint - free), where ``joint`` has every condition and ``free``
     none (Ho and Salimans 2022). With several, the conditions of a weight form a group with a pass of its
@@ -185,7 +177,7 @@ class GeneDiffusion:
         temperature: float = 1.0,
         redraws: int = 8,
     ) -> GeneDiffusion:
-        """The released model, or one in a folder that ``invdesign train`` wrote.
+        """Load the released model, or one in a folder that ``invdesign train`` wrote.
 
         Raises:
             InputError: no such folder, a file of it is missing or cannot be read, or an option is wrong.
@@ -233,7 +225,7 @@ class GeneDiffusion:
         )
 
     def _conditions(self, target: Target, prompt: Prompt, rng: np.random.Generator) -> dict[str, float]:
-        """A value from each window, drawn as the training data are spread; stable, new but for a formula."""
+        """Draw a value from each window, distributed as the training data; stable, new but for a formula."""
         config = self.pipeline.transformer.config
         always = {"e_above_hull": 0.0} | ({} if target.formula else {"reported": 0.0})
         asked = {name: value for name, value in always.items() if name in config["conditions"]}
@@ -262,7 +254,7 @@ def _unwanted(genes: list[Gene], target: Target) -> list[int]:
 
 
 def prompt_of(target: Target) -> Prompt:
-    """What a target fixes in every gene."""
+    """Return what a target fixes in every gene."""
     formula = amounts_of(target.formula, "formula") if target.formula else None
     kinds = amounts_of(target.anonymous_formula, "anonymous") if target.anonymous_formula else None
     return Prompt(

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from invdesign.generators.gene_diffusion.inference import GeneInference
+from invdesign.generators.gene_diffusion.constraints import Draft, Rules
+from invdesign.generators.gene_diffusion.inference import GeneInference, Orbits, Query
+from invdesign.generators.gene_diffusion.model import GeneTransformer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
     from numpy.typing import NDArray
-    from torch import Tensor
-
-    from invdesign.generators.gene_diffusion.constraints import Draft, Rules
-    from invdesign.generators.gene_diffusion.inference import Orbits, Query
-    from invdesign.generators.gene_diffusion.model import GeneTransformer
 
 _NEARLY_INDEPENDENT = 1.0
 """Nats by which parts drawn in one step may depend on one another at most."""
@@ -185,7 +182,7 @@ class GeneSampler:
         return choices
 
     def _gumbel_max(self, logits: NDArray[np.float32], allowed: NDArray[np.bool_]) -> Any:  # noqa: ANN401
-        """A draw from the softmax of what is allowed, along the last axis."""
+        """Return a draw from the softmax of what is allowed, along the last axis."""
         return np.where(allowed, logits + self.rng.gumbel(size=logits.shape), -np.inf).argmax(-1)
 
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 if TYPE_CHECKING:
     import numpy as np
-    from torch import Tensor
+
 
 _R2, _R6 = 2**-0.5, 6**-0.5
 BASIS = torch.tensor(

@@ -10,24 +10,17 @@ numbers added to coordinates.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
-from torch import nn
+from torch import Tensor, nn
 
 from invdesign.crystal.elements import SYMBOLS
 from invdesign.data.tokens import LETTERS
 from invdesign.generators.gene_diffusion.model import N_GROUPS, element_features
 from invdesign.generators.geometry.lattice import BASIS, cells, crystal_system, free_strains
-from invdesign.generators.geometry.sites import IMAGES, covalent_radii
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from invdesign.generators.geometry.sites import Sites
+from invdesign.generators.geometry.sites import IMAGES, Sites, covalent_radii
 
 # In sums of covalent radii: centres of the radial functions, and how far an atom sees.
 _NEAREST, _FURTHEST, _CUTOFF = 0.3, 1.9, 2.1
@@ -62,7 +55,7 @@ class Interaction(nn.Module):
         )
 
     def forward(self, h: Tensor, surroundings: Tensor, sites: Sites) -> tuple[Tensor, Tensor, Tensor]:
-        """New states (B, S, width), vectors (B, S, 3, directed) and tensors (B, S, 6, directed).
+        """Return new states (B, S, width), vectors (B, S, 3, directed) and tensors (B, S, 6, directed).
 
         Args:
             h: (B, S, width) states of the orbits.

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from diffusers import DiffusionPipeline, FlowMatchEulerDiscreteScheduler
+from torch import Tensor
 
+from invdesign.crystal.gene import Gene
+from invdesign.crystal.geometry import Geometry
 from invdesign.generators.geometry.lattice import cells
 from invdesign.generators.geometry.model import GeometryNetwork
 from invdesign.generators.geometry.sites import Sites, geometries
 from invdesign.generators.registry import load_network
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from torch import Tensor
-
-    from invdesign.crystal.gene import Gene
-    from invdesign.crystal.geometry import Geometry
 
 STEPS = 5
 _BATCH = 64  # crystals of like size together: larger ones pad more
@@ -52,7 +47,7 @@ class GeometryDiffusionPipeline(DiffusionPipeline):
 
     @classmethod
     def load(cls, name: str | Path = "geometry-diffusion") -> GeometryDiffusionPipeline:
-        """The released model, or one in a folder that ``invdesign train`` wrote.
+        """Load the released model, or one in a folder that ``invdesign train`` wrote.
 
         Raises:
             InputError: no such folder, or a file of it is missing or cannot be read.
@@ -69,7 +64,7 @@ class GeometryDiffusionPipeline(DiffusionPipeline):
     def draw(
         self, genes: Sequence[Gene], seeds: Sequence[int | Sequence[int]], *, steps: int = STEPS
     ) -> tuple[list[Geometry], np.ndarray]:
-        """The same, with the shortest distance in each, (B,), as a share of the sum of covalent radii."""
+        """Draw geometries, with the shortest distance in each, (B,), as a share of the sum of covalent radii."""
         order = np.argsort([gene.n_atoms + len(gene.orbits) for gene in genes], kind="stable")
         found: dict[int, Geometry] = {}
         contacts = np.zeros(len(genes))

@@ -5,26 +5,24 @@ Sizes: B crystals, S orbits, N atoms of the primitive cell. Free coordinates are
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from invdesign.crystal.elements import ATOMIC_NUMBER, SYMBOLS, element_table, element_volumes, volume_weights
+from invdesign.crystal.gene import Gene
 from invdesign.crystal.geometry import Geometry
 from invdesign.crystal.wyckoff import GENERIC, WyckoffPosition, space_group_table
 from invdesign.data.tokens import LETTERS
 from invdesign.generators.geometry.lattice import cells, parameters, strains
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
-    from torch import Tensor
-
-    from invdesign.crystal.gene import Gene
 
 N_GROUPS = 231
 IMAGES = torch.cartesian_prod(*[torch.tensor([0.0, -1.0, 1.0])] * 3)  # (27, 3); the first is the home cell
@@ -70,7 +68,7 @@ def left_aligned(maps: NDArray[np.float64], free: tuple[int, ...]) -> NDArray[np
 
 @cache
 def site_tables() -> SiteTables:
-    """The tables of all space groups."""
+    """Return the tables of all space groups."""
     shape = (N_GROUPS, len(LETTERS))
     start, count = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
     push, pull, free = np.zeros((*shape, 3, 3)), np.zeros((*shape, 3, 3)), np.zeros((*shape, 3), dtype=bool)
@@ -198,7 +196,7 @@ class Sites:
         return cls.of_tokens(torch.tensor([gene.space_group for gene in genes]), elements, letters)
 
     def to(self, device: torch.device) -> Sites:
-        """The same on another device."""
+        """Move to another device."""
         return Sites(*(getattr(self, field.name).to(device) for field in fields(self)))
 
     def fractional(self, free: Tensor) -> Tensor:
@@ -232,7 +230,7 @@ class Sites:
         return least
 
     def without_drift(self, moves: Tensor) -> Tensor:
-        """Moves (B, S, 3) of free coordinates less the mean move of all atoms along polar axes."""
+        """Return moves (B, S, 3) of free coordinates less the mean move of all atoms along polar axes."""
         sites = (self.push @ moves[..., None])[..., 0]  # (B, S, 3) of the first sites, fractional
         drift = (sites * self.weight[..., None]).sum(1) * self.polar  # (B, 3)
         kept: Tensor = (moves - (self.pull @ drift[:, None, :, None])[..., 0]) * self.free

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from math import gcd
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from invdesign.core.target_parser import amounts_of
 from invdesign.crystal.elements import SYMBOLS, volume_estimate
+from invdesign.crystal.gene import Gene
 from invdesign.crystal.geometry import Geometry
 from invdesign.data.prototypes import KnownPrototypes, load_library
+from invdesign.data.tokens import TokenSet
 from invdesign.generators.geometry.lattice import cells, strains
 from invdesign.generators.geometry.pipeline import GeometryDiffusionPipeline
 from invdesign.generators.geometry.sites import Sites, contacts_of, geometries, site_tables
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
-
-    from invdesign.crystal.gene import Gene
-    from invdesign.data.tokens import TokenSet
 
 # Shares of the sum of two atoms' covalent radii: closer is not sampled, further apart is no better.
 _CLOSEST, _APART = 0.75, 0.85
@@ -47,7 +43,7 @@ class GeometrySource:
     def load(
         cls, name: str | Path = "geometries", diffusion: str | Path = "geometry-diffusion"
     ) -> GeometrySource:
-        """The released library and model, or folders that ``invdesign train`` wrote.
+        """Load the released library and model, or folders that ``invdesign train`` wrote.
 
         Raises:
             InputError: no such folder or file.
@@ -55,7 +51,7 @@ class GeometrySource:
         return cls(load_library(name), GeometryDiffusionPipeline.load(diffusion))
 
     def without(self, formulas: Iterable[str]) -> GeometrySource:
-        """The same, with no crystal of these reduced formulas to inherit from."""
+        """Return the same, with no crystal of these reduced formulas to inherit from."""
         left_out = {_ratio(amounts_of(formula, "formula")) for formula in formulas}
         count = site_tables().count[self.library.space_group[:, None], self.library.letters].numpy()
         kept = []
@@ -97,7 +93,7 @@ class GeometrySource:
         seeds: Sequence[int | Sequence[int]],
         draws: int = _DRAWS,
     ) -> list[list[tuple[Geometry, str]]]:
-        """Some geometries of each gene by diffusion: of several draws those with no atoms too close."""
+        """Draw some geometries of each gene by diffusion: of several draws those with no atoms too close."""
         owners = np.repeat(np.arange(len(genes)), [count * draws for count in counts]).tolist()
         if not owners or self.diffusion is None:
             return [[] for _ in genes]
@@ -118,7 +114,7 @@ class GeometrySource:
     def sampled(
         self, genes: Sequence[Gene], counts: Sequence[int], seeds: Sequence[int | Sequence[int]]
     ) -> list[list[tuple[Geometry, str]]]:
-        """Some geometries of each gene at random, atoms kept apart."""
+        """Draw some geometries of each gene at random, atoms kept apart."""
         found: list[list[tuple[Geometry, str]]] = []
         for gene, count, seed in zip(genes, counts, seeds, strict=True):
             rng = np.random.default_rng(np.random.SeedSequence(seed))
@@ -182,7 +178,7 @@ def _roomy(
 
 
 def _ratio(amounts: Mapping[str, int]) -> frozenset[tuple[str, int]]:
-    """What compositions of one reduced formula share."""
+    """Return what compositions of one reduced formula share."""
     unit = gcd(*amounts.values())
     return frozenset((element, n // unit) for element, n in amounts.items())
 

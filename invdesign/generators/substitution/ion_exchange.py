@@ -6,16 +6,19 @@ The probabilities are those mined by Hautier, Fischer, Ehrlacher, Jain and Ceder
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from invdesign.core.candidate import Candidate
+from invdesign.core.target import Target
 from invdesign.crystal.elements import ATOMIC_NUMBER, SYMBOLS
 from invdesign.generators.substitution.parents import (
     MOST_KINDS,
     Baseline,
+    Parents,
     cannot_meet,
     collected,
     open_elements,
@@ -23,16 +26,8 @@ from invdesign.generators.substitution.parents import (
     sensible,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from numpy.typing import NDArray
-
-    from invdesign.core.target import Target
-    from invdesign.generators.substitution.parents import Parents
-
-    Array = NDArray[np.float64]
-    Integers = NDArray[np.int64]
+Array = NDArray[np.float64]
+Integers = NDArray[np.int64]
 
 
 class IonExchange(Baseline):

@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import reduce
 from itertools import islice, permutations
 from math import gcd
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from invdesign.composition.oxidation_states import oxidation_tables, single_states
+from invdesign.core.candidate import Candidate
+from invdesign.core.target import Target
 from invdesign.core.target_parser import amounts_of
 from invdesign.crystal.elements import ATOMIC_NUMBER, SYMBOLS, volume_estimate
 from invdesign.crystal.gene import Gene
+from invdesign.crystal.geometry import Geometry
 from invdesign.crystal.symmetry import substituted
 from invdesign.data.prototypes import load_library
+from invdesign.data.tokens import TokenSet
 from invdesign.errors import InputError
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
-    from typing import Self
-
-    from numpy.typing import NDArray
-
-    from invdesign.core.candidate import Candidate
-    from invdesign.core.target import Target
-    from invdesign.crystal.geometry import Geometry
-    from invdesign.data.tokens import TokenSet
-
-    Integers = NDArray[np.int64]
-    Mask = NDArray[np.bool_]
+Integers = NDArray[np.int64]
+Mask = NDArray[np.bool_]
 
 Placement = tuple[tuple[int, int, int | None], ...]
 """For each required element: kind of a parent, atomic number, atoms in the reduced formula (None: any)."""
@@ -62,7 +57,7 @@ class Parents:
 
     @classmethod
     def of(cls, library: TokenSet) -> Self:
-        """The parents in a library of the Materials Project's crystals and others; WBM's are left out."""
+        """Select the parents in a library of the Materials Project's crystals and others, without WBM's."""
         rows, found = [], []
         for row in np.flatnonzero(~np.char.startswith(library.ids, _HYPOTHETICAL)).tolist():
             amounts = library.gene(row).amounts
@@ -80,7 +75,7 @@ class Parents:
         return len(self.rows)
 
     def select(self, mask: Mask) -> Parents:
-        """The parents of a mask."""
+        """Select the parents of a mask."""
         return Parents(self.library, *(getattr(self, field.name)[mask] for field in fields(self)[1:]))
 
     def fits(self, target: Target) -> Mask:
@@ -103,7 +98,7 @@ class Parents:
         return str(self.library.ids[self.rows[i]])
 
     def with_elements(self, i: int, elements: Sequence[int]) -> tuple[Gene, Geometry]:
-        """A parent with other elements, its cell at the volume that they are expected to take.
+        """Return a parent with other elements, its cell at the volume that they are expected to take.
 
         Args:
             i: the parent.
@@ -115,7 +110,7 @@ class Parents:
         return gene, geometry.scaled(volume_estimate(gene.composition) / volume_estimate(parent.composition))
 
     def gene(self, i: int, elements: Sequence[int]) -> Gene:
-        """A parent's gene with other elements, not canonical; arguments as of ``with_elements``."""
+        """Return a parent's gene with other elements, not canonical; arguments as of ``with_elements``."""
         parent, replaced = self.library.gene(self.rows[i]), self._replaced(i, elements)
         return Gene(
             parent.space_group, tuple((replaced[element], letter) for element, letter in parent.orbits)
@@ -162,7 +157,7 @@ def placements(target: Target) -> list[Placement]:
 
 
 def open_elements(target: Target) -> Integers:
-    """Atomic numbers of the elements that may occur beside the required ones, ascending."""
+    """Atomic numbers of the elements that may occur in addition to the required ones, ascending."""
     return np.array(sorted(ATOMIC_NUMBER[symbol] for symbol in target.elements - target.required), dtype=int)
 
 

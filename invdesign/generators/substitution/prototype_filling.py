@@ -6,17 +6,22 @@ reports the ICSD has of an ion.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from functools import reduce
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from invdesign.composition.oxidation_states import oxidation_tables
 from invdesign.core.candidate import Candidate
+from invdesign.core.target import Target
 from invdesign.crystal.elements import SYMBOLS
 from invdesign.generators.geometry.source import GeometrySource
 from invdesign.generators.substitution.parents import (
     Baseline,
+    Parents,
+    Placement,
     cannot_meet,
     collected,
     open_elements,
@@ -24,16 +29,8 @@ from invdesign.generators.substitution.parents import (
     sensible,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from numpy.typing import NDArray
-
-    from invdesign.core.target import Target
-    from invdesign.generators.substitution.parents import Parents, Placement
-
-    Array = NDArray[np.float64]
-    Integers = NDArray[np.int64]
+Array = NDArray[np.float64]
+Integers = NDArray[np.int64]
 
 _HIGHEST = 8  # oxidation state
 _LOWEST = -4
@@ -138,7 +135,7 @@ class _Fillings:
 
 
 def _drawn(weights: Array, rng: np.random.Generator) -> int:
-    """An index in proportion to its weight."""
+    """Return an index in proportion to its weight."""
     cumulative = weights.cumsum()
     return int(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right"))
 

@@ -7,26 +7,22 @@ to the known one's. Nothing about charges, so that intermetallics are predicted 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from functools import reduce
 from itertools import permutations
 from math import gcd
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 
 from invdesign.core.candidate import Candidate
+from invdesign.core.target import Target
 from invdesign.core.target_parser import amounts_of
 from invdesign.crystal.elements import ATOMIC_NUMBER, volume_estimate
 from invdesign.crystal.symmetry import substituted
 from invdesign.data.prototypes import element_distance, load_library
+from invdesign.data.tokens import TokenSet
 from invdesign.errors import InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
-
-    from invdesign.core.target import Target
-    from invdesign.data.tokens import TokenSet
 
 MOST_OF_ONE_GENE = 4
 

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, cast
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from invdesign.generators.crystal_vae.batch import Crystals, crystals_of
 from invdesign.generators.crystal_vae.model import STOP, CrystalVAENetwork
 from invdesign.generators.geometry.lattice import free_strains
+from invdesign.training.generators.corpus import Corpus
 from invdesign.training.generators.trainer import Trainer, TrainingConfig
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from torch import Tensor
-
-    from invdesign.training.generators.corpus import Corpus
-
-    Progress = Callable[[float, str], None]
+Progress = Callable[[float, str], None]
 
 _HEAD_STEPS = 2500
 _HEAD_NOISE = 0.5  # of the posterior's standard deviation
@@ -149,7 +145,7 @@ def train_crystal_vae(config: CrystalVAEConfig, *, progress: Progress) -> Path:
 
 
 def make_trainer(config: CrystalVAEConfig, corpus: Corpus, crystals: Crystals) -> Trainer:
-    """A trainer of a new network."""
+    """Return a trainer of a new network."""
     torch.manual_seed(config.seed)
     network = CrystalVAENetwork(**network_options(config, corpus))
     conditions = torch.from_numpy(corpus.conditions)

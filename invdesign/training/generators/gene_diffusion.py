@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 from torch.nn import functional
 
 from invdesign.data.tokens import LETTERS
 from invdesign.generators.gene_diffusion.model import N_ELEMENTS, GeneTransformer
-from invdesign.training.generators.corpus import CONDITIONS, HYPOTHETICAL, read_corpus
-from invdesign.training.generators.trainer import Trainer, TrainingConfig
+from invdesign.training.generators.corpus import CONDITIONS, HYPOTHETICAL, Corpus, read_corpus
+from invdesign.training.generators.trainer import Progress, Trainer, TrainingConfig
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
-    from torch import Tensor, nn
-
-    from invdesign.training.generators.corpus import Corpus
-    from invdesign.training.generators.trainer import Progress
 
 _MAX_RELABELLINGS = 8
 
@@ -178,7 +174,7 @@ def train_gene_diffusion(config: GeneDiffusionConfig, *, progress: Progress) -> 
 
 
 def trainer_of(config: GeneDiffusionConfig, corpus: Corpus) -> Trainer:
-    """The network on the scale of the corpus' conditions, and its trainer."""
+    """Return the network on the scale of the corpus' conditions, and its trainer."""
     torch.manual_seed(config.seed)
     conditions = torch.from_numpy(corpus.conditions)
     known = [column[~column.isnan()] for column in conditions.T]

@@ -9,21 +9,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from invdesign.crystal.wyckoff import space_group_table
-from invdesign.data.tokens import LETTERS
+from invdesign.data.tokens import LETTERS, TokenSet
 from invdesign.generators.geometry.sites import equivalent_coordinates, left_aligned
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from invdesign.data.tokens import TokenSet
-
-    Array = NDArray[np.float64]
+Array = NDArray[np.float64]
 
 _MAX_SETTINGS = 8
 _UNLIKE = 1e6

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, cast
+from pathlib import Path
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from invdesign.data.tokens import TokenSet
 from invdesign.generators.geometry.lattice import cells, free_strains, strains
 from invdesign.generators.geometry.model import N_CELLS, SPACING, GeometryNetwork, cell_kind
 from invdesign.generators.geometry.sites import Sites, site_tables
@@ -15,15 +19,7 @@ from invdesign.training.generators.corpus import read_corpus
 from invdesign.training.generators.geometry_coupling import equivalents_of
 from invdesign.training.generators.trainer import Trainer, TrainingConfig
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from torch import Tensor
-
-    from invdesign.data.tokens import TokenSet
-
-    Progress = Callable[[float, str], None]
+Progress = Callable[[float, str], None]
 
 _LEAST_SPREAD = 0.02  # of a kind of cell of which few are known
 
@@ -71,7 +67,7 @@ class GeometryData:
         self.strain, self.kind = torch.cat(strain), torch.cat(kinds)
 
     def sites(self, rows: Tensor) -> Sites:
-        """The genes of some crystals."""
+        """Return the genes of some crystals."""
         width = int((self.elements[rows] > 0).sum(1).max())
         return Sites.of_tokens(self.group[rows], self.elements[rows, :width], self.letters[rows, :width])
 

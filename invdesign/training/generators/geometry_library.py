@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from invdesign.data.tokens import TokenSet, join, tokenise
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 SOURCES = ("mp20", "mpts52", "wbm")
 

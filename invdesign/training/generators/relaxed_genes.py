@@ -73,7 +73,7 @@ class RelaxedGenesConfig(BaseModel):
     out: Path
 
     def campaign(self, harvest: Harvest) -> CampaignConfig:
-        """The campaign of a harvest, its folder in the cache."""
+        """Return the campaign of a harvest, its folder in the cache."""
         return CampaignConfig(
             out=self.cache / "relaxed-genes" / str(harvest.seed),
             potential=self.potential,
@@ -132,7 +132,7 @@ def build_relaxed_genes(config: RelaxedGenesConfig, *, progress: Progress) -> Pa
 
 
 def relaxed(campaign: CampaignConfig) -> list[Candidate]:
-    """The candidates that a campaign chose to relax, by id; it is run, or finished, if it has not ended.
+    """Return the candidates that a campaign chose to relax, by id; run or finish it if it has not ended.
 
     Raises:
         InputError: the folder holds another campaign.
@@ -150,7 +150,7 @@ def relaxed(campaign: CampaignConfig) -> list[Candidate]:
 
 
 def _brief(identity: dict[str, Any]) -> dict[str, Any]:
-    """What a campaign must share with its recipe: where the potential's folder lies does not matter."""
+    """Return what a campaign must share with its recipe, whatever folder the potential lies in."""
     told = {name: identity[name] for name in ("target", "seed", "n_genes", "n_relax", "hull")}
     return told | {"potential": Path(identity["potential"]).name}
 
@@ -267,7 +267,7 @@ def metrics_of(config: RelaxedGenesConfig, rows: Sequence[Row]) -> dict[str, Any
 
 
 def _cost(campaign: CampaignConfig) -> dict[str, Any]:
-    """What a campaign was, took, and which models proposed and ranked."""
+    """Return what a campaign was, took, and which models proposed and ranked."""
     seconds = Store(campaign.out / DATABASE).seconds
     run = json.loads((campaign.out / RUN_FILE).read_text(encoding="utf-8"))
     weights = {k.split("/")[1]: v[:12] for k, v in run["artifacts"].items() if k.endswith(".safetensors")}

@@ -6,20 +6,16 @@ import csv
 import hashlib
 import math
 import time
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from torch import Tensor, nn
-
-    Progress = Callable[[float, str], None]
-    Loss = Callable[[nn.Module, Tensor, torch.Generator], Tensor]
+Progress = Callable[[float, str], None]
+Loss = Callable[[nn.Module, Tensor, torch.Generator], Tensor]
 
 
 class TrainingConfig(BaseModel):
@@ -105,7 +101,7 @@ class Trainer:
         self.identity = self._identity()
 
     def _identity(self) -> str:
-        """What a checkpoint must share with this training: recipe, first weights, rows and their draws."""
+        """Return what a checkpoint must share with a training: recipe, first weights, rows and their draws."""
         found = hashlib.sha256(self.config.model_dump_json().encode())
         # a diffusers network's config holds the scale of its conditions, which follows from the data
         found.update(repr(getattr(self.network, "config", "")).encode())
@@ -161,7 +157,7 @@ class Trainer:
         }
 
     def _batches(self, generator: torch.Generator) -> Tensor:
-        """(steps, batch) rows of one epoch."""
+        """Return (steps, batch) rows of one epoch."""
         n = self.steps_per_epoch * self.config.batch_size
         drawn = self.train[torch.multinomial(self.weights, n, replacement=True, generator=generator)]
         if self.sizes is not None:

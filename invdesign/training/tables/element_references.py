@@ -1,13 +1,14 @@
-"""Building ``validators/elements``: a small crystal of each element, with its height above the ground state.
+"""Building ``validators/elements``: a small crystal of each element, with its energy above the ground state.
 
-A crystal of the Materials Project (MP-20, MPTS-52) where a small one lies low, since its height is known;
-else the element's textbook structure, whose height counts as 0. Textbook cells are relaxed by a potential
+A crystal of the Materials Project (MP-20, MPTS-52) where a small one lies low, since its energy is known;
+else the element's textbook structure, which counts as the ground state. Textbook cells are relaxed by a potential
 that learnt PBE: at room-temperature volumes a stiff metal would lie up to 30 meV/atom too high.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,15 +18,12 @@ from pydantic import BaseModel, ConfigDict
 from invdesign.data.dataset import read_dataset
 from invdesign.dft.results.element_references import ELEMENTS
 from invdesign.io.provenance import sha256
-from invdesign.potentials.interface import load_potential
+from invdesign.potentials.interface import Potential, load_potential
 from invdesign.relaxation.relax import relax
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from pymatgen.core import Structure
 
-    from invdesign.potentials.interface import Potential
 
 SETS = ("mp20", "mpts52")
 SMALL, LOW = 4, 0.03  # atoms and eV/atom that a crystal of the data may have to be preferred
@@ -98,7 +96,7 @@ def build_element_references(config: ElementsConfig, *, progress: Callable[[floa
 
 
 def _reported(data: Path, name: str) -> Iterator[tuple[str, float, Structure, str]]:
-    """The data's small crystals of one element that lie low: symbol, height, primitive cell, origin."""
+    """Yield small crystals of one element near its ground state: symbol, energy, primitive cell, origin."""
     for entry in read_dataset(data / "structures" / f"{name}.csv.gz"):
         if not entry.structure.composition.is_element:
             continue
@@ -112,7 +110,7 @@ def _reported(data: Path, name: str) -> Iterator[tuple[str, float, Structure, st
 
 
 def _textbook(symbol: str) -> Structure | None:
-    """The element's structure at room conditions, at its measured lattice parameters."""
+    """Return the element's structure at room conditions, at its measured lattice parameters."""
     from ase.build import bulk
     from pymatgen.core import Lattice, Structure
 
@@ -135,7 +133,7 @@ def _textbook(symbol: str) -> Structure | None:
 def _chosen(
     symbol: str, reported: tuple[float, Structure, str] | None, potential: Potential
 ) -> dict[str, Any] | None:
-    """The table's row of an element, with the potential's energy beside it."""
+    """Return the table's row of an element, with the potential's energy."""
     if reported is not None:
         height, crystal, origin = reported
     else:
@@ -176,7 +174,7 @@ def _group(crystal: Structure) -> int:
 
 
 def _error(row: dict[str, Any]) -> float:
-    """The potential's energy less what it should be, eV/atom: its own error, or a wrong structure's."""
+    """Return the potential's energy less the expected one, eV/atom: its error, or a wrong structure's."""
     return float(row["potential_energy"] - row["mp_energy"] - row["crystal"]["height"])
 
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from functools import cache
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from invdesign.crystal.wyckoff import GENERIC, TABLE, UNIT, make_position
-
-if TYPE_CHECKING:
-    from invdesign.crystal.wyckoff import Array, WyckoffPosition
+from invdesign.crystal.wyckoff import GENERIC, TABLE, UNIT, Array, WyckoffPosition, make_position
 
 
 def build_space_groups() -> None:
@@ -156,7 +153,7 @@ def _normaliser_shifts(linear: Array, rotations: Array, translations: Array, to_
 
 
 def _letter_of(orbit: Array, positions: dict[str, WyckoffPosition], like: WyckoffPosition) -> str:
-    """The Wyckoff letter of an orbit known to lie on a position of the same kind as ``like``."""
+    """Return the Wyckoff letter of an orbit known to lie on a position of the same kind as ``like``."""
     return next(
         letter
         for letter, position in positions.items()

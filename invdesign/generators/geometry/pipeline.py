@@ -64,7 +64,7 @@ class GeometryDiffusionPipeline(DiffusionPipeline):
     def draw(
         self, genes: Sequence[Gene], seeds: Sequence[int | Sequence[int]], *, steps: int = STEPS
     ) -> tuple[list[Geometry], np.ndarray]:
-        """Draw geometries, with the shortest distance in each, (B,), as a share of the sum of covalent radii."""
+        """Draw geometries, and the shortest distance in each, (B,), over the sum of covalent radii."""
         order = np.argsort([gene.n_atoms + len(gene.orbits) for gene in genes], kind="stable")
         found: dict[int, Geometry] = {}
         contacts = np.zeros(len(genes))

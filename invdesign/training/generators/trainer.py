@@ -101,7 +101,7 @@ class Trainer:
         self.identity = self._identity()
 
     def _identity(self) -> str:
-        """Return what a checkpoint must share with a training: recipe, first weights, rows and their draws."""
+        """Return what a checkpoint must share with a training: recipe, first weights, rows, draws."""
         found = hashlib.sha256(self.config.model_dump_json().encode())
         # a diffusers network's config holds the scale of its conditions, which follows from the data
         found.update(repr(getattr(self.network, "config", "")).encode())

@@ -1,8 +1,8 @@
 """Building ``validators/elements``: a small crystal of each element, with its energy above the ground state.
 
 A crystal of the Materials Project (MP-20, MPTS-52) where a small one lies low, since its energy is known;
-else the element's textbook structure, which counts as the ground state. Textbook cells are relaxed by a potential
-that learnt PBE: at room-temperature volumes a stiff metal would lie up to 30 meV/atom too high.
+else the element's textbook structure, which counts as the ground state. Textbook cells are relaxed by a
+potential that learnt PBE: at room-temperature volumes a stiff metal would lie up to 30 meV/atom too high.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from invdesign.composition.batch import CompositionBatch
+from invdesign.composition.oxidation_state_arrays import ChargeCode, element_arrays
 from invdesign.composition.oxidation_states import (
     Balance,
     ChargeRules,
@@ -23,7 +24,6 @@ from invdesign.composition.oxidation_states import (
     oxidation_tables,
 )
 from invdesign.crystal.elements import SYMBOLS
-from invdesign.filters.charge_balance_batch import ChargeCode, element_arrays
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]

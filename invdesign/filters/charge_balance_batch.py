@@ -8,60 +8,30 @@ Where no bit is common but charges beyond 63 could meet, Python's integers take 
 
 from __future__ import annotations
 
-from enum import IntEnum
-from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from invdesign.composition.oxidation_states import ChargeRules, OxidationTables, oxidation_tables, states_of
-from invdesign.crystal.elements import ATOMIC_NUMBER, SYMBOLS
+from invdesign.composition.batch import CompositionBatch
+from invdesign.composition.oxidation_state_arrays import (
+    BITS,
+    ChargeCode,
+    Flags,
+    Ints,
+    Words,
+    charges_reached,
+    element_arrays,
+    element_charges,
+)
+from invdesign.composition.oxidation_states import ChargeRules, OxidationTables, oxidation_tables
+from invdesign.crystal.elements import SYMBOLS
 from invdesign.filters.metallicity import metallic
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
-    from invdesign.composition.batch import CompositionBatch
-
-    Ints = NDArray[np.int64]
-    Words = NDArray[np.uint64]
-    Flags = NDArray[np.bool_]
-
 CHUNK = 4096  # compositions whose words stay in cache
-_BITS = 64
-_SIGNS = (1, -1, 0)
 _DEFAULT = ChargeRules()
-
-
-class ChargeCode(IntEnum):
-    """What charge balance says of a composition; those above zero pass."""
-
-    NO_ELECTRONEGATIVITY = -3
-    UNKNOWN_STATES = -2
-    AGAINST_ELECTRONEGATIVITY = -1
-    """Neutral only with a cation at least as electronegative as an anion."""
-    NOT_NEUTRAL = 0
-    NEUTRAL = 1
-    MIXED_VALENCE = 2
-    INTERMETALLIC = 3
-    METALLIC = 4
-    """By smact's metallicity score."""
-    SINGLE_ELEMENT = 5
-
-
-class ElementArrays(NamedTuple):
-    """The tables by atomic number (104); 0 is padding, which changes no sum and comes last."""
-
-    rank: NDArray[np.uint8]  # place by electronegativity
-    scale: NDArray[np.float64]  # electronegativity; inf for the padding, nan where there is none
-    known: Flags
-    metal: Flags
-    mixed: Flags
-    n_states: NDArray[np.float64]
-    furthest: Ints  # (3, 104): largest charge (times the sign) of an atom by sign; lowest state for sign 0
-    words: Words  # (mixed, 3, 104, 65): charges reached by so many atoms, above the lowest for sign 0
 
 
 def charge_verdicts(batch: CompositionBatch, rules: ChargeRules = _DEFAULT) -> NDArray[np.int8]:
@@ -152,7 +122,7 @@ class _Search:
 
     def _ordered(self, numbers: NDArray[np.uint8], amounts: Ints, *, mixed: bool) -> tuple[Flags, Flags]:
         """Which are neutral by charges up to 63, and which others might be by larger ones."""
-        words, few = self.elements.words[int(mixed)], np.minimum(amounts, _BITS)
+        words, few = self.elements.words[int(mixed)], np.minimum(amounts, BITS)
         up, down = words[0][numbers, few], words[1][numbers, few]
         k, n = numbers.shape
         after = [np.ones(n, dtype=np.uint64)]  # charges of the anions from each place on
@@ -169,19 +139,19 @@ class _Search:
         most_down = (self.elements.furthest[1][numbers] * amounts)[::-1].cumsum(axis=0)[::-1]
         beyond = np.zeros(n, dtype=bool)
         for place in range(k - 1):
-            beyond |= cuts[place] & (np.minimum(most_up[place], most_down[place + 1]) >= _BITS)
+            beyond |= cuts[place] & (np.minimum(most_up[place], most_down[place + 1]) >= BITS)
         return found, beyond & ~found
 
     def _unordered(self, numbers: NDArray[np.uint8], amounts: Ints, *, mixed: bool) -> tuple[Flags, Flags]:
         """The same with states of any sign: sums of charges above each element's lowest state."""
-        words = self.elements.words[int(mixed)][2][numbers, np.minimum(amounts, _BITS)]
+        words = self.elements.words[int(mixed)][2][numbers, np.minimum(amounts, BITS)]
         total = words[0]
         for own in words[1:]:
             total = sums(total, own)
         target = -(self.elements.furthest[2][numbers] * amounts).sum(axis=0)
-        within = (target >= 0) & (target < _BITS)
-        found = within & ((total >> np.clip(target, 0, _BITS - 1).astype(np.uint64)) & np.uint64(1) == 1)
-        return found, target >= _BITS
+        within = (target >= 0) & (target < BITS)
+        found = within & ((total >> np.clip(target, 0, BITS - 1).astype(np.uint64)) & np.uint64(1) == 1)
+        return found, target >= BITS
 
 
 def sums(a: Words, b: Words) -> Words:
@@ -191,76 +161,6 @@ def sums(a: Words, b: Words) -> Words:
         lowest = b & -b
         total |= a * lowest  # a shifted left; nothing where b has no bits left
         b = b ^ lowest
-    return total
-
-
-@lru_cache(maxsize=16)
-def element_arrays(tables: OxidationTables) -> ElementArrays:
-    """Tables of oxidation states as arrays."""
-    size = len(SYMBOLS)
-    scale = np.full(size, np.nan)
-    scale[0] = np.inf
-    for symbol, value in tables.electronegativity.items():
-        scale[ATOMIC_NUMBER[symbol]] = value
-    rank = np.empty(size, dtype=np.uint8)
-    by_scale = sorted(range(1, size), key=lambda z: (np.nan_to_num(scale[z], nan=np.inf), SYMBOLS[z]))
-    rank[[*by_scale, 0]] = np.arange(size)
-    flags = np.ones((3, size), dtype=bool)
-    for flag, names in zip(flags, (tables.states, tables.metals, tables.mixed), strict=True):
-        flag[1:] = [symbol in names for symbol in SYMBOLS[1:]]
-    flags[2, 0] = False
-    n_states = np.array([1.0, *(len(tables.states.get(symbol, ())) for symbol in SYMBOLS[1:])])
-    furthest = np.zeros((3, size), dtype=np.int64)
-    words = np.zeros((2, 3, size, _BITS + 1), dtype=np.uint64)
-    words[:, :, 0] = 1
-    for symbol in tables.states:
-        z = ATOMIC_NUMBER[symbol]
-        for place, sign in enumerate(_SIGNS):
-            charges, lowest = _charges(tables, symbol, sign)
-            furthest[place, z] = max(charges, default=-_NEVER) if sign else lowest
-            for mixed in (False, True):
-                words[int(mixed), place, z] = _small_words(charges, mixed=mixed and symbol in tables.mixed)
-    known, metal, mixed_kinds = flags
-    return ElementArrays(rank, scale, known, metal, mixed_kinds, n_states, furthest, words)
-
-
-_NEVER = 1_000_000  # less than nothing: what an element without states of a sign adds
-
-
-def _charges(tables: OxidationTables, symbol: str, sign: int) -> tuple[tuple[int, ...], int]:
-    """Charges of one atom times the sign, or above the lowest state for sign 0, and that lowest state."""
-    states = states_of(tables, symbol, sign)
-    if sign:
-        return tuple(state * sign for state in states), 0
-    return tuple(state - min(states) for state in states), min(states)
-
-
-def _small_words(charges: tuple[int, ...], *, mixed: bool) -> list[int]:
-    """Charges up to 63 that 0 to 64 atoms reach; 64 stands for more, which no charge but zero lets be."""
-    every = (1 << _BITS) - 1
-    if not mixed:
-        return [_reached(charges, atoms, mixed=False) & every for atoms in range(_BITS + 1)]
-    own = [1] if charges else [0]
-    for _ in range(_BITS):
-        own.append(_shifted(own[-1], charges) & every)
-    return own
-
-
-@lru_cache(maxsize=20_000)
-def _reached(charges: tuple[int, ...], atoms: int, *, mixed: bool) -> int:
-    """Total charges of so many atoms as the bits of an integer."""
-    if not mixed:
-        return _shifted(1, {charge * atoms for charge in charges})
-    total = 1
-    for _ in range(atoms):
-        total = _shifted(total, charges)
-    return total
-
-
-def _shifted(word: int, charges: Sequence[int] | set[int]) -> int:
-    total = 0
-    for charge in charges:
-        total |= word << charge
     return total
 
 
@@ -283,10 +183,12 @@ def _large_neutral(
 
     def reached(place: int, sign: int) -> int:
         symbol, atoms = SYMBOLS[amounts[place][0]], amounts[place][1]
-        return _reached(_charges(tables, symbol, sign)[0], atoms, mixed=mixed and symbol in tables.mixed)
+        return charges_reached(
+            element_charges(tables, symbol, sign)[0], atoms, mixed=mixed and symbol in tables.mixed
+        )
 
     if not ordered:
-        target = -sum(_charges(tables, SYMBOLS[number], 0)[1] * atoms for number, atoms in amounts)
+        target = -sum(element_charges(tables, SYMBOLS[number], 0)[1] * atoms for number, atoms in amounts)
         total = 1
         for place in range(len(amounts)):
             total = _sums(total, reached(place, 0))

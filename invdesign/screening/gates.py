@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from invdesign.composition.formula import composition_key, text_hash
+from invdesign.composition.oxidation_state_arrays import ChargeCode
 from invdesign.composition.oxidation_states_batch import likeliest_states
 from invdesign.composition.supply import TOXIC, scarcest, supply_risk
 from invdesign.core.properties import STABILITY
 from invdesign.crystal.elements import ATOMIC_NUMBER, SYMBOLS
 from invdesign.filters.charge_balance import assignments
-from invdesign.filters.charge_balance_batch import ChargeCode, charge_verdicts
+from invdesign.filters.charge_balance_batch import charge_verdicts
 from invdesign.filters.novelty import KnownMaterials, Source
 
 if TYPE_CHECKING:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from invdesign.composition.oxidation_state_arrays import ChargeCode
 from invdesign.composition.oxidation_states import ChargeRules
-from invdesign.filters.charge_balance_batch import ChargeCode, charge_verdicts
+from invdesign.filters.charge_balance_batch import charge_verdicts
 from invdesign.predictors.features.composition_and_gene import composition_matrix
 from invdesign.predictors.stability.analogues import Analogues, system_keys
 from invdesign.stability.hull.batch import HullBatch

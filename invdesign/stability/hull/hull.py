@@ -20,15 +20,14 @@ import numpy as np
 from invdesign.crystal.elements import ATOMIC_NUMBER, SYMBOLS
 from invdesign.errors import InputError
 from invdesign.io import artifacts
-from invdesign.stability.hull.sources import ASSUMED, MP2020, read_csv, read_source
+from invdesign.stability.hull.phases import ASSUMED, MP2020, Phase, Phases
+from invdesign.stability.hull.sources import read_csv, read_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from pymatgen.core import Composition
-
-    from invdesign.stability.hull.sources import Phase, Phases
 
 _TOLERANCE = 1e-10  # eV/atom by which a phase must undercut the hull to enter the basis
 _SAME = 1e-6  # difference of atomic fractions below which two compositions are one

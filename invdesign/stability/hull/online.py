@@ -15,7 +15,7 @@ from urllib.request import Request, urlopen
 
 from invdesign.crystal.elements import atomic_number
 from invdesign.errors import InputError
-from invdesign.stability.hull.sources import MP2020, Phase, Phases, formation_energies, phase, single_scale
+from invdesign.stability.hull.phases import MP2020, Phase, Phases, formation_energies, phase, single_scale
 from invdesign.version import __version__
 
 if TYPE_CHECKING:

@@ -1,9 +1,4 @@
-"""Phases for a user's own hull: from a table, VASP runs, the Materials Project, or an OPTIMADE provider.
-
-Every source says the scale of its energies: what functional and which corrections they carry. Energies of
-two scales differ by up to 1.5 eV/atom (FeO with and without the Materials Project's corrections), so
-that a hull of both is worth nothing: mixtures are refused.
-"""
+"""Phases for a custom hull: from a table, VASP runs, the Materials Project, or an OPTIMADE provider."""
 
 from __future__ import annotations
 
@@ -11,58 +6,25 @@ import csv
 import gzip
 import math
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from invdesign.composition.formula import formula_amounts
-from invdesign.crystal.elements import ATOMIC_NUMBER, SYMBOLS
 from invdesign.errors import InputError
+from invdesign.stability.hull.online import read_online
+from invdesign.stability.hull.phases import (
+    ASSUMED,
+    MP2020,
+    NOT_STATED,
+    Phase,
+    Phases,
+    formation_energies,
+    phase,
+    single_scale,
+)
+from invdesign.stability.hull.vasp import read_runs, runs_in
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-MP2020 = "MP2020 PBE/PBE+U"
-"""Scale of the released hull and of the calibrations: Materials Project, MP2020 corrections."""
-ASSUMED = " (assumed)"
-"""Ends the scale of a table of formation energies that names none."""
-NOT_STATED = "not stated"
-
-_SAME_SCALE = frozenset({MP2020.lower(), "mp2020", "gga_gga+u"})  # the last: the Materials Project's own name
 _SCALE_COLUMNS = ("scale", "functional")
 _ENERGY_COLUMNS = ("formation_energy_per_atom", "energy_per_atom", "energy")
 _LARGEST = 5.5  # eV/atom; no compound's formation energy is larger (ThF4: -4.6)
-
-
-@dataclass(frozen=True, slots=True)
-class Phase:
-    """One phase of a source.
-
-    Attributes:
-        formula: as the source writes it.
-        amounts: atoms by atomic number.
-        energy: eV/atom.
-        where: the phase's place in its source, for messages.
-    """
-
-    formula: str
-    amounts: dict[int, float]
-    energy: float
-    where: str
-
-    @property
-    def is_element(self) -> bool:
-        """Whether it holds one element only."""
-        return len(self.amounts) == 1
-
-
-@dataclass(frozen=True, slots=True)
-class Phases:
-    """Phases with formation energies (elements at 0), where they came from, and their scale."""
-
-    phases: Sequence[Phase]
-    scale: str
-    where: str
 
 
 def read_source(name: str | Path) -> Phases | None:
@@ -77,89 +39,13 @@ def read_source(name: str | Path) -> Phases | None:
     """
     text = str(name)
     if text.startswith(("mp:", "optimade:")):
-        from invdesign.stability.hull.online import read_online
-
         return read_online(text)
     path = Path(name)
     if text.endswith((".csv", ".csv.gz")):
         return read_csv(path)
-    if path.is_dir() and not (path / "hull.npz").exists():
-        from invdesign.stability.hull.vasp import read_runs, runs_in
-
-        if runs := runs_in(path):
-            return read_runs(runs, str(path))
+    if path.is_dir() and not (path / "hull.npz").exists() and (runs := runs_in(path)):
+        return read_runs(runs, str(path))
     return None
-
-
-def scale_named(text: str) -> str:
-    """A scale's name, one for those that are the same."""
-    return MP2020 if text.strip().lower() in _SAME_SCALE else text.strip()
-
-
-def single_scale(stated: Iterable[tuple[str, str]], where: str) -> str:
-    """The scale that all phases share.
-
-    Args:
-        stated: scale and place of each phase.
-        where: the source, for the message.
-
-    Raises:
-        InputError: two phases are on different scales.
-    """
-    seen: dict[str, tuple[str, str]] = {}
-    for scale, place in stated:
-        name = scale_named(scale) or NOT_STATED
-        seen.setdefault(name.lower(), (name, place))
-        if len(seen) > 1:
-            (first, here), (second, there) = seen.values()
-            raise InputError(
-                f"hull: {where} mixes the scales {first!r} ({here}) and {second!r} ({there}), whose energies "
-                "cannot be compared; give entries of one."
-            )
-    return next(iter(seen.values()), (NOT_STATED, ""))[0]
-
-
-def formation_energies(phases: Sequence[Phase], where: str) -> list[Phase]:
-    """Energies relative to the elements, each at the lowest of its phases in the source.
-
-    Args:
-        phases: with total energies, or with any others whose elements are not at 0.
-        where: the source, for the message.
-
-    Raises:
-        InputError: an element has no phase of its own.
-    """
-    lowest: dict[int, float] = {}
-    for phase in phases:
-        if phase.is_element:
-            number = next(iter(phase.amounts))
-            lowest[number] = min(phase.energy, lowest.get(number, math.inf))
-    missing = sorted({number for phase in phases for number in phase.amounts} - lowest.keys())
-    if missing:
-        names = ", ".join(SYMBOLS[number] for number in missing)
-        raise InputError(
-            f"hull: {where} has no energy of {'the element' if len(missing) == 1 else 'the elements'} "
-            f"{names}, which formation energies are counted from; add it, or give formation energies."
-        )
-    return [
-        Phase(phase.formula, phase.amounts, phase.energy - _mean(phase.amounts, lowest), phase.where)
-        for phase in phases
-    ]
-
-
-def _mean(amounts: dict[int, float], values: dict[int, float]) -> float:
-    return sum(values[number] * amount for number, amount in amounts.items()) / sum(amounts.values())
-
-
-def phase(formula: str, energy: float, where: str) -> Phase:
-    """A phase from its formula and energy, eV/atom.
-
-    Raises:
-        InputError: not a formula.
-    """
-    amounts = formula_amounts(formula)
-    numbers = {ATOMIC_NUMBER[symbol]: amount for symbol, amount in amounts.items()}
-    return Phase(formula, numbers, energy, where)
 
 
 def read_csv(path: Path) -> Phases:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from invdesign.crystal.cif import UNREADABLE
 from invdesign.crystal.elements import ATOMIC_NUMBER
 from invdesign.errors import InputError
-from invdesign.stability.hull.sources import MP2020, Phase, Phases, formation_energies, single_scale
+from invdesign.stability.hull.phases import MP2020, Phase, Phases, formation_energies, single_scale
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,7 +15,7 @@ from pymatgen.core import Composition, Lattice, Structure
 from invdesign.errors import InputError
 from invdesign.stability.hull import online as hull_online
 from invdesign.stability.hull.hull import Hull
-from invdesign.stability.hull.sources import MP2020, NOT_STATED
+from invdesign.stability.hull.phases import MP2020, NOT_STATED
 
 POTCARS = {
     "Na": "PAW_PBE Na_pv 05Jan2001",

@@ -18,7 +18,7 @@ from invdesign.crystal.elements import volume_estimate
 from invdesign.crystal.gene import Gene
 from invdesign.crystal.geometry import Geometry
 from invdesign.io.parallel import WORKER_ENVIRONMENT
-from invdesign.potentials.interface import Evaluation, as_frames
+from invdesign.potentials.interface import PotentialOutput, as_frames
 from invdesign.verdict import Verdict
 
 CATIONS = ("Li", "Na", "K", "Rb", "Mg", "Ca", "Sr", "Ba", "Zn", "Cd", "Al", "Ga", "In", "Cu", "Ag")
@@ -104,7 +104,7 @@ class FakePotential:
     def evaluate(self, crystals):
         time.sleep(self.delay * len(crystals))
         frames = as_frames(crystals)
-        evaluation = Evaluation.empty(frames)
+        evaluation = PotentialOutput.empty(frames)
         for i, frame in enumerate(frames):
             if number(frame.numbers.tolist(), "fails") < 0.1:
                 evaluation.failures[i] = "the fake potential cannot"

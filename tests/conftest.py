@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 @pytest.fixture(scope="session")
 def chgnet():
-    from invdesign.potentials.interface import load_potential
+    from invdesign.potentials.registry import load_potential
 
     return load_potential("chgnet")
 

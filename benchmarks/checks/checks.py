@@ -17,7 +17,7 @@ from crystals import ground_states, saddles
 
 from invdesign.io.parallel import one_thread
 from invdesign.io.provenance import git_revision, hardware
-from invdesign.potentials.interface import load_potential
+from invdesign.potentials.registry import load_potential
 from invdesign.stability.molecular_dynamics import hold
 from invdesign.stability.phonons import phonons, words_of
 

@@ -23,7 +23,7 @@ from sources import SOURCES
 from invdesign.crystal.symmetry import realise
 from invdesign.filters.geometry import geometry_check
 from invdesign.generators.geometry.source import GeometrySource
-from invdesign.potentials.interface import load_potential
+from invdesign.potentials.registry import load_potential
 from invdesign.relaxation.relax import relax
 from invdesign.stability.calibration import Calibration
 from invdesign.stability.hull.hull import Hull

@@ -22,7 +22,7 @@ import numpy as np
 from invdesign.data.dataset import read_dataset
 from invdesign.data.splits import grouped_split
 from invdesign.data.tokens import tokenise
-from invdesign.potentials.interface import load_potential
+from invdesign.potentials.registry import load_potential
 from invdesign.predictors.band_gap import BandGapPredictor
 from invdesign.relaxation.relax import relax
 from invdesign.stability.calibration import Calibration

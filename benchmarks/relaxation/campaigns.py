@@ -15,7 +15,7 @@ from invdesign.analysis.evaluate.metrics import Rate
 from invdesign.campaign.config import CampaignConfig
 from invdesign.filters.geometry import geometry_check
 from invdesign.io.parallel import process_pool
-from invdesign.potentials.interface import load_potential
+from invdesign.potentials.registry import load_potential
 from invdesign.relaxation.early_stopping import AbandonmentRule
 from invdesign.relaxation.relax import relax
 from invdesign.stability.calibration import Calibration

@@ -10,7 +10,8 @@ from crystals import perturbed
 from loops import Timed, ase_fmax, ase_relax, torch_sim_relax
 from settings import CHGNET, M3GNET, spread
 
-from invdesign.potentials.interface import frame_of, load_potential
+from invdesign.potentials.interface import frame_of
+from invdesign.potentials.registry import load_potential
 from invdesign.relaxation.relax import relax
 
 if TYPE_CHECKING:

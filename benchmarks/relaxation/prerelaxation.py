@@ -19,7 +19,7 @@ from crystals import Trial, generated
 from pymatgen.core import Structure
 
 from invdesign.analysis.evaluate.metrics import Rate
-from invdesign.potentials.interface import load_potential
+from invdesign.potentials.registry import load_potential
 from invdesign.relaxation.relax import relax
 
 if TYPE_CHECKING:

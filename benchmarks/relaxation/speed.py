@@ -11,7 +11,8 @@ from crystals import perturbed
 from loops import Timed, ase_relax
 from settings import CHGNET, M3GNET, TENSORNET, spread
 
-from invdesign.potentials.interface import Evaluation, Frame, frame_of, load_potential
+from invdesign.potentials.interface import Frame, PotentialOutput, frame_of
+from invdesign.potentials.registry import load_potential
 from invdesign.relaxation.relax import relax
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def _batched(potential: Potential, frames: list[Frame]) -> float:
     return float(np.median(times))
 
 
-def _differences(found: Evaluation, structures: list[Structure], timed: Timed) -> dict[str, float]:
+def _differences(found: PotentialOutput, structures: list[Structure], timed: Timed) -> dict[str, float]:
     """From the backend's own calculator: eV, eV/Å, eV/Å³."""
     largest = np.zeros(3)
     for k, structure in enumerate(structures):

@@ -16,7 +16,8 @@ from invdesign.data.dataset import numbers
 from invdesign.errors import InputError
 from invdesign.io.atomic import atomic_write
 from invdesign.io.parallel import default_workers, one_thread, run_tasks
-from invdesign.potentials.interface import Frame, frame_of, load_potential
+from invdesign.potentials.interface import Frame, frame_of
+from invdesign.potentials.registry import load_potential
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -227,8 +228,8 @@ def embed_chunk(frames: Sequence[Frame]) -> tuple[np.ndarray, dict[int, str]]:
     """CHGNet's features (n, 64) of some crystals, and failures by index."""
     with one_thread():
         potential = cast("CHGNetPotential", load_potential("chgnet"))
-        _, vectors, failures = potential.embed(frames)
-    return vectors, failures
+        output = potential.evaluate_energies(frames)
+    return output.embeddings, output.failures
 
 
 def _key(frame: Frame) -> str:

@@ -12,7 +12,7 @@ from invdesign.crystal.cif import write_cif
 from invdesign.crystal.structure_files import RELAXED
 from invdesign.io.atomic import atomic_write
 from invdesign.io.provenance import write_run_json
-from invdesign.potentials.interface import load_potential
+from invdesign.potentials.registry import load_potential
 from invdesign.relaxation.parallel import CHUNK, relax_structures
 from invdesign.relaxation.trajectory import GPA
 

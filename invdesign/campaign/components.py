@@ -30,7 +30,7 @@ _LOADERS = {
     "geometry": "invdesign.generators.geometry.source:GeometrySource.load",
     "known": "invdesign.filters.novelty:KnownMaterials.load",
     "ranker": "invdesign.predictors.gene_ranker:GeneRanker.load",
-    "potential": "invdesign.potentials.interface:load_potential",
+    "potential": "invdesign.potentials.registry:load_potential",
     "calibration": "invdesign.stability.calibration:Calibration.load",
     "hull": "invdesign.stability.hull.hull:Hull.load",
     "synthesizability": "invdesign.predictors.synthesizability:Synthesizability.load",

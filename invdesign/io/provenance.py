@@ -11,6 +11,7 @@ import sys
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,9 @@ PACKAGES = (
     "torch",
 )
 """Packages whose version can change a figure."""
+
+BUNDLED_WEIGHTS = {"chgnet-0.3.0": ("chgnet", "pretrained/0.3.0/*.pth.tar")}
+"""Weights in a dependency's wheel: package and pattern within it, by name of the potential."""
 
 
 def write_run_json(folder: Path, content: Mapping[str, Any]) -> Path:
@@ -103,19 +107,24 @@ def package_versions() -> dict[str, str]:
 def artifact_hashes() -> dict[str, str]:
     """SHA-256 of every released weight and table file, by ``models/band-gap/model.safetensors``.
 
-    With those of CHGNet, which come with its wheel and which the models of structures look through.
+    With those that come with a dependency's wheel (:data:`BUNDLED_WEIGHTS`).
     """
-    from invdesign.potentials.chgnet.potential import CHGNetPotential, weights_file
-
-    chgnet = weights_file()
-    return {
-        f"potentials/{CHGNetPotential.name}/{chgnet.name}": sha256(chgnet),
-    } | {
+    bundled = {name: bundled_weights(name) for name in BUNDLED_WEIGHTS}
+    return {f"potentials/{name}/{path.name}": sha256(path) for name, path in bundled.items()} | {
         f"{kind}/{folder.name}/{file}": digest
         for kind in ("models", "validators")
         for folder in sorted(root(kind).glob("*/"))
         for file, digest in folder_hashes(folder).items()
     }
+
+
+def bundled_weights(name: str) -> Path:
+    """Find weights in a dependency's wheel, without importing the package, which may take seconds."""
+    package, pattern = BUNDLED_WEIGHTS[name]
+    found = find_spec(package)
+    assert found is not None  # noqa: S101 - it is a dependency
+    assert found.origin is not None  # noqa: S101
+    return next(Path(found.origin).parent.glob(pattern))
 
 
 def folder_hashes(folder: Path) -> dict[str, str]:

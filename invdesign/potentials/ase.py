@@ -1,17 +1,17 @@
-"""Any ASE calculator as a potential: one crystal after the other, because ASE has no batches."""
+"""Any ASE calculator as a potential, one crystal after the other: ASE has no batches."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from invdesign.errors import InputError
+from invdesign.potentials.batching import check_overlap
 from invdesign.potentials.geometry_checks import geometry_faults
-from invdesign.potentials.interface import LAST_ATOMIC_NUMBER, Evaluation, Frame, as_frames, check_overlap
+from invdesign.potentials.interface import LAST_ATOMIC_NUMBER, Frame, PotentialOutput, as_frames
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from pymatgen.core import Structure
 
 _Calculator: TypeAlias = Any  # ASE's, typed in part
@@ -22,8 +22,8 @@ NEEDED = ("energy", "forces", "stress")
 class AsePotential:
     """An ASE calculator with energies, forces and stresses.
 
-    A calculator does not say which elements it knows, so ``elements`` are all of them: a crystal that the
-    calculator raises for ends as that crystal's failure, whatever the exception.
+    A calculator does not list its elements, so ``elements`` are all of them; where the calculator raises an
+    exception, of whatever kind, that crystal fails.
 
     Example:
         >>> from ase.calculators.emt import EMT
@@ -35,7 +35,7 @@ class AsePotential:
         """Wrap a calculator.
 
         Args:
-            name: what it is called in reports and calibrations.
+            name: its name in reports and calibrations.
             calculator: a ready ASE calculator.
 
         Raises:
@@ -56,11 +56,11 @@ class AsePotential:
         self.elements = frozenset(Element.from_Z(z).symbol for z in range(1, LAST_ATOMIC_NUMBER + 1))
         self._calculator = calculator
 
-    def evaluate(self, crystals: Sequence[Structure | Frame]) -> Evaluation:
-        """Energies (eV), forces (eV/Å) and stresses (eV/Å³); failures are named by index."""
+    def evaluate(self, crystals: Sequence[Structure | Frame]) -> PotentialOutput:
+        """Evaluate energies (eV), forces (eV/Å) and stresses (eV/Å³); failures are named by index."""
         failures: dict[int, str] = {}
         frames = as_frames(crystals, failures)
-        result = Evaluation.empty(frames)
+        result = PotentialOutput.empty(frames)
         result.failures = geometry_faults(frames) | failures
         for index, frame in enumerate(frames):
             if index in result.failures:
@@ -73,7 +73,7 @@ class AsePotential:
             self._evaluate(index, frame, result)
         return result
 
-    def _evaluate(self, index: int, frame: Frame, result: Evaluation) -> None:
+    def _evaluate(self, index: int, frame: Frame, result: PotentialOutput) -> None:
         from ase import Atoms
 
         atoms = Atoms(frame.numbers, frame.positions, cell=frame.cell, pbc=True, calculator=self._calculator)
@@ -87,7 +87,7 @@ class AsePotential:
 
 
 def load_ase(name: str) -> AsePotential:
-    """The calculator that ``ase:MODULE:CALLABLE`` makes; see ``potential.load_potential``.
+    """Wrap the calculator that ``ase:MODULE:CALLABLE`` makes; see ``registry.load_potential``.
 
     Raises:
         InputError: another form of name, no such module or callable, a callable that fails without

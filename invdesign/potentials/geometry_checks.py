@@ -1,15 +1,12 @@
-"""Geometries that no potential should see: what would crash or flood a neighbour list, or the network."""
+"""Checks of geometries before a potential sees them: what would crash or flood a neighbour list."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from invdesign.potentials.interface import Frame
+from invdesign.potentials.interface import Frame
 
 # Outside these bounds a neighbour list is either useless or does not fit into memory.
 MIN_VOLUME_PER_ATOM = 2.0  # Å³; the densest known solids have 5
@@ -19,17 +16,14 @@ MIN_DISTANCE = 0.4  # Å; half the bond of H2
 
 
 def geometry_faults(frames: Sequence[Frame]) -> dict[int, str]:
-    """Why no potential should see these geometries, by index; all crystals are checked at once.
-
-    Catches what would crash or flood a neighbour list: NaN, a collapsed or exploded cell.
-    """
+    """Return why geometries cannot be evaluated, by index: NaN, no atoms, a collapsed or exploded cell."""
     if not frames:
         return {}
     sizes = np.array([len(frame) for frame in frames])
     cells = np.stack([frame.cell for frame in frames])
     crystal = np.repeat(np.arange(len(frames)), sizes)
-    stray = ~np.isfinite(np.concatenate([frame.positions for frame in frames])).all(axis=1)
-    finite = np.isfinite(cells).all(axis=(1, 2)) & (np.bincount(crystal[stray], minlength=len(frames)) == 0)
+    faulty = ~np.isfinite(np.concatenate([frame.positions for frame in frames])).all(axis=1)
+    finite = np.isfinite(cells).all(axis=(1, 2)) & (np.bincount(crystal[faulty], minlength=len(frames)) == 0)
     cells = np.where(finite[:, None, None], cells, np.eye(3))
     volumes = np.abs(np.linalg.det(cells))
     per_atom = volumes / np.maximum(sizes, 1)

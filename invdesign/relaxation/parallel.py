@@ -45,7 +45,7 @@ def relax_structures(
     Raises:
         InputError: the potential cannot be loaded, or a figure makes no sense.
     """
-    from invdesign.potentials.interface import load_potential
+    from invdesign.potentials.registry import load_potential
 
     load_potential(potential)  # a wrong name is told before any process starts
     tasks = [
@@ -57,7 +57,7 @@ def relax_structures(
 
 
 def _relax(task: Task) -> tuple[int, list[Relaxed]]:
-    from invdesign.potentials.interface import load_potential
+    from invdesign.potentials.registry import load_potential
     from invdesign.relaxation.relax import relax
 
     with one_thread():

@@ -19,7 +19,7 @@ from invdesign.relaxation.line_step import Descent, Point
 from invdesign.relaxation.symmetry_coordinates import Freedom, displaced, symmetrised
 
 if TYPE_CHECKING:
-    from invdesign.potentials.interface import Evaluation, Frame
+    from invdesign.potentials.interface import Frame, PotentialOutput
     from invdesign.relaxation.early_stopping import AbandonmentRule
 
 STIFFNESS = 10.0  # eV/Å², the first guess of the Hessian
@@ -77,7 +77,7 @@ class Walker:
         """The geometry that stands so far; None where nothing could be evaluated."""
         return (self._leg and self._leg.point) or self._symmetric
 
-    def advance(self, evaluation: Evaluation, place: int, ceiling: float) -> str | None:
+    def advance(self, evaluation: PotentialOutput, place: int, ceiling: float) -> str | None:
         """Take in what the potential says of ``trial`` and choose the next one.
 
         Args:

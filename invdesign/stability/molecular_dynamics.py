@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from invdesign.crystal.supercell import multiples, reduced
-from invdesign.potentials.interface import Frame, Pairs, frame_of, neighbour_pairs
+from invdesign.potentials.batching import Pairs, neighbour_pairs
+from invdesign.potentials.interface import Frame, frame_of
 
 if TYPE_CHECKING:
     from ase import Atoms

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from invdesign.cli import app
 from invdesign.crystal.symmetry import gene_of
 from invdesign.errors import InputError
-from invdesign.potentials.chgnet.site_features import CHGNetSites
+from invdesign.potentials.chgnet.potential import CHGNetPotential
 from invdesign.predictors.explain.integrated_gradients import attribute_atoms
 from invdesign.predictors.explain.neighbors import FILE, Neighbors
 from invdesign.predictors.explain.shapley import groups, shapley
@@ -213,11 +213,12 @@ def test_every_column_has_one_name():
 
 
 def test_the_mean_over_atoms_is_the_crystals():
-    potential = CHGNetSites()
+    potential = CHGNetPotential()
     energies, atoms, failures = potential.embed_sites([SALT, MATLOCKITE])
     assert not failures
     assert [len(own) for own in atoms] == [8, 6]
-    whole, embeddings, _ = potential.embed([SALT, MATLOCKITE])
+    output = potential.evaluate_energies([SALT, MATLOCKITE])
+    whole, embeddings = output.energy, output.embeddings
     assert np.allclose(np.stack([own.mean(axis=0) for own in atoms]), embeddings, atol=1e-5)
     assert energies == pytest.approx(whole, abs=1e-4)
 

@@ -14,7 +14,8 @@ from pymatgen.core import Lattice, Structure
 
 from invdesign.errors import InputError
 from invdesign.potentials.ase import AsePotential
-from invdesign.potentials.interface import Frame, Potential, frame_of, load_potential
+from invdesign.potentials.interface import Frame, Potential, frame_of
+from invdesign.potentials.registry import load_potential
 
 NAME = "ase:ase.calculators.emt:EMT"
 

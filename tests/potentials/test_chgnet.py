@@ -12,16 +12,10 @@ from pymatgen.core import Lattice, Structure
 
 from invdesign.errors import InputError
 from invdesign.io.provenance import artifact_hashes
+from invdesign.potentials.batching import CrystalBatch, MicroBatcher, neighbour_pairs
 from invdesign.potentials.chgnet.potential import CHGNetPotential
-from invdesign.potentials.interface import (
-    Frame,
-    Pairs,
-    Passes,
-    Potential,
-    frame_of,
-    load_potential,
-    neighbour_pairs,
-)
+from invdesign.potentials.interface import Frame, frame_of
+from invdesign.potentials.registry import load_potential
 from invdesign.stability.calibration import Calibration
 from invdesign.training.stability.potential_table import potential_table
 
@@ -48,7 +42,7 @@ def rutile() -> Structure:
 
 
 @pytest.fixture(scope="module")
-def chgnet() -> Potential:
+def chgnet() -> CHGNetPotential:
     return load_potential("chgnet")
 
 
@@ -89,7 +83,7 @@ def test_chgnet_equals_its_own_calculator(
         np.testing.assert_allclose(result.stress[k], atoms.get_stress(voigt=False), atol=stress, rtol=0)
 
 
-def test_chgnet_knows_magnesium_oxide(chgnet: Potential) -> None:
+def test_chgnet_knows_magnesium_oxide(chgnet: CHGNetPotential) -> None:
     energy = chgnet.evaluate([rock_salt(4.25, "Mg", "O")]).energy[0]
     assert energy == pytest.approx(
         -12.63, abs=0.02
@@ -97,14 +91,15 @@ def test_chgnet_knows_magnesium_oxide(chgnet: Potential) -> None:
 
 
 def test_chgnet_embedding_is_its_crystal_feature_per_atom(
-    chgnet: Potential, crystals: list[Structure]
+    chgnet: CHGNetPotential, crystals: list[Structure]
 ) -> None:
     from chgnet.model import CHGNet
 
-    energies, features, failures = chgnet.embed(crystals)  # type: ignore[attr-defined]
-    assert failures == {}
+    output = chgnet.evaluate_energies(crystals)
+    features = output.embeddings
+    assert output.failures == {}
     assert features.shape == (3, 64)
-    np.testing.assert_allclose(energies, chgnet.evaluate(crystals).energy, atol=1e-4)
+    np.testing.assert_allclose(output.energy, chgnet.evaluate(crystals).energy, atol=1e-4)
     theirs = CHGNet.load(use_device="cpu", verbose=False).predict_structure(
         crystals, task="e", return_crystal_feas=True
     )
@@ -113,7 +108,7 @@ def test_chgnet_embedding_is_its_crystal_feature_per_atom(
     np.testing.assert_allclose(features, chgnet.evaluate(crystals).embeddings, atol=1e-6)
 
 
-def test_the_calibration_is_of_the_installed_weights(chgnet: Potential) -> None:
+def test_the_calibration_is_of_the_installed_weights(chgnet: CHGNetPotential) -> None:
     assert len(chgnet.digest) == 16
     assert Calibration.load(chgnet.name).digest == chgnet.digest
     assert any(sha.startswith(chgnet.digest) for sha in artifact_hashes().values())
@@ -138,7 +133,7 @@ def test_forces_and_stress_are_the_energy_s_derivatives(crystals: list[Structure
 
 
 def test_energy_ignores_origin_order_rotation_and_company(
-    chgnet: Potential, crystals: list[Structure]
+    chgnet: CHGNetPotential, crystals: list[Structure]
 ) -> None:
     structure = crystals[1]
     frame = frame_of(structure)
@@ -159,7 +154,7 @@ def test_energy_ignores_origin_order_rotation_and_company(
     np.testing.assert_allclose(together.stress[2], turn.T @ alone.stress[0] @ turn, atol=1e-5)
 
 
-def test_bad_geometries_end_alone(chgnet: Potential, crystals: list[Structure]) -> None:
+def test_bad_geometries_end_alone(chgnet: CHGNetPotential, crystals: list[Structure]) -> None:
     good = frame_of(crystals[0])
     not_finite = good.positions.copy()
     not_finite[0, 0] = np.nan
@@ -182,7 +177,7 @@ def test_bad_geometries_end_alone(chgnet: Potential, crystals: list[Structure]) 
     np.testing.assert_allclose(result.forces[-1], alone.forces[0], atol=1e-5)
 
 
-def test_a_crystal_without_angles_is_evaluated(chgnet: Potential) -> None:
+def test_a_crystal_without_angles_is_evaluated(chgnet: CHGNetPotential) -> None:
     xenon = Structure(
         Lattice.cubic(6.2), ["Xe"] * 4, [[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]]
     )
@@ -198,7 +193,9 @@ def test_pairs_count_each_neighbour_once() -> None:
     np.testing.assert_allclose(pairs.shifts @ frame.cell, pairs.vectors)
 
 
-def test_disordered_and_charged_crystals_end_alone(chgnet: Potential, crystals: list[Structure]) -> None:
+def test_disordered_and_charged_crystals_end_alone(
+    chgnet: CHGNetPotential, crystals: list[Structure]
+) -> None:
     alloy = Structure(Lattice.cubic(3), [{"Cu": 0.5, "Au": 0.5}], [[0, 0, 0]])
     ion = crystals[0].copy()
     ion.set_charge(1)
@@ -209,13 +206,12 @@ def test_disordered_and_charged_crystals_end_alone(chgnet: Potential, crystals: 
     assert "disordered" in result.failures[0]
     assert "charge of +1" in result.failures[2]
     assert result.energy[3] == pytest.approx(result.energy[1], abs=1e-5)
-    _, _, failures = chgnet.embed([alloy, crystals[0]])  # type: ignore[attr-defined]
-    assert sorted(failures) == [0]
+    assert sorted(chgnet.evaluate_energies([alloy, crystals[0]]).failures) == [0]
     with pytest.raises(InputError, match="disordered"):
         frame_of(alloy)
 
 
-def test_one_atom_and_five_hundred(chgnet: Potential) -> None:
+def test_one_atom_and_five_hundred(chgnet: CHGNetPotential) -> None:
     copper = Structure.from_spacegroup("Fm-3m", Lattice.cubic(3.6), ["Cu"], [[0, 0, 0]])
     primitive = copper.get_primitive_structure()
     result = chgnet.evaluate([primitive, copper * (5, 5, 5)])
@@ -232,8 +228,8 @@ class Memory:
         self.done: list[int] = []
         self.tried: list[int] = []
 
-    def __call__(self, members: list[int], pairs: list[Pairs]) -> None:
-        assert len(members) == len(pairs)
+    def __call__(self, members: list[int], batch: CrystalBatch) -> None:
+        assert len(members) == len(batch)
         self.tried.append(len(members))
         if sum(len(self.frames[k]) for k in members) > self.n_atoms:
             raise self.error
@@ -254,34 +250,36 @@ def test_running_out_of_memory_halves_the_pass_and_loses_nothing(error: Exceptio
     small, large = frame_of(copper.get_primitive_structure()), frame_of(copper * (2, 2, 2))
     frames = [small] * 5 + [large] + [small] * 5
     memory = Memory(frames, 6, error)
-    passes = Passes("fake", frozenset({"Cu"}), 4.0, 10_000)
+    batcher = MicroBatcher("fake", frozenset({"Cu"}), 4.0, 10_000)
     failures: dict[int, str] = {}
-    passes.run(frames, memory, failures)
+    batcher.run(frames, memory, failures)
     assert memory.done == [k for k in range(11) if k != 5]  # each once, in order
     assert list(failures) == [5]
     assert "32 atoms" in failures[5]
     assert "do not fit into memory" in failures[5]
-    assert passes.max_edges < 10_000
+    assert batcher.max_edges < 10_000
 
 
 def test_the_limit_that_memory_set_is_remembered() -> None:
     copper = Structure(Lattice.cubic(2.9), ["Cu"], [[0, 0, 0]])
     memory = Memory([frame_of(copper)] * 20, 6, MemoryError())
-    passes = Passes("fake", frozenset({"Cu"}), 4.0, 10_000)
+    batcher = MicroBatcher("fake", frozenset({"Cu"}), 4.0, 10_000)
     for expected in ([20, 10, 5, 5, 5, 5], [5, 5, 5, 5]):
         memory.tried.clear()
-        passes.run(memory.frames, memory, {})
+        batcher.run(memory.frames, memory, {})
         assert memory.tried == expected
 
 
 def test_torch_s_own_allocator_is_understood(crystals: list[Structure]) -> None:
     import torch
 
-    def compute(members: list[int], _: list[Pairs]) -> None:
+    def compute(members: list[int], _: CrystalBatch) -> None:
         torch.empty(10**16 if len(members) > 1 else 1)
 
     failures: dict[int, str] = {}
-    Passes("fake", frozenset({"Mg", "O"}), 4.0, 10_000).run([frame_of(crystals[0])] * 3, compute, failures)
+    MicroBatcher("fake", frozenset({"Mg", "O"}), 4.0, 10_000).run(
+        [frame_of(crystals[0])] * 3, compute, failures
+    )
     assert failures == {}
 
 
@@ -289,7 +287,7 @@ def test_torch_s_own_allocator_is_understood(crystals: list[Structure]) -> None:
 def test_other_errors_of_a_pass_are_raised(crystals: list[Structure], error: Exception) -> None:
     frame = frame_of(crystals[0])
     with pytest.raises(type(error)):
-        Passes("fake", frozenset({"Mg", "O"}), 4.0, 10_000).run(
+        MicroBatcher("fake", frozenset({"Mg", "O"}), 4.0, 10_000).run(
             [frame] * 3, Memory([frame] * 3, 1, error), {}
         )
 

@@ -12,7 +12,8 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from invdesign.errors import InputError
-from invdesign.potentials.interface import Frame, frame_of, load_potential
+from invdesign.potentials.interface import Frame, frame_of
+from invdesign.potentials.registry import load_potential
 
 pytest.importorskip("matgl", reason="matgl is the optional extra invdesign[matgl]")
 
@@ -185,7 +186,8 @@ def test_company_and_passes_change_nothing(m3gnet: MatglPotential, crystals: lis
 @needs_potentials
 def test_energies_alone_are_the_same(m3gnet: MatglPotential, crystals: list[Structure]) -> None:
     polonium = Structure(Lattice.cubic(3.35), ["Po"], [[0, 0, 0]])
-    energies, failures = m3gnet.energies([*crystals, polonium])
+    output = m3gnet.evaluate_energies([*crystals, polonium])
+    energies, failures = output.energy, output.failures
     np.testing.assert_allclose(energies[:-1], m3gnet.evaluate(crystals).energy, atol=1e-5)
     assert np.isnan(energies[-1])
     assert list(failures) == [len(crystals)]
@@ -194,9 +196,9 @@ def test_energies_alone_are_the_same(m3gnet: MatglPotential, crystals: list[Stru
 
 def test_energies_alone_by_matgl_itself(crystals: list[Structure]) -> None:
     potential = MatglPotential("test", random_model("CHGNet", num_blocks=2))
-    energies, failures = potential.energies(crystals)
-    assert failures == {}
-    np.testing.assert_allclose(energies, potential.evaluate(crystals).energy, atol=1e-9)
+    output = potential.evaluate_energies(crystals)
+    assert output.failures == {}
+    np.testing.assert_allclose(output.energy, potential.evaluate(crystals).energy, atol=1e-9)
 
 
 @needs_potentials

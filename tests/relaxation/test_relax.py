@@ -10,7 +10,7 @@ from pymatgen.core import Lattice, Structure
 from relaxation_crystals import distorted, magnesia, rutile
 
 from invdesign.errors import InputError
-from invdesign.potentials.interface import Evaluation, Frame, Potential, as_frames
+from invdesign.potentials.interface import Frame, Potential, PotentialOutput, as_frames
 from invdesign.relaxation.early_stopping import AbandonmentRule, Progress
 from invdesign.relaxation.relax import Relaxed, relax
 
@@ -113,11 +113,11 @@ class Toy:
     elements: frozenset[str] = frozenset({"Mg", "O"})
     sizes: list[int] = field(default_factory=list)
 
-    def evaluate(self, crystals: object) -> Evaluation:
+    def evaluate(self, crystals: object) -> PotentialOutput:
         """No forces; a stress that pulls."""
         frames: list[Frame] = as_frames(crystals)  # type: ignore[arg-type]
         self.sizes.append(len(frames))
-        result = Evaluation.empty(frames)
+        result = PotentialOutput.empty(frames)
         for k, frame in enumerate(frames):
             if len(self.sizes) > self.fail_at >= 0:
                 result.failures[k] = "the toy broke"

@@ -10,7 +10,7 @@ from pymatgen.core import Lattice, Structure
 from relaxation_crystals import magnesia, perovskite, rutile, space_group
 
 from invdesign.potentials.chgnet.potential import CHGNetPotential
-from invdesign.potentials.interface import Evaluation, Frame, Potential, as_frames, frame_of
+from invdesign.potentials.interface import Frame, Potential, PotentialOutput, as_frames, frame_of
 from invdesign.relaxation.relax import relax
 from invdesign.relaxation.symmetry_coordinates import Freedom, _components, _matrix, displaced, symmetrised
 
@@ -125,10 +125,10 @@ class Saddle:
     name: str = "saddle"
     elements: frozenset[str] = frozenset({"Mg", "O"})
 
-    def evaluate(self, crystals: object) -> Evaluation:
+    def evaluate(self, crystals: object) -> PotentialOutput:
         """Lower with each call that sees it shaken."""
         frames: list[Frame] = as_frames(crystals)  # type: ignore[arg-type]
-        result = Evaluation.empty(frames)
+        result = PotentialOutput.empty(frames)
         for k, frame in enumerate(frames):
             off = frame.positions @ np.linalg.inv(frame.cell) * 2
             distance = float(np.abs(off - np.round(off)).max())

@@ -4,7 +4,7 @@ from ase.calculators.emt import EMT
 from pymatgen.core import Lattice, Structure
 
 from invdesign.potentials.ase import AsePotential
-from invdesign.potentials.interface import Evaluation, as_frames
+from invdesign.potentials.interface import PotentialOutput, as_frames
 from invdesign.stability import molecular_dynamics as dynamics
 from invdesign.stability.molecular_dynamics import hold
 
@@ -51,7 +51,7 @@ class Explosive:
     def evaluate(self, crystals):
         self.calls += 1
         frames = as_frames(crystals)
-        found = Evaluation.empty(frames)
+        found = PotentialOutput.empty(frames)
         if self.fails and self.calls > 5:
             found.failures[0] = "two atoms are 0.31 Å apart"
             return found

@@ -56,7 +56,7 @@ def embeddings(candidates: Sequence[Candidate]) -> np.ndarray:
     if not candidates:
         return np.zeros((0, 1))
     chgnet = Components(potential="chgnet").get("potential")
-    return standardised(chgnet.embed([candidate.structure for candidate in candidates])[1].astype(float))
+    return standardised(chgnet.evaluate_energies([c.structure for c in candidates]).embeddings.astype(float))
 
 
 def standardised(features: np.ndarray) -> np.ndarray:

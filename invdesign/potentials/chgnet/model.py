@@ -9,19 +9,19 @@ import it late.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.functional import linear
 
+from invdesign.potentials.batching import CrystalBatch
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from torch import Tensor
-
-    from invdesign.potentials.chgnet.potential import Graph
 
 _Layers: TypeAlias = Any  # chgnet's own modules, untyped
 _Context: TypeAlias = Any  # torch's
@@ -31,6 +31,75 @@ MARGIN = 1e-6  # chgnet's: cosines are shrunk by it, so that arccos has a slope 
 # oneDNN multiplies at 230 GFLOP/s a core on an AMD EPYC, MKL at 105; but it makes a kernel for every new
 # number of rows, 1 ms each, so edges and angles come in multiples of this and everything else goes to MKL.
 ROWS = 128
+
+
+@dataclass(slots=True)
+class Graph:
+    """Several crystals as one graph: m pairs, short ones first, s of them in the bond graph.
+
+    Pairs at the cutoff (from atom 0 to itself) fill m up to a multiple of ``ROWS``, and angles between them
+    the angles; they contribute nothing.
+    """
+
+    n_crystals: int
+    numbers: Tensor  # (atoms,)
+    crystal: Tensor  # (atoms,) index of the crystal
+    ends: Tensor  # (2 m,) where a directed edge starts; edge k + m is edge k reversed
+    other_ends: Tensor  # (2 m,)
+    vectors: Tensor  # (m, 3) float64, from first to second
+    n_short: int
+    angle_atom: Tensor  # (angles,) the atom between the two bonds
+    angle_edges: Tensor  # (angles, 2) directed short edges: k < s is pair k, k >= s is pair k - s reversed
+    angle_pairs: Tensor  # (angles, 2) their pairs
+
+
+def build_graph(batch: CrystalBatch, bond_cutoff: float, cutoff: float, device: torch.device) -> Graph:
+    """Make the graph of some crystals.
+
+    Args:
+        batch: the crystals.
+        bond_cutoff: of the bond graph, Å.
+        cutoff: of the neighbour list, Å.
+        device: of the tensors.
+    """
+    short = batch.distances < bond_cutoff
+    n_pads, n_real = -len(short) % ROWS or ROWS, int(short.sum())
+    at, rest = np.flatnonzero(short), np.flatnonzero(~short)
+
+    def padded(array: np.ndarray, pad: np.ndarray) -> np.ndarray:
+        return np.concatenate([array[at], pad, array[rest]])
+
+    edges = _edge_pairs(np.concatenate([batch.first[at], batch.second[at]]))
+    edges += n_pads * (edges >= n_real)
+    edges = np.concatenate([edges, np.full((-len(edges) % ROWS, 2), n_real)])
+    first, second = (padded(ends, np.zeros(n_pads, dtype=np.int64)) for ends in (batch.first, batch.second))
+    n_short = n_real + n_pads
+    centre = np.concatenate([first[:n_short], second[:n_short]])[edges[:, 0]]
+    arrays = (
+        batch.numbers,
+        batch.crystal,
+        np.concatenate([first, second]),
+        np.concatenate([second, first]),
+        padded(batch.vectors, np.full((n_pads, 3), [cutoff, 0.0, 0.0])),
+        centre,
+        edges,
+        edges % n_short,
+    )
+    numbers, crystal, ends, other_ends, vectors, *angles = (torch.from_numpy(a).to(device) for a in arrays)
+    return Graph(len(batch), numbers, crystal, ends, other_ends, vectors, n_short, *angles)
+
+
+def _edge_pairs(centre: np.ndarray) -> np.ndarray:
+    """List all ordered pairs of different directed edges that leave the same atom, (angles, 2)."""
+    order = np.argsort(centre, kind="stable")
+    counts = np.bincount(centre) if len(centre) else np.zeros(0, dtype=np.int64)
+    starts = np.cumsum(counts) - counts
+    degree = counts[centre[order]]  # of each edge's atom, in sorted order
+    left = np.repeat(np.arange(len(order)), degree)
+    within = np.arange(len(left)) - np.repeat(np.cumsum(degree) - degree, degree)
+    right = starts[centre[order][left]] + within
+    different = left != right
+    return np.stack([order[left[different]], order[right[different]]], axis=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +232,8 @@ class _Gated(torch.autograd.Function):
         return result, None
 
 
-class Network:
-    """CHGNet: a graph to energies and features."""
+class CHGNet:
+    """The network: a graph to energies and features."""
 
     def __init__(self, model: _Layers) -> None:
         """Take the weights of the package's model; its last angle layer feeds nothing."""
@@ -211,7 +280,7 @@ class Network:
                 angles = angles + gate(_on_angles(gate, atoms, inner, angles, graph))
         features = self._readout[0](atoms)
         site = self._readout[1](features)[:, 0].double() + self._reference[graph.numbers - 1]
-        n = len(graph.members)
+        n = graph.n_crystals
         energy = site.new_zeros(n).index_add(0, graph.crystal, site)
         feature = features.new_zeros(n, WIDTH).index_add(0, graph.crystal, features)
         return energy, feature / torch.bincount(graph.crystal, minlength=n)[:, None]

@@ -1,7 +1,7 @@
 """CHGNet 0.3.0, batched: the potential that needs no download.
 
 The weights are those of the ``chgnet`` wheel (Deng et al., Nature Machine Intelligence 2023; BSD-3). The
-forward pass is rewritten (``chgnet_network.py``), because the package's own costs five times as much per step
+forward pass is rewritten (``model.py``), because the package's own costs five times as much per step
 of a ten-atom crystal: it builds the graph in Python, and asks for forces and stress in two backward passes
 with ``create_graph``. What differs, none of it in the function computed:
 
@@ -21,59 +21,41 @@ import contextlib
 import hashlib
 import io
 import warnings
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import lru_cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from invdesign.potentials.interface import Evaluation, Frame, Pairs, Passes, as_frames
+from invdesign.io.provenance import bundled_weights
+from invdesign.potentials.batching import BatchedPotential, BatchResult, CrystalBatch, forces_and_stresses
+from invdesign.potentials.interface import Frame, as_frames
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from pymatgen.core import Structure
-    from torch import Tensor
 
+    from invdesign.potentials.chgnet.model import Graph
+
+NAME = "chgnet-0.3.0"
 EMBEDDING_SIZE = 64
 LAST_ELEMENT = 94  # plutonium
 # Po, At, Rn, Fr, Ra: the network has a place for them, but no crystal with them was in its training data
 UNTRAINED = {84, 85, 86, 87, 88}
 # Directed edges per micro-batch. On a CPU a few crystals at a time stay in the cache; a GPU wants many.
-EDGES_PER_PASS = {"cpu": 6_000, "cuda": 600_000}
+EDGES_PER_BATCH = {"cpu": 6_000, "cuda": 600_000}
 
 
-@dataclass(slots=True)
-class Graph:
-    """Several crystals as one graph: m pairs, short ones first, s of them in the bond graph.
-
-    Pairs at the cutoff (from atom 0 to itself) fill m up to a multiple of ``chgnet_network.ROWS``, and angles
-    between them the angles; they weigh nothing.
-    """
-
-    members: list[int]  # which crystals of the batch
-    numbers: Tensor  # (atoms,)
-    crystal: Tensor  # (atoms,) index of the crystal
-    ends: Tensor  # (2 m,) where a directed edge starts; edge k + m is edge k reversed
-    other_ends: Tensor  # (2 m,)
-    vectors: Tensor  # (m, 3) float64, from first to second
-    n_short: int
-    angle_atom: Tensor  # (angles,) the atom between the two bonds
-    angle_edges: Tensor  # (angles, 2) directed short edges: k < s is pair k, k >= s is pair k - s reversed
-    angle_pairs: Tensor  # (angles, 2) their pairs
-
-
-class CHGNetPotential:
-    """CHGNet 0.3.0 for batches; the device is the GPU where there is one.
+class CHGNetPotential(BatchedPotential):
+    """CHGNet 0.3.0 for batches, on the GPU where there is one.
 
     Example:
         >>> CHGNetPotential().evaluate([structure]).energy  # doctest: +SKIP
         array([-12.63])
     """
 
-    name = "chgnet-0.3.0"
+    name = NAME
+    embedding_size = EMBEDDING_SIZE
 
     def __init__(self, device: str | None = None, *, double: bool = False) -> None:
         """Load the weights of the installed ``chgnet`` wheel.
@@ -90,7 +72,7 @@ class CHGNetPotential:
             warnings.simplefilter("ignore")
             from chgnet.model.model import CHGNet
 
-            from invdesign.potentials.chgnet.model import Network
+            from invdesign.potentials.chgnet.model import CHGNet as Network
 
             device = device or ("cuda" if torch.cuda.is_available() else "cpu")
             model = CHGNet.load(use_device=device, verbose=False)
@@ -98,144 +80,77 @@ class CHGNetPotential:
         self.device = torch.device(device)
         known = set(range(1, LAST_ELEMENT + 1)) - UNTRAINED
         self.elements = frozenset(Element.from_Z(z).symbol for z in known)
+        self.cutoff = model.graph_converter.atom_graph_cutoff
+        self.max_edges = EDGES_PER_BATCH[self.device.type]
+        self._short: float = model.graph_converter.bond_graph_cutoff
         dtype = torch.float64 if double else torch.float32
         self._network = Network(model.eval().requires_grad_(requires_grad=False).to(dtype))
-        self._short: float = model.graph_converter.bond_graph_cutoff
-        cutoff = model.graph_converter.atom_graph_cutoff
-        self._cutoff: float = cutoff
-        self._passes = Passes(self.name, self.elements, cutoff, EDGES_PER_PASS[self.device.type])
 
-    def evaluate(self, crystals: Sequence[Structure | Frame]) -> Evaluation:
-        """Energies (eV), forces (eV/Å), stresses (eV/Å³) and embeddings; failures are named by index."""
+    def _graph(self, batch: CrystalBatch) -> Graph:
+        from invdesign.potentials.chgnet.model import build_graph
+
+        return build_graph(batch, self._short, self.cutoff, self.device)
+
+    def compute(self, batch: CrystalBatch) -> BatchResult:
+        """Compute energies, forces, stresses and embeddings."""
         import torch
 
-        failures: dict[int, str] = {}
-        frames = as_frames(crystals, failures)
-        result = Evaluation.empty(frames)
-        result.failures = failures
-        embeddings = np.full((len(frames), EMBEDDING_SIZE), np.nan, dtype=np.float32)
-        result.embeddings = embeddings
+        graph = self._graph(batch)
+        graph.vectors.requires_grad_()
+        energies, features = self._network(graph)
+        (gradient,) = torch.autograd.grad(energies.sum(), graph.vectors)
+        first, second = graph.ends.chunk(2)
+        return BatchResult(
+            energies.detach().cpu().numpy(),
+            *forces_and_stresses(batch, first, second, graph.vectors, gradient),
+            features.detach().cpu().numpy(),
+        )
 
-        def compute(members: list[int], pairs: list[Pairs]) -> None:
-            graph = self._graph(members, [frames[k] for k in members], pairs)
-            graph.vectors.requires_grad_()
-            energy, feature = self._network(graph)
-            (slope,) = torch.autograd.grad(energy.sum(), graph.vectors)
-            _fill(result, frames, graph, energy, slope)
-            embeddings[members] = feature.detach().cpu().numpy()
+    def compute_energies(self, batch: CrystalBatch) -> BatchResult:
+        """Compute energies and embeddings, without gradients."""
+        import torch
 
-        self._passes.run(frames, compute, failures)
-        return result
+        with torch.no_grad():
+            energies, features = self._network(self._graph(batch))
+        return BatchResult(energies.cpu().numpy(), embeddings=features.cpu().numpy())
 
-    def embed(self, crystals: Sequence[Structure | Frame]) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
-        """Energies and crystal features, without gradients.
+    def embed_sites(
+        self, crystals: Sequence[Structure | Frame]
+    ) -> tuple[np.ndarray, list[np.ndarray], dict[int, str]]:
+        """Compute energies and the features of every atom, whose mean is the crystal's embedding.
 
         Returns:
-            energies (n,) eV per cell, features (n, 64) float32 (the mean of the atoms' last features), and
-            failures by index; rows that failed are nan.
+            Energies (n,) eV per cell, one (n_atoms, 64) float32 array per crystal, nan where it failed, and
+            failures by index.
         """
         import torch
 
         failures: dict[int, str] = {}
         frames = as_frames(crystals, failures)
         energies = np.full(len(frames), np.nan)
-        features = np.full((len(frames), EMBEDDING_SIZE), np.nan, dtype=np.float32)
+        features = [np.full((len(frame), EMBEDDING_SIZE), np.nan, dtype=np.float32) for frame in frames]
 
-        def compute(members: list[int], pairs: list[Pairs]) -> None:
-            graph = self._graph(members, [frames[k] for k in members], pairs)
+        def compute(members: list[int], batch: CrystalBatch) -> None:
+            graph = self._graph(batch)
+            # each atom as a crystal: the network then averages over nothing
+            graph.n_crystals = len(batch.numbers)
+            graph.crystal = torch.arange(graph.n_crystals, device=self.device)
             with torch.no_grad():
-                energy, feature = self._network(graph)
-            energies[members] = energy.cpu().numpy()
-            features[members] = feature.cpu().numpy()
+                site_energies, site_features = self._network(graph)
+            rows = (batch.by_crystal(part.cpu().numpy()) for part in (site_energies, site_features))
+            for k, energy, feature in zip(members, *rows, strict=True):
+                energies[k], features[k] = energy.sum(), feature
 
-        self._passes.run(frames, compute, failures)
-        for k in np.flatnonzero(~(np.isfinite(energies) & np.isfinite(features).all(axis=1))).tolist():
-            energies[k], features[k] = np.nan, np.nan
-            failures.setdefault(k, f"{self.name} returned an energy or feature that is not finite")
+        self.batcher.run(frames, compute, failures)
         return energies, features, failures
-
-    def _graph(self, members: list[int], frames: list[Frame], pairs: list[Pairs]) -> Graph:
-        import torch
-
-        from invdesign.potentials.chgnet.model import ROWS
-
-        sizes = np.array([len(frame) for frame in frames])
-        offsets = np.cumsum(sizes) - sizes
-        first = np.concatenate([p.first + o for p, o in zip(pairs, offsets, strict=True)])
-        second = np.concatenate([p.second + o for p, o in zip(pairs, offsets, strict=True)])
-        vectors = np.concatenate([p.vectors for p in pairs])
-        short = np.concatenate([p.distances for p in pairs]) < self._short
-        # Pairs at the cutoff fill the numbers of rows up: they weigh nothing, and neither do their angles.
-        n_pads, n_real = -len(first) % ROWS or ROWS, int(short.sum())
-        pads = np.full((n_pads, 3), [self._cutoff, 0.0, 0.0])
-        at, rest = np.flatnonzero(short), np.flatnonzero(~short)
-
-        def padded(array: np.ndarray, pad: np.ndarray) -> np.ndarray:
-            return np.concatenate([array[at], pad, array[rest]])
-
-        edges = _edge_pairs(np.concatenate([first[at], second[at]]))
-        edges += n_pads * (edges >= n_real)
-        edges = np.concatenate([edges, np.full((-len(edges) % ROWS, 2), n_real)])
-        first, second = (padded(ends, np.zeros(n_pads, dtype=np.int64)) for ends in (first, second))
-        vectors = padded(vectors, pads)
-        n_short = n_real + n_pads
-        centre = np.concatenate([first[:n_short], second[:n_short]])[edges[:, 0]]
-
-        def index(array: np.ndarray) -> Tensor:
-            return torch.from_numpy(array).to(self.device)
-
-        return Graph(
-            members,
-            index(np.concatenate([frame.numbers for frame in frames])),
-            index(np.repeat(np.arange(len(frames)), sizes)),
-            index(np.concatenate([first, second])),
-            index(np.concatenate([second, first])),
-            index(vectors),
-            n_short,
-            index(centre),
-            index(edges),
-            index(edges % n_short),
-        )
 
 
 def weights_file() -> Path:
-    """The installed wheel's weights; the package is not imported, which takes seconds."""
-    package = find_spec("chgnet")
-    assert package is not None  # noqa: S101 - it is a dependency
-    assert package.origin is not None  # noqa: S101
-    return next((Path(package.origin).parent / "pretrained" / "0.3.0").glob("*.pth.tar"))
+    """Find the installed wheel's weights; the package is not imported, which takes seconds."""
+    return bundled_weights(NAME)
 
 
 @lru_cache(maxsize=1)
 def weights_digest() -> str:
-    """Hash of the installed weights."""
+    """Hash the installed weights."""
     return hashlib.sha256(weights_file().read_bytes()).hexdigest()[:16]
-
-
-def _fill(result: Evaluation, frames: list[Frame], graph: Graph, energy: Tensor, slope: Tensor) -> None:
-    """Turn dE/d(pair vector) into forces and stress and store everything (sums in float64)."""
-    import torch
-
-    forces = slope.new_zeros(len(graph.numbers), 3)
-    forces.index_add_(0, graph.ends, torch.cat([slope, -slope]))
-    virial = slope.new_zeros(len(graph.members), 3, 3)
-    outer = graph.vectors.detach()[:, :, None] * slope[:, None, :]
-    virials = virial.index_add_(0, graph.crystal[graph.ends[: len(slope)]], outer).cpu().numpy()
-    energies = energy.detach().cpu().numpy()
-    by_crystal = np.split(forces.cpu().numpy(), np.cumsum([len(frames[k]) for k in graph.members]))
-    for row, k in enumerate(graph.members):
-        stress = (virials[row] + virials[row].T) / (2 * frames[k].volume)
-        result.store(k, CHGNetPotential.name, energies[row], by_crystal[row], stress)
-
-
-def _edge_pairs(centre: np.ndarray) -> np.ndarray:
-    """All ordered pairs of different directed edges that leave the same atom, (angles, 2)."""
-    order = np.argsort(centre, kind="stable")
-    counts = np.bincount(centre) if len(centre) else np.zeros(0, dtype=np.int64)
-    starts = np.cumsum(counts) - counts
-    degree = counts[centre[order]]  # of each edge's atom, in sorted order
-    left = np.repeat(np.arange(len(order)), degree)
-    within = np.arange(len(left)) - np.repeat(np.cumsum(degree) - degree, degree)
-    right = starts[centre[order][left]] + within
-    different = left != right
-    return np.stack([order[left[different]], order[right[different]]], axis=1)

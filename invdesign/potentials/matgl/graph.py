@@ -7,25 +7,23 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from invdesign.potentials.batching import CrystalBatch
 
+if TYPE_CHECKING:
     import torch
     from torch import Tensor
-
-    from invdesign.potentials.interface import Frame, Pairs
 
 
 @dataclass(slots=True)
 class PairGraph:
-    """Every pair of neighbours once, ``first <= second``, in the order that the network asks for.
+    """Every pair of neighbours once, ``first <= second``, in the order that the network requires.
 
     Attributes:
         n_crystals: crystals in the graph.
         types: index of the element in the model, (atoms,).
         crystal: index of the crystal, (atoms,).
         first, second: atom indices, (m,).
-        vectors: from ``first`` to ``second``, (m, 3) Å float64; what the energy is derived by.
+        vectors: from ``first`` to ``second``, (m, 3) Å float64; forces are the energy's gradient by them.
     """
 
     n_crystals: int
@@ -36,63 +34,34 @@ class PairGraph:
     vectors: Tensor
 
 
-class Network(Protocol):
-    """A network of matgl, rewritten to give the same site energies for less."""
+class PairNetwork(Protocol):
+    """A network of matgl, rewritten to give the same site energies at a lower cost."""
 
     def order(self, first: np.ndarray, second: np.ndarray, distances: np.ndarray) -> np.ndarray:
-        """How the pairs are to be sorted, (m,) indices."""
+        """Return the order of the pairs, (m,) indices."""
         ...
 
     def sites(self, graph: PairGraph) -> Tensor:
-        """Energies of the atoms in the network's own unit, (atoms,)."""
+        """Compute the atoms' energies in the model's unit, (atoms,)."""
         ...
 
 
 def pair_graph(
-    frames: Sequence[Frame],
-    pairs: Sequence[Pairs],
-    types: np.ndarray,
-    network: Network,
-    device: torch.device,
+    batch: CrystalBatch, types: np.ndarray, network: PairNetwork, device: torch.device
 ) -> PairGraph:
-    """The graph of several crystals.
+    """Make the graph of several crystals.
 
     Args:
-        frames: the crystals.
-        pairs: their neighbour lists.
+        batch: the crystals with their neighbour lists.
         types: index of the element in the model, (atoms,).
-        network: says how the pairs are sorted.
-        device: where the graph goes.
+        network: determines the order of the pairs.
+        device: of the tensors.
     """
     import torch
 
-    sizes = np.array([len(frame) for frame in frames])
-    offsets = np.cumsum(sizes) - sizes
-    ends = np.concatenate(
-        [np.stack([p.first, p.second]) + o for p, o in zip(pairs, offsets, strict=True)], axis=1
-    )
-    vectors = np.concatenate([p.vectors for p in pairs])
-    vectors = np.where((ends[0] > ends[1])[:, None], -vectors, vectors)
-    first, second = np.sort(ends, axis=0)
-    order = network.order(first, second, np.concatenate([p.distances for p in pairs]))
-
-    def on_device(array: np.ndarray) -> Tensor:
-        return torch.from_numpy(array).to(device)
-
-    return PairGraph(
-        len(frames),
-        on_device(types),
-        on_device(np.repeat(np.arange(len(frames)), sizes)),
-        on_device(first[order]),
-        on_device(second[order]),
-        on_device(vectors[order]),
-    )
-
-
-def forces_and_virials(graph: PairGraph, slope: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Forces (atoms, 3), eV/Å, and dE/dstrain (n_crystals, 3, 3), eV, from dE/d(pair vector)."""
-    forces = slope.new_zeros(len(graph.types), 3)
-    forces.index_add_(0, graph.first, slope).index_add_(0, graph.second, -slope)
-    outer = graph.vectors.detach()[:, :, None] * slope[:, None, :]
-    virials = slope.new_zeros(graph.n_crystals, 3, 3).index_add_(0, graph.crystal[graph.first], outer)
-    return forces.cpu().numpy(), ((virials + virials.mT) / 2).cpu().numpy()
+    reverse = batch.first > batch.second
+    vectors = np.where(reverse[:, None], -batch.vectors, batch.vectors)
+    first, second = np.sort([batch.first, batch.second], axis=0)
+    order = network.order(first, second, batch.distances)
+    arrays = (types, batch.crystal, first[order], second[order], vectors[order])
+    return PairGraph(len(batch), *(torch.from_numpy(array).to(device) for array in arrays))

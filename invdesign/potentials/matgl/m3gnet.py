@@ -37,8 +37,8 @@ class FastM3GNet:
     """A ``matgl.models.M3GNet`` for whole batches; see ``matgl_graph.Network``."""
 
     @staticmethod
-    def can_be(model: _Layers) -> bool:
-        """Whether this model is one that is rewritten here."""
+    def supports(model: _Layers) -> bool:
+        """Return whether this model is rewritten here."""
         from matgl.models import M3GNet
 
         if type(model) is not M3GNet or model.is_intensive or model.include_state:

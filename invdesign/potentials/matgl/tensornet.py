@@ -38,8 +38,8 @@ class FastTensorNet:
     """A ``matgl.models.TensorNet`` for whole batches; see ``matgl_graph.Network``."""
 
     @staticmethod
-    def can_be(model: _Layers) -> bool:
-        """Whether this model is one that is rewritten here."""
+    def supports(model: _Layers) -> bool:
+        """Return whether this model is rewritten here."""
         from matgl.layers._embedding import TensorEmbedding  # not the one for NVIDIA's warp
         from matgl.models import TensorNet
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
     from invdesign.core.candidate import Estimate
-    from invdesign.potentials.chgnet.site_features import CHGNetSites
+    from invdesign.potentials.chgnet.potential import CHGNetPotential
     from invdesign.predictors.explain.neighbors import Neighbor
     from invdesign.predictors.explain.shapley import Attribution
     from invdesign.predictors.graph.model import GraphBandGapPredictor
@@ -69,7 +69,7 @@ class Explainer:
         self.unit = own.unit if own else unit
         self.neighbors = neighbors
         self._known = name if name in neighbors.names else None
-        self._potential: CHGNetSites | None = None
+        self._potential: CHGNetPotential | None = None
 
     @classmethod
     def load(cls, name: str | None = None, model: str | Path | None = None) -> Explainer:
@@ -101,11 +101,11 @@ class Explainer:
 
     def explain(self, structures: Sequence[Structure], k: int = 5) -> list[Explanation]:
         """Explain the predictions for ordered crystals, with ``k`` neighbors each."""
-        from invdesign.potentials.chgnet.site_features import CHGNetSites
+        from invdesign.potentials.chgnet.potential import CHGNetPotential
 
         if not structures:
             return []
-        self._potential = self._potential or CHGNetSites()
+        self._potential = self._potential or CHGNetPotential()
         energies, atoms, failures = self._potential.embed_sites(structures)
         near = self.neighbors.nearest(np.stack([own.mean(axis=0) for own in atoms]), k, known=self._known)
         behind = self._behind(structures, energies, atoms, failures)
@@ -119,10 +119,10 @@ class Explainer:
         failures: Mapping[int, str],
     ) -> list[tuple[Estimate, Attribution | str]]:
         """Estimate and attribution of each, with what CHGNet says of them."""
-        from invdesign.potentials.chgnet.site_features import CHGNetSites
+        from invdesign.potentials.chgnet.potential import CHGNetPotential
         from invdesign.stability.calibration import Calibration
 
-        calibration = Calibration.load(CHGNetSites.name)
+        calibration = Calibration.load(CHGNetPotential.name)
         embeddings = np.stack([own.mean(axis=0) for own in atoms])
         described = of_embedded(structures, energies, embeddings, calibration)
         found: list[tuple[Estimate, Attribution | str]] = []

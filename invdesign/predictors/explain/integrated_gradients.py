@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     from pymatgen.core import Structure
 
-    from invdesign.potentials.interface import Frame, Pairs
+    from invdesign.potentials.batching import Pairs
+    from invdesign.potentials.interface import Frame
     from invdesign.predictors.graph.model import GraphBandGapPredictor
 
 START = "the same sites, each of an average element"
@@ -81,6 +82,7 @@ def _along(
     import torch
     from torch.func import functional_call
 
+    from invdesign.potentials.batching import CrystalBatch
     from invdesign.potentials.matgl.graph import pair_graph
 
     network = judge.network
@@ -88,12 +90,14 @@ def _along(
     own = table[judge.types[frame.numbers]]
     start = table.mean(0).expand_as(own)
     values, slopes = [], []
-    at_once = max(1, judge.passes.max_edges // max(1, 2 * len(pairs.first)))
+    at_once = max(1, judge.batcher.max_edges // max(1, 2 * len(pairs.first)))
     for part in np.split(steps, range(at_once, len(steps), at_once)):
         progress = torch.from_numpy(part).to(own)[:, None].repeat(1, len(own)).requires_grad_()
         atoms = start + progress[:, :, None] * (own - start)
         n = len(part)
-        graph = pair_graph([frame] * n, [pairs] * n, np.arange(n * len(own)), network, judge.device)
+        graph = pair_graph(
+            CrystalBatch.join([frame] * n, [pairs] * n), np.arange(n * len(own)), network, judge.device
+        )
         # a row of the table for each atom, in place of one for each element
         raw = functional_call(network, {_EMBEDDING: atoms.flatten(0, 1)}, (graph,))
         value = judge.expected(raw)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from invdesign.crystal.elements import element_table
-from invdesign.potentials.interface import as_frames, neighbour_pairs
+from invdesign.potentials.batching import neighbour_pairs
+from invdesign.potentials.interface import as_frames
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -57,12 +57,12 @@ def describe(structures: Sequence[Structure], potential: CHGNetPotential | None 
         structures: at least one.
         potential: where a CHGNet is loaded already.
     """
-    from invdesign.potentials.interface import load_potential
+    from invdesign.potentials.registry import load_potential
     from invdesign.stability.calibration import Calibration
 
     potential = potential or cast("CHGNetPotential", load_potential("chgnet"))
-    energies, embeddings, _ = potential.embed(structures)
-    return of_embedded(structures, energies, embeddings, Calibration.load(potential.name))
+    output = potential.evaluate_energies(structures)
+    return of_embedded(structures, output.energy, output.embeddings, Calibration.load(potential.name))
 
 
 def of_embedded(

@@ -17,9 +17,11 @@ from torch import nn
 from invdesign.core.candidate import Estimate
 from invdesign.errors import InputError
 from invdesign.io.artifacts import find
-from invdesign.potentials.interface import Passes, as_frames
+from invdesign.potentials.batching import CrystalBatch, MicroBatcher
+from invdesign.potentials.interface import as_frames
+from invdesign.potentials.matgl.graph import PairGraph, pair_graph
 from invdesign.potentials.matgl.m3gnet import FastM3GNet, _Gated
-from invdesign.potentials.matgl.potential import EDGES_PER_PASS
+from invdesign.potentials.matgl.potential import EDGES_PER_BATCH
 from invdesign.predictors.models.ensemble import MIN_SIGMA, Distribution, Domain
 
 if TYPE_CHECKING:
@@ -29,8 +31,7 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
     from torch import Tensor
 
-    from invdesign.potentials.interface import Frame, Pairs
-    from invdesign.potentials.matgl.graph import PairGraph
+    from invdesign.potentials.interface import Frame
 
 _Layers: TypeAlias = Any  # matgl's own modules, untyped
 
@@ -183,8 +184,8 @@ class GraphBandGapPredictor:
         self.domain = domain
         shape = network.shape
         self.types = node_types(shape.elements)
-        limit = EDGES_PER_PASS[self.device.type]
-        self.passes = Passes("the judge", frozenset(shape.elements), shape.cutoff, limit)
+        limit = EDGES_PER_BATCH[self.device.type]
+        self.batcher = MicroBatcher("the judge", frozenset(shape.elements), shape.cutoff, limit)
 
     def predict(self, structures: Sequence[Structure]) -> list[Estimate]:
         """Estimates of the gap (eV), in the order given.
@@ -216,23 +217,19 @@ class GraphBandGapPredictor:
             frames: the crystals.
             failures: is filled in by index with why a crystal could not be evaluated.
         """
-        from invdesign.potentials.matgl.graph import pair_graph
-
         share = np.clip(self.scales.metals, 1e-6, 1 - 1e-6)
         average = [self.scales.temperature * np.log(share / (1 - share)), 0.0, 0.0]
         raw = np.tile(np.array(average, dtype=np.float32), (len(frames), 1))
         features = np.zeros((len(frames), self.network.shape.width), dtype=np.float32)
 
-        def compute(members: list[int], pairs: list[Pairs]) -> None:
-            own = [frames[k] for k in members]
-            types = self.types[np.concatenate([frame.numbers for frame in own])]
-            graph = pair_graph(own, pairs, types, self.network, self.device)
+        def compute(members: list[int], batch: CrystalBatch) -> None:
+            graph = pair_graph(batch, self.types[batch.numbers], self.network, self.device)
             with torch.inference_mode():
                 of_crystals = self.network.features(graph)
                 raw[members] = self.network.m3gnet.final_layer(of_crystals).cpu().numpy()
                 features[members] = of_crystals.cpu().numpy()
 
-        self.passes.run(frames, compute, failures)
+        self.batcher.run(frames, compute, failures)
         return raw, features
 
     def distribution(self, raw: np.ndarray) -> Distribution:

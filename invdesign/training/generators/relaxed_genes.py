@@ -159,7 +159,7 @@ def second_opinion(
     config: RelaxedGenesConfig, crystals: Sequence[Candidate], progress: Progress
 ) -> NDArray[np.float64]:
     """E above hull (n,) of relaxed crystals by the second potential, eV/atom; NaN where it has none."""
-    from invdesign.potentials.interface import load_potential
+    from invdesign.potentials.registry import load_potential
     from invdesign.stability.calibration import Calibration
     from invdesign.stability.hull.hull import Hull
     from invdesign.stability.placement import compute_placement

@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict
 from invdesign.core.candidate import Z90
 from invdesign.data.splits import grouped_split
 from invdesign.errors import InputError
-from invdesign.potentials.interface import Frame, Pairs, frame_of, neighbour_pairs
+from invdesign.potentials.batching import Pairs, neighbour_pairs
+from invdesign.potentials.interface import Frame, frame_of
 from invdesign.predictors.graph.model import GraphBandGapPredictor, GraphNetwork, GraphShape, Scales
 from invdesign.training.conformal import by_thirds, temperature
 from invdesign.training.predictors.ensemble import find_domain

@@ -18,6 +18,7 @@ from matgl.utils.training import ModelLightningModule
 from torch.nn import functional
 from torch.utils.data import DataLoader, Sampler
 
+from invdesign.potentials.batching import CrystalBatch
 from invdesign.potentials.matgl.graph import pair_graph
 from invdesign.predictors.graph.model import node_types
 
@@ -262,9 +263,8 @@ def _loader(
     gaps = torch.from_numpy(table.gap.astype(np.float32))
 
     def collate(chosen: list[int]) -> Batch:
-        frames, pairs = [table.frames[k] for k in chosen], [table.pairs[k] for k in chosen]
-        numbers = np.concatenate([frame.numbers for frame in frames])
-        graph = pair_graph(frames, pairs, types[numbers], network, torch.device("cpu"))
+        joined = CrystalBatch.join([table.frames[k] for k in chosen], [table.pairs[k] for k in chosen])
+        graph = pair_graph(joined, types[joined.numbers], network, torch.device("cpu"))
         return graph, None, None, gaps[chosen]
 
     every: Any = range(len(table.frames))  # a batch is its indices

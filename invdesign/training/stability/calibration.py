@@ -51,7 +51,7 @@ def build(config: CalibrationConfig, *, progress: Progress) -> Path:
     """Fit, measure, and write data, card and recipe to ``config.out``."""
     import yaml
 
-    from invdesign.potentials.interface import load_potential
+    from invdesign.potentials.registry import load_potential
     from invdesign.training.cards.calibration import render  # it measures with this module's functions
 
     hull, shift = Hull.load(config.hull), load_shift(config.hull)

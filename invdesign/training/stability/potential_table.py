@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from invdesign.errors import InputError
-from invdesign.potentials.chgnet.potential import CHGNetPotential
-from invdesign.potentials.interface import Frame, frame_of, load_potential
-from invdesign.potentials.matgl.potential import MatglPotential
+from invdesign.potentials.batching import BatchedPotential
+from invdesign.potentials.interface import Frame, frame_of
+from invdesign.potentials.registry import load_potential
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -186,14 +186,12 @@ def _without_gradients(
     potential: Potential, frames: Sequence[Frame]
 ) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
     """Energies (n,), features (n, d) and failures, as cheaply as the potential gives them."""
-    if isinstance(potential, CHGNetPotential):
-        return potential.embed(frames)
-    no_features = np.zeros((len(frames), 0), dtype=np.float32)
-    if isinstance(potential, MatglPotential):
-        energies, failures = potential.energies(frames)
-        return energies, no_features, failures
-    result = potential.evaluate(frames)
-    return result.energy, no_features, result.failures
+    batched = isinstance(potential, BatchedPotential)
+    output = potential.evaluate_energies(frames) if batched else potential.evaluate(frames)
+    features = output.embeddings
+    if features is None:
+        features = np.zeros((len(frames), 0), dtype=np.float32)
+    return output.energy, features, output.failures
 
 
 def _relax(rows: list[_Row], potential: Potential) -> dict[str, np.ndarray]:

@@ -18,7 +18,8 @@ from pydantic import BaseModel, ConfigDict
 from invdesign.data.dataset import read_dataset
 from invdesign.dft.results.element_references import ELEMENTS
 from invdesign.io.provenance import sha256
-from invdesign.potentials.interface import Potential, load_potential
+from invdesign.potentials.interface import Potential
+from invdesign.potentials.registry import load_potential
 from invdesign.relaxation.relax import relax
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from invdesign.crystal.symmetry import gene_of
 from invdesign.errors import InputError
 from invdesign.filters.novelty import prototype_label
 from invdesign.io.lock import locked_folder
-from invdesign.potentials.interface import Evaluation, as_frames
+from invdesign.potentials.interface import PotentialOutput, as_frames
 from invdesign.stability.hull.hull import HullResult
 
 if TYPE_CHECKING:
@@ -54,9 +54,9 @@ class Flat:
     def __init__(self) -> None:
         self.evaluated = 0
 
-    def evaluate(self, crystals: list[Structure]) -> Evaluation:
+    def evaluate(self, crystals: list[Structure]) -> PotentialOutput:
         frames = as_frames(crystals)
-        result = Evaluation.empty(frames)
+        result = PotentialOutput.empty(frames)
         for i, frame in enumerate(frames):
             self.evaluated += 1
             if np.linalg.norm(frame.positions[0] - frame.positions[1]) < 0.5:
@@ -229,7 +229,7 @@ def test_killed_evaluation_goes_on_where_it_was(tmp_path: Path, monkeypatch: pyt
         pass
 
     class Dying(Flat):
-        def evaluate(self, crystals: list[Structure]) -> Evaluation:
+        def evaluate(self, crystals: list[Structure]) -> PotentialOutput:
             if self.evaluated >= 4:
                 raise Killed
             return super().evaluate(crystals)
@@ -252,7 +252,7 @@ def test_killed_evaluation_goes_on_where_it_was(tmp_path: Path, monkeypatch: pyt
 
 def test_without_relaxation_energies_are_those_of_the_given_structures() -> None:
     class Sloped(Flat):
-        def evaluate(self, crystals: list[Structure]) -> Evaluation:
+        def evaluate(self, crystals: list[Structure]) -> PotentialOutput:
             result = super().evaluate(crystals)
             for forces in result.forces:
                 forces[:] = [[1.0, 0, 0], [-1.0, 0, 0]]

@@ -14,7 +14,8 @@ from pymatgen.core import Lattice, Structure
 from invdesign.core.candidate import Estimate
 from invdesign.errors import InputError
 from invdesign.io.artifacts import root
-from invdesign.potentials.interface import Frame, frame_of, neighbour_pairs
+from invdesign.potentials.batching import neighbour_pairs
+from invdesign.potentials.interface import Frame, frame_of
 from invdesign.predictors.graph.model import GraphBandGapPredictor, GraphNetwork, GraphShape, Scales
 from invdesign.training.predictors.graph_band_gap import GraphSettings, GraphTable, calibrated, scales_of
 

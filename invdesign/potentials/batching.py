@@ -205,14 +205,12 @@ class BatchedPotential(ABC):
     ) -> PotentialOutput:
         failures: dict[int, str] = {}
         frames = as_frames(crystals, failures)
-        output = PotentialOutput.empty(frames)
+        output = PotentialOutput.empty(frames, self.embedding_size)
         output.failures = failures
-        if self.embedding_size:
-            output.embeddings = np.full((len(frames), self.embedding_size), np.nan, dtype=np.float32)
 
         def run(members: list[int], batch: CrystalBatch) -> None:
             result = compute(batch)
-            if output.embeddings is not None:
+            if result.embeddings is not None:
                 output.embeddings[members] = result.embeddings
             if result.forces is None or result.stresses is None:
                 output.energy[members] = result.energies
@@ -225,9 +223,7 @@ class BatchedPotential(ABC):
 
         self.batcher.run(frames, run, failures)
         for k in np.flatnonzero(~np.isfinite(output.energy)).tolist():
-            output.energy[k] = np.nan
-            if output.embeddings is not None:
-                output.embeddings[k] = np.nan
+            output.energy[k], output.embeddings[k] = np.nan, np.nan
             failures.setdefault(k, f"{self.name} returned an energy that is not finite")
         return output
 
@@ -287,7 +283,7 @@ class MicroBatcher:
         while members := self._take(waiting, crystals):
             indices, pairs = [k for k, _ in members], [p for _, p in members]
             chosen = [frames[k] for k in indices]
-            if _fits(lambda i=indices, f=chosen, p=pairs: compute(i, CrystalBatch.join(f, p))):
+            if _fits(compute, indices, chosen, pairs):
                 continue
             edges = sum(p.n_edges for p in pairs)
             if len(members) == 1:
@@ -336,10 +332,15 @@ class MicroBatcher:
         return failures
 
 
-def _fits(compute: Callable[[], None]) -> bool:
+def _fits(
+    compute: Callable[[list[int], CrystalBatch], None],
+    members: list[int],
+    frames: list[Frame],
+    pairs: list[Pairs],
+) -> bool:
     """Compute one micro-batch; return False, with the memory released, if it ran out of memory."""
     try:
-        compute()
+        compute(members, CrystalBatch.join(frames, pairs))
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and not any(w in str(error) for w in OUT_OF_MEMORY):
             raise

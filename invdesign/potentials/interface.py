@@ -99,23 +99,26 @@ class PotentialOutput:
         energy: eV per cell, (n,); nan where the evaluation failed.
         forces: eV/Å, one (n_atoms, 3) array per crystal; nan where it failed or was not asked for.
         stress: eV/Å³, (n, 3, 3); nan where it failed or was not asked for.
-        failures: reason by index of the crystal that could not be evaluated.
-        embeddings: features of the crystals, (n, d) float32, nan where the evaluation failed; None from a
+        embeddings: features of the crystals, (n, d) float32, nan where the evaluation failed; d is 0 for a
             potential without features.
+        failures: reason by index of the crystal that could not be evaluated.
     """
 
     energy: np.ndarray
     forces: list[np.ndarray]
     stress: np.ndarray
+    embeddings: np.ndarray
     failures: dict[int, str] = field(default_factory=dict)
-    embeddings: np.ndarray | None = None
 
     @classmethod
-    def empty(cls, frames: Sequence[Frame]) -> PotentialOutput:
+    def empty(cls, frames: Sequence[Frame], embedding_size: int = 0) -> PotentialOutput:
         """Make an output of nan, to be filled in."""
         n = len(frames)
         return cls(
-            np.full(n, np.nan), [np.full((len(f), 3), np.nan) for f in frames], np.full((n, 3, 3), np.nan)
+            np.full(n, np.nan),
+            [np.full((len(frame), 3), np.nan) for frame in frames],
+            np.full((n, 3, 3), np.nan),
+            np.full((n, embedding_size), np.nan, dtype=np.float32),
         )
 
     def store(self, index: int, name: str, energy: float, forces: np.ndarray, stress: np.ndarray) -> None:

@@ -99,7 +99,7 @@ class Walker:
         else:
             self.n_steps += 1
         if fault is None:
-            seen = None if evaluation.embeddings is None else evaluation.embeddings[place].copy()
+            seen = evaluation.embeddings[place].copy()
             self._leg.consider(energy, evaluation.forces[place], evaluation.stress[place], seen)
         elif self._leg.point is None or not self._leg.shorten():
             unharmed = self._symmetric is not None and self._drop <= LOWER

@@ -48,7 +48,7 @@ def test_symmetric_forces_are_inside_the_freedom(chgnet: Potential) -> None:
 
 def embedding(structure: Structure, chgnet: CHGNetPotential) -> np.ndarray:
     """As if it had not been relaxed just now."""
-    return chgnet.embed([structure])[1][0]
+    return chgnet.evaluate_energies([structure]).embeddings[0]
 
 
 def test_stable_symmetry_is_kept_and_cheap(chgnet: CHGNetPotential) -> None:

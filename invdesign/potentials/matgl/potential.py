@@ -110,7 +110,8 @@ class MatglPotential(BatchedPotential):
             2 * spacing * (np.eye(3) + rng.uniform(-0.05, 0.05, (3, 3))),
         )
         batch = CrystalBatch.join([frame], [neighbour_pairs(frame, self.cutoff)])
-        both = zip(self._by_network(batch, network)[:3], self._by_matgl(batch)[:3], strict=True)
+        rewritten, original = self._by_network(batch, network), self._by_matgl(batch)
+        both = [(np.asarray(a), np.asarray(b)) for a, b in zip(rewritten[:3], original[:3], strict=True)]
         return all(np.abs(a - b).max() <= AGREEMENT * np.abs(b).max() for a, b in both)
 
     def _by_matgl(self, batch: CrystalBatch) -> BatchResult:

@@ -53,7 +53,7 @@ def attribute_atoms(
         for k, own in zip(members, pairs, strict=True):
             found[k] = _taken_apart(judge, frames[k], own)
 
-    judge.passes.run(frames, compute, failures)
+    judge.batcher.run(frames, compute, failures)
     return found
 
 

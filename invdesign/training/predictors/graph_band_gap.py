@@ -153,7 +153,7 @@ def warm_network(start: Path, seed: int) -> GraphNetwork:
     from invdesign.potentials.matgl.potential import load_matgl
 
     potential = load_matgl(str(start))._model.model  # noqa: SLF001 (a potential offers energies only)
-    if not FastM3GNet.can_be(potential):
+    if not FastM3GNet.supports(potential):
         raise InputError(
             f"start: {str(start)!r} holds a {type(potential).__name__}; give a matgl M3GNet potential."
         )

@@ -186,12 +186,11 @@ def _without_gradients(
     potential: Potential, frames: Sequence[Frame]
 ) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
     """Energies (n,), features (n, d) and failures, as cheaply as the potential gives them."""
-    batched = isinstance(potential, BatchedPotential)
-    output = potential.evaluate_energies(frames) if batched else potential.evaluate(frames)
-    features = output.embeddings
-    if features is None:
-        features = np.zeros((len(frames), 0), dtype=np.float32)
-    return output.energy, features, output.failures
+    if isinstance(potential, BatchedPotential):
+        output = potential.evaluate_energies(frames)
+    else:
+        output = potential.evaluate(frames)
+    return output.energy, output.embeddings, output.failures
 
 
 def _relax(rows: list[_Row], potential: Potential) -> dict[str, np.ndarray]:

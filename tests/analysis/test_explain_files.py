@@ -163,7 +163,7 @@ def test_atoms_of_the_released_judge_add_up():
 def test_large_crystals_go_in_parts(graph_model: Path):
     judge = GraphBandGapPredictor.load(graph_model)
     whole = attribute_atoms(judge, [MATLOCKITE], {})[0]
-    judge.passes.max_edges = 1
+    judge.batcher.max_edges = 1
     assert attribute_atoms(judge, [MATLOCKITE], {})[0].sites == pytest.approx(whole.sites, abs=1e-5)
 
 

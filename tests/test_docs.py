@@ -126,3 +126,18 @@ def test_code_names_pages_that_exist():
         for page in re.findall(r"docs/[\w/-]+\.md", file.read_text(encoding="utf-8"))
     ]
     assert [(file, page) for file, page in named if not (ROOT / page).is_file()] == []
+
+
+def excerpts():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    for block in re.findall(r"^```\w+\n# (tests/plugins/\S+)\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+        yield pytest.param(*block, id=block[0])
+
+
+@pytest.mark.parametrize(("file", "excerpt"), excerpts())
+def test_excerpts_are_those_of_the_examples(file, excerpt):
+    lines = [line for line in (ROOT / file).read_text(encoding="utf-8").splitlines() if line.strip()]
+    for line in excerpt.splitlines():
+        if line.strip() and line.strip() != "...":
+            assert line in lines  # in their order
+            lines = lines[lines.index(line) + 1 :]

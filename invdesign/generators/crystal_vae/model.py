@@ -2,39 +2,91 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, fields
+
+import numpy as np
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from invdesign.crystal.elements import SYMBOLS, element_table
-from invdesign.data.tokens import LETTERS
-from invdesign.generators.crystal_vae.batch import Crystals
-from invdesign.generators.geometry.sites import N_GROUPS, site_tables
+from invdesign.data.tokens import TokenSet
+from invdesign.generators.gene_diffusion.model import (
+    N_ELEMENTS,
+    N_GROUPS,
+    N_LETTERS,
+    element_features,
+    position_tables,
+)
+from invdesign.generators.geometry.lattice import strains
+from invdesign.generators.geometry.sites import Sites, site_tables
 
-N_ELEMENTS, N_LETTERS, N_STRAINS = len(SYMBOLS), len(LETTERS), 6
+
+@dataclass(frozen=True)
+class Crystals:
+    """N crystals of at most S orbits, in the order of their genes.
+
+    Attributes:
+        group: (N,) space group.
+        elements: (N, S) atomic numbers, 0 beyond the last orbit.
+        letters: (N, S) index into ``LETTERS``, 0 beyond the last orbit.
+        free: (N, S, 3) free coordinates, left-aligned, 0 where there is none.
+        cell: (N, 6) strains of ``geometry.lattice`` against ``volume_estimate``, 0 where symmetry fixes them.
+    """
+
+    group: Tensor
+    elements: Tensor
+    letters: Tensor
+    free: Tensor
+    cell: Tensor
+
+    def __len__(self) -> int:
+        return len(self.group)
+
+    @property
+    def occupied(self) -> Tensor:
+        """(N, S) True for orbits, False for padding."""
+        return self.elements > 0
+
+    def select(self, rows: Tensor) -> Crystals:
+        """Select some crystals, without padding that none of them needs."""
+        width = int((self.elements[rows] > 0).sum(1).max())
+        return Crystals(
+            self.group[rows],
+            self.elements[rows, :width],
+            self.letters[rows, :width],
+            self.free[rows, :width],
+            self.cell[rows],
+        )
+
+    def to(self, device: torch.device) -> Crystals:
+        """Move to another device."""
+        return Crystals(*(getattr(self, field.name).to(device) for field in fields(self)))
+
+
+def crystals_of(tokens: TokenSet) -> Crystals:
+    """Return the arrays of a token set."""
+    group, elements, letters = (
+        torch.from_numpy(array.astype(np.int64))
+        for array in (tokens.space_group, tokens.elements, tokens.letters)
+    )
+    estimate = Sites.of_tokens(group, elements, letters).volume.double()
+    lattice = torch.from_numpy(tokens.lattice.astype(np.float64))
+    return Crystals(
+        group,
+        elements,
+        letters,
+        torch.from_numpy(np.nan_to_num(tokens.free).astype(np.float32)),
+        strains(lattice, group, estimate).float(),
+    )
+
+
+N_STRAINS = 6
 STOP = 0  # the letter after the last orbit
 _HARMONICS = 2
-_MULTIPLICITIES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 48)
 _SHARPEST = 500.0  # concentration of a coordinate's von Mises distribution: 0.007 of a cell
 _LEAST_SIGMA = 0.01  # of the cell's strains
-
-
-def element_features() -> Tensor:
-    """(104, f) standardised element properties, zero for no element."""
-    values = element_table().values.copy()
-    values[1:] = (values[1:] - values[1:].mean(axis=0)) / (values[1:].std(axis=0) + 1e-9)
-    return torch.tensor(values, dtype=torch.float32)
-
-
-def position_features() -> Tensor:
-    """(231, 28, f) multiplicity and free coordinates of each (space group, letter)."""
-    multiplicity, n_free = site_tables().count, site_tables().free.sum(-1)
-    exists = (multiplicity > 0)[..., None]
-    sizes = torch.stack([multiplicity == m for m in _MULTIPLICITIES], -1)
-    freedom = torch.stack([n_free == f for f in range(4)], -1) & exists
-    return torch.cat([sizes, freedom], -1).float()
 
 
 class OrbitEmbedding(nn.Module):
@@ -46,7 +98,7 @@ class OrbitEmbedding(nn.Module):
     def __init__(self, width: int, max_orbits: int) -> None:
         super().__init__()
         self.register_buffer("elements_known", element_features(), persistent=False)
-        self.register_buffer("positions_known", position_features(), persistent=False)
+        self.register_buffer("positions_known", position_tables()[0][..., :-1], persistent=False)
         self.group = nn.Embedding(N_GROUPS, width)
         self.element = nn.Embedding(N_ELEMENTS, width)
         self.letter = nn.Embedding(N_LETTERS, width)

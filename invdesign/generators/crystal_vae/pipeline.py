@@ -20,11 +20,10 @@ from invdesign.crystal.geometry import Geometry
 from invdesign.crystal.symmetry import SymmetryError, gene_of, realise
 from invdesign.data.tokens import TokenSet, tokens_of
 from invdesign.errors import InputError
-from invdesign.generators.crystal_vae.batch import crystals_of
 from invdesign.generators.crystal_vae.constraints import possible_groups
 from invdesign.generators.crystal_vae.decoder import CLOSEST, Choice, decode_genes, decode_geometries
 from invdesign.generators.crystal_vae.latent_search import aims, climb, miss, starts
-from invdesign.generators.crystal_vae.model import CrystalVAENetwork
+from invdesign.generators.crystal_vae.model import CrystalVAENetwork, crystals_of
 from invdesign.generators.gene_diffusion.constraints import Prompt
 from invdesign.generators.gene_diffusion.pipeline import prompt_of
 from invdesign.generators.registry import load_network

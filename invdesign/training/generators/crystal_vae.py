@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from invdesign.generators.crystal_vae.batch import Crystals, crystals_of
-from invdesign.generators.crystal_vae.model import STOP, CrystalVAENetwork
+from invdesign.generators.crystal_vae.model import STOP, Crystals, CrystalVAENetwork, crystals_of
 from invdesign.generators.geometry.lattice import free_strains
 from invdesign.training.generators.corpus import Corpus
 from invdesign.training.generators.trainer import Trainer, TrainingConfig

@@ -16,11 +16,10 @@ from invdesign.crystal.geometry import Geometry
 from invdesign.crystal.symmetry import gene_of, realise
 from invdesign.data.tokens import tokens_of
 from invdesign.errors import InputError
-from invdesign.generators.crystal_vae.batch import crystals_of
 from invdesign.generators.crystal_vae.constraints import possible_groups, start
 from invdesign.generators.crystal_vae.decoder import Choice, decode_geometries
 from invdesign.generators.crystal_vae.latent_search import aims, climb, miss, radius
-from invdesign.generators.crystal_vae.model import CrystalVAENetwork
+from invdesign.generators.crystal_vae.model import CrystalVAENetwork, crystals_of
 from invdesign.generators.crystal_vae.pipeline import CrystalVAE, CrystalVAEPipeline
 from invdesign.generators.gene_diffusion.pipeline import prompt_of
 from invdesign.generators.registry import load_generator

@@ -14,7 +14,6 @@ from invdesign.crystal.elements import ATOMIC_NUMBER
 from invdesign.errors import InputError
 from invdesign.filters.charge_balance import charge_balance
 from invdesign.generators.gene_diffusion.constraints import Prompt
-from invdesign.generators.gene_diffusion.inference import GeneInference
 from invdesign.generators.gene_diffusion.model import GeneTransformer, position_tables
 from invdesign.generators.gene_diffusion.pipeline import (
     GeneDiffusion,
@@ -22,6 +21,7 @@ from invdesign.generators.gene_diffusion.pipeline import (
     mixture,
     prompt_of,
 )
+from invdesign.generators.gene_diffusion.sampler import GeneInference
 from invdesign.training.generators.corpus import CONDITIONS
 
 C = len(CONDITIONS)

@@ -17,8 +17,7 @@ from invdesign.generators.geometry.lattice import cells, free_strains, parameter
 from invdesign.generators.geometry.model import GeometryNetwork
 from invdesign.generators.geometry.pipeline import GeometryDiffusionPipeline
 from invdesign.generators.geometry.sites import Sites, equivalent_coordinates
-from invdesign.training.generators.geometry_coupling import equivalents_of
-from invdesign.training.generators.geometry_diffusion import GeometryData
+from invdesign.training.generators.geometry_diffusion import GeometryData, equivalents_of
 
 GENES = [
     Gene.parse(text)

@@ -87,11 +87,8 @@ def of_campaign(folder: Path, ranker: str) -> tuple[str, dict]:
     """The judge, and the figures of a campaign's relaxed candidates ranked anew."""
     store = Store(folder / "candidates.db")
     everything = store.read()
-    tried = [c for c in everything if "place" in c.provenance]
-    proposed = [
-        c.gene if "proposed_gene" not in c.provenance else type(c.gene).parse(c.provenance["proposed_gene"])
-        for c in tried
-    ]
+    tried = [c for c in everything if c.place is not None]
+    proposed = [type(c.gene).parse(c.relaxation.proposed_gene) if c.relaxation else c.gene for c in tried]
     hit = np.array([c.alive for c in tried])
     height = np.array([c.properties["e_above_hull"].mean if c.structure else np.nan for c in tried])
     seconds = store.seconds

@@ -39,7 +39,7 @@ class FakeGenerator:
 
     def propose(self, target, n, seed):
         rng = np.random.default_rng(seed)
-        return [Candidate(id="", gene=self._gene(rng), provenance={}) for _ in range(n)]
+        return [Candidate("", self._gene(rng)) for _ in range(n)]
 
     def _gene(self, rng) -> Gene:
         space_group, letters = PROTOTYPES[rng.integers(len(PROTOTYPES))]

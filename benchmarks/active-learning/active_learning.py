@@ -85,7 +85,7 @@ class Pool:
 
     def _of(self, rows: np.ndarray) -> Pool:
         own = [self.candidates[i] for i in rows]
-        fresh = [Candidate(c.id, c.gene, {}, properties=c.properties) for c in own]
+        fresh = [Candidate(c.id, c.gene, properties=c.properties) for c in own]
         return Pool(fresh, [self.labels[i] for i in rows], self.vectors[rows])
 
 
@@ -112,7 +112,6 @@ def pbe(data: Path) -> Pool:
         Candidate(
             f"c{i:06d}",
             tokens.gene(place[int(row["row"])]),
-            {},
             properties={
                 GAP: Estimate(*(float(row[f"gap_{name}"]) for name in ("mean", "sigma", "p_zero"))),
                 HEIGHT: Estimate(float(row["said_height"]), float(row["said_sigma"])),
@@ -127,7 +126,7 @@ def pbe(data: Path) -> Pool:
 def of_gaps(formulas: Sequence[str], said: Estimates, gaps: np.ndarray, features: np.ndarray) -> Pool:
     """A pool where the gap is all that is asked for."""
     candidates = [
-        Candidate(f"c{i:06d}", gene_of_formula(formula), {}, properties={GAP: estimate})
+        Candidate(f"c{i:06d}", gene_of_formula(formula), properties={GAP: estimate})
         for i, (formula, estimate) in enumerate(zip(formulas, said.rows(), strict=True))
     ]
     return Pool(candidates, [{GAP: gap} for gap in gaps.tolist()], standardised(features))
@@ -208,7 +207,7 @@ class Campaign:
         rows = self.learned.corrected([pool.candidates[i].properties for i in rest], pool.vectors[rest])
         for i, row in zip(rest, rows, strict=True):
             before = pool.candidates[i]
-            self.revised[i] = Candidate(before.id, before.gene, {}, properties=row)
+            self.revised[i] = Candidate(before.id, before.gene, properties=row)
 
     def _pick(self, left: list[int]) -> list[int]:
         candidates = [self.revised[i] for i in left]

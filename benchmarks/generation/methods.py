@@ -214,8 +214,9 @@ def _furnished(candidates: list[Candidate], seed: int) -> list[Candidate]:
     genes, seeds = [c.gene for c in candidates], [(seed, int(c.id[1:])) for c in candidates]
     with one_thread():
         found = Components().get("geometry").propose_many(genes, [1] * len(genes), seeds)
-    for candidate, ((geometry, origin),) in zip(candidates, found, strict=True):
-        candidate.geometry, candidate.provenance["geometry"] = geometry, origin
+    for candidate, ((geometry, source),) in zip(candidates, found, strict=True):
+        candidate.geometry = geometry
+        candidate.origin = replace(candidate.origin, geometry=source)
         candidate.structure = realise(candidate.gene, geometry)
     return candidates
 
@@ -224,6 +225,6 @@ def _row(candidate: Candidate) -> dict[str, str]:
     """One sample."""
     from pymatgen.io.cif import CifWriter
 
-    origin = candidate.provenance.get("parent") or candidate.provenance["geometry"]
+    origin = candidate.origin.parent or candidate.origin.geometry
     assert candidate.structure is not None  # noqa: S101 - every proposal has one
     return {"gene": str(candidate.gene), "origin": str(origin), "cif": str(CifWriter(candidate.structure))}

@@ -46,7 +46,7 @@ def figures(relaxed: Sequence[Candidate], estimates: Sequence[Estimate], target:
     low = np.array([c.properties[STABILITY].mean <= target.e_above_hull_max for c in relaxed])
     inside = np.array([e.value in window for e in estimates])
     chance = np.array([e.probability(window) for e in estimates]) * low
-    top = np.array(["rank" in c.provenance and c.provenance["rank"] <= TOP for c in relaxed])
+    top = np.array([c.shortlisted and c.selection.rank <= TOP for c in relaxed])
     rates = {
         "top": Rate(int((inside & low)[top].sum()), int(top.sum())),
         "all relaxed": Rate(int((inside & low).sum()), len(low)),
@@ -62,9 +62,7 @@ def figures(relaxed: Sequence[Candidate], estimates: Sequence[Estimate], target:
         "judge's probability, mean of the top": round(float(chance[top].mean()), 4),
         "judge's probability, median of all relaxed": round(median, 4),
         "said probability, mean of the top": round(
-            float(
-                np.mean([c.provenance["p_hit"] for c in relaxed if c.provenance.get("rank", TOP + 1) <= TOP])
-            ),
+            float(np.mean([c.selection.p_hit for c in relaxed if c.shortlisted and c.selection.rank <= TOP])),
             4,
         ),
     }

@@ -66,7 +66,7 @@ def generated(n: int, seed: int) -> list[Trial]:
         target=parse_target([TARGET]), seed=seed, n_relax=n, n_genes=GENES_PER_RELAXATION * n
     )
     components = Components.from_config(config)
-    chosen = sorted(worth_relaxing(config, components), key=lambda candidate: candidate.provenance["place"])
+    chosen = sorted(worth_relaxing(config, components), key=lambda candidate: candidate.place)
     return [
         Trial(place, structure)
         for place, trials in enumerate(starting_structures(chosen, config, components))

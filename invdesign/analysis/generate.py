@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from itertools import count
 from math import ceil
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from invdesign.campaign.components import Components
 from invdesign.campaign.stages.prerank import select_likeliest
 from invdesign.campaign.validate import check_least
-from invdesign.core.candidate import Candidate
+from invdesign.core.candidate import Candidate, Origin
 from invdesign.crystal.gene import Gene
 from invdesign.crystal.geometry import Geometry
 from invdesign.crystal.structure_files import PROPOSALS, file_formula, write_cif
@@ -29,6 +29,7 @@ from invdesign.io.parallel import default_workers, one_thread, process_pool, run
 from invdesign.io.provenance import RUN_FILE, folder_digest, write_run_json
 from invdesign.report.outputs import CIF_FOLDER
 from invdesign.report.shortlist_csv import NOVELTY
+from invdesign.verdict import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -269,7 +270,7 @@ def _unwanted(run: Run, candidates: Sequence[Candidate], seen: set[str]) -> list
     for i, candidate in enumerate(candidates):
         if run.distinct and candidate.gene.hash in seen:
             repeats.append(i)
-        elif run.new and candidate.provenance["novelty"] != NEW:
+        elif run.new and _novelty(candidate) != NEW:
             known.append(i)
         seen.add(candidate.gene.hash)
     return repeats + known
@@ -295,7 +296,7 @@ def _draw(task: Draw) -> list[Candidate]:
         proposed = select_likeliest(drawn, run.target, task.n) if run.draws > 1 else drawn
         known = Components().get("known")
         for candidate in proposed:
-            candidate.provenance["novelty"] = NOVELTY[int(known.novelty(candidate.gene).figure)]
+            candidate.record(known.novelty(candidate.gene))
         return proposed
 
 
@@ -318,10 +319,12 @@ def _give_structures(candidates: Sequence[Candidate], run: Run) -> None:
         seeds = [(run.seed, int(candidate.id[1:])) for candidate in bare]
         source = _geometry(*(run.weights[name] for name in GEOMETRY))
         found = source.propose_many([candidate.gene for candidate in bare], [1] * len(bare), seeds)
-        for candidate, ((geometry, origin),) in zip(bare, found, strict=True):
-            candidate.geometry, candidate.provenance["geometry"] = geometry, origin
+        for candidate, ((geometry, source),) in zip(bare, found, strict=True):
+            candidate.geometry = geometry
+            candidate.origin = replace(candidate.origin, geometry=source)
     for candidate in candidates:
-        candidate.provenance.setdefault("geometry", "the generator's own")
+        if candidate.origin.geometry is None:
+            candidate.origin = replace(candidate.origin, geometry="the generator's own")
         candidate.structure = _structure(candidate)
 
 
@@ -342,19 +345,28 @@ def _geometry(*_digests: str) -> GeometrySource:
 
 def row_of(candidate: Candidate) -> dict[str, str | int]:
     """A row of the table: what was proposed, where it came from, what was asked of the generator."""
-    told = candidate.provenance
+    origin = candidate.origin
     return {
         "id": candidate.id,
         "formula": candidate.gene.formula,
         "gene": str(candidate.gene),
         "space_group": candidate.gene.space_group,
         "n_atoms": candidate.gene.n_atoms,
-        "novelty": told["novelty"],
-        "generator": told["generator"],
-        "geometry": told.get("geometry", ""),
-        "parent": told.get("parent", ""),
-        "conditions": " ".join(f"{name}={value:g}" for name, value in told.get("conditions", {}).items()),
+        "novelty": _novelty(candidate),
+        "generator": origin.generator,
+        "geometry": origin.geometry or "",
+        "parent": origin.parent or "",
+        "conditions": " ".join(f"{name}={value:g}" for name, value in origin.conditions.items()),
     }
+
+
+def record_of(candidate: Candidate) -> dict[str, Any]:
+    """Return a row with the conditions by name and all that the generator recorded, for JSON."""
+    return {**row_of(candidate), "conditions": candidate.origin.conditions, **candidate.origin.details}
+
+
+def _novelty(candidate: Candidate) -> str:
+    return NOVELTY[int(candidate.verdicts["novelty"].figure or 0)]
 
 
 def cif_name(candidate: Candidate) -> str:
@@ -369,12 +381,13 @@ def _structure(candidate: Candidate) -> Structure:
 
 def _packed(candidate: Candidate) -> dict[str, Any]:
     geometry = candidate.geometry and asdict(candidate.geometry)
-    provenance = candidate.provenance
-    return {"id": candidate.id, "gene": str(candidate.gene), "geometry": geometry, "provenance": provenance}
+    entry = {"id": candidate.id, "gene": str(candidate.gene), "geometry": geometry}
+    return entry | {"origin": asdict(candidate.origin), "novelty": asdict(candidate.verdicts["novelty"])}
 
 
 def _unpacked(entry: Mapping[str, Any]) -> Candidate:
-    candidate = Candidate(entry["id"], Gene.parse(entry["gene"]), entry["provenance"])
+    candidate = Candidate(entry["id"], Gene.parse(entry["gene"]), Origin(**entry["origin"]))
+    candidate.record(Verdict(**entry["novelty"]))
     if entry["geometry"]:
         lattice, free = entry["geometry"]["lattice"], entry["geometry"]["free"]
         candidate.geometry = Geometry(tuple(lattice), tuple(tuple(coordinates) for coordinates in free))

@@ -45,7 +45,7 @@ class CampaignResult:
     Attributes:
         config: what was asked.
         shortlist: likeliest hits first, each with its pymatgen ``structure``, ``verdicts``, ``properties``
-            and ``provenance`` (``rank``, ``p_hit``, ``pareto_rank``, ``synthesizability``).
+            and ``selection`` (``rank``, ``p_hit``, ``pareto_rank``, ``synthesizability``).
         funnel: counts and cost by stage.
         message: one sentence on the outcome; where the shortlist is short, why and what would lengthen it.
         wall: seconds that the work took, all sessions together.
@@ -219,7 +219,7 @@ def _generate(
     for candidates, generating in run_tasks(generate, todo, workers=1, executor=executor, ordered=True):
         judging = filter_genes(config, components, candidates, seen)
         clock = generating + judging
-        store.put(candidates, clock, generator=candidates[0].provenance["generator"])
+        store.put(candidates, clock, generator=candidates[0].origin.generator)
         seen |= first_of_genes(candidates)
         live.count(candidates, GENE_PHASE, clock)
     live.line(GENE_PHASE)
@@ -244,7 +244,7 @@ def _structure_phase(
             RelaxUnit(config, components, chunk) for chunk in chunks if "geometry" not in chunk[0].verdicts
         ]
         for candidates, clock in run_tasks(relax_unit, todo, workers=1, executor=executor):
-            store.put(candidates, clock, generator=candidates[0].provenance["generator"])
+            store.put(candidates, clock, generator=candidates[0].origin.generator)
             live.count(candidates, STRUCTURE_GATES, clock)
             known |= {candidate.id: candidate for candidate in candidates}
     live.line(STRUCTURE_GATES)
@@ -272,8 +272,8 @@ def _last_phase(
 
 def _pool(known: Mapping[str, Candidate], generator: str) -> list[str]:
     """A generator's candidates for relaxation by id, best first."""
-    own = [candidate for candidate in known.values() if candidate.provenance["generator"] == generator]
-    return [candidate.id for candidate in sorted(own, key=lambda c: c.provenance["place"])]
+    own = [candidate for candidate in known.values() if candidate.origin.generator == generator]
+    return [candidate.id for candidate in sorted(own, key=lambda c: c.place or 0)]
 
 
 def _record(pool: Sequence[str], taken: int, known: Mapping[str, Candidate]) -> Record:
@@ -289,10 +289,10 @@ def _conclude(
     from invdesign.report.outputs import write_outputs
 
     # those of later rounds are not this campaign's own
-    candidates = [candidate for candidate in store.read() if "round" not in candidate.provenance]
+    candidates = [candidate for candidate in store.read() if candidate.origin.round is None]
     funnel = Funnel.of(candidates, store.seconds)
     shortlisted = sorted(
-        (c for c in candidates if "rank" in c.provenance), key=lambda candidate: candidate.provenance["rank"]
+        (c for c in candidates if c.shortlisted), key=lambda c: (c.selection and c.selection.rank) or 0
     )
     message = _message(config, funnel, len(shortlisted))
     result = CampaignResult(

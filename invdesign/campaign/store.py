@@ -8,9 +8,11 @@ with the seconds it cost, so a run killed at any moment holds whole units only.
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from invdesign.core.candidate import Candidate, Estimate
+from invdesign.core.candidate import Candidate, Estimate, Origin, Relaxation, RoundSelection, Selection
+from invdesign.core.placement import Placement
 from invdesign.errors import InputError
 from invdesign.verdict import Verdict
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from _typeshed import DataclassInstance
     from ase import Atoms
 
     from invdesign.campaign.progress import Clock
@@ -167,9 +170,8 @@ def _atoms(candidate: Candidate) -> Atoms:
         cell=structure.lattice.matrix,
         pbc=True,
     )
-    if "energy" in candidate.provenance:
-        energy = candidate.provenance["energy"]
-        atoms.calc = SinglePointCalculator(atoms, energy=energy)
+    if candidate.relaxation is not None:
+        atoms.calc = SinglePointCalculator(atoms, energy=candidate.relaxation.energy)
     return atoms
 
 
@@ -177,7 +179,7 @@ def status(candidate: Candidate) -> str:
     """How far a candidate came: rejected, gene (waiting to be relaxed), relaxed or shortlisted."""
     if not candidate.alive:
         return "rejected"
-    if "rank" in candidate.provenance:
+    if candidate.shortlisted:
         return "shortlisted"
     return "relaxed" if "relaxation" in candidate.verdicts else "gene"
 
@@ -204,13 +206,25 @@ def _figures(candidate: Candidate) -> dict[str, str | float]:
             figures[name] = estimate.value
             figures[f"{name}_low"] = estimate.low
             figures[f"{name}_high"] = estimate.high
-    for name in ("place", "rank", "p_hit", "n_steps"):
-        if name in candidate.provenance:
-            figures[name] = candidate.provenance[name]
+    searchable = {
+        "place": candidate.place,
+        "rank": candidate.selection and candidate.selection.rank,
+        "p_hit": candidate.selection and candidate.selection.p_hit,
+        "n_steps": candidate.relaxation and candidate.relaxation.n_steps,
+    }
+    figures |= {name: value for name, value in searchable.items() if value is not None}
     for name in ("code", "band_gap", "e_above_hull", "formation_energy_per_atom", "volume_per_atom"):
         if name in candidate.provenance.get("dft", {}):
             figures[f"dft_{name}"] = candidate.provenance["dft"][name]
     return figures
+
+
+_RECORDS = {"origin": Origin, "relaxation": Relaxation, "placement": Placement, "selection": Selection}
+"""Class of each field of a candidate that is stored as it is."""
+
+
+def _plain(record: DataclassInstance | None) -> dict[str, Any] | None:
+    return None if record is None else asdict(record)
 
 
 def _pack(candidate: Candidate) -> dict[str, Any]:
@@ -220,6 +234,11 @@ def _pack(candidate: Candidate) -> dict[str, Any]:
         "geometry": geometry
         and {"lattice": list(geometry.lattice), "free": [list(f) for f in geometry.free]},
         "provenance": candidate.provenance,
+        "place": candidate.place,
+        "relaxation_steps": candidate.relaxation_steps,
+        **{name: _plain(getattr(candidate, name)) for name in _RECORDS},
+        "rounds": {str(number): asdict(found) for number, found in candidate.rounds.items()},
+        "round_checks": [asdict(verdict) for verdict in candidate.round_checks.values()],
         "verdicts": [
             [v.gate, v.passed, v.reason, v.figure, v.threshold] for v in candidate.verdicts.values()
         ],
@@ -242,6 +261,16 @@ def _unpack(row: Any) -> Candidate:  # noqa: ANN401 - ASE's AtomsRow has no type
         id=row.candidate,
         gene=Gene.parse(data["gene"]),
         provenance=data["provenance"],
+        place=data["place"],
+        relaxation_steps=data["relaxation_steps"],
+        **{name: data[name] and kind(**data[name]) for name, kind in _RECORDS.items()},
+        rounds={
+            int(number): RoundSelection(
+                p_hit=found["p_hit"], estimates={k: tuple(v) for k, v in found["estimates"].items()}
+            )
+            for number, found in data["rounds"].items()
+        },
+        round_checks={one["gate"]: Verdict(**one) for one in data["round_checks"]},
         geometry=geometry
         and Geometry(tuple(geometry["lattice"]), tuple(tuple(free) for free in geometry["free"])),
         structure=Structure(Lattice(row.cell), row.numbers, row.positions, coords_are_cartesian=True)

@@ -259,10 +259,10 @@ def _print_shortlist(shortlist: Sequence[Candidate], config: CampaignConfig, con
     for candidate in shortlist:
         estimates = [candidate.properties[name] for name in shown]
         table.add_row(
-            str(candidate.provenance["rank"]),
+            str(candidate.selection.rank),
             candidate.gene.formula,
             str(candidate.gene.space_group),
-            f"{candidate.provenance['p_hit']:.0%}",
+            f"{candidate.selection.p_hit:.0%}",
             *(f"{e.value:.2f} [{e.low:.2f}, {e.high:.2f}]" for e in estimates),
             NOVELTY[int(candidate.verdicts["novelty"].figure or 0)],
         )

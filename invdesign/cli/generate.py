@@ -114,7 +114,7 @@ def generate_command(
     with shown_progress(show=files) as progress:
         candidates = generate(asked, n, structures=files, out=out, progress=progress, **how)
     limits = {"hhi"} if asked.hhi_max is not None else set()
-    if idle := sorted(asked.windows.keys() - candidates[0].provenance.get("conditions", {}).keys() | limits):
+    if idle := sorted(asked.windows.keys() - candidates[0].origin.conditions.keys() | limits):
         typer.echo(
             f"{generator} is not guided by {', '.join(idle)}: its genes are drawn as without it.", err=True
         )
@@ -127,10 +127,10 @@ def generate_command(
 
 
 def _print(candidates: list[Candidate], *, as_json: bool) -> None:
-    from invdesign.analysis.generate import row_of
+    from invdesign.analysis.generate import record_of
 
     if as_json:
-        print_json([{**row_of(candidate), **candidate.provenance} for candidate in candidates])
+        print_json([record_of(candidate) for candidate in candidates])
         return
     for candidate in candidates:
         typer.echo(f"{candidate.gene.formula:20s} {candidate.gene}")

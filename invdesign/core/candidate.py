@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import exp, inf, log
 from statistics import NormalDist
@@ -9,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from invdesign.core.placement import Placement
 from invdesign.core.properties import Window
+from invdesign.crystal.gene import Gene
+from invdesign.crystal.geometry import Geometry
 from invdesign.verdict import Verdict
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
-
-    from invdesign.crystal.gene import Gene
-    from invdesign.crystal.geometry import Geometry
 
 Z90 = 1.6448536269514722  # half width of a normal's 90 % interval, in standard deviations
 
@@ -134,17 +135,123 @@ class Estimates:
         return np.asarray(zero + (1 - self.p_zero) * normal)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where a candidate comes from.
+
+    Attributes:
+        generator: its name.
+        batch: number of the unit of work that generated it, part of the seed; None outside campaigns.
+        conditions: value of each property that guided the generator.
+        parent: identifier of the known crystal that it was made from.
+        geometry: source of its geometry.
+        details: further facts by name, as the generator records them.
+        round: the round of active learning that added it; None: the campaign itself.
+    """
+
+    generator: str = ""
+    batch: int | None = None
+    conditions: Mapping[str, float] = field(default_factory=dict)
+    parent: str | None = None
+    geometry: str | None = None
+    details: Mapping[str, str | float] = field(default_factory=dict)
+    round: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relaxation:
+    """How the structure of a candidate was relaxed.
+
+    Attributes:
+        energy: total energy of the cell by the potential, eV.
+        fmax: largest force, eV/Å.
+        n_steps: of the relaxation that gave the structure.
+        symmetry_kept: whether the crystal keeps the gene's symmetry when released; None where not tested.
+        n_starting_structures: relaxed for this candidate.
+        proposed_gene: the gene as generated.
+    """
+
+    energy: float
+    fmax: float
+    n_steps: int
+    symmetry_kept: bool | None
+    n_starting_structures: int
+    proposed_gene: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """By what the candidates that passed every gate are ranked.
+
+    Attributes:
+        p_hit: probability that all properties lie in their windows and E above hull under its limit.
+        synthesizability: score, 0 to 1.
+        pareto_rank: front among several goals, from 1; None with a single goal.
+        rank: place on the shortlist, from 1; None: not on it.
+        why: what drove the first property of the target, in a phrase.
+    """
+
+    p_hit: float
+    synthesizability: float = 0.0
+    pareto_rank: int | None = None
+    rank: int | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundSelection:
+    """What a round of active learning predicted for a candidate that it selected.
+
+    Attributes:
+        p_hit: probability of a hit.
+        estimates: corrected value and ends of the 90 % interval by property.
+    """
+
+    p_hit: float
+    estimates: Mapping[str, tuple[float, float, float]]
+
+
 @dataclass(slots=True)
 class Candidate:
-    """One proposed crystal and everything the funnel has found out about it."""
+    """One proposed crystal and everything the funnel has found out about it.
+
+    Attributes:
+        id: unique in its campaign.
+        gene: of the relaxed structure where there is one, else as generated.
+        origin: where it comes from.
+        geometry: cell and free coordinates.
+        structure: relaxed, in campaigns.
+        verdicts: by gate, in the order of the funnel.
+        properties: estimates by property.
+        place: order in which it is relaxed among its generator's candidates, from 0; None: it is not.
+        relaxation: how it was relaxed; None where no relaxation succeeded.
+        relaxation_steps: of all its starting structures together.
+        placement: on the convex hull.
+        selection: by what it is ranked; None where a gate rejected it before.
+        rounds: what each round that selected it predicted.
+        round_checks: verdicts of the checks that rounds made.
+    """
 
     id: str
     gene: Gene
-    provenance: dict[str, Any]
+    origin: Origin = Origin()
     geometry: Geometry | None = None
     structure: Structure | None = None
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     properties: dict[str, Estimate] = field(default_factory=dict)
+    place: int | None = None
+    relaxation: Relaxation | None = None
+    relaxation_steps: int | None = None
+    placement: Placement | None = None
+    selection: Selection | None = None
+    rounds: dict[int, RoundSelection] = field(default_factory=dict)
+    round_checks: dict[str, Verdict] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def shortlisted(self) -> bool:
+        """Whether it is on the shortlist."""
+        return self.selection is not None and self.selection.rank is not None
 
     def record(self, verdict: Verdict) -> bool:
         """Keep a gate's verdict; returns whether the candidate passed."""

@@ -73,9 +73,9 @@ class Funnel:
                 elif stage.name == "generator":
                     stage.entered += 1
                     stage.passed += 1
-                elif stage.name == "shortlist" and "p_hit" in candidate.provenance and candidate.alive:
+                elif stage.name == "shortlist" and candidate.selection and candidate.alive:
                     stage.entered += 1
-                    stage.passed += "rank" in candidate.provenance
+                    stage.passed += candidate.shortlisted
 
     def charge(self, seconds: Mapping[str, Iterable[float]]) -> None:
         """Add wall and core seconds by stage."""
@@ -131,14 +131,14 @@ def yields(candidates: Iterable[Candidate], core: Mapping[str, float]) -> list[Y
     """The yield of each generator, in order of first appearance."""
     own: dict[str, list[Candidate]] = {}
     for candidate in candidates:
-        own.setdefault(candidate.provenance["generator"], []).append(candidate)
+        own.setdefault(candidate.origin.generator, []).append(candidate)
     return [
         Yield(
             name,
             len(group),
             sum("geometry" in c.verdicts for c in group),
             sum("hull" in c.verdicts and c.verdicts["hull"].passed for c in group),
-            sum("rank" in c.provenance for c in group),
+            sum(c.shortlisted for c in group),
             core.get(name, 0.0),
         )
         for name, group in own.items()

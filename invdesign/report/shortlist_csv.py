@@ -25,7 +25,8 @@ Row = dict[str, str | int | float]
 
 def cif_name(candidate: Candidate) -> str:
     """File name of a shortlisted candidate's symmetrised CIF."""
-    return f"{candidate.provenance['rank']:02d}_{file_formula(candidate.gene.formula)}.cif"
+    assert candidate.selection is not None  # noqa: S101 - shortlisted
+    return f"{candidate.selection.rank:02d}_{file_formula(candidate.gene.formula)}.cif"
 
 
 def write_cifs(shortlist: Sequence[Candidate], folder: Path) -> None:
@@ -54,18 +55,22 @@ def write_table(shortlist: Sequence[Candidate], path: Path) -> None:
 
 def row_of(candidate: Candidate) -> Row:
     """One row of the shortlist: energies in eV/atom, gaps in eV, lengths in Å, ``_low``/``_high`` at 90 %."""
-    structure, provenance = candidate.structure, candidate.provenance
-    assert structure is not None  # noqa: S101 - shortlisted, so relaxed
+    structure, relaxation = candidate.structure, candidate.relaxation
+    placement, selection = candidate.placement, candidate.selection
+    assert structure is not None  # noqa: S101 - shortlisted: relaxed, placed, and selected
+    assert relaxation is not None  # noqa: S101
+    assert placement is not None  # noqa: S101
+    assert selection is not None  # noqa: S101
     row: Row = {
-        "rank": provenance["rank"],
+        "rank": selection.rank,
         "candidate": candidate.id,
         "formula": candidate.gene.formula,
         "space_group": candidate.gene.space_group,
         "n_atoms": len(structure),
-        "p_hit": round(provenance["p_hit"], 4),
+        "p_hit": round(selection.p_hit, 4),
     }
-    if "pareto_rank" in provenance:
-        row["pareto_rank"] = provenance["pareto_rank"]
+    if selection.pareto_rank is not None:
+        row["pareto_rank"] = selection.pareto_rank
     for name, estimate in candidate.properties.items():
         row[name] = round(estimate.value, 4)
         row[f"{name}_low"] = round(estimate.low, 4)
@@ -76,22 +81,22 @@ def row_of(candidate: Candidate) -> Row:
         **_checks(candidate),
         "novelty": NOVELTY[int(novelty.figure or 0)],
         "novelty_detail": novelty.reason,
-        "why": provenance.get("why", ""),
-        "synthesizability": round(provenance["synthesizability"], 3),
+        "why": selection.why,
+        "synthesizability": round(selection.synthesizability, 3),
         **_supply(candidate),
         "charge_states": candidate.verdicts["charge balance"].reason,
         "decomposes_to": " + ".join(
-            f"{share:.2f} {phase}" for phase, share in provenance["hull"]["decomposition"].items()
+            f"{share:.2f} {phase}" for phase, share in placement.decomposition.items()
         ),
-        "n_phases": provenance["hull"]["n_phases"],
-        "energy_ev": round(provenance["energy"], 5),
-        "n_steps": provenance["n_steps"],
-        "fmax": round(provenance["fmax"], 4),
+        "n_phases": placement.n_phases,
+        "energy_ev": round(relaxation.energy, 5),
+        "n_steps": relaxation.n_steps,
+        "fmax": round(relaxation.fmax, 4),
         "volume": round(structure.volume, 3),
         "density": round(float(structure.density), 3),
         "gene": str(candidate.gene),
-        "geometry": provenance["geometry"],
-        "generator": provenance["generator"],
+        "geometry": candidate.origin.geometry or "",
+        "generator": candidate.origin.generator,
         "cif_file": f"{CIF_FOLDER}/{cif_name(candidate)}",
         "reason": reason_of(candidate),
     }
@@ -120,7 +125,8 @@ def _supply(candidate: Candidate) -> Row:
 
 def reason_of(candidate: Candidate) -> str:
     """Why a candidate is on the shortlist, in one sentence."""
-    parts = [f"{candidate.provenance['p_hit']:.0%} likely a hit"]
+    assert candidate.selection is not None  # noqa: S101 - shortlisted
+    parts = [f"{candidate.selection.p_hit:.0%} likely a hit"]
     for name, estimate in candidate.properties.items():
         if name != "formation_energy_per_atom":
             known = PROPERTIES.get(name)

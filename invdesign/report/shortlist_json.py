@@ -60,14 +60,17 @@ def write_shortlist_json(shortlist: Sequence[Candidate], path: Path, made: Mappi
 
 
 def _entry(candidate: Candidate, made: Mapping[str, Any]) -> dict[str, Any]:
-    structure, provenance = candidate.structure, candidate.provenance
-    assert structure is not None  # noqa: S101 - shortlisted, so relaxed
+    structure, relaxation, origin = candidate.structure, candidate.relaxation, candidate.origin
+    placement, selection = candidate.placement, candidate.selection
+    assert structure is not None  # noqa: S101 - shortlisted: relaxed, placed, and selected
+    assert relaxation is not None  # noqa: S101
+    assert placement is not None  # noqa: S101
+    assert selection is not None  # noqa: S101
     novelty = candidate.verdicts["novelty"]
-    hull = provenance["hull"]
     ours = {
-        "rank": provenance["rank"],
-        "p_hit": _plain(provenance["p_hit"]),
-        "pareto_rank": provenance.get("pareto_rank"),
+        "rank": selection.rank,
+        "p_hit": _plain(selection.p_hit),
+        "pareto_rank": selection.pareto_rank,
         "novelty": NOVELTY[int(novelty.figure or 0)],
         "novelty_detail": novelty.reason,
         "estimates": {name: _estimate(name, e) for name, e in candidate.properties.items()},
@@ -81,23 +84,23 @@ def _entry(candidate: Candidate, made: Mapping[str, Any]) -> dict[str, Any]:
             }
             for verdict in candidate.verdicts.values()
         ],
-        "decomposition": {phase: _plain(share) for phase, share in hull["decomposition"].items()},
-        "synthesizability": _plain(provenance["synthesizability"]),
-        "energy": _plain(provenance["energy"]),
-        "largest_force": _plain(provenance["fmax"]),
+        "decomposition": {phase: _plain(share) for phase, share in placement.decomposition.items()},
+        "synthesizability": _plain(selection.synthesizability),
+        "energy": _plain(relaxation.energy),
+        "largest_force": _plain(relaxation.fmax),
         "density": _plain(float(structure.density)),
         "gene": str(candidate.gene),
         "xrd": powder_pattern(candidate),
         "provenance": {
-            "generator": provenance["generator"],
-            "batch": provenance.get("batch"),
+            "generator": origin.generator,
+            "batch": origin.batch,
             "seed": made["seed"],
-            "geometry": provenance["geometry"],
-            "proposed_gene": provenance["proposed_gene"],
+            "geometry": origin.geometry,
+            "proposed_gene": relaxation.proposed_gene,
             "target": made["target"],
             "weights": made["weights"],
         },
-        "why": provenance.get("why", ""),
+        "why": selection.why,
         "reason": reason_of(candidate),
         "cif_file": f"{CIF_FOLDER}/{cif_name(candidate)}",
     }

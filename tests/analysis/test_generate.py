@@ -31,7 +31,7 @@ def test_all_files_hold_every_proposal(written):
         rows = list(csv.DictReader(file))
     assert [row["id"] for row in rows] == [candidate.id for candidate in candidates]
     assert rows[0]["gene"] == str(candidates[0].gene)
-    assert rows[0]["parent"] == candidates[0].provenance["parent"]
+    assert rows[0]["parent"] == candidates[0].origin.parent
     assert all((out / row["cif_file"]).is_file() for row in rows)
     run = json.loads((out / "run.json").read_text())
     assert run["generate"]["generator"] == "ion-exchange"

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from invdesign.analysis import generate as generating
-from invdesign.analysis.generate import JOURNAL, generate
-from invdesign.core.candidate import Candidate
+from invdesign.analysis.generate import JOURNAL, generate, row_of
+from invdesign.core.candidate import Candidate, Origin
 from invdesign.core.target import parse_target
 from invdesign.crystal.elements import SYMBOLS
 from invdesign.crystal.gene import Gene
@@ -38,7 +38,7 @@ class Pool:
             raise KeyboardInterrupt
         self.drawn.append(n)
         genes = [self.genes[i] for i in np.random.default_rng(seed).integers(len(self.genes), size=n)]
-        return [Candidate("", gene, {"generator": self.name}, Geometry(CELL, ((), ()))) for gene in genes]
+        return [Candidate("", gene, Origin(generator=self.name), Geometry(CELL, ((), ()))) for gene in genes]
 
 
 @pytest.fixture
@@ -82,12 +82,12 @@ def test_repeats_give_way_and_the_others_stay_where_they_are(pool):
 def test_known_compositions_give_way_unless_a_formula_is_asked(pool):
     pool(300)
     plain = {"generator": "pool", "workers": 1, "structures": False}
-    novelties = [c.provenance["novelty"] for c in generate(ANYTHING, 40, include_known=True, **plain)]
+    novelties = [row_of(c)["novelty"] for c in generate(ANYTHING, 40, include_known=True, **plain)]
     assert {"new"} < set(novelties)
-    assert {c.provenance["novelty"] for c in generate(ANYTHING, 40, **plain)} == {"new"}
+    assert {row_of(c)["novelty"] for c in generate(ANYTHING, 40, **plain)} == {"new"}
     pool(1)  # LiZn is known
     (salt,) = generate(parse_target((), formula="LiZn"), 1, **plain)
-    assert salt.provenance["novelty"] != "new"
+    assert row_of(salt)["novelty"] != "new"
 
 
 def test_where_there_are_few_genes_all_come_and_few_more_are_tried(pool):

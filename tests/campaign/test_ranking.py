@@ -34,7 +34,7 @@ GENES = [
 
 def candidate(number: int, gene: Gene, gap: float, hull: float = 0.0) -> Candidate:
     properties = {"band_gap": Estimate(gap, 0.3), "e_above_hull": Estimate(hull, 0.05)}
-    return Candidate(f"c{number:06d}", gene, {}, properties=properties)
+    return Candidate(f"c{number:06d}", gene, properties=properties)
 
 
 def test_hit_probability_is_the_product_of_its_parts():

@@ -22,14 +22,7 @@ SCRIPT = Path(campaign_fakes.__file__)
 def told(out: Path) -> list[tuple]:
     """All that a campaign knows of its candidates."""
     return [
-        (
-            c.id,
-            str(c.gene),
-            c.provenance,
-            c.verdicts,
-            c.properties,
-            c.structure and c.structure.frac_coords.tolist(),
-        )
+        (replace(c, structure=None), c.structure and c.structure.frac_coords.tolist())
         for c in Store(out / "candidates.db").read()
     ]
 

@@ -63,7 +63,7 @@ def test_any_executor_will_do(unbroken, tmp_path):
 
 def candidates() -> list[Candidate]:
     gene = Gene.parse("225 Na@a Cl@b")
-    kept, dropped = (Candidate(f"c{i:06d}", gene, {}) for i in range(2))
+    kept, dropped = (Candidate(f"c{i:06d}", gene) for i in range(2))
     kept.record(Verdict("target", passed=True, reason="as asked"))
     dropped.record(Verdict("target", passed=False, reason="3 atoms: too few"))
     return [kept, dropped]
@@ -88,7 +88,7 @@ def test_live_funnel_counts(terminal):
 def test_known_material_is_kept_out_or_marked(tmp_path):
     class OnlySalt(campaign_fakes.FakeGenerator):
         def propose(self, target, n, seed):
-            return [Candidate("", Gene.parse("225 Na@a Cl@b"), {}) for _ in range(n)]
+            return [Candidate("", Gene.parse("225 Na@a Cl@b")) for _ in range(n)]
 
     def run(folder: str, *, include_known: bool):
         components = Components(**{**vars(campaign_fakes.fake_components()), "generator": OnlySalt()})
@@ -141,11 +141,11 @@ def test_a_model_is_asked_once_of_one_description(monkeypatch):
 
 def test_survivors_carry_their_front_and_score(unbroken, tmp_path):
     out, result = unbroken
-    survivors = [c for c in result.candidates if "p_hit" in c.provenance]
-    assert min(c.provenance["pareto_rank"] for c in survivors) == 1
+    survivors = [c for c in result.candidates if c.selection is not None]
+    assert min(c.selection.pareto_rank for c in survivors) == 1
     for c in survivors:
-        assert c.provenance["synthesizability"] == campaign_fakes.number(c.gene, "score")
-    assert result.shortlist[0].provenance["pareto_rank"] == 1
+        assert c.selection.synthesizability == campaign_fakes.number(c.gene, "score")
+    assert result.shortlist[0].selection.pareto_rank == 1
     with (out / "shortlist.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert {"pareto_rank", "synthesizability", "hhi_production", "hhi_reserves", "abundance", "toxic"} <= set(
@@ -157,7 +157,7 @@ def test_one_goal_has_no_fronts(tmp_path):
     config = campaign_fakes.fake_config(tmp_path, target=parse_target("e_above_hull<0.1"), n_relax=8)
     result = design(config, components=campaign_fakes.fake_components(), progress=False)
     assert result.shortlist
-    assert all("pareto_rank" not in c.provenance for c in result.shortlist)
+    assert all(c.selection.pareto_rank is None for c in result.shortlist)
 
 
 def test_limits_of_supply_reject_genes(tmp_path):

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import ase.db
 import pytest
@@ -9,7 +10,8 @@ from pymatgen.core import Lattice, Structure
 
 from invdesign.campaign.progress import Clock
 from invdesign.campaign.store import Store
-from invdesign.core.candidate import Candidate, Estimate
+from invdesign.core.candidate import Candidate, Estimate, Origin, Relaxation, RoundSelection, Selection
+from invdesign.core.placement import Placement
 from invdesign.crystal.gene import Gene
 from invdesign.crystal.geometry import Geometry
 from invdesign.errors import InputError
@@ -20,7 +22,9 @@ IDENTITY = {"seed": 0}
 
 def waiting(number: int, gene: str) -> Candidate:
     verdict = Verdict("target", passed=True, reason="as asked")
-    return Candidate(f"c{number:06d}", Gene.parse(gene), {"generator": "test"}, verdicts={"target": verdict})
+    return Candidate(
+        f"c{number:06d}", Gene.parse(gene), Origin(generator="test"), verdicts={"target": verdict}
+    )
 
 
 def relaxed() -> Candidate:
@@ -28,7 +32,18 @@ def relaxed() -> Candidate:
     candidate.geometry = Geometry((5.6, 5.6, 5.6, 90.0, 90.0, 90.0), ((), ()))
     candidate.structure = Structure(Lattice.cubic(3.9), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 1 / 3]])
     candidate.properties = {"band_gap": Estimate(5.0, 0.3, 0.01, in_domain=False)}
-    candidate.provenance |= {"energy": -6.7, "n_steps": 12}
+    candidate.relaxation = Relaxation(
+        energy=-6.7,
+        fmax=0.05,
+        n_steps=12,
+        symmetry_kept=True,
+        n_starting_structures=2,
+        proposed_gene="225 Na@a Cl@b",
+    )
+    candidate.placement = Placement(-2.0, 0.01, 0.03, {"NaCl": 1.0}, 7, True, False)
+    candidate.selection = Selection(p_hit=0.4, synthesizability=0.8, pareto_rank=1, why="Na")
+    candidate.rounds = {2: RoundSelection(p_hit=0.5, estimates={"band_gap": (5.0, 4.5, 5.5)})}
+    candidate.round_checks = {"md": Verdict("md", passed=False, reason="melts")}
     candidate.record(Verdict("relaxation", passed=True, reason="converged", figure=0.05, threshold=0.1))
     return candidate
 
@@ -39,12 +54,7 @@ def test_round_trip(tmp_path):
     store.put(written)
     read = Store(tmp_path / "candidates.db").read()
     for before, after in zip(written, read, strict=True):
-        assert (before.id, before.gene, before.geometry) == (after.id, after.gene, after.geometry)
-        assert (before.provenance, before.verdicts, before.properties) == (
-            after.provenance,
-            after.verdicts,
-            after.properties,
-        )
+        assert replace(before, structure=None) == replace(after, structure=None)
     assert read[0].structure is None
     assert read[1].structure == written[1].structure
 
@@ -82,7 +92,7 @@ def test_seconds_add_up(tmp_path):
 def test_a_failed_unit_leaves_nothing(tmp_path):
     store = Store(tmp_path / "candidates.db", IDENTITY)
     unwritable = waiting(1, "225 K@a Cl@b")
-    unwritable.provenance["broken"] = object()
+    unwritable.origin = Origin(details={"broken": object()})
     with pytest.raises(AttributeError):
         store.put([waiting(0, "225 Na@a Cl@b"), unwritable])
     assert len(Store(tmp_path / "candidates.db")) == 0
@@ -98,7 +108,7 @@ def test_a_unit_is_one_transaction_however_large(tmp_path, monkeypatch):
     leave = SQLite3Database.__exit__
     monkeypatch.setattr(SQLite3Database, "__exit__", lambda self, *_: leave(self, ValueError, None, None))
     gene = Gene.parse("225 Na@a Cl@b")
-    store.put([Candidate(f"c{i:06d}", gene, {}) for i in range(5001)])
+    store.put([Candidate(f"c{i:06d}", gene) for i in range(5001)])
     monkeypatch.undo()
     assert len(Store(tmp_path / "candidates.db")) == 0
 

@@ -3,36 +3,36 @@ import csv
 import pytest
 from pymatgen.core import Lattice, Structure
 
-from invdesign.core.candidate import Candidate, Estimate
+from invdesign.core.candidate import Candidate, Estimate, Origin, Relaxation, Selection
 from invdesign.core.funnel import Funnel, kind_of_reason
+from invdesign.core.placement import Placement
 from invdesign.crystal.gene import Gene
 from invdesign.report.plots.funnel import draw_funnel
 from invdesign.report.shortlist_csv import write_cifs, write_table
 from invdesign.verdict import Verdict
 
-HULL = {"decomposition": {"NaCl": 0.75, "Cl2": 0.25}, "n_phases": 7, "composition_known": True}
+PLACEMENT = Placement(-2.0, 0.02, 0.03, {"NaCl": 0.75, "Cl2": 0.25}, 7, True, True)
 
 
 def salt(rank: int) -> Candidate:
     candidate = Candidate(
         f"c{rank:06d}",
         Gene.parse("225 Na@a Cl@b"),
-        {
-            "rank": rank,
-            "p_hit": 0.42,
-            "pareto_rank": 2,
-            "synthesizability": 0.875,
-            "energy": -6.7,
-            "n_steps": 9,
-            "fmax": 0.04,
-            "geometry": "inherited from mp-22862",
-            "generator": "gene-diffusion",
-            "hull": HULL,
-        },
+        Origin(generator="gene-diffusion", geometry="inherited from mp-22862"),
         structure=Structure.from_spacegroup(
             "Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]
         ),
         properties={"e_above_hull": Estimate(0.02, 0.03), "band_gap": Estimate(5.0, 0.4)},
+        relaxation=Relaxation(
+            energy=-6.7,
+            fmax=0.04,
+            n_steps=9,
+            symmetry_kept=True,
+            n_starting_structures=2,
+            proposed_gene="225 Na@a Cl@b",
+        ),
+        placement=PLACEMENT,
+        selection=Selection(p_hit=0.42, pareto_rank=2, synthesizability=0.875, rank=rank),
     )
     candidate.record(Verdict("charge balance", passed=True, reason="Na1+ Cl1-"))
     candidate.record(Verdict("novelty", passed=True, reason="known: mp-22862", figure=0))
@@ -91,7 +91,7 @@ def test_picture_of_a_funnel_that_nothing_passed(tmp_path):
 def test_funnel_counts_by_gate():
     kept, dropped = salt(1), salt(2)
     dropped.record(Verdict("hull", passed=False, reason="too high: 0.4", figure=0.4))
-    del dropped.provenance["rank"], dropped.provenance["p_hit"]
+    dropped.selection = None
     funnel = Funnel.of([kept, dropped], {"hull": (1.0, 2.0)})
     assert (funnel.stages["generator"].entered, funnel.stages["charge balance"].passed) == (2, 2)
     assert (funnel.stages["hull"].entered, funnel.stages["hull"].rejected, funnel.stages["hull"].core) == (

@@ -48,7 +48,7 @@ def test_it_says_what_the_shortlist_says(content, unbroken):
         )
         assert again == candidate.structure
         assert sum(told["elements_ratios"]) == pytest.approx(1)
-        assert told["_invdesign_p_hit"] == pytest.approx(candidate.provenance["p_hit"], rel=1e-5)
+        assert told["_invdesign_p_hit"] == pytest.approx(candidate.selection.p_hit, rel=1e-5)
         gap = candidate.properties["band_gap"]
         assert told["_invdesign_estimates"]["band_gap"]["low"] == pytest.approx(gap.low, rel=1e-5)
         assert [v["gate"] for v in told["_invdesign_verdicts"]] == list(candidate.verdicts)
@@ -104,7 +104,7 @@ def test_names_with_the_standard_formulas():
 )
 def test_the_powder_pattern_is_the_textbook_one(structure, expected):
     gene, geometry = gene_of(structure)
-    pattern = powder_pattern(Candidate("c0", gene, {}, geometry=geometry, structure=structure))
+    pattern = powder_pattern(Candidate("c0", gene, geometry=geometry, structure=structure))
     angles = [peak["two_theta"] for peak in pattern["peaks"]]
     assert angles == sorted(angles)
     assert max(peak["intensity"] for peak in pattern["peaks"]) == 100

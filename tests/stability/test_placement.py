@@ -12,7 +12,7 @@ from invdesign.analysis.evaluate.samples import Outcome, pack
 from invdesign.analysis.structure_prediction import run as structure_prediction
 from invdesign.campaign import CampaignConfig, Components
 from invdesign.campaign.stages import relax as design
-from invdesign.core.candidate import Candidate
+from invdesign.core.candidate import Candidate, Relaxation
 from invdesign.core.placement import Placement
 from invdesign.core.target import parse_target
 from invdesign.crystal.symmetry import gene_of
@@ -60,7 +60,15 @@ def by_evaluate(structure, energy, components):
 
 
 def by_design(structure, energy, components):
-    candidate = Candidate("c1", gene_of(structure)[0], {"energy": energy}, structure=structure)
+    candidate = Candidate("c1", gene_of(structure)[0], structure=structure)
+    candidate.relaxation = Relaxation(
+        energy=energy,
+        fmax=0.0,
+        n_steps=1,
+        symmetry_kept=True,
+        n_starting_structures=1,
+        proposed_gene=str(candidate.gene),
+    )
     design._place_on_hull(candidate, CampaignConfig(target=parse_target("band_gap>1")), components)
     formation, above = (candidate.properties[n] for n in ("formation_energy_per_atom", "e_above_hull"))
     assert formation.sigma == above.sigma

@@ -147,4 +147,4 @@ def _trials(
 
 
 def _parent(candidate: Candidate) -> str:
-    return f"after {candidate.provenance['parent']}" if "parent" in candidate.provenance else "its own"
+    return f"after {candidate.origin.parent}" if candidate.origin.parent is not None else "its own"

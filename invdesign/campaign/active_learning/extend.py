@@ -71,7 +71,7 @@ def draw_more(
         executor: takes the relaxations.
         progress: show the live funnel on stderr.
     """
-    before = [candidate for candidate in store.read() if candidate.provenance.get("round") != number]
+    before = [candidate for candidate in store.read() if candidate.origin.round != number]
     if len(before) < len(store):  # they were put there in one transaction
         return
     if (out / FOLDER / DATABASE).is_file():
@@ -99,9 +99,9 @@ def draw_more(
 def _genes_of(candidates: Sequence[Candidate]) -> dict[str, str]:
     """Id by gene hash, of genes as they were proposed and as they relaxed."""
     proposed = {
-        Gene.parse(text).hash: candidate.id
+        Gene.parse(candidate.relaxation.proposed_gene).hash: candidate.id
         for candidate in candidates
-        if (text := candidate.provenance.get("proposed_gene")) is not None
+        if candidate.relaxation is not None
     }
     return proposed | first_of_genes(candidates)
 
@@ -112,7 +112,6 @@ def _joined(candidate: Candidate, first: int, number: int, had: Mapping[str, str
     def renamed(text: str) -> str:
         return re.sub(r"\bc(\d{6,})\b", lambda found: f"c{first + int(found[1]):06d}", text)
 
-    provenance = {k: v for k, v in candidate.provenance.items() if k not in {"rank", "place"}}
     verdicts = {  # "same gene as" one of the store's has that one's id already
         gate: verdict
         if gate == "unique" and candidate.gene.hash in had
@@ -120,5 +119,10 @@ def _joined(candidate: Candidate, first: int, number: int, had: Mapping[str, str
         for gate, verdict in candidate.verdicts.items()
     }
     return replace(
-        candidate, id=renamed(candidate.id), provenance=provenance | {"round": number}, verdicts=verdicts
+        candidate,
+        id=renamed(candidate.id),
+        origin=replace(candidate.origin, round=number),
+        place=None,
+        selection=candidate.selection and replace(candidate.selection, rank=None),
+        verdicts=verdicts,
     )

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from invdesign.campaign.components import Components
 from invdesign.campaign.stages.predict import properties_verdict
 from invdesign.campaign.stages.relax import hull_verdict
+from invdesign.core.candidate import RoundSelection
 from invdesign.core.checks import CHECKS
 from invdesign.core.funnel import STAGES
 from invdesign.core.properties import STABILITY
@@ -70,20 +71,18 @@ def revised(candidate: Candidate, properties: dict[str, Estimate]) -> Candidate:
     """A copy with corrected estimates and without the verdicts that are to be given anew."""
     dropped = REVISED | set(CHECKS)
     verdicts = {gate: verdict for gate, verdict in candidate.verdicts.items() if gate not in dropped}
-    own = {"rank", "pareto_rank", "why"}
-    provenance = {name: value for name, value in candidate.provenance.items() if name not in own}
-    return replace(candidate, properties=properties, verdicts=verdicts, provenance=provenance)
+    return replace(candidate, properties=properties, verdicts=verdicts, selection=None)
 
 
 def checks_of(candidate: Candidate) -> dict[str, Verdict]:
     """What checks have found of it, in the campaign or in a round."""
-    ours = {gate: verdict for gate, verdict in candidate.verdicts.items() if gate in CHECKS}
-    return ours | {one["gate"]: Verdict(**one) for one in candidate.provenance.get("checked", ())}
+    of_campaign = {gate: verdict for gate, verdict in candidate.verdicts.items() if gate in CHECKS}
+    return of_campaign | candidate.round_checks
 
 
 def remember_checks(candidate: Candidate, verdicts: Mapping[str, Verdict]) -> None:
     """Keep what a round's checks found; not among the verdicts, which are the campaign's funnel."""
-    candidate.provenance["checked"] = [asdict(verdicts[gate]) for gate in CHECKS if gate in verdicts]
+    candidate.round_checks = {gate: verdicts[gate] for gate in CHECKS if gate in verdicts}
 
 
 def judge_anew(candidate: Candidate, config: CampaignConfig) -> bool:
@@ -104,31 +103,30 @@ def remember_round(
 ) -> list[Candidate]:
     """Write into a campaign's candidates what a round says of those that it chose.
 
-    They keep the models' own estimates as ``properties``; ``provenance["rounds"]`` gets, by the round's
-    number, its ``p_hit`` and of each property the corrected value and the ends of its 90 % interval.
+    They keep the models' own estimates as ``properties``; ``rounds`` gets, by the round's number,
+    its ``p_hit`` and of each property the corrected value and the ends of its 90 % interval.
 
     Returns:
         Those that changed: also what an earlier choice of the same round left behind is removed.
     """
-    said = {candidate.id: _said(candidate) for candidate in chosen}
+    predicted = {candidate.id: _round_selection(candidate) for candidate in chosen}
     changed = []
     for candidate in candidates:
-        before = candidate.provenance.get("rounds", {})
-        after = {name: own for name, own in before.items() if name != str(number)}
-        if candidate.id in said:
-            after[str(number)] = said[candidate.id]
-        if after != before:
-            candidate.provenance["rounds"] = after
+        after = {key: selection for key, selection in candidate.rounds.items() if key != number}
+        if candidate.id in predicted:
+            after[number] = predicted[candidate.id]
+        if after != candidate.rounds:
+            candidate.rounds = after
             changed.append(candidate)
     return changed
 
 
-def _said(candidate: Candidate) -> dict[str, Any]:
+def _round_selection(candidate: Candidate) -> RoundSelection:
+    assert candidate.selection is not None  # noqa: S101 - selected
     estimates = {
-        prop: [_plain(figure) for figure in (e.value, e.low, e.high)]
-        for prop, e in candidate.properties.items()
+        prop: (_plain(e.value), _plain(e.low), _plain(e.high)) for prop, e in candidate.properties.items()
     }
-    return {"p_hit": _plain(candidate.provenance["p_hit"]), **estimates}
+    return RoundSelection(p_hit=_plain(candidate.selection.p_hit), estimates=estimates)
 
 
 def _plain(figure: float) -> float:

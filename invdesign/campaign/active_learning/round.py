@@ -44,7 +44,7 @@ class Round:
         out: its folder.
         config: the campaign's.
         shortlist: best first, with corrected ``properties`` and the verdicts that follow from these;
-            ``provenance`` has ``rank`` and ``p_hit``.
+            ``selection`` has ``rank`` and ``p_hit``.
         learned: what the results taught.
         message: one sentence on the outcome.
     """

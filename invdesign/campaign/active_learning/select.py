@@ -124,7 +124,7 @@ def choose_next(
     chosen = picked(ask.config, left, pick)
     put_on_shortlist(ask.config, ask.components, chosen)
     fillers = sum(not judge_anew(candidate, ask.config) for candidate in chosen)
-    expected = sum(candidate.provenance["p_hit"] for candidate in chosen)
+    expected = sum(candidate.selection.p_hit for candidate in chosen if candidate.selection)
     message = (
         f"{len(chosen)} of {len(left)} candidates chosen for {ask.choose}, {expected:.1f} hits expected "
         f"among them, after {learned.n} result{'s' * (learned.n != 1)}"

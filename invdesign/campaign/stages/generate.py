@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from invdesign.campaign.components import Components
@@ -75,7 +75,7 @@ def generate(unit: GenerateUnit) -> tuple[list[Candidate], Clock]:
         candidates = [candidate for prompt in prompts for candidate in generator.propose(*prompt)]
     for i, candidate in enumerate(candidates):
         candidate.id = f"c{unit.first + i:06d}"
-        candidate.provenance |= {"generator": unit.generator, "batch": unit.number}
+        candidate.origin = replace(candidate.origin, generator=unit.generator, batch=unit.number)
     return candidates, clock
 
 

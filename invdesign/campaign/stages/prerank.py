@@ -26,7 +26,7 @@ def prerank(config: CampaignConfig, candidates: Sequence[Candidate]) -> Clock:
     alive: dict[str, list[Candidate]] = {}
     for candidate in candidates:
         if candidate.alive:
-            alive.setdefault(candidate.provenance["generator"], []).append(candidate)
+            alive.setdefault(candidate.origin.generator, []).append(candidate)
     with clock.stage("quick rank"):
         for group in alive.values():
             _rank(config, group)
@@ -48,7 +48,7 @@ def _rank(config: CampaignConfig, alive: Sequence[Candidate]) -> None:
     worst = min((scores[index] for index in chosen), default=0.0)
     for i, (candidate, score) in enumerate(zip(alive, scores, strict=True)):
         if i in places:
-            candidate.provenance["place"] = places[i]
+            candidate.place = places[i]
             reason = f"{score:.1%} likely a hit, number {places[i] + 1} of {len(alive)}"
         elif score >= worst:
             reason = f"enough others of its formula or prototype ({score:.1%} likely a hit)"
@@ -70,7 +70,7 @@ def worth_relaxing(config: CampaignConfig, components: Components) -> list[Candi
         seen |= first_of_genes(proposed)
         candidates += proposed
     prerank(config, candidates)
-    return [candidate for candidate in candidates if "place" in candidate.provenance]
+    return [candidate for candidate in candidates if candidate.place is not None]
 
 
 def select_likeliest(candidates: Sequence[Candidate], target: Target, n: int) -> list[Candidate]:

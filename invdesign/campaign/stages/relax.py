@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from invdesign.campaign.components import Components
 from invdesign.campaign.config import CampaignConfig
 from invdesign.campaign.progress import Clock
 from invdesign.campaign.stages.predict import predict
-from invdesign.core.candidate import Candidate, Estimate
+from invdesign.core.candidate import Candidate, Estimate, Relaxation
 from invdesign.io.parallel import one_thread
 from invdesign.verdict import Verdict
 
@@ -87,8 +87,8 @@ def starting_structures(
 
 
 def _own(candidate: Candidate) -> str:
-    provenance = candidate.provenance
-    return f"after {provenance['parent']}" if "parent" in provenance else f"{provenance['generator']}'s own"
+    origin = candidate.origin
+    return f"after {origin.parent}" if origin.parent is not None else f"{origin.generator}'s own"
 
 
 def _relax(
@@ -164,8 +164,9 @@ def _best_outcome(candidate: Candidate, outcomes: list[tuple[Relaxed, str]]) -> 
     from invdesign.crystal.symmetry import SymmetryError, gene_of
     from invdesign.filters.geometry import geometry_check
 
-    reason, steps = "", sum(result.n_steps for result, _ in outcomes)
-    for result, origin in sorted(outcomes, key=lambda o: o[0].energy if o[0].converged else inf):
+    reason = ""
+    candidate.relaxation_steps = sum(int(result.n_steps) for result, _ in outcomes)
+    for result, source in sorted(outcomes, key=lambda o: o[0].energy if o[0].converged else inf):
         if not result.converged:
             reason = reason or result.reason
             continue
@@ -178,16 +179,15 @@ def _best_outcome(candidate: Candidate, outcomes: list[tuple[Relaxed, str]]) -> 
         except SymmetryError as error:
             reason = f"no symmetry found after relaxing: {error}"
             continue
-        candidate.provenance |= {
-            "proposed_gene": str(candidate.gene),
-            "geometry": origin,
-            "energy": float(result.energy),
-            "fmax": float(result.fmax),
-            "n_steps": int(result.n_steps),
-            "total_steps": int(steps),
-            "symmetry_kept": result.symmetry_kept,
-            "trials": len(outcomes),
-        }
+        candidate.origin = replace(candidate.origin, geometry=source)
+        candidate.relaxation = Relaxation(
+            energy=float(result.energy),
+            fmax=float(result.fmax),
+            n_steps=int(result.n_steps),
+            symmetry_kept=result.symmetry_kept,
+            n_starting_structures=len(outcomes),
+            proposed_gene=str(candidate.gene),
+        )
         candidate.gene, candidate.geometry, candidate.structure = gene, geometry, result.structure
         return Verdict(
             "relaxation",
@@ -195,25 +195,23 @@ def _best_outcome(candidate: Candidate, outcomes: list[tuple[Relaxed, str]]) -> 
             reason=result.reason,
             figure=float(result.fmax),
         )
-    candidate.provenance["total_steps"] = int(steps)
     return Verdict("relaxation", passed=False, reason=reason)
 
 
 def _place_on_hull(candidate: Candidate, config: CampaignConfig, components: Components) -> None:
-    place = components.placement(candidate.structure, candidate.provenance["energy"])  # type: ignore[arg-type]
+    place = components.placement(candidate.structure, candidate.relaxation.energy)  # type: ignore[arg-type,union-attr]
     candidate.properties = {
         "formation_energy_per_atom": Estimate(place.formation_energy, place.sigma),
         "e_above_hull": Estimate(place.e_above_hull, place.sigma),
     }
-    names = ("decomposition", "n_phases", "composition_known", "crystal_known")
-    candidate.provenance["hull"] = {name: getattr(place, name) for name in names}
+    candidate.placement = place
     limit = config.target.e_above_hull_max
     candidate.record(hull_verdict(candidate, limit, place.probability_below(limit)))
 
 
 def hull_verdict(candidate: Candidate, limit: float, sure: float) -> Verdict:
     """Whether the estimated height lies within the limit, eV/atom; ``sure``: its probability to."""
-    height, n_phases = candidate.properties["e_above_hull"].mean, candidate.provenance["hull"]["n_phases"]
+    height, n_phases = candidate.properties["e_above_hull"].mean, candidate.placement.n_phases  # type: ignore[union-attr]
     side = "above" if height > limit else "within"
     reason = (
         f"{side} the limit of {limit:g} eV/atom: {height:.3f} above the hull of {n_phases} phases, "

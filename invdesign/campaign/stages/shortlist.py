@@ -10,7 +10,7 @@ import numpy as np
 from invdesign.campaign.progress import Clock
 from invdesign.campaign.ranking import goal_probabilities, hit_probability, pareto_ranks, shortlist
 from invdesign.campaign.stages.filter import novelty_verdict
-from invdesign.core.candidate import Candidate
+from invdesign.core.candidate import Candidate, Selection
 from invdesign.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -52,11 +52,12 @@ def picked(
 
 
 def put_on_shortlist(config: CampaignConfig, components: Components, chosen: Sequence[Candidate]) -> Clock:
-    """Number the chosen (``provenance["rank"]``, from 1) and say why each is there."""
+    """Number the chosen (``rank``, from 1) and say why each is there."""
     clock = Clock()
     with clock.stage("shortlist"):
         for rank, candidate in enumerate(chosen, start=1):
-            candidate.provenance["rank"] = rank
+            assert candidate.selection is not None  # noqa: S101 - appraised
+            candidate.selection = replace(candidate.selection, rank=rank)
         _explain(chosen, config, components)
     return clock
 
@@ -88,10 +89,11 @@ def _appraise(alive: Sequence[Candidate], config: CampaignConfig, components: Co
     fronts = pareto_ranks(np.array([list(own.values()) for own in goals])) if config.target.windows else None
     scores = components.get("synthesizability").score([candidate.gene for candidate in alive])
     for i, candidate in enumerate(alive):
-        candidate.provenance["p_hit"] = hit_probability(candidate.properties, config.target)
-        candidate.provenance["synthesizability"] = float(scores[i])
-        if fronts is not None:
-            candidate.provenance["pareto_rank"] = int(fronts[i])
+        candidate.selection = Selection(
+            p_hit=hit_probability(candidate.properties, config.target),
+            synthesizability=float(scores[i]),
+            pareto_rank=None if fronts is None else int(fronts[i]),
+        )
 
 
 def _explain(chosen: Sequence[Candidate], config: CampaignConfig, components: Components) -> None:
@@ -104,7 +106,8 @@ def _explain(chosen: Sequence[Candidate], config: CampaignConfig, components: Co
     if chosen and isinstance(predictor, PropertyPredictor) and predictor.sees == "structure":
         phrases = Explainer(predictor, components.get("neighbors")).why([c.structure for c in chosen])  # type: ignore[misc]
         for candidate, phrase in zip(chosen, phrases, strict=True):
-            candidate.provenance["why"] = phrase
+            assert candidate.selection is not None  # noqa: S101 - appraised
+            candidate.selection = replace(candidate.selection, why=phrase)
 
 
 def _still_wanted(candidate: Candidate, config: CampaignConfig, known: Any) -> Verdict:  # noqa: ANN401

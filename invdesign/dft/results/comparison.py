@@ -242,10 +242,10 @@ def judge(candidate: Candidate, result: Mapping[str, Any], target: Target) -> Ju
 
 def _said(candidate: Candidate, target: Target) -> float:
     """The probability of a hit by which it was chosen: of the last round that did, else the campaign's."""
-    if rounds := candidate.provenance.get("rounds"):
-        return float(rounds[max(rounds, key=int)]["p_hit"])
-    if "p_hit" in candidate.provenance:
-        return float(candidate.provenance["p_hit"])
+    if candidate.rounds:
+        return candidate.rounds[max(candidate.rounds)].p_hit
+    if candidate.selection is not None:
+        return candidate.selection.p_hit
     return float(hit_probability(candidate.properties, target))
 
 

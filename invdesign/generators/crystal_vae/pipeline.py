@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from diffusers import DiffusionPipeline
 from numpy.typing import NDArray
 from torch import Tensor
 
-from invdesign.core.candidate import Candidate
+from invdesign.core.candidate import Candidate, Origin
 from invdesign.core.target import MAX_ATOMS, Target
 from invdesign.crystal.gene import Gene
 from invdesign.crystal.geometry import Geometry
@@ -152,7 +153,13 @@ class CrystalVAE:
         condition = self._condition(conditions or [{}] * len(points))
         found = self.pipeline(points, condition, prompt or Prompt(), Choice.seeded(temperature, rng))
         return [
-            Candidate("", gene, {"generator": self.name, _ROOM: room}, geometry, realise(gene, geometry))
+            Candidate(
+                "",
+                gene,
+                Origin(generator=self.name, details={_ROOM: room}),
+                geometry,
+                realise(gene, geometry),
+            )
             for gene, geometry, room in found
         ]
 
@@ -208,9 +215,9 @@ class CrystalVAE:
             seed=int(rng.integers(2**62)),
         )
         for candidate, conditions in zip(found, asked, strict=True):
-            candidate.provenance["conditions"] = conditions
+            candidate.origin = replace(candidate.origin, conditions=conditions)
         # those whose atoms are too close come last, and are mostly left out
-        return sorted(found, key=lambda candidate: candidate.provenance[_ROOM] < CLOSEST)[:n]
+        return sorted(found, key=lambda candidate: candidate.origin.details[_ROOM] < CLOSEST)[:n]
 
     def _asked(self, target: Target, latents: Latents) -> list[dict[str, float]]:
         """Conditions for the decoder: stability, and what the heads expect, drawn into the windows."""

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from diffusers import DiffusionPipeline
 
-from invdesign.core.candidate import Candidate
+from invdesign.core.candidate import Candidate, Origin
 from invdesign.core.target import MAX_ATOMS, Target
 from invdesign.core.target_parser import amounts_of
 from invdesign.crystal.elements import ATOMIC_NUMBER, SYMBOLS
@@ -209,7 +209,7 @@ class GeneDiffusion:
             for i, gene in zip(again, self._draw([conditions[i] for i in again], prompt, rng), strict=True):
                 genes[i] = gene
         return [
-            Candidate(id="", gene=gene, provenance={"generator": self.name, "conditions": asked})
+            Candidate("", gene, Origin(generator=self.name, conditions=asked))
             for gene, asked in zip(genes, conditions, strict=True)
         ]
 

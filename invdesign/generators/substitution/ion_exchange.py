@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from invdesign.core.candidate import Candidate
+from invdesign.core.candidate import Candidate, Origin
 from invdesign.core.target import Target
 from invdesign.crystal.elements import ATOMIC_NUMBER, SYMBOLS
 from invdesign.generators.substitution.parents import (
@@ -72,13 +72,15 @@ class IonExchange(Baseline):
         def draw(count: int) -> Iterator[Candidate]:
             for i, elements, probability in drawn.sample(count, rng):
                 gene, geometry = parents.with_elements(i, elements)
-                provenance = {
-                    "generator": self.name,
-                    "parent": parents.name(i),
-                    "substitution": _told(parents.elements[i], elements),
-                    "probability": probability,
-                }
-                yield Candidate(id="", gene=gene, geometry=geometry, provenance=provenance)
+                origin = Origin(
+                    generator=self.name,
+                    parent=parents.name(i),
+                    details={
+                        "substitution": _told(parents.elements[i], elements),
+                        "probability": probability,
+                    },
+                )
+                yield Candidate("", gene, origin, geometry)
 
         return collected(n, draw, self.name)
 

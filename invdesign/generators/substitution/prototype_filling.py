@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from invdesign.composition.oxidation_states import oxidation_tables
-from invdesign.core.candidate import Candidate
+from invdesign.core.candidate import Candidate, Origin
 from invdesign.core.target import Target
 from invdesign.crystal.elements import SYMBOLS
 from invdesign.generators.geometry.source import GeometrySource
@@ -75,13 +75,13 @@ class Prototypes(Baseline):
                 if elements is None:
                     continue
                 gene = parents.gene(i, elements).canonical()
-                ((geometry, origin),) = self._geometry.inherited(gene, 1)
-                provenance = {
-                    "generator": self.name,
-                    "prototype": f"{gene.prototype} {gene.anonymous_formula}",
-                    "parent": origin.removeprefix("inherited from "),
-                }
-                yield Candidate(id="", gene=gene, geometry=geometry, provenance=provenance)
+                ((geometry, source),) = self._geometry.inherited(gene, 1)
+                origin = Origin(
+                    generator=self.name,
+                    parent=source.removeprefix("inherited from "),
+                    details={"prototype": f"{gene.prototype} {gene.anonymous_formula}"},
+                )
+                yield Candidate("", gene, origin, geometry)
 
         return collected(n, draw, self.name)
 

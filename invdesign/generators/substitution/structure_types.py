@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from invdesign.core.candidate import Candidate
+from invdesign.core.candidate import Candidate, Origin
 from invdesign.core.target import Target
 from invdesign.core.target_parser import amounts_of
 from invdesign.crystal.elements import ATOMIC_NUMBER, volume_estimate
@@ -73,8 +73,8 @@ class StructureTypes:
             geometry = geometry.scaled(
                 volume_estimate(gene.composition) / volume_estimate(parent.composition)
             )
-            provenance = {"generator": self.name, "parent": str(self.library.ids[row])}
-            found.append(Candidate(id="", gene=gene, geometry=geometry, provenance=provenance))
+            origin = Origin(generator=self.name, parent=str(self.library.ids[row]))
+            found.append(Candidate("", gene, origin, geometry))
             if len(found) == n:
                 break
         if not found:

@@ -172,7 +172,7 @@ def second_opinion(
         batch = crystals[start : start + BATCH]
         energies = potential.evaluate([candidate.structure for candidate in batch]).energy  # type: ignore[misc]
         for number, (candidate, energy) in enumerate(zip(batch, energies, strict=True), start):
-            structure, hull_record = candidate.structure, candidate.provenance["hull"]
+            structure, placement = candidate.structure, candidate.placement
             elements = {str(element) for element in structure.elements}  # type: ignore[union-attr]
             if np.isfinite(energy) and elements <= hull.elements & calibration.elements:
                 heights[number] = compute_placement(
@@ -180,7 +180,7 @@ def second_opinion(
                     float(energy),
                     calibration,
                     hull,
-                    crystal_known=hull_record["crystal_known"],
+                    crystal_known=placement.crystal_known,  # type: ignore[union-attr],
                 ).e_above_hull
     return heights
 
@@ -210,16 +210,15 @@ def _drop_twins(crystals: Sequence[Candidate], heights: NDArray[np.float64]) -> 
 
 def outcome(seed: int, candidate: Candidate) -> Row:
     """Return what a candidate's record gives its row of the table of outcomes."""
-    told = candidate.provenance
     return {
         "id": f"{seed}:{candidate.id}",
         "campaign": seed,
-        "place": told["place"],
-        "proposed_gene": told.get("proposed_gene", str(candidate.gene)),
+        "place": candidate.place,
+        "proposed_gene": candidate.relaxation.proposed_gene if candidate.relaxation else str(candidate.gene),
         "relaxed_gene": str(candidate.gene) if candidate.structure is not None else "",
         "formula": candidate.gene.formula,
-        "geometry": told.get("geometry", ""),
-        "steps": told.get("total_steps", ""),
+        "geometry": candidate.origin.geometry or "",
+        "steps": "" if candidate.relaxation_steps is None else candidate.relaxation_steps,
         "novelty": int(candidate.verdicts["novelty"].figure or 0),
         "rejected_by": next((v.gate for v in candidate.verdicts.values() if not v.passed), ""),
     }

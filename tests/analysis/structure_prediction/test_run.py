@@ -10,7 +10,7 @@ from invdesign.analysis.structure_prediction import run as predicting
 from invdesign.analysis.structure_prediction.run import predict_structures
 from invdesign.analysis.structure_prediction.starting_structures import Sources, plan_trials
 from invdesign.cli import app
-from invdesign.core.candidate import Candidate
+from invdesign.core.candidate import Candidate, Origin
 from invdesign.core.target import parse_target
 from invdesign.crystal.gene import Gene
 from invdesign.crystal.geometry import Geometry
@@ -30,7 +30,7 @@ class FakeTypes:
     def propose(self, target, n, seed):
         genes = [ROCK_SALT, CSCL, "225 Br@b Na@a", ZINC_BLENDE]
         return [
-            Candidate("", gene.canonical(), {"parent": f"mp-{i}"}, geometry=cubic(CELLS[gene.space_group]))
+            Candidate("", gene.canonical(), Origin(parent=f"mp-{i}"), geometry=cubic(CELLS[gene.space_group]))
             for i, gene in enumerate(map(Gene.parse, genes))
         ]
 
@@ -40,9 +40,7 @@ class FakeGenes:
 
     def propose(self, target, n, seed):
         rng = np.random.default_rng(seed)
-        return [
-            Candidate("", Gene.parse(str(rng.choice([ROCK_SALT, CSCL], p=[0.2, 0.8]))), {}) for _ in range(n)
-        ]
+        return [Candidate("", Gene.parse(str(rng.choice([ROCK_SALT, CSCL], p=[0.2, 0.8])))) for _ in range(n)]
 
 
 class Refusing:

@@ -26,7 +26,7 @@ estimates = st.builds(Estimate, st.floats(0.1, 6), st.floats(0.05, 1), st.floats
 
 def computed(number: int, properties=BEFORE, **result) -> Candidate:
     result = result if "failed" in result else {"functional": "PBE"} | result
-    return Candidate(f"c{number:06d}", GENE, {"dft": result}, properties=dict(properties))
+    return Candidate(f"c{number:06d}", GENE, provenance={"dft": result}, properties=dict(properties))
 
 
 def biased(n: int, bias: float, spread: float = 0.4, seed: int = 0) -> list[Candidate]:

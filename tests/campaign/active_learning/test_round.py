@@ -59,7 +59,7 @@ def test_a_round_has_new_candidates_with_corrected_estimates(run, choose):
     assert len(found.shortlist) == 4
     for rank, candidate in enumerate(found.shortlist, start=1):
         before = store[candidate.id]
-        assert candidate.provenance["rank"] == rank
+        assert candidate.selection.rank == rank
         assert "dft" not in before.provenance
         if "band_gap" in before.properties:  # spared where it was rejected above the hull
             assert before.properties["band_gap"].mean < candidate.properties["band_gap"].mean
@@ -144,12 +144,12 @@ def test_a_round_leaves_on_record_what_it_said(run):
     found = chosen(run, n_shortlist=4)
     stored = {candidate.id: candidate for candidate in Store(run / DATABASE).read()}
     for candidate in found.shortlist:
-        said, gap = stored[candidate.id].provenance["rounds"]["2"], candidate.properties["band_gap"]
-        assert said["p_hit"] == pytest.approx(candidate.provenance["p_hit"], rel=1e-4)
+        said, gap = stored[candidate.id].rounds[2], candidate.properties["band_gap"]
+        assert said.p_hit == pytest.approx(candidate.selection.p_hit, rel=1e-4)
         assert said["band_gap"] == pytest.approx([gap.value, gap.low, gap.high], rel=1e-4)
     shutil.rmtree(found.out)
     again = chosen(run, n_shortlist=2)
-    told = [c.id for c in Store(run / DATABASE).read() if "2" in c.provenance.get("rounds", {})]
+    told = [c.id for c in Store(run / DATABASE).read() if 2 in c.rounds]
     assert told == sorted(candidate.id for candidate in again.shortlist)
 
 
@@ -168,7 +168,7 @@ def test_more_genes_join_the_store_and_the_pool(run, unbroken):
     options = {"n_shortlist": 8, "n_genes": 60, "n_relax": 16}
     found = chosen(run, **options)
     after = Store(run / DATABASE).read()
-    new = [candidate for candidate in after if candidate.provenance.get("round") == 2]
+    new = [candidate for candidate in after if candidate.origin.round == 2]
     assert len(new) == 60
     assert [c.id for c in after] == [f"c{i:06d}" for i in range(len(before) + 60)]
     assert any(candidate.id in {c.id for c in new} for candidate in found.shortlist)
@@ -185,6 +185,10 @@ def test_more_genes_join_the_store_and_the_pool(run, unbroken):
     assert result.funnel.as_json() == unbroken[1].funnel.as_json()
 
 
+def proposed(candidate):
+    return candidate.relaxation.proposed_gene if candidate.relaxation else str(candidate.gene)
+
+
 def test_genes_of_the_campaign_are_not_relaxed_again_where_known_ones_are_wanted(tmp_path):
     components, config = (
         campaign_fakes.fake_components(),
@@ -192,12 +196,12 @@ def test_genes_of_the_campaign_are_not_relaxed_again_where_known_ones_are_wanted
     )
     result = design(config, components=components, progress=False)
     collect(tmp_path, {candidate.id: 0.4 for candidate in result.shortlist})
-    had = {c.provenance.get("proposed_gene", str(c.gene)): c.id for c in reversed(result.candidates)}
+    had = {proposed(c): c.id for c in reversed(result.candidates)}
     chosen(tmp_path, n_genes=60, n_relax=16)
-    new = [c for c in Store(tmp_path / DATABASE).read() if c.provenance.get("round") == 2]
+    new = [c for c in Store(tmp_path / DATABASE).read() if c.origin.round == 2]
     relaxed = [c for c in new if "geometry" in c.verdicts]
     assert len(relaxed) == 16
-    assert not any(c.provenance.get("proposed_gene", str(c.gene)) in had for c in relaxed)
+    assert not any(proposed(c) in had for c in relaxed)
     twins = [c for c in new if "unique" in c.verdicts and str(c.gene) in had]
     assert twins
     for candidate in twins:

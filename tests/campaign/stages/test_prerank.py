@@ -16,7 +16,7 @@ NEW = ("216 Cu@c I@a Ag@d Br@b", "216 Rb@a Br@d")
 
 
 def drawn(*texts):
-    return [Candidate(id=text, gene=Gene.parse(text).canonical(), provenance={}) for text in texts]
+    return [Candidate(text, Gene.parse(text).canonical()) for text in texts]
 
 
 def test_new_balanced_genes_come_first_and_order_is_kept():

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from invdesign.core.candidate import Candidate, Estimate
+from invdesign.core.candidate import Candidate, Estimate, RoundSelection, Selection
 from invdesign.core.target import parse_target
 from invdesign.crystal.gene import Gene
 from invdesign.dft.results.comparison import Confrontation, Judged, compare, compare_interval, judge, rate
@@ -21,8 +21,8 @@ TARGET = parse_target("band_gap=4..5 e_above_hull<0.1")
 SAID = {"band_gap": Estimate(4.4, 0.2), "e_above_hull": Estimate(0.02, 0.03)}
 
 
-def candidate(name: str = "c1", **provenance: object) -> Candidate:
-    return Candidate(name, GENE, dict(provenance), properties=dict(SAID))
+def candidate(name: str = "c1", **later: Any) -> Candidate:
+    return Candidate(name, GENE, properties=dict(SAID), **later)
 
 
 def gaps(*computed: float) -> Confrontation:
@@ -68,9 +68,9 @@ def test_over_confidence_is_said_only_where_chance_does_not_do() -> None:
 
 
 def test_hits_are_judged_by_all_that_was_asked() -> None:
-    hit = judge(candidate(p_hit=0.9), {"band_gap": 4.5, "e_above_hull": 0.05}, TARGET)
+    hit = judge(candidate(selection=Selection(p_hit=0.9)), {"band_gap": 4.5, "e_above_hull": 0.05}, TARGET)
     assert (hit.hit, hit.whole, hit.p_hit, hit.why) == (True, True, 0.9, "as asked")
-    later = candidate(p_hit=0.9, rounds={"2": {"p_hit": 0.5}, "10": {"p_hit": 0.4}})
+    later = candidate(rounds={n: RoundSelection(p_hit=p, estimates={}) for n, p in ((2, 0.5), (10, 0.4))})
     assert judge(later, {}, TARGET).p_hit == 0.4  # the last round's that chose it
     miss = judge(candidate(), {"band_gap": 4.5, "e_above_hull": 0.25}, TARGET)
     assert (miss.hit, miss.why) == (False, "energy above hull 0.250 eV/atom")

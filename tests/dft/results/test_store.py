@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from invdesign.campaign.run import DATABASE
 from invdesign.campaign.store import Store
 from invdesign.cli import app
-from invdesign.core.candidate import Candidate, Estimate
+from invdesign.core.candidate import Candidate, Estimate, Origin, Selection
 from invdesign.crystal.structure_files import write_cif
 from invdesign.crystal.symmetry import gene_of
 from invdesign.dft.codes.gpaw.job import digests
@@ -40,7 +40,8 @@ def campaign(tmp_path: Path, structure: Structure, name: str = "c000001", folder
     run.mkdir()
     gene, geometry = gene_of(structure)
     properties = {"band_gap": Estimate(4.3, 0.2), "e_above_hull": Estimate(0.05, 0.04)}
-    candidate = Candidate(name, gene, {"p_hit": 0.8, "rank": 1}, geometry, structure, {}, properties)
+    candidate = Candidate(name, gene, Origin(), geometry, structure, {}, properties)
+    candidate.selection = Selection(p_hit=0.8, rank=1)
     Store(run / DATABASE, IDENTITY).put([candidate], complete=True)
     write_cif(structure, run / "c.cif", symmetrised=True)
     row = {"rank": 1, "candidate": name, "cif_file": "c.cif", "band_gap": 4.3}

@@ -134,7 +134,7 @@ def test_what_nothing_meets_is_one_sentence(pipeline: GeneDiffusionPipeline) -> 
 def test_windows_become_conditions(pipeline: GeneDiffusionPipeline) -> None:
     target = parse_target(["band_gap=1.5±0.25", "bulk_modulus_gpa=4..6", "formation_energy_per_atom<3"])
     for candidate in GeneDiffusion(pipeline).propose(target, 8, 0):
-        asked = candidate.provenance["conditions"]
+        asked = candidate.origin.conditions
         assert asked["e_above_hull"] == 0.0
         assert all(asked[name] in window for name, window in target.windows.items())
 

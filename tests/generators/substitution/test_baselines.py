@@ -103,14 +103,14 @@ def test_what_cannot_be_is_told_in_one_sentence(generator):
         generator.propose(parse_target(only="Li,Na"), 1, 0)
 
 
-def test_provenance_leads_back_to_the_parent(ion_exchange, parents):
+def test_origin_leads_back_to_the_parent(ion_exchange, parents):
     for candidate in ion_exchange.propose(parse_target(), 20, 5):
-        told = candidate.provenance
-        assert told["generator"] == "ion-exchange"
-        assert 0 < told["probability"] < 1
-        row = list(parents.library.ids).index(told["parent"])
+        origin = candidate.origin
+        assert origin.generator == "ion-exchange"
+        assert 0 < origin.details["probability"] < 1
+        row = list(parents.library.ids).index(origin.parent)
         parent = parents.library.gene(row)
-        replaced = dict(pair.split("→") for pair in told["substitution"].split(", "))
+        replaced = dict(pair.split("→") for pair in origin.details["substitution"].split(", "))
         child = Gene(parent.space_group, tuple((replaced.get(e, e), letter) for e, letter in parent.orbits))
         assert child.canonical() == candidate.gene
         assert child.canonical() != parent
@@ -154,7 +154,7 @@ def test_draws_follow_the_probabilities():
     likely: dict[str, float] = {}
     for candidate in candidates:
         counts[candidate.gene.formula] = counts.get(candidate.gene.formula, 0) + 1
-        likely[candidate.gene.formula] = candidate.provenance["probability"]
+        likely[candidate.gene.formula] = candidate.origin.details["probability"]
     total = sum(likely.values())
     for formula, count in counts.items():
         expected = 2000 * likely[formula] / total
@@ -176,6 +176,6 @@ def test_prototypes_fill_a_known_prototype():
     generator = Prototypes(Parents.of(one_crystal("225 Cl@a Na@b")))
     candidates = generator.propose(parse_target(), 30, 0)
     assert {candidate.gene.prototype for candidate in candidates} == {"225:ab"}
-    assert {candidate.provenance["parent"] for candidate in candidates} == {"salt"}
+    assert {candidate.origin.parent for candidate in candidates} == {"salt"}
     assert len({candidate.gene.formula for candidate in candidates}) > 10
     assert all(gene_of(realise(c.gene, c.geometry))[0] == c.gene for c in candidates)

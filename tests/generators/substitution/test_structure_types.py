@@ -32,7 +32,7 @@ def propose(n=50, **target):
 
 def test_the_most_alike_parent_comes_first():
     found = propose(formula="RbBr")
-    assert found[0].provenance["parent"] == "KBr"
+    assert found[0].origin.parent == "KBr"
     assert {c.gene.formula for c in found} == {"RbBr"}
     assert {c.gene.space_group for c in found} == {225, 221}
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from invdesign.core.candidate import Candidate
+from invdesign.core.candidate import Candidate, Origin
 from invdesign.core.target import Target
 from invdesign.crystal.gene import Gene
 from invdesign.crystal.geometry import Geometry
@@ -56,4 +56,4 @@ class KnownCrystals:
 
     def _candidate(self, gene: Gene, edge: float) -> Candidate:
         geometry = Geometry((edge, edge, edge, 90.0, 90.0, 90.0), tuple(() for _ in gene.orbits))
-        return Candidate(id="", gene=gene, geometry=geometry, provenance={"generator": self.name})
+        return Candidate("", gene, Origin(generator=self.name), geometry)

@@ -134,7 +134,7 @@ def excerpts():
         yield pytest.param(*block, id=block[0])
 
 
-@pytest.mark.parametrize(("file", "excerpt"), excerpts())
+@pytest.mark.parametrize(("file", "excerpt"), list(excerpts()))
 def test_excerpts_are_those_of_the_examples(file, excerpt):
     lines = [line for line in (ROOT / file).read_text(encoding="utf-8").splitlines() if line.strip()]
     for line in excerpt.splitlines():

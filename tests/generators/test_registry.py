@@ -11,11 +11,6 @@ from invdesign.io.artifacts import find
 from invdesign.io.provenance import folder_digest
 
 
-@pytest.mark.parametrize("name", ["ion-exchange", "prototypes"])
-def test_baselines_load_by_name(name):
-    assert load_generator(name).name == name
-
-
 def test_a_generator_loads_by_name_and_by_folder():
     named = load_generator("gene-diffusion", guidance=2.0)
     assert (named.name, named.guidance) == ("gene-diffusion", 2.0)

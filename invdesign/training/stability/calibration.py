@@ -4,19 +4,31 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from invdesign.crystal.elements import SYMBOLS
 from invdesign.data.splits import grouped_split
-from invdesign.stability.calibration import Calibration
-from invdesign.stability.energy_corrections import EnergyScale, fit_scale, fractions
+from invdesign.stability.calibration import GROWTH_ENDS, Calibration
+from invdesign.stability.energy_corrections import EnergyScale, fit_scale, fractions, terms_of
 from invdesign.stability.hull.hull import Hull
+from invdesign.training.cards.render import write_card
 from invdesign.training.stability.calibration_data import HYPOTHETICAL, known_targets, read_evaluated
-from invdesign.training.stability.calibration_uncertainty import FOLDS, Errors, fit_uncertainty
-from invdesign.training.stability.hull import MP2020_SETS, heights, load_shift
+from invdesign.training.stability.calibration_uncertainty import (
+    FOLDS,
+    Errors,
+    cross_validate,
+    fit_uncertainty,
+)
+from invdesign.training.stability.hull import MP2020_SETS, detection, heights, load_shift
+from invdesign.training.stability.self_consistent_hull import (
+    above_hull,
+    compare_hulls,
+    held_out_known,
+    hypothetical,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -52,7 +64,6 @@ def build(config: CalibrationConfig, *, progress: Progress) -> Path:
     import yaml
 
     from invdesign.potentials.registry import load_potential
-    from invdesign.training.cards.calibration import render  # it measures with this module's functions
 
     hull, shift = Hull.load(config.hull), load_shift(config.hull)
     samples = {}
@@ -73,8 +84,7 @@ def build(config: CalibrationConfig, *, progress: Progress) -> Path:
     calibration.save(config.out)
     (config.out / "recipe.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
     progress(0.85, "measuring")
-    card = render(calibration, samples=samples, hull=hull, config=config)
-    (config.out / "README.md").write_text(card)
+    write_card(config.out, "calibration", measure_calibration(calibration, samples, hull, config))
     progress(1.0, f"calibration of {calibration.potential} in {config.out}")
     return config.out
 
@@ -133,3 +143,161 @@ def hypothetical_errors(references: EnergyScale, sample: EvaluatedSet, hull: Hul
         heights=heights(hull, sample.compositions, sample.formation),
         gain=sample.relaxed - sample.energies,
     )
+
+
+def measure_calibration(
+    calibration: Calibration, samples: dict[str, EvaluatedSet], hull: Hull, config: CalibrationConfig
+) -> dict[str, Any]:
+    """Return the numbers of a calibration's card.
+
+    Args:
+        calibration: fitted on all crystals.
+        samples: mp20, mpts52 and wbm.
+        hull: reference of the energies above hull.
+        config: the recipe.
+    """
+    residual = hold_out(samples, config)
+    errors = hypothetical_errors(calibration.references, samples[HYPOTHETICAL], hull)
+    gain = errors.gain[np.isfinite(errors.gain)]
+    test = hypothetical(calibration, samples[HYPOTHETICAL], errors.heights)
+    predicted = test.truth + test.potential - test.dft
+    sigmas = np.array([calibration.sigma(c, e) for c, e in zip(test.compositions, predicted, strict=True)])
+    relaxing = {"n": len(gain), "median": -1000 * float(np.median(gain)), "mean": -1000 * float(gain.mean())}
+    return {
+        "potential": calibration.potential,
+        "n_elements": len(calibration.elements),
+        "least_crystals": MINIMUM,
+        "extra_terms": config.extra_terms,
+        "huber_threshold": config.delta,
+        "offset": calibration.hypothetical_offset,
+        "known_error": float(np.abs(residual).mean()),
+        "folds": FOLDS,
+        "data": [{"name": name, "n": len(s.formulas), "failed": s.failed} for name, s in samples.items()],
+        "formation": _formation(calibration, samples, residual, errors, config),
+        **_energy_scale(samples, residual, errors),
+        "median_sigma": float(np.median([calibration.sigma(c) for c in errors.compositions])),
+        "growth": calibration.growth,
+        "growth_ends": GROWTH_ENDS,
+        "relaxing": relaxing if len(gain) else None,
+        **_uncertainty(errors, config),
+        "above_hull": above_hull(calibration, samples, residual, errors.heights, hull),
+        "n_unstable": int((held_out_known(samples, residual, hull).truth > 0.1).sum()),
+        "n_hypothetical": len(test.truth),
+        "hulls": compare_hulls(calibration, samples, residual, errors.heights, hull),
+        "false_stable": 1 - detection(predicted, test.truth, 0.1)["precision"],
+        "most_uncertain": sorted(calibration.spread, key=lambda symbol: -calibration.spread[symbol])[:8],
+        "beyond_three_sigma": float((np.abs(test.potential - test.dft) > 3 * sigmas).mean()),
+    }
+
+
+def _formation(
+    calibration: Calibration,
+    samples: dict[str, EvaluatedSet],
+    residual: np.ndarray,
+    errors: Errors,
+    config: CalibrationConfig,
+) -> dict[str, list[float]]:
+    wbm, first = samples[HYPOTHETICAL], len(samples["mp20"].formulas)
+    other = config.model_copy(update={"extra_terms": not config.extra_terms})
+    compositions, targets = known_targets(samples)
+    scale = fit_references(compositions, targets, other)
+    found = {
+        "mp20": residual[:first],
+        "mpts52": residual[first:],
+        "wbm": errors.residual,
+        "wbm_about_median": errors.residual - np.median(errors.residual),
+        "known": residual,
+        "known_other_terms": hold_out(samples, other),
+        "wbm_other_terms": wbm.energies - wbm.formation - [scale.energy(c) for c in wbm.compositions],
+    }
+    relaxed = errors.relaxed().residual
+    if len(relaxed):
+        found["wbm_relaxed"] = relaxed
+        found["wbm_relaxed_with_offset"] = relaxed + calibration.hypothetical_offset
+    return {name: _sizes(values) for name, values in found.items()}
+
+
+def _sizes(errors: np.ndarray) -> list[float]:
+    """Return the mean, median and 0.9 quantile of absolute errors, and the mean error."""
+    size = np.abs(errors)
+    return [float(x) for x in (size.mean(), np.median(size), np.quantile(size, 0.9), errors.mean())]
+
+
+def _energy_scale(samples: dict[str, EvaluatedSet], residual: np.ndarray, errors: Errors) -> dict[str, Any]:
+    """Split WBM's residual into energy scale and potential, by chemistry."""
+    wbm, shifted = samples[HYPOTHETICAL], errors.residual
+    bare = shifted + wbm.formation - wbm.as_published
+    offset = -float(np.median(shifted))  # of single points
+    refitted = _own_references(errors, bare)
+    is_control = np.array([not _anions(composition) for composition in wbm.compositions])
+
+    def about_median(values: np.ndarray, rows: np.ndarray | slice = slice(None)) -> float:
+        return float(np.abs(values[rows] - np.median(values)).mean())
+
+    parts = {
+        name: {"n": int(rows.sum()), "errors": [about_median(v, rows) for v in (bare, shifted, refitted)]}
+        for name, rows in (("anion", ~is_control), ("control", is_control))
+    }
+    before, after = about_median(bare), about_median(shifted)
+    known, new = _groups(known_targets(samples)[0]), _groups(wbm.compositions)
+    chemistry = [
+        {
+            "name": name,
+            "n_known": len(known[name]),
+            "known": float(np.abs(residual[known[name]]).mean()),
+            "n_wbm": len(new[name]),
+            "wbm": [float(np.abs(v[new[name]]).mean()) for v in (bare, shifted, shifted + offset)],
+            "mean": float(shifted[new[name]].mean()),
+        }
+        for name in sorted(known, key=lambda name: -len(known[name]))
+        if name in new
+    ]
+    scale = {**parts, "removed": before - after, "before": before, "share": 1 - after / before}
+    return {"scale": scale, "single_point_offset": offset, "chemistry": chemistry}
+
+
+def _own_references(errors: Errors, bare: np.ndarray) -> np.ndarray:
+    """Return published residuals after a refit of every term on the other half of WBM."""
+    out = np.zeros(len(bare))
+    halves = grouped_split(errors.formulas, [0.5, 0.5], 0)
+    for part, rest in (halves, halves[::-1]):
+        scale = fit_scale([errors.compositions[i] for i in rest], bare[rest], delta=0.02, ridge=1e-2)
+        out[part] = bare[part] - [scale.energy(errors.compositions[i]) for i in part]
+    return out
+
+
+def _anions(composition: Composition) -> list[str]:
+    return [term[:-1] for term in terms_of(composition) if term.endswith("-")]
+
+
+def _groups(compositions: Sequence[Composition]) -> dict[str, np.ndarray]:
+    """Return crystals by anion, and those with a +U metal in an oxide or fluoride."""
+    members: dict[str, list[int]] = {}
+    for i, composition in enumerate(compositions):
+        anions = [f"anion {symbol}" for symbol in _anions(composition)] or ["no anion (control)"]
+        metals = {f"+U metal with {t[-1]}" for t in terms_of(composition) if "|" in t}
+        for name in (*anions, *metals):
+            members.setdefault(name, []).append(i)
+    return {name: np.array(indices) for name, indices in members.items()}
+
+
+def _uncertainty(errors: Errors, config: CalibrationConfig) -> dict[str, Any]:
+    single = Errors(
+        errors.formulas, errors.compositions, errors.residual, errors.heights, np.nan * errors.gain
+    )
+    found = {
+        name: cross_validate(single, config.seed, by_element=element, by_height=energy)
+        for name, element, energy in (
+            ("constant", False, False),
+            ("by_element", True, False),
+            ("by_energy", False, True),
+            ("by_both", True, True),
+        )
+    }
+    found["relaxed"] = final = cross_validate(errors, config.seed)
+    probability, under = final.probability_below(0.1), final.truth <= 0.1
+    fifths = [(probability >= low) & (probability < low + 0.2) for low in (0.0, 0.2, 0.4, 0.6, 0.8)]
+    return {
+        "uncertainty": {name: one.metrics() for name, one in found.items()},
+        "reliability": [[float(probability[rows].mean()), float(under[rows].mean())] for rows in fifths],
+    }

@@ -165,25 +165,25 @@ def score(found: Uncertainty, errors: Errors) -> np.ndarray:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """What held-out crystals were said to be: predicted height and its σ, beside DFT's height; (n,) each."""
+class HeldOut:
+    """Predicted energies above hull of held-out crystals, their σ, and DFT's values; eV/atom, (n,) each."""
 
     predicted: np.ndarray
     sigma: np.ndarray
     truth: np.ndarray
 
     def probability_below(self, limit: float) -> np.ndarray:
-        """Said probability of lying under ``limit``, (n,)."""
+        """Return the predicted probability of lying under ``limit``, (n,)."""
         from scipy.special import ndtr
 
         return np.asarray(ndtr((limit - self.predicted) / self.sigma))
 
-    def figures(self) -> list[float]:
-        """How well the distributions fit.
+    def metrics(self) -> list[float]:
+        """Measure how well the distributions fit.
 
         Returns:
             Coverage of 90 % overall and by thirds of the predicted height; mean log-likelihood; mean
-            continuous ranked probability score, eV/atom (Gneiting and Raftery 2007: a proper score that
+            continuous ranked probability score, meV/atom (Gneiting and Raftery 2007: a proper score that
             outliers do not rule); Brier scores of the probability of lying under 0.05 and 0.1 eV/atom.
         """
         from scipy.special import ndtr
@@ -202,21 +202,21 @@ class Said:
             float(inside.mean()),
             *(float(inside[third == t].mean()) for t in range(3)),
             float(likelihood.mean()),
-            float(crps.mean()),
+            1000 * float(crps.mean()),
             *brier,
         ]
 
 
-def cross_validate(errors: Errors, seed: int, *, by_element: bool = True, by_height: bool = True) -> Said:
-    """What crystals are said to be by fits without their composition; relaxed ones if there are any."""
+def cross_validate(errors: Errors, seed: int, *, by_element: bool = True, by_height: bool = True) -> HeldOut:
+    """Predict crystals with fits without their composition; the relaxed ones if there are any."""
     relaxed = bool(np.isfinite(errors.gain).any())
-    parts: list[Said] = []
+    parts: list[HeldOut] = []
     for part in grouped_split(errors.formulas, [1 / FOLDS] * FOLDS, seed):
         rest = np.setdiff1d(np.arange(len(errors.formulas)), part)
         found = fit_uncertainty(errors.take(rest), by_element=by_element, by_height=by_height)
         judged = errors.take(part).relaxed() if relaxed else errors.take(part)
         predicted = judged.heights + judged.residual + found.offset
-        parts.append(Said(predicted, found.sigmas(judged.compositions, predicted), judged.heights))
-    return Said(
+        parts.append(HeldOut(predicted, found.sigmas(judged.compositions, predicted), judged.heights))
+    return HeldOut(
         *(np.concatenate([getattr(p, name) for p in parts]) for name in ("predicted", "sigma", "truth"))
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from invdesign.io import artifacts
 from invdesign.stability.energy_corrections import EnergyScale, fit_scale
 from invdesign.stability.hull.hull import Hull
+from invdesign.training.cards.render import write_card
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 MP2020_SETS = ("mp20", "mpts52")
 ON_HULL = 1e-6  # eV/atom
 REDUNDANT = 0.005  # eV/atom; the two energy scales agree to 0.002 (median)
+SAMPLE = 4000  # entries on which a metric is measured
+THRESHOLDS = (0.05, 0.1)  # eV/atom
+FOLDS = 5
 SHIFT = "older-to-mp2020.json"
 
 
@@ -258,29 +262,104 @@ def build(config: HullConfig, *, progress: Progress) -> Path:
     """Build the hull, measure it, write data, card and recipe to ``config.out``."""
     import yaml
 
-    from invdesign.training.cards.hull import render  # it measures with this module's functions
-
-    progress(0.0, "reading pins")
+    progress(0.0, "reading entries")
     older, newer = read_pins(config.data)
     progress(0.3, "fitting the energy scales")
     shift = fit_scale(*differences(older, newer), delta=config.delta)
     pins = merge(older, newer, shift)
-    progress(0.5, "finding the pins that the hull is made of")
+    progress(0.5, "finding the entries that the hull is made of")
     used = competing(pins)
     save(pins, used, shift, config.out)
     (config.out / "recipe.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
     progress(0.8, "measuring")
-    card = render(
-        Hull.load(config.out),
-        pins=pins,
-        used=used,
-        sources=(older, newer),
-        shift=shift,
-        config=config,
-    )
-    (config.out / "README.md").write_text(card)
+    metrics = measure_hull(pins, used, older=older, newer=newer, shift=shift, config=config)
+    write_card(config.out, "hull", metrics)
     progress(1.0, f"{len(used)} compositions in {config.out}")
     return config.out
+
+
+def measure_hull(
+    pins: Pins, used: np.ndarray, *, older: Pins, newer: Pins, shift: EnergyScale, config: HullConfig
+) -> dict[str, Any]:
+    """Return the numbers of a hull's card.
+
+    Args:
+        pins: all entries of the hull.
+        used: which of them compete, (n,) bool.
+        older: entries on the older scale.
+        newer: entries on MP2020.
+        shift: fitted from the older scale to MP2020.
+        config: the recipe.
+    """
+    hull = Hull.load(config.out)
+    compositions, before = differences(older, newer)
+    elements_only = fit_scale(compositions, before, delta=config.delta, extra_terms=False)
+    random = np.random.default_rng(config.seed)
+    exact = newer.take(random.choice(len(newer.formulas), SAMPLE, replace=False))
+    gap = np.abs(heights(hull, exact.compositions, exact.hull_energies)) * 1000
+    return {
+        "n_compounds": len(hull),
+        "n_systems": len({composition.chemical_system for composition in pins.compositions}),
+        "n_elements": len(hull.elements),
+        "n_older": len(older.formulas),
+        "n_newer": len(newer.formulas),
+        "folds": FOLDS,
+        "sample": SAMPLE,
+        "scales": {
+            "n": len(before),
+            "before": _sizes(before),
+            "after": _sizes(before - [shift.energy(composition) for composition in compositions]),
+            "held_out": _sizes(_cross_validated(compositions, before, config)),
+            "elements_only": _sizes(before - [elements_only.energy(c) for c in compositions]),
+        },
+        "n_stable": int(pins.stable.sum()),
+        "n_standing_in": int((used & ~pins.stable).sum()),
+        "redundant": 1000 * REDUNDANT,
+        "merged": {"mean": float(gap.mean()), "most": float(np.quantile(gap, 0.99))},
+        "left_out": _leave_one_out(hull, config),
+    }
+
+
+def _cross_validated(
+    compositions: list[Composition], difference: np.ndarray, config: HullConfig
+) -> np.ndarray:
+    """Return each difference less a shift fitted without its fold, eV/atom, (n,)."""
+    out = np.zeros(len(difference))
+    fold = np.random.default_rng(config.seed).integers(FOLDS, size=len(difference))
+    for k in range(FOLDS):
+        rest, part = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
+        shift = fit_scale([compositions[i] for i in rest], difference[rest], delta=config.delta)
+        out[part] = difference[part] - [shift.energy(compositions[i]) for i in part]
+    return out
+
+
+def _sizes(difference: np.ndarray) -> list[float]:
+    size = np.abs(difference)
+    return [float(size.mean()), float(np.median(size)), float(np.quantile(size, 0.99))]
+
+
+def _leave_one_out(hull: Hull, config: HullConfig) -> dict[str, Any]:
+    import pandas as pd
+
+    tables = [read_set(config.data, name) for name in MP2020_SETS]
+    entries = pd.concat(tables, ignore_index=True)
+    is_compound = np.array([len(c) > 1 for c in parse(entries["pretty_formula"].tolist())])
+    entries = entries[is_compound].sample(SAMPLE, random_state=config.seed)
+    reported = np.array(entries["e_above_hull"], dtype=float)
+    energies = np.array(entries["formation_energy_per_atom"], dtype=float)
+    compositions = parse(entries["pretty_formula"].tolist())
+    predicted = np.maximum(heights(hull, compositions, energies, known=False), 0.0)
+    error = np.abs(predicted - reported)
+    above = reported > 0
+    return {
+        "error": float(error.mean()),
+        "n_above": int(above.sum()),
+        "error_above": float(error[above].mean()),
+        "detection": {
+            str(threshold): list(detection(predicted, reported, threshold).values())
+            for threshold in THRESHOLDS
+        },
+    }
 
 
 def detection(predicted: np.ndarray, truth: np.ndarray, threshold: float) -> dict[str, float]:

@@ -28,7 +28,7 @@ LOWER = 1e-4  # eV/atom by which another entry of a composition must lie lower t
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class HullTest:
     """Crystals whose height above the hull is asked for.
 
     Attributes:
@@ -50,7 +50,7 @@ class Judged:
         return heights(hull, self.compositions, self.potential, known=not self.left_out)
 
 
-def held_out_known(samples: dict[str, EvaluatedSet], residual: np.ndarray, hull: Hull) -> Judged:
+def held_out_known(samples: dict[str, EvaluatedSet], residual: np.ndarray, hull: Hull) -> HullTest:
     """MPTS-52's compounds against the reported heights, their own compositions left out of the hull.
 
     Args:
@@ -63,7 +63,7 @@ def held_out_known(samples: dict[str, EvaluatedSet], residual: np.ndarray, hull:
         [i for i, c in enumerate(sample.compositions) if len(c) > 1 and set(map(str, c)) <= hull.elements]
     )
     own = residual[-len(sample.formulas) :]
-    return Judged(
+    return HullTest(
         [sample.compositions[i] for i in chosen],
         sample.formation[chosen],
         (sample.formation + own)[chosen],
@@ -72,7 +72,7 @@ def held_out_known(samples: dict[str, EvaluatedSet], residual: np.ndarray, hull:
     )
 
 
-def hypothetical(calibration: Calibration, sample: EvaluatedSet, truth: np.ndarray) -> Judged:
+def hypothetical(calibration: Calibration, sample: EvaluatedSet, truth: np.ndarray) -> HullTest:
     """Hypothetical crystals, relaxed with the potential if any were, against DFT on the same hull.
 
     Args:
@@ -88,22 +88,17 @@ def hypothetical(calibration: Calibration, sample: EvaluatedSet, truth: np.ndarr
         calibration.formation_energy(c, float(e) * c.num_atoms)
         for c, e in zip(compositions, found, strict=True)
     ]
-    return Judged(compositions, sample.formation[chosen], np.array(energies), truth[chosen], left_out=False)
+    return HullTest(compositions, sample.formation[chosen], np.array(energies), truth[chosen], left_out=False)
 
 
-def detection_row(words: str, said: np.ndarray, truth: np.ndarray) -> str:
-    """Table row: MAE of the heights, then F1, recall and specificity at both thresholds.
+def hull_metrics(predicted: np.ndarray, truth: np.ndarray) -> list[float]:
+    """Return the MAE of energies above hull, then F1, recall and specificity at both thresholds.
 
-    Known crystals are reported at or above zero: there what is said is cut at zero too.
+    Known crystals are reported at or above zero: there the predictions are cut at zero too.
     """
-    error = np.abs((np.maximum(said, 0.0) if truth.min() >= 0 else said) - truth).mean()
-    figures = [detection(said, truth, threshold) for threshold in THRESHOLDS]
-    cells = [f"{found[name]:.3f}" for found in figures for name in ("f1", "recall", "specificity")]
-    return f"| {words} | {error:.4f} | {' | '.join(cells)} |"
-
-
-HEADER = """| crystals | MAE, eV/atom | F1 at 0.05 | recall | specificity | F1 at 0.1 | recall | specificity |
-| --- | --- | --- | --- | --- | --- | --- | --- |"""
+    error = np.abs((np.maximum(predicted, 0.0) if truth.min() >= 0 else predicted) - truth).mean()
+    found = [detection(predicted, truth, threshold) for threshold in THRESHOLDS]
+    return [float(error), *(one[name] for one in found for name in ("f1", "recall", "specificity"))]
 
 
 def above_hull(
@@ -112,27 +107,24 @@ def above_hull(
     residual: np.ndarray,
     truth: np.ndarray,
     hull: Hull,
-) -> str:
-    """Rows on the reference hull: MPTS-52 with ever less of itself in it, WBM with and without offset."""
+) -> dict[str, list[float]]:
+    """Measure on the reference hull: MPTS-52 with ever less of itself in it, WBM with and without offset."""
     known = held_out_known(samples, residual, hull)
     own = heights(hull, known.compositions, known.potential)
     left_out = known.on(hull)
     polymorph = has_lower_polymorph(samples, known)
     new = hypothetical(calibration, samples[HYPOTHETICAL], truth)
     shifted = new.on(hull)
-    return "\n".join(
-        [
-            HEADER,
-            detection_row("mpts52, its own pin in the hull (flatters)", own, known.truth),
-            detection_row("mpts52, its entry left out", np.where(polymorph, own, left_out), known.truth),
-            detection_row("**mpts52, its composition left out**", left_out, known.truth),
-            detection_row("wbm, no offset", shifted - calibration.hypothetical_offset, new.truth),
-            detection_row("**wbm**", shifted, new.truth),
-        ]
-    )
+    return {
+        "mpts52_in_hull": hull_metrics(own, known.truth),
+        "mpts52_entry_left_out": hull_metrics(np.where(polymorph, own, left_out), known.truth),
+        "mpts52_composition_left_out": hull_metrics(left_out, known.truth),
+        "wbm_without_offset": hull_metrics(shifted - calibration.hypothetical_offset, new.truth),
+        "wbm": hull_metrics(shifted, new.truth),
+    }
 
 
-def has_lower_polymorph(samples: dict[str, EvaluatedSet], known: Judged) -> np.ndarray:
+def has_lower_polymorph(samples: dict[str, EvaluatedSet], known: HullTest) -> np.ndarray:
     """Whether another entry of the composition lies lower: then the pin there is not its own, (n,)."""
     lowest: dict[str, float] = {}
     for name in MP2020_SETS:
@@ -149,41 +141,41 @@ def compare_hulls(
     residual: np.ndarray,
     truth: np.ndarray,
     hull: Hull,
-) -> str:
-    """Rows of the hulls that a candidate with the potential's energy could meet, on the same entries."""
+) -> dict[str, dict[str, list[float]]]:
+    """Measure the hulls that a candidate with the potential's energy could meet, on the same entries."""
     compositions, targets = known_targets(samples)
     dft = np.concatenate([samples[name].formation for name in MP2020_SETS])
     own = dft + targets - [calibration.references.energy(c) for c in compositions]
     dft_phases, own_phases = hull_of(compositions, dft), hull_of(compositions, own)
     mixed = with_energies(hull, compositions, dft, own)
-    lines = [HEADER]
+    found = {}
     for name, every in (
         ("mpts52", held_out_known(samples, residual, hull)),
         ("wbm", hypothetical(calibration, samples[HYPOTHETICAL], truth)),
     ):
         covered = [set(map(str, c)) <= own_phases.elements for c in every.compositions]
-        judged = _take(every, np.flatnonzero(covered))
-        # the height that DFT gives on the restricted hull: what coverage costs is out of these rows
-        restricted = heights(dft_phases, judged.compositions, judged.dft, known=not judged.left_out)
-        for words, phases, true in (
-            ("`mp-hull`, DFT", hull, judged.truth),
-            ("`mp-hull`, the potential's energies where there are structures", mixed, judged.truth),
-            ("mp20 + mpts52, DFT", dft_phases, judged.truth),
-            ("mp20 + mpts52, the potential's energies (self-consistent)", own_phases, judged.truth),
-            ("mp20 + mpts52, DFT; truth on it too", dft_phases, restricted),
-            ("mp20 + mpts52, the potential's energies; truth on DFT's", own_phases, restricted),
-        ):
-            lines.append(detection_row(f"{name} against {words}", judged.on(phases), true))
-    return "\n".join(lines)
+        test = _take(every, np.flatnonzero(covered))
+        # DFT on the restricted hull: what coverage costs is out of the metrics with this truth
+        restricted = heights(dft_phases, test.compositions, test.dft, known=not test.left_out)
+        by_structures, self_consistent = test.on(dft_phases), test.on(own_phases)
+        found[name] = {
+            "reference": hull_metrics(test.on(hull), test.truth),
+            "mixed": hull_metrics(test.on(mixed), test.truth),
+            "structures": hull_metrics(by_structures, test.truth),
+            "self_consistent": hull_metrics(self_consistent, test.truth),
+            "structures_own_truth": hull_metrics(by_structures, restricted),
+            "self_consistent_own_truth": hull_metrics(self_consistent, restricted),
+        }
+    return found
 
 
-def _take(judged: Judged, chosen: np.ndarray) -> Judged:
-    return Judged(
-        [judged.compositions[i] for i in chosen],
-        judged.dft[chosen],
-        judged.potential[chosen],
-        judged.truth[chosen],
-        judged.left_out,
+def _take(test: HullTest, chosen: np.ndarray) -> HullTest:
+    return HullTest(
+        [test.compositions[i] for i in chosen],
+        test.dft[chosen],
+        test.potential[chosen],
+        test.truth[chosen],
+        test.left_out,
     )
 
 

@@ -1,5 +1,6 @@
 """The prose: no page drowns in numbers, every link leads somewhere, every quoted command exists."""
 
+import importlib
 import re
 import shlex
 from pathlib import Path
@@ -141,3 +142,27 @@ def test_excerpts_are_those_of_the_examples(file, excerpt):
         if line.strip() and line.strip() != "...":
             assert line in lines  # in their order
             lines = lines[lines.index(line) + 1 :]
+
+
+def named_objects():
+    for page in LINKED[: len(PAGES) + 2]:  # not the changelog, which names what is gone
+        text = page.read_text(encoding="utf-8")
+        for module, names in re.findall(r"^from (invdesign[\w.]*) import ([\w, ]+)$", text, re.MULTILINE):
+            for name in names.split(", "):
+                yield name_of(page), f"{module}.{name}"
+        for dotted in re.findall(r"`(invdesign(?:\.\w+)+)", text):
+            if not re.search(r"`[^`]*\.(?:potentials|properties|generators|dft_codes)`", f"`{dotted}`"):
+                yield name_of(page), dotted
+
+
+@pytest.mark.parametrize(("page", "dotted"), sorted(set(named_objects())))
+def test_named_objects_exist(page, dotted):
+    parts = dotted.split(".")
+    for n in range(len(parts), 0, -1):
+        try:
+            found = importlib.import_module(".".join(parts[:n]))
+        except ModuleNotFoundError:
+            continue
+        for name in parts[n:]:
+            found = getattr(found, name)
+        return

@@ -16,7 +16,7 @@ from invdesign.campaign.config import CampaignConfig
 from invdesign.filters.geometry import geometry_check
 from invdesign.io.parallel import process_pool
 from invdesign.potentials.registry import load_potential
-from invdesign.relaxation.early_stopping import AbandonmentRule
+from invdesign.relaxation.early_stopping import EarlyStoppingRule
 from invdesign.relaxation.relax import relax
 from invdesign.stability.calibration import Calibration
 from invdesign.stability.hull.hull import Hull
@@ -78,7 +78,7 @@ class Chunk:
     trials: list[Trial]
     ceilings: list[float]
     keep_symmetry: bool = False
-    rule: AbandonmentRule | None = None
+    rule: EarlyStoppingRule | None = None
 
 
 def relax_chunk(chunk: Chunk) -> list[Relaxed]:
@@ -107,7 +107,7 @@ def warm_up(trial: Trial) -> None:
 def campaign(settings: Settings) -> dict[str, Any]:
     """From the usual loop to all of ours, one thing added at a time, chunk by chunk in turn."""
     n = settings.n or N
-    trials, judge, rule = generated(n, settings.seed), Judge(), AbandonmentRule.load(settings.rule)
+    trials, judge, rule = generated(n, settings.seed), Judge(), EarlyStoppingRule.load(settings.rule)
     ceilings = [judge.ceiling(trial.structure.composition) for trial in trials]
     relax_chunk(Chunk(trials[:4], ceilings[:4], keep_symmetry=True))
     timed = Timed("chgnet")
@@ -179,7 +179,7 @@ def _rows(
             "wall_s": wall,
             "evaluations": sum(end.n_steps + 1 for end in ends[name]),
             "converged": sum(end.converged for end in ends[name]),
-            "abandoned": sum(end.abandoned for end in ends[name]),
+            "abandoned": sum(end.stopped_early for end in ends[name]),
             "survivors": len(own),
             "in_common_with_ase": len(own & of_ase),
             "lost": len(of_ase - own),

@@ -91,7 +91,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=SHARED / "data")
     parser.add_argument("--potentials", type=Path, default=SHARED / "potentials")
     parser.add_argument("--only", default="", help="trial run: potentials with this in their name")
-    parser.add_argument("--rule", default="abandonment-chgnet-0.3.0", help="abandonment rule: name or folder")
+    parser.add_argument("--rule", default="early-stopping-chgnet-0.3.0", help="name or folder")
     parser.add_argument("--out", type=Path, default=HERE, help="folder of relaxation.json and README.md")
     given = vars(parser.parse_args())
     part, out = given.pop("part"), given.pop("out")

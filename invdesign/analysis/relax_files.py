@@ -12,9 +12,9 @@ from invdesign.crystal.cif import write_cif
 from invdesign.crystal.structure_files import RELAXED
 from invdesign.io.atomic import atomic_write
 from invdesign.io.provenance import write_run_json
+from invdesign.io.units import EV_PER_A3
 from invdesign.potentials.registry import load_potential
 from invdesign.relaxation.parallel import CHUNK, relax_structures
-from invdesign.relaxation.trajectory import GPA
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -127,7 +127,7 @@ def _unread(sample: Sample) -> dict[str, Any]:
 def _row(label: str, relaxed: Relaxed, name: str, pressure_gpa: float) -> dict[str, Any]:
     structure, n = relaxed.structure, len(relaxed.structure)
     evaluated = isfinite(relaxed.energy)
-    enthalpy = relaxed.energy + pressure_gpa / GPA * structure.volume
+    enthalpy = relaxed.energy + pressure_gpa / EV_PER_A3 * structure.volume
     return {
         "label": label,
         "formula": structure.composition.reduced_formula,

@@ -67,7 +67,7 @@ def n_irreducible(atoms: Atoms, grid: Sequence[int]) -> int:
 def expected_steps(atoms: Atoms) -> int:
     """Estimate the geometries of a relaxation from the symmetry-adapted degrees of freedom."""
     from invdesign.potentials.interface import Frame
-    from invdesign.relaxation.symmetry_coordinates import Freedom
+    from invdesign.relaxation.symmetry_coordinates import DegreesOfFreedom
 
     frame = Frame(atoms.numbers, atoms.positions, atoms.cell.array)
-    return 2 + 2 * len(Freedom.symmetric(frame, relax_cell=True))
+    return 2 + 2 * len(DegreesOfFreedom.symmetric(frame, relax_cell=True))

@@ -1,73 +1,67 @@
-"""When to give up a relaxation: its energy will almost surely stay above what is of use.
+"""Early stopping: a relaxation ends when its energy will almost surely stay above what is of use.
 
 While a crystal relaxes, its energy can still fall by more the further it is from a minimum. The rule bounds
-that remaining drop by a linear function of what the optimiser knows, fitted so that hardly any relaxation
-of a real generated crystal ever falls by more (``training/early_stopping.py``; the artifact's card has
-what it saves and what it loses).
+the remaining drop by a linear function of the largest force and the last drop, fitted to relaxations of
+generated crystals. The released rule for CHGNet saves 15 to 20 % of the evaluations and rejects 12 of 1 042
+crystals (1.2 %) that would have ended below the limit (``training/early_stopping.py``; the artifact's card).
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from pathlib import Path
+from typing import NamedTuple, Self
 
 from invdesign.errors import InputError
 from invdesign.io import artifacts
-
-if TYPE_CHECKING:
-    from pathlib import Path
-    from typing import Self
 
 FILE = "rule.json"
 
 
 class Progress(NamedTuple):
-    """Where a relaxation stands.
+    """State of a relaxation.
 
     Attributes:
         n_steps: steps tried.
         energy: eV/atom; under pressure the enthalpy.
         fmax: eV/Å.
-        predicted_drop: eV/atom to the minimum of the optimiser's model.
         last_drop: eV/atom by which the last accepted step went down; 0 before the first.
     """
 
     n_steps: int
     energy: float
     fmax: float
-    predicted_drop: float
     last_drop: float
 
 
 @dataclass(frozen=True, slots=True)
-class AbandonmentRule:
+class EarlyStoppingRule:
     """Bound of the remaining drop in energy, in eV/atom.
 
     Attributes:
         potential: name of the potential that it was fitted for.
-        first_step: steps before which nothing is given up.
+        first_step: steps before which nothing is stopped.
         constant: eV/atom.
         by_fmax: eV/atom per eV/Å.
-        by_predicted_drop, by_last_drop: eV/atom per eV/atom.
+        by_last_drop: eV/atom per eV/atom.
     """
 
     potential: str
     first_step: int
     constant: float
     by_fmax: float
-    by_predicted_drop: float
     by_last_drop: float
 
     @classmethod
     def of(cls, potential: str) -> Self | None:
-        """The released rule of a potential, if there is one."""
-        name = f"abandonment-{potential}"
+        """Load the released rule of a potential, if there is one."""
+        name = f"early-stopping-{potential}"
         return cls.load(name) if (artifacts.root("validators") / name).is_dir() else None
 
     @classmethod
     def load(cls, name: str | Path) -> Self:
-        """Load a rule: a released one's name (``abandonment-chgnet-0.3.0``), or a folder.
+        """Load a rule: a released one's name (``early-stopping-chgnet-0.3.0``), or a folder.
 
         Raises:
             InputError: there is none, or the file is broken.
@@ -77,7 +71,7 @@ class AbandonmentRule:
             return cls(**json.loads(path.read_text(encoding="utf-8")))
         except (ValueError, TypeError) as error:
             raise InputError(
-                f"abandonment: {path} is broken ({error}); restore it or rebuild it with `invdesign train`."
+                f"early stopping: {path} is broken ({error}); restore it, or rebuild it by `invdesign train`."
             ) from error
 
     def save(self, folder: Path) -> None:
@@ -86,20 +80,16 @@ class AbandonmentRule:
         (folder / FILE).write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
 
     def remaining(self, progress: Progress) -> float:
-        """Most that the energy can still fall, eV/atom."""
-        return (
-            self.constant
-            + self.by_fmax * progress.fmax
-            + self.by_predicted_drop * progress.predicted_drop
-            + self.by_last_drop * max(progress.last_drop, 0.0)
-        )
+        """Bound how far the energy can still fall, eV/atom."""
+        last_drop = max(progress.last_drop, 0.0)
+        return self.constant + self.by_fmax * progress.fmax + self.by_last_drop * last_drop
 
-    def hopeless(self, progress: Progress, ceiling: float) -> str | None:
-        """Why a relaxation is to be given up, or None.
+    def reason(self, progress: Progress, ceiling: float) -> str | None:
+        """Return why a relaxation is to be stopped, or None.
 
         Args:
-            progress: where it stands.
-            ceiling: eV/atom above which its energy is of no use.
+            progress: its state.
+            ceiling: eV/atom; a higher energy is of no use.
         """
         if progress.n_steps < self.first_step:
             return None

@@ -1,41 +1,38 @@
-"""Fitting the rule of abandonment on relaxations of generated crystals, and measuring it on others."""
+"""Fit the rule of early stopping to relaxations of generated crystals, and measure it on others."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from invdesign.analysis.evaluate.metrics import Rate
 from invdesign.campaign.components import Components
 from invdesign.campaign.config import CampaignConfig
 from invdesign.campaign.stages.prerank import worth_relaxing
 from invdesign.campaign.stages.relax import RelaxUnit, ceiling, starting_structures
 from invdesign.core.target import Target
 from invdesign.io.parallel import default_workers, one_thread, run_tasks
-from invdesign.relaxation.early_stopping import AbandonmentRule
-from invdesign.relaxation.relax import relax
+from invdesign.relaxation.early_stopping import EarlyStoppingRule, Progress
+from invdesign.relaxation.relax import Relaxed, relax
+from invdesign.relaxation.trajectory import RELEASE_WITHIN
+from invdesign.training.cards.render import write_card
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from typing import Self
-
-    from invdesign.relaxation.early_stopping import Progress
-    from invdesign.relaxation.relax import Relaxed
-
-    Progressed = Callable[[float, str], None]
+Progressed = Callable[[float, str], None]
 
 CHUNK = 16  # candidates a task
 
 
-class AbandonmentConfig(BaseModel):
-    """Recipe of a rule; kind ``abandonment``. Needs no data: it relaxes what the generator proposes."""
+class EarlyStoppingConfig(BaseModel):
+    """Recipe of a rule; kind ``early-stopping``. Needs no data: it relaxes what the generator proposes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Literal["abandonment"]
+    kind: Literal["early-stopping"]
     potential: str = "chgnet"
     calibration: str | None = None
     hull: str = "mp-hull"
@@ -43,7 +40,7 @@ class AbandonmentConfig(BaseModel):
     n_genes: int = 1024
     n_relax: int = 128
     seed: int = 0
-    judge_seed: int = Field(1, description="of the candidates that the rule is measured on")
+    test_seed: int = Field(1, description="of the candidates that the rule is measured on")
     quantile: float = Field(gt=0, lt=1, description="of the remaining drop, that the bound holds")
     first_step: int = 2
     out: Path
@@ -51,7 +48,7 @@ class AbandonmentConfig(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """How one geometry relaxed; as in ``Relaxed``, but for its energy per atom (eV)."""
+    """The relaxation of one geometry; as ``Relaxed``, but with the energy per atom (eV)."""
 
     trace: tuple[Progress, ...]
     n_steps: int
@@ -61,7 +58,7 @@ class Course:
 
     @classmethod
     def of(cls, end: Relaxed) -> Self:
-        """What of a relaxation is needed here."""
+        """Take what is needed of a relaxation."""
         per_atom = end.energy / len(end.structure)
         return cls(end.trace, end.n_steps, per_atom, end.converged, end.symmetry_kept)
 
@@ -72,47 +69,124 @@ class Case:
 
     Attributes:
         ceiling: eV/atom; an energy above is of no use.
-        courses: one a geometry, set free whatever its energy.
+        courses: one per geometry, its symmetry released whatever its energy.
     """
 
     ceiling: float
     courses: list[Course]
 
 
-def build(config: AbandonmentConfig, *, progress: Progressed) -> Path:
+def train_early_stopping(config: EarlyStoppingConfig, *, progress: Progressed) -> Path:
     """Relax, fit, measure on fresh seeds, and write rule, card and recipe to ``config.out``."""
     import yaml
 
-    from invdesign.training.cards.early_stopping import render
-
-    cases = [list(_cases(config, seed, progress)) for seed in (config.seed, config.judge_seed)]
+    fitted, fresh = (list(_cases(config, seed, progress)) for seed in (config.seed, config.test_seed))
     progress(0.95, "fitting")
     name = Components(potential=config.potential).get("potential").name
-    rule = fit(name, [course for case in cases[0] for course in case.courses], config)
+    rule = fit(name, [course for case in fitted for course in case.courses], config)
     rule.save(config.out)
     recipe = config.model_dump(mode="json", exclude={"targets"})
     recipe["targets"] = [str(target) for target in config.targets]
     (config.out / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True))
-    (config.out / "README.md").write_text(render(rule, cases[0], cases[1], config))
-    progress(1.0, f"rule of abandonment for {name} in {config.out}")
+    write_card(config.out, "early_stopping", metrics_of(rule, fitted, fresh, config))
+    progress(1.0, f"early-stopping rule for {name} in {config.out}")
     return config.out
 
 
-def fit(potential: str, courses: list[Course], config: AbandonmentConfig) -> AbandonmentRule:
-    """Quantile regression of the drop that is left in the symmetric leg, with coefficients of at least 0.
+def metrics_of(
+    rule: EarlyStoppingRule, fitted: Sequence[Case], fresh: Sequence[Case], config: EarlyStoppingConfig
+) -> dict[str, Any]:
+    """Measure what the rule saves and loses, on the candidates of the fit and on fresh ones."""
+    rows = []
+    for name, cases in (("fit", fitted), ("fresh seed", fresh)):
+        everything, released, stopped = (
+            [replay(case, *policy) for case in cases]
+            for policy in ((None, np.inf), (None, RELEASE_WITHIN), (rule, RELEASE_WITHIN))
+        )
+        for policy, base, run in (
+            ("the rule", released, stopped),
+            (f"symmetry released within {RELEASE_WITHIN:g} eV/atom only", everything, released),
+            ("both together", everything, stopped),
+        ):
+            survivors = [i for i, case in enumerate(cases) if base[i].energy < case.ceiling]
+            lost = Rate(sum(run[i].energy >= cases[i].ceiling for i in survivors), len(survivors))
+            saved = 1 - sum(r.calls for r in run) / sum(r.calls for r in base)
+            rows.append({"candidates": name, "policy": policy, "saved": saved, "lost": lost.as_json()})
+    ends = [end for case in (*fitted, *fresh) for end in case.courses]
+    return {
+        "rule": asdict(rule),
+        "quantile": config.quantile,
+        "release_within": RELEASE_WITHIN,
+        "targets": [str(target) for target in config.targets],
+        "fit": _size(fitted, config.seed),
+        "test": _size(fresh, config.test_seed),
+        "rows": rows,
+        "max_steps": CampaignConfig.model_fields["max_steps"].default,
+        "converged": Rate(sum(end.converged for end in ends), len(ends)).as_json(),
+        "symmetry_broken": Rate(sum(end.symmetry_kept is False for end in ends), len(ends)).as_json(),
+        "steps_symmetric": float(np.mean([end.trace[-1].n_steps for end in ends if end.trace])),
+        "steps": float(np.mean([end.n_steps for end in ends])),
+        "largest_drop": max(end.trace[-1].energy - end.energy for end in ends if end.converged),
+    }
 
-    Solved as a linear program (Koenker, Bassett, Econometrica 46, 33 (1978)).
+
+def _size(cases: Sequence[Case], seed: int) -> dict[str, int]:
+    n_geometries = sum(len(case.courses) for case in cases)
+    return {"n_geometries": n_geometries, "n_candidates": len(cases), "seed": seed}
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """A case as a policy would have run it.
+
+    Attributes:
+        calls: evaluations of the potential.
+        energy: eV/atom of the lowest geometry; inf where none was kept.
+    """
+
+    calls: int
+    energy: float
+
+
+def replay(case: Case, rule: EarlyStoppingRule | None, release_within: float) -> Replay:
+    """Run a candidate's recorded relaxations under a rule; its geometries set no ceiling for each other.
+
+    Args:
+        case: the relaxations with nothing stopped early.
+        rule: None stops nothing.
+        release_within: eV/atom above the ceiling up to which a minimum's symmetry is released.
+    """
+    calls, best = 0, np.inf
+    for end in case.courses:
+        stopped = next((s for s in end.trace[:-1] if rule and rule.reason(s, case.ceiling)), None)
+        symmetric = end.trace[-1] if end.trace else None
+        if stopped is not None:
+            calls += stopped.n_steps + 1
+        elif end.converged and symmetric is not None and symmetric.energy > case.ceiling + release_within:
+            calls += symmetric.n_steps + 1
+            best = min(best, symmetric.energy)
+        else:
+            calls += end.n_steps + 1
+            if end.converged:
+                best = min(best, end.energy)
+    return Replay(calls, best)
+
+
+def fit(potential: str, courses: list[Course], config: EarlyStoppingConfig) -> EarlyStoppingRule:
+    """Fit the remaining drop of the symmetry-constrained stage by quantile regression.
+
+    Coefficients are at least 0. Solved as a linear program (Koenker, Bassett, Econometrica 46, 33 (1978)).
 
     Args:
         potential: its name.
-        courses: of those that came to a minimum; others are left out.
+        courses: relaxations; those that did not converge are left out.
         config: quantile and first step.
     """
     from scipy import sparse
     from scipy.optimize import linprog
 
     rows = [
-        (1.0, state.fmax, state.predicted_drop, max(state.last_drop, 0.0), state.energy - low)
+        (1.0, state.fmax, max(state.last_drop, 0.0), state.energy - low)
         for course in courses
         if course.converged
         for low in [course.trace[-1].energy]
@@ -125,12 +199,12 @@ def fit(potential: str, courses: list[Course], config: AbandonmentConfig) -> Aba
     cost = np.concatenate([np.zeros(k), np.full(n, config.quantile), np.full(n, 1 - config.quantile)])
     equations = sparse.hstack([sparse.csr_matrix(features), sparse.eye(n), -sparse.eye(n)])
     weights = linprog(cost, A_eq=equations, b_eq=drop, bounds=(0, None), method="highs").x[:k]
-    constant, by_fmax, by_predicted, by_last = (round(float(weight), 5) for weight in weights)
-    return AbandonmentRule(potential, config.first_step, constant, by_fmax, by_predicted, by_last)
+    constant, by_fmax, by_last_drop = (round(float(weight), 5) for weight in weights)
+    return EarlyStoppingRule(potential, config.first_step, constant, by_fmax, by_last_drop)
 
 
-def _cases(config: AbandonmentConfig, seed: int, progress: Progressed) -> Iterator[Case]:
-    """Candidates as campaigns for the targets would relax them, each relaxed to the end."""
+def _cases(config: EarlyStoppingConfig, seed: int, progress: Progressed) -> Iterator[Case]:
+    """Relax the candidates that campaigns for the targets would relax, each to the end."""
     components = Components(potential=config.potential, calibration=config.calibration, hull=config.hull)
     components.check_scale()
     chunks = []

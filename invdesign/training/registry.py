@@ -26,7 +26,7 @@ RECIPES = {
     "mp-hull": "invdesign.training.stability.hull:HullConfig:build",
     "elements": "invdesign.training.tables.element_references:ElementsConfig:build_element_references",
     "calibration": "invdesign.training.stability.calibration:CalibrationConfig:build",
-    "abandonment": "invdesign.training.early_stopping:AbandonmentConfig:build",
+    "early-stopping": "invdesign.training.early_stopping:EarlyStoppingConfig:train_early_stopping",
     "property": "invdesign.training.predictors.property:PropertyConfig:train_property",
     "graph-band-gap": "invdesign.training.predictors.graph_band_gap:GraphBandGapConfig:train_graph_band_gap",
     "gene-rank": "invdesign.training.predictors.gene_rank:GeneRankConfig:train_gene_rank",

@@ -249,18 +249,6 @@ def test_running_out_of_memory_loses_nothing(
     np.testing.assert_allclose(result.energy, expected, atol=1e-9)
 
 
-def test_linear_layers_are_torch_s_own() -> None:
-    import torch
-
-    from invdesign.potentials.chgnet.onednn import linear
-
-    x, weight, bias = torch.randn(50, 24, requires_grad=True), torch.randn(16, 24), torch.randn(16)
-    ours, theirs = linear(x, weight, bias), torch.nn.functional.linear(x, weight, bias)
-    torch.testing.assert_close(ours, theirs)
-    ours_slope, theirs_slope = (torch.autograd.grad(y.square().sum(), x)[0] for y in (ours, theirs))
-    torch.testing.assert_close(ours_slope, theirs_slope)
-
-
 def test_splines_follow_a_function_and_its_slope() -> None:
     import torch
 

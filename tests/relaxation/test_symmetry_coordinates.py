@@ -12,7 +12,13 @@ from relaxation_crystals import magnesia, perovskite, rutile, space_group
 from invdesign.potentials.chgnet.potential import CHGNetPotential
 from invdesign.potentials.interface import Frame, Potential, PotentialOutput, as_frames, frame_of
 from invdesign.relaxation.relax import relax
-from invdesign.relaxation.symmetry_coordinates import Freedom, _components, _matrix, displaced, symmetrised
+from invdesign.relaxation.symmetry_coordinates import (
+    DegreesOfFreedom,
+    _components,
+    _matrix,
+    displaced,
+    symmetrised,
+)
 
 
 def test_strain_components_are_an_isometry() -> None:
@@ -26,7 +32,7 @@ def test_symmetric_steps_keep_the_space_group() -> None:
     rng = np.random.default_rng(1)
     for structure, number, size in ((magnesia(), 225, 1), (rutile(), 136, 3), (perovskite(), 221, 1)):
         frame = frame_of(structure)
-        freedom = Freedom.symmetric(frame, relax_cell=True)
+        freedom = DegreesOfFreedom.symmetric(frame, relax_cell=True)
         assert len(freedom) == size
         moves, strain = freedom.unpack(rng.normal(0, 0.1, size))
         moved = displaced(frame, moves, strain)
@@ -39,7 +45,9 @@ def test_symmetric_forces_are_inside_the_freedom(chgnet: Potential) -> None:
     frame = frame_of(rutile())
     evaluation = chgnet.evaluate([frame])
     virial = evaluation.stress[0] * frame.volume
-    whole, symmetric = (make(frame, relax_cell=True) for make in (Freedom.whole, Freedom.symmetric))
+    whole, symmetric = (
+        make(frame, relax_cell=True) for make in (DegreesOfFreedom.unconstrained, DegreesOfFreedom.symmetric)
+    )
     full = whole.gradient(evaluation.forces[0], virial)
     assert np.linalg.norm(full) > 0.5
     lost = full - symmetric.basis @ (symmetric.basis.T @ full)
@@ -119,14 +127,14 @@ def test_symmetrising_undoes_small_noise_and_no_more(structure: Structure, numbe
 
 @dataclass
 class Saddle:
-    """Sits at 0 where the crystal is symmetric; once shaken, slides down, and fails from some depth on."""
+    """Sits at 0 where the crystal is symmetric; once rattled, slides down, and fails from some depth on."""
 
     fail_below: float = -np.inf
     name: str = "saddle"
     elements: frozenset[str] = frozenset({"Mg", "O"})
 
     def evaluate(self, crystals: object) -> PotentialOutput:
-        """Lower with each call that sees it shaken."""
+        """Lower with each call that sees it rattled."""
         frames: list[Frame] = as_frames(crystals)  # type: ignore[arg-type]
         result = PotentialOutput.empty(frames)
         for k, frame in enumerate(frames):
@@ -141,31 +149,31 @@ class Saddle:
         return result
 
 
-def test_a_free_leg_that_fails_below_is_no_result() -> None:
+def test_an_unconstrained_stage_that_fails_below_is_no_result() -> None:
     primitive = magnesia().get_primitive_structure()
     broken = relax([primitive], Saddle(fail_below=-8.0), keep_symmetry=True)[0]
     assert not broken.converged
     assert "the toy broke" in broken.reason
     early = relax([primitive], Saddle(fail_below=-0.1), keep_symmetry=True)[0]
-    assert early.converged  # it could not be set free at all: its symmetric form stands
+    assert early.converged  # its symmetry could not be released at all: its symmetric form stands
     assert early.symmetry_kept
 
 
 def test_what_never_converges_is_nobodys_ceiling() -> None:
-    # the saddle is set free and runs out of steps; its sibling must not have been measured against it
+    # the saddle is released and runs out of steps; its sibling must not have been measured against it
     primitive = magnesia().get_primitive_structure()
     sliding = relax([primitive, primitive], Saddle(), keep_symmetry=True, groups=[0, 0], max_steps=3)
-    assert [result.abandoned for result in sliding] == [False, False]
+    assert [result.stopped_early for result in sliding] == [False, False]
 
 
-def test_steps_are_counted_over_both_legs(chgnet: Potential) -> None:
+def test_steps_are_counted_over_both_stages(chgnet: Potential) -> None:
     perfect = relax([magnesia()], chgnet, fmax=0.01)[0].structure
     result = relax([perfect], chgnet, fmax=0.05, max_steps=0, keep_symmetry=True)[0]
     assert result.converged
     assert result.n_steps == 0
 
 
-def test_far_above_its_ceiling_nothing_is_set_free(chgnet: Potential) -> None:
+def test_far_above_its_ceiling_symmetry_is_not_released(chgnet: Potential) -> None:
     start = rutile()
     level = relax([start], chgnet)[0].energy / 6
     near, far = relax([start, start], chgnet, keep_symmetry=True, ceilings=[level - 0.02, level - 0.5])

@@ -136,7 +136,7 @@ def _prospects(
     components: Components,
 ) -> dict[str, Any]:
     """What lets a relaxation be cut short: ceilings, which trials are one candidate's, and the rule."""
-    from invdesign.relaxation.early_stopping import AbandonmentRule
+    from invdesign.relaxation.early_stopping import EarlyStoppingRule
 
     known = [candidate.verdicts["novelty"].figure == 0 for candidate in candidates]
     return {
@@ -145,7 +145,7 @@ def _prospects(
             for number, structure in numbered
         ],
         "groups": [number for number, _ in numbered],
-        "rule": AbandonmentRule.of(components.get("potential").name),
+        "rule": EarlyStoppingRule.of(components.get("potential").name),
     }
 
 

@@ -8,8 +8,7 @@ of edges of an atom within 4 Å. What differs from matgl's own, none of it in th
 - the sum over pairs of edges, sum_k R(r_ik) P_l(cos jik) g_k, is taken through the addition theorem: products
   of directions are summed over k per atom, then contracted with each edge's own; so it costs edges instead
   of angles and no list of angles is made;
-- the first layer of each gated network acts on atoms before they are gathered on edges;
-- linear layers go by oneDNN.
+- the first layer of each gated network acts on atoms before they are gathered on edges.
 """
 
 from __future__ import annotations
@@ -20,7 +19,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from invdesign.potentials.chgnet.onednn import linear
 from invdesign.potentials.matgl.tensor_products import components
 
 if TYPE_CHECKING:
@@ -34,7 +32,7 @@ MAX_L = 3  # directions are expanded up to l = 2
 
 
 class FastM3GNet:
-    """A ``matgl.models.M3GNet`` for whole batches; see ``matgl_graph.Network``."""
+    """A ``matgl.models.M3GNet`` for whole batches; see ``graph.PairNetwork``."""
 
     @staticmethod
     def supports(model: _Layers) -> bool:
@@ -192,7 +190,7 @@ class _Gated:
     def __call__(self, atoms: Tensor, edges: Tensor, graph: PairGraph) -> Tensor:
         """From atoms (atoms, d) and edges (2, m, e) to (2, m, outputs)."""
         import torch
-        from torch.nn.functional import silu
+        from torch.nn.functional import linear, silu
 
         source, target = torch.cat([graph.first, graph.second]), torch.cat([graph.second, graph.first])
         flat = edges.flatten(0, 1)

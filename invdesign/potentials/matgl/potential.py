@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from invdesign.errors import InputError
+from invdesign.io.units import EV_PER_A3
 from invdesign.potentials.batching import (
     BatchedPotential,
     BatchResult,
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 _Model: TypeAlias = Any  # a matgl potential; matgl is optional and untyped
 
-GPA = 160.21766208  # in 1 eV/Å³
 # Directed edges of one micro-batch. On a CPU some 24 crystals at a time stay in the cache; a GPU wants many.
 EDGES_PER_BATCH = {"cpu": 6_000, "cuda": 300_000}
 AGREEMENT = 1e-3  # of the largest value: rounding is 1e-5 of it, another function is far off
@@ -119,7 +119,7 @@ class MatglPotential(BatchedPotential):
             part.detach().cpu().double().numpy()
             for part in self._model(*self._matgl_graph(batch), state_attr=None)
         )
-        stresses = stresses.reshape(-1, 3, 3) / GPA
+        stresses = stresses.reshape(-1, 3, 3) / EV_PER_A3
         return BatchResult(energies.reshape(-1), forces, (stresses + stresses.transpose(0, 2, 1)) / 2)
 
     def _by_network(self, batch: CrystalBatch, network: PairNetwork) -> BatchResult:

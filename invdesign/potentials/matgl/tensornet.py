@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from invdesign.potentials.chgnet.onednn import linear
 from invdesign.potentials.geometry_checks import MIN_DISTANCE
 from invdesign.potentials.matgl.radial_spline import RadialSpline
 from invdesign.potentials.matgl.tensor_products import anticommutator, components, square
@@ -35,7 +34,7 @@ KINDS = (1, 3, 5)  # components: isotropic, antisymmetric, symmetric traceless
 
 
 class FastTensorNet:
-    """A ``matgl.models.TensorNet`` for whole batches; see ``matgl_graph.Network``."""
+    """A ``matgl.models.TensorNet`` for whole batches; see ``graph.PairNetwork``."""
 
     @staticmethod
     def supports(model: _Layers) -> bool:
@@ -100,7 +99,7 @@ class FastTensorNet:
         )
         over_images = over_images.to(x.dtype).view(len(pairs), n_rows)
         for layer, table in zip(model.layers, self._tables, strict=True):
-            message = linear(over_images, table).chunk(3, dim=1)
+            message = torch.nn.functional.linear(over_images, table).chunk(3, dim=1)
             x = self._interaction(layer, x, message, atoms)
         norms = torch.cat([part.sum(0) for part in (x * x).split_with_sizes(KINDS)], dim=1)
         sites: Tensor = model.final_layer(model.linear(model.out_norm(norms)))[:, 0]
@@ -203,6 +202,7 @@ def _linear(layers: _Layers, x: Tensor) -> Tensor:
     import torch
 
     parts = zip(layers, x.split_with_sizes(KINDS), strict=True)
+    linear = torch.nn.functional.linear
     return torch.cat([linear(part.flatten(0, 1), layer.weight) for layer, part in parts]).view_as(x)
 
 

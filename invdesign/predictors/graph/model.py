@@ -20,7 +20,7 @@ from invdesign.io.artifacts import find
 from invdesign.potentials.batching import CrystalBatch, MicroBatcher
 from invdesign.potentials.interface import as_frames
 from invdesign.potentials.matgl.graph import PairGraph, pair_graph
-from invdesign.potentials.matgl.m3gnet import FastM3GNet, _Gated
+from invdesign.potentials.matgl.m3gnet import FastM3GNet
 from invdesign.potentials.matgl.potential import EDGES_PER_BATCH
 from invdesign.predictors.models.ensemble import MIN_SIGMA, Distribution, Domain
 
@@ -97,8 +97,8 @@ class GraphNetwork(nn.Module):
         return np.argsort(distances > self.shape.threebody_cutoff, kind="stable")
 
     def sites(self, graph: PairGraph) -> Tensor:
-        """The atoms' features, (atoms, width)."""
-        return _DifferentiableM3GNet(self.m3gnet).sites(graph)
+        """The atoms' features, (atoms, width); the weights are rearranged anew, so that they can learn."""
+        return FastM3GNet(_FeaturesOnly(self.m3gnet)).sites(graph)
 
     def features(self, graph: PairGraph) -> Tensor:
         """The crystals' features: weighted means over their atoms, (n, width)."""
@@ -130,41 +130,6 @@ class _FeaturesOnly:
     @staticmethod
     def final_layer(atoms: Tensor) -> Tensor:
         return atoms[:, None]
-
-
-class _DifferentiableM3GNet(FastM3GNet):
-    """The rewritten M3GNet whose weights can learn: it is made anew for every pass."""
-
-    def __init__(self, model: _Layers) -> None:
-        super().__init__(_FeaturesOnly(model))
-        size = model.embedding.layer_node_embedding.weight.shape[1]
-        self._gated = [
-            (
-                _LearningGated(block.conv.edge_update_func, size),
-                _LearningGated(block.conv.node_update_func, size),
-            )
-            for block in model.graph_layers
-        ]
-
-
-class _LearningGated(_Gated):
-    """``_Gated`` with gradients by the weights too (oneDNN's are by the inputs alone)."""
-
-    def __call__(self, atoms: Tensor, edges: Tensor, graph: PairGraph) -> Tensor:
-        linear = nn.functional.linear
-        source, target = torch.cat([graph.first, graph.second]), torch.cat([graph.second, graph.first])
-        flat = edges.flatten(0, 1)
-        outputs = []
-        for bias, (own, neighbour, edge), rest in self._branches:
-            of_own, of_neighbour = linear(atoms, own, bias), linear(atoms, neighbour)
-            hidden = linear(flat, edge)
-            hidden = hidden.add_(of_own.index_select(0, source)).add_(of_neighbour.index_select(0, target))
-            for layer in rest:
-                hidden = layer(nn.functional.silu(hidden))
-            outputs.append(hidden)
-        value, gate = outputs
-        gated: Tensor = nn.functional.silu(value) * gate.sigmoid()
-        return gated.view(2, len(graph.first), -1)
 
 
 class GraphBandGapPredictor:

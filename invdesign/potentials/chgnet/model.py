@@ -1,10 +1,10 @@
-"""CHGNet's network, arranged for evaluation: weights are constants, there are slopes by the inputs alone.
+"""CHGNet's network, arranged for evaluation: weights are constants, gradients are by the inputs alone.
 
 Its gated networks (a core and a gate, each linear, SiLU, linear, layer norm; then SiLU(core) · sigmoid(gate))
 run on every directed edge and every angle and take nine tenths of the time. Here they have their backward
-pass by hand: the centring of the layer norms is folded into the weights before them, the slopes are formed in
-the forward pass from what is in the cache then, and matrix products go to oneDNN. This module imports torch:
-import it late.
+pass by hand: the centring of the layer norms is folded into the weights before them, the derivatives are
+formed in the forward pass from what is in the cache then, and matrix products go to oneDNN (14 to 16 % less
+time with AVX-512, none with AVX2). This module imports torch: import it late.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from invdesign.potentials.batching import CrystalBatch
 if TYPE_CHECKING:
     from torch import Tensor
 
-_Layers: TypeAlias = Any  # chgnet's own modules, untyped
+_Layers: TypeAlias = Any  # chgnet's modules, untyped
 _Context: TypeAlias = Any  # torch's
 
 WIDTH = 64  # of every feature
-MARGIN = 1e-6  # chgnet's: cosines are shrunk by it, so that arccos has a slope at straight angles
+MARGIN = 1e-6  # chgnet's: cosines are shrunk by it, so that arccos has a derivative at straight angles
 # oneDNN multiplies at 230 GFLOP/s a core on an AMD EPYC, MKL at 105; but it makes a kernel for every new
 # number of rows, 1 ms each, so edges and angles come in multiples of this and everything else goes to MKL.
 ROWS = 128
@@ -108,12 +108,12 @@ class Affine:
 
     Attributes:
         weight: (outputs, inputs).
-        turned: its transpose, contiguous.
+        transposed: its transpose, contiguous.
         bias: (outputs,), or None.
     """
 
     weight: Tensor
-    turned: Tensor
+    transposed: Tensor
     bias: Tensor | None
 
     @classmethod
@@ -134,8 +134,8 @@ class _Product(torch.autograd.Function):
         return _product(rows, layer.weight, layer.bias)
 
     @staticmethod
-    def backward(context: _Context, *slopes: Tensor) -> tuple[Tensor, None]:
-        return _product(slopes[0], context.layer.turned), None
+    def backward(context: _Context, *gradients: Tensor) -> tuple[Tensor, None]:
+        return _product(gradients[0], context.layer.transposed), None
 
 
 def _product(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -189,7 +189,7 @@ class Gate:
 
 
 class _Gated(torch.autograd.Function):
-    """What follows the first layers of a gated network; the context holds the slopes, used up once."""
+    """What follows the first layers of a gated network; the context holds the derivatives, used up once."""
 
     @staticmethod
     def forward(context: _Context, hidden: Tensor, gate: Gate) -> Tensor:
@@ -218,17 +218,17 @@ class _Gated(torch.autograd.Function):
         return gated
 
     @staticmethod
-    def backward(context: _Context, *slopes: Tensor) -> tuple[Tensor, None]:
+    def backward(context: _Context, *gradients: Tensor) -> tuple[Tensor, None]:
         halves = []
         for normed, inverse, by_norm in context.norms:
-            own = by_norm.mul_(slopes[0])
-            along = torch.linalg.vecdot(own, normed)[:, None] / -WIDTH
-            halves.append(own.addcmul_(normed, along).mul_(inverse))
+            gradient = by_norm.mul_(gradients[0])
+            along = torch.linalg.vecdot(gradient, normed)[:, None] / -WIDTH
+            halves.append(gradient.addcmul_(normed, along).mul_(inverse))
         if not context.gate.second:
             return torch.cat(halves, 1), None
         result: Tensor = context.by_hidden
-        for half, own, layer in zip(result.chunk(2, 1), halves, context.gate.second, strict=True):
-            half.mul_(_product(own, layer.turned))
+        for half, gradient, layer in zip(result.chunk(2, 1), halves, context.gate.second, strict=True):
+            half.mul_(_product(gradient, layer.transposed))
         return result, None
 
 

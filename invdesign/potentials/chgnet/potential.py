@@ -1,7 +1,7 @@
 """CHGNet 0.3.0, batched: the potential that needs no download.
 
 The weights are those of the ``chgnet`` wheel (Deng et al., Nature Machine Intelligence 2023; BSD-3). The
-forward pass is rewritten (``model.py``), because the package's own costs five times as much per step
+forward pass is rewritten (``model.py``), because the package's costs five times as much per step
 of a ten-atom crystal: it builds the graph in Python, and asks for forces and stress in two backward passes
 with ``create_graph``. What differs, none of it in the function computed:
 
@@ -11,7 +11,7 @@ with ``create_graph``. What differs, none of it in the function computed:
 - bonds beyond the 3 Å of the bond graph never change after the embedding, so they are left out of it;
 - the last angle update feeds nothing, so it is left out;
 - distances and their basis functions are in float64. On 50 crystals of mp20, perturbed by 0.05 Å, float32
-  differs from float64 by at most 4e-6 eV, 2e-6 eV/Å and 4e-8 eV/Å³; the package's own by 1e-5, 1e-4 and 2e-6.
+  differs from float64 by at most 4e-6 eV, 2e-6 eV/Å and 4e-8 eV/Å³; the package's by 1e-5, 1e-4 and 2e-6.
   In float64 the two agree to 2e-13 eV/Å.
 """
 

@@ -2,7 +2,7 @@
 
 matgl 4.1 reads ``model.pt`` and ``state.pt`` with ``torch.load(weights_only=True)`` (numpy arrays allowed),
 so no code in them is run; but it imports the module that the files name and calls the class there, so
-``model_folder`` first checks that both are matgl's own.
+``model_folder`` first checks that both belong to matgl.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ HUB_NAME = re.compile(r"(?P<model>([A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]*)(@(?P
 
 
 def model_folder(name: str) -> Path:
-    """The folder of a model, complete and naming no foreign code.
+    """Find the folder of a model; it is complete and names no code outside matgl.
 
     Args:
         name: a folder, or a hub name: ``MODEL``, ``OWNER/MODEL``, either with ``@REVISION`` (a commit, tag or
@@ -40,14 +40,14 @@ def model_folder(name: str) -> Path:
 
 
 def root_cause(error: BaseException) -> str:
-    """First line of the innermost cause."""
+    """Return the first line of the innermost cause."""
     while error.__cause__ is not None:
         error = error.__cause__
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
 def _complete(folder: Path) -> Path:
-    """The folder, if its three files are there: matgl itself would go and ask the hub."""
+    """Return the folder if its three files are there: matgl itself would ask the hub."""
     for file in MODEL_FILES:
         path = folder / file
         if not path.is_file() or path.stat().st_size == 0:

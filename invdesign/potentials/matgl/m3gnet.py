@@ -1,13 +1,13 @@
 """M3GNet, rewritten for batches of small crystals: the same function at under half the cost.
 
 M3GNet (Chen, Ong, Nature Computational Science 2022) updates edges from their atoms, and sums over all pairs
-of edges of an atom within 4 Å. What differs from matgl's own, none of it in the function computed:
+of edges of an atom within 4 Å. Differences from matgl's code, none of them in the function computed:
 
 - one gradient, by the pair vectors; directed edges are pairs taken both ways, and what depends on the
   distance alone is computed once for both;
 - the sum over pairs of edges, sum_k R(r_ik) P_l(cos jik) g_k, is taken through the addition theorem: products
-  of directions are summed over k per atom, then contracted with each edge's own; so it costs edges instead
-  of angles and no list of angles is made;
+  of directions are summed over k per atom, then contracted with each edge's direction; so it costs edges
+  instead of angles and no list of angles is made;
 - the first layer of each gated network acts on atoms before they are gathered on edges.
 """
 
@@ -19,14 +19,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from invdesign.potentials.matgl.graph import PairGraph
 from invdesign.potentials.matgl.tensor_products import components
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from invdesign.potentials.matgl.graph import PairGraph
-
-_Layers: TypeAlias = Any  # matgl's own modules, untyped
+_Layers: TypeAlias = Any  # matgl's modules, untyped
 
 MAX_L = 3  # directions are expanded up to l = 2
 
@@ -76,7 +75,7 @@ class FastM3GNet:
         return np.argsort(distances > self._model.threebody_cutoff, kind="stable")
 
     def sites(self, graph: PairGraph) -> Tensor:
-        """Energies of the atoms in the model's own unit, (atoms,)."""
+        """Compute the energies of the atoms in the model's unit, (atoms,)."""
         import torch
 
         model = self._model
@@ -103,7 +102,7 @@ class FastM3GNet:
         return sites
 
     def _three_body(self, graph: PairGraph, vectors: Tensor, lengths: Tensor) -> _ThreeBody | None:
-        """What the sums over pairs of edges need and no layer changes; None without short pairs."""
+        """Prepare what the sums over pairs of edges share between layers; None without short pairs."""
         import torch
         from matgl.utils.cutoff import polynomial_cutoff
 
@@ -150,7 +149,7 @@ class _ThreeBody:
         return len(self.source) // 2
 
     def sums(self, gates: Tensor) -> Tensor:
-        """Sums over the other edges of the same source, (2n, columns).
+        """Sum over the other edges of the same source, (2n, columns).
 
         Args:
             gates: of the atoms, (atoms, columns).
@@ -164,7 +163,7 @@ class _ThreeBody:
 
 
 class _Gated:
-    """matgl's ``GatedMLP`` on (own atom, neighbour, edge) of both ways of every pair."""
+    """matgl's ``GatedMLP`` on (atom, neighbour, edge) of both ways of every pair."""
 
     def __init__(self, network: _Layers, size: int) -> None:
         """Split the first layers by their inputs.
@@ -195,10 +194,10 @@ class _Gated:
         source, target = torch.cat([graph.first, graph.second]), torch.cat([graph.second, graph.first])
         flat = edges.flatten(0, 1)
         outputs = []
-        for bias, (own, neighbour, edge), rest in self._branches:
-            of_own, of_neighbour = linear(atoms, own, bias), linear(atoms, neighbour)
+        for bias, (atom, neighbour, edge), rest in self._branches:
+            of_atom, of_neighbour = linear(atoms, atom, bias), linear(atoms, neighbour)
             hidden = linear(flat, edge)
-            hidden.add_(of_own.index_select(0, source)).add_(of_neighbour.index_select(0, target))
+            hidden.add_(of_atom.index_select(0, source)).add_(of_neighbour.index_select(0, target))
             for layer in rest:
                 hidden = linear(silu(hidden), layer.weight, layer.bias)
             outputs.append(hidden)

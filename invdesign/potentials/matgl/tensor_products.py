@@ -30,13 +30,13 @@ def components() -> np.ndarray:
 
 
 def anticommutator(a: Tensor, b: Tensor) -> Tensor:
-    """``a b + b a``, (3, 3, n)."""
+    """Compute ``a b + b a``, (3, 3, n)."""
     product: Tensor = _functions()[0].apply(a, b)
     return product
 
 
 def square(a: Tensor) -> Tensor:
-    """``a a``, (3, 3, n)."""
+    """Compute ``a a``, (3, 3, n)."""
     product: Tensor = _functions()[1].apply(a)
     return product
 
@@ -51,7 +51,7 @@ def _add_product(out: Tensor, a: Tensor, b: Tensor) -> Tensor:
 
 @lru_cache
 def _functions() -> tuple[Any, Any]:
-    """The two autograd functions (torch is imported late)."""
+    """Define the two autograd functions (torch is imported late)."""
     import torch
 
     class Anticommutator(torch.autograd.Function):
@@ -61,9 +61,9 @@ def _functions() -> tuple[Any, Any]:
             return _add_product(_add_product(torch.zeros_like(a), a, b), b, a)
 
         @staticmethod
-        def backward(context: _Context, *slopes: Tensor) -> tuple[Tensor, Tensor]:
+        def backward(context: _Context, *gradients: Tensor) -> tuple[Tensor, Tensor]:
             a, b = (matrix.transpose(0, 1) for matrix in context.saved_tensors)
-            (g,) = slopes
+            (g,) = gradients
             return (
                 _add_product(_add_product(torch.zeros_like(g), g, b), b, g),
                 _add_product(_add_product(torch.zeros_like(g), g, a), a, g),
@@ -76,10 +76,10 @@ def _functions() -> tuple[Any, Any]:
             return _add_product(torch.zeros_like(a), a, a)
 
         @staticmethod
-        def backward(context: _Context, *slopes: Tensor) -> Tensor:
+        def backward(context: _Context, *gradients: Tensor) -> Tensor:
             (a,) = context.saved_tensors
-            (g,) = slopes
-            turned = a.transpose(0, 1)
-            return _add_product(_add_product(torch.zeros_like(g), g, turned), turned, g)
+            (g,) = gradients
+            transposed = a.transpose(0, 1)
+            return _add_product(_add_product(torch.zeros_like(g), g, transposed), transposed, g)
 
     return Anticommutator, Square

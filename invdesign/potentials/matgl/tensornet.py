@@ -20,15 +20,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from invdesign.potentials.geometry_checks import MIN_DISTANCE
+from invdesign.potentials.matgl.graph import PairGraph
 from invdesign.potentials.matgl.radial_spline import RadialSpline
 from invdesign.potentials.matgl.tensor_products import anticommutator, components, square
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from invdesign.potentials.matgl.graph import PairGraph
-
-_Layers: TypeAlias = Any  # matgl's own modules, untyped
+_Layers: TypeAlias = Any  # matgl's modules, untyped
 
 KINDS = (1, 3, 5)  # components: isotropic, antisymmetric, symmetric traceless
 
@@ -67,9 +66,9 @@ class FastTensorNet:
         )
         self._tables = [table.T.to(dtype).contiguous() for table in tables]  # (3 units, rows)
         self._projections = [torch.cat([p.weight.T, p.bias[None]]) for p in projections]  # (n, units)
-        own, other = embedding.emb2.weight.chunk(2, dim=1)
-        self._of_atom = weight @ own.T + embedding.emb2.bias  # (elements, units)
-        self._of_neighbour = weight @ other.T
+        of_atom, of_neighbour = embedding.emb2.weight.chunk(2, dim=1)
+        self._of_atom = weight @ of_atom.T + embedding.emb2.bias  # (elements, units)
+        self._of_neighbour = weight @ of_neighbour.T
         basis = torch.from_numpy(components().reshape(9, 9)).to(device)
         self._symmetric = basis[4:].T  # of a matrix, in float64
         self._basis = basis.to(dtype)
@@ -81,7 +80,7 @@ class FastTensorNet:
         return order
 
     def sites(self, graph: PairGraph) -> Tensor:
-        """Energies of the atoms in the model's own unit, (atoms,)."""
+        """Compute the energies of the atoms in the model's unit, (atoms,)."""
         import torch
 
         model = self._model
@@ -133,11 +132,11 @@ class FastTensorNet:
         message = y.new_zeros(y.shape)
         for here, there in (atoms, atoms.flip(0)):
             message = message.index_add(1, here, _scaled(y.index_select(1, there), weights))
-        own, incoming = self._matrices(y), self._matrices(message)
+        held, incoming = self._matrices(y), self._matrices(message)
         if layer.equivariance_invariance_group == "O(3)":
-            product = anticommutator(own, incoming)
+            product = anticommutator(held, incoming)
         else:
-            product = 2 * (own[:, :, None] * incoming[None]).sum(1)
+            product = 2 * (held[:, :, None] * incoming[None]).sum(1)
         update = self._components(product, x)
         update = _linear(layer.linears_tensor[3:], update / ((update * update).sum(0) + 1))
         return x + update + self._components(square(self._matrices(update)), x)
@@ -198,7 +197,7 @@ def _radial(model: _Layers, distances: Tensor) -> Tensor:
 
 
 def _linear(layers: _Layers, x: Tensor) -> Tensor:
-    """A linear layer for each kind of component, (9, atoms, units)."""
+    """Apply a linear layer to each kind of component, (9, atoms, units)."""
     import torch
 
     parts = zip(layers, x.split_with_sizes(KINDS), strict=True)
@@ -207,7 +206,7 @@ def _linear(layers: _Layers, x: Tensor) -> Tensor:
 
 
 def _scaled(x: Tensor, factors: tuple[Tensor, ...]) -> Tensor:
-    """A factor (rows, units) for each kind of component of (9, rows, units)."""
+    """Multiply each kind of component of (9, rows, units) by a factor (rows, units)."""
     import torch
 
     return torch.cat([part * factor for part, factor in zip(x.split_with_sizes(KINDS), factors, strict=True)])

@@ -49,7 +49,7 @@ def test_a_wrong_name_is_told_with_its_option(option, given, told, salt):
     result = run("evaluate", salt, option, given)
     assert result.exit_code == 2
     assert re.match(told, result.stderr.strip()), result.stderr
-    assert "abandonment" not in result.stderr
+    assert "early-stopping" not in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
 
 

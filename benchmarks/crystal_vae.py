@@ -27,8 +27,8 @@ from invdesign.filters.novelty import KnownMaterials
 from invdesign.generators.crystal_vae.latent_search import aims, climb, starts
 from invdesign.generators.crystal_vae.pipeline import CrystalVAE
 from invdesign.generators.gene_diffusion.pipeline import prompt_of
-from invdesign.predictors.band_gap import BandGapPredictor
 from invdesign.predictors.gene_ranker import GeneRanker
+from invdesign.predictors.property_predictor import PropertyPredictor
 from invdesign.training.generators.corpus import read_corpus
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from invdesign.core.target import Window
     from invdesign.training.generators.corpus import Corpus
 
-    Judges = tuple[BandGapPredictor, GeneRanker]
+    Judges = tuple[PropertyPredictor, GeneRanker]
 
 N, SEED = 500, 11
 N_SEARCH = 200
@@ -112,7 +112,7 @@ def samples(vae: CrystalVAE, known: KnownMaterials) -> dict[str, Any]:
     }
 
 
-def judged(candidates: list[Candidate], judge: BandGapPredictor) -> NDArray[np.float64]:
+def judged(candidates: list[Candidate], judge: PropertyPredictor) -> NDArray[np.float64]:
     """(n,) gaps by the judge, eV; NaN where the geometry is implausible."""
     gaps = np.full(len(candidates), np.nan)
     good = [i for i, c in enumerate(candidates) if c.structure and geometry_check(c.structure).passed]
@@ -178,7 +178,7 @@ def main(data: Path) -> None:
     """Measure and write the figures."""
     torch.set_num_threads(1)
     vae, known = CrystalVAE.load(), KnownMaterials.load()
-    judges = (BandGapPredictor.load(), GeneRanker.load("gene-rank"))
+    judges = (PropertyPredictor.load("band-gap", "band_gap"), GeneRanker.load("gene-rank"))
     corpus = read_corpus(data, CACHE)
     results = {
         "reconstruction of held-out mp20": reconstruction(vae, corpus),

@@ -23,7 +23,7 @@ from invdesign.data.dataset import read_dataset
 from invdesign.data.splits import grouped_split
 from invdesign.data.tokens import tokenise
 from invdesign.potentials.registry import load_potential
-from invdesign.predictors.band_gap import BandGapPredictor
+from invdesign.predictors.property_predictor import PropertyPredictor
 from invdesign.relaxation.relax import relax
 from invdesign.stability.calibration import Calibration
 from invdesign.stability.hull.hull import Hull
@@ -144,7 +144,7 @@ def table(data: Path, source: str) -> list[dict]:
     if source == HYPOTHETICAL:
         energies, structures = relaxed(list(judged), structures)
         columns = heights(data, judged, energies)
-    gaps: list[Estimate] = BandGapPredictor.load().predict(structures)
+    gaps: list[Estimate] = PropertyPredictor.load("band-gap", "band_gap").predict(structures)
     labels = gap_labels(data, source)
     return [
         {

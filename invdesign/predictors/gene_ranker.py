@@ -45,19 +45,22 @@ class GeneRanker:
         return cls(Ensemble.load(name, kind="gene-rank"), Hull.load(), known_crystals())
 
     def predict(self, genes: Sequence[Gene]) -> list[dict[str, Estimate]]:
-        """Estimates by property, in the order given (a thousand genes a second on one thread).
+        """Return estimates by property, in the order given (a thousand genes a second on one thread).
 
         Equivalent settings of a gene get one answer.
         """
         if not genes:
             return []
         genes = [gene.canonical() for gene in genes]  # as the known crystals are
-        matrix = rank_matrix(genes, UNSELECTED, self.hull, self.known)
-        heights, gaps = self.ensemble.predict(matrix), self.ensemble.predict(query_origin_features(matrix))
-        return [
-            {"e_above_hull": height["e_above_hull"], "band_gap": gap["band_gap"]}
-            for height, gap in zip(heights, gaps, strict=True)
-        ]
+        distinct = list(dict.fromkeys(genes))  # rows of a batch can differ in the last bit
+        matrix = rank_matrix(distinct, UNSELECTED, self.hull, self.known)
+        energies = self.ensemble.predict(matrix)
+        gaps = self.ensemble.predict(query_origin_features(matrix))
+        estimates = {
+            gene: {"e_above_hull": energy["e_above_hull"], "band_gap": gap["band_gap"]}
+            for gene, energy, gap in zip(distinct, energies, gaps, strict=True)
+        }
+        return [dict(estimates[gene]) for gene in genes]
 
 
 def rank_matrix(

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from math import isfinite
+from typing import Any
 
 import numpy as np
 
 from invdesign.core.candidate import Z90
+from invdesign.predictors.models.ensemble import Distribution, Ensemble
+from invdesign.predictors.property_predictor import LearnedProperty
+from invdesign.training.predictors.table import Table
 
-if TYPE_CHECKING:
-    from invdesign.predictors.models.ensemble import Distribution
+View = Callable[[np.ndarray], np.ndarray]
 
 
 def auc(score: np.ndarray, positive: np.ndarray) -> float:
@@ -64,7 +68,7 @@ def interval_metrics(found: Distribution, label: np.ndarray, rows: np.ndarray) -
 
 
 def gap_metrics(found: Distribution, label: np.ndarray) -> dict[str, float]:
-    """Figures of a zero-or-positive property, zeros told from the rest first.
+    """Metrics of a zero-or-positive property, zeros told from the rest first.
 
     ``mae`` and ``rmse`` are of the normal part on the crystals that truly are above zero;
     ``mae_all`` is of the single best figure (0 where zero is likelier) on all.
@@ -82,7 +86,7 @@ def gap_metrics(found: Distribution, label: np.ndarray) -> dict[str, float]:
 
 
 def rank_metrics(found: Distribution, label: np.ndarray, threshold: float) -> dict[str, float]:
-    """Figures of a property that is asked to lie under a threshold: ranking and probability."""
+    """Metrics of a property that is asked to lie under a threshold: ranking and probability."""
     from scipy.special import ndtr
 
     under = label < threshold
@@ -96,3 +100,83 @@ def rank_metrics(found: Distribution, label: np.ndarray, threshold: float) -> di
         "ece_under": calibration_error(probability, under),
         "share_under_best_tenth": float(under[np.argsort(-probability)[: max(1, len(label) // 10)]].mean()),
     }
+
+
+def held_out(
+    ensemble: Ensemble, table: Table, head: str, seen: View | None = None
+) -> dict[str, tuple[Distribution, np.ndarray, np.ndarray]]:
+    """Distribution, label and in-domain flag of the test rows that have a label, by source.
+
+    Intervals are those of hypothetical crystals or of known ones, as the source is.
+    ``seen`` changes the features, (n, d), to what the model is shown of them.
+    """
+    index = [h.name for h in ensemble.heads].index(head)
+    rows = table.rows("test")
+    rows = rows[~np.isnan(table.labels[rows, index])]
+    features = table.features[rows]
+    standardised = ensemble.standardise(seen(features) if seen else features)
+    hypothetical = table.source[rows] == ensemble.heads[index].hypothetical
+    found = ensemble.distributions(standardised, hypothetical=hypothetical)[head]
+    inside = ensemble.inside(standardised)
+    result = {}
+    for source in dict.fromkeys(table.source[rows].tolist()):
+        own = table.source[rows] == source
+        part = Distribution(found.mean[own], found.sigma[own], found.p_zero[own])
+        result[source] = (part, table.labels[rows[own], index], inside[own])
+    return result
+
+
+def trivial(table: Table, index: int, n: int, *, zero: bool) -> Distribution:
+    """The same answer for every crystal: the training rows' share at zero, median and spread."""
+    label = table.labels[table.rows("train"), index]
+    label = label[~np.isnan(label)]
+    share = float((label <= 0).mean()) if zero else 0.0
+    label = label[label > 0] if zero else label
+    spread = float(np.quantile(np.abs(label - np.median(label)), 0.9)) / 1.6449
+    return Distribution(np.full(n, np.median(label)), np.full(n, spread), np.full(n, share))
+
+
+def domain_metrics(ensemble: Ensemble, table: Table, head: str) -> dict[str, float | None]:
+    """Return the errors of one head inside and outside the applicability domain, on the test rows."""
+    found = held_out(ensemble, table, head).values()
+    index = [h.name for h in ensemble.heads].index(head)
+    counted = [
+        (label > 0) if ensemble.heads[index].zero else np.ones(len(label), bool) for _, label, _ in found
+    ]
+    error = np.concatenate([np.abs(d.mean - y)[k] for (d, y, _), k in zip(found, counted, strict=True)])
+    inside = np.concatenate([i[k] for (_, _, i), k in zip(found, counted, strict=True)])
+    return {
+        "n": len(inside),
+        "n_outside": int((~inside).sum()),
+        "mae_inside": float(error[inside].mean()) if inside.any() else None,
+        "mae_outside": float(error[~inside].mean()) if not inside.all() else None,
+    }
+
+
+def finite(metrics: Any) -> Any:  # noqa: ANN401 - JSON
+    """Metrics as JSON may hold them: what is not a number (no case to measure) becomes None."""
+    if isinstance(metrics, dict):
+        return {name: finite(value) for name, value in metrics.items()}
+    return None if isinstance(metrics, float) and not isfinite(metrics) else metrics
+
+
+def property_metrics(
+    ensemble: Ensemble, table: Table, name: str, measured: LearnedProperty
+) -> dict[str, dict[str, float]]:
+    """Metrics of one property on the test rows, by source; beside them the same answer for every row."""
+    index = [head.name for head in ensemble.heads].index(name)
+    columns = {}
+    for source, (found, label, inside) in held_out(ensemble, table, name).items():
+        if measured.zero and not (label > 0).any():
+            continue  # nothing whose size could be measured
+        columns[source] = measure(found, label, measured) | {"inside": float(inside.mean())}
+        same = trivial(table, index, len(label), zero=measured.zero)
+        columns[f"{source}, trivial"] = measure(same, label, measured)
+    return columns
+
+
+def measure(found: Distribution, label: np.ndarray, measured: LearnedProperty) -> dict[str, float]:
+    """Metrics of one property on labelled rows."""
+    if measured.zero:
+        return gap_metrics(found, label)
+    return interval_metrics(found, label, np.ones(len(label), dtype=bool))

@@ -14,7 +14,6 @@ from invdesign.core.properties import models_from_composition, models_from_struc
 from invdesign.core.target import Window
 from invdesign.crystal.gene import Gene
 from invdesign.io.artifacts import find, root
-from invdesign.predictors.band_gap import BandGapPredictor
 from invdesign.predictors.gene_ranker import GeneRanker, known_crystals, similarity_matrix
 from invdesign.predictors.property_predictor import PropertyPredictor
 
@@ -27,8 +26,8 @@ ROCK_SALT = [[0, 0, 0], [0.5, 0.5, 0.5]]
 
 
 @pytest.fixture(scope="module")
-def gaps() -> BandGapPredictor:
-    return BandGapPredictor.load()
+def gaps() -> PropertyPredictor:
+    return PropertyPredictor.load("band-gap", "band_gap")
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +35,7 @@ def ranker() -> GeneRanker:
     return GeneRanker.load()
 
 
-def test_gaps_of_known_crystals(gaps: BandGapPredictor) -> None:
+def test_gaps_of_known_crystals(gaps: PropertyPredictor) -> None:
     salt, copper, alloy, arsenide = gaps.predict(
         [
             cubic("Fm-3m", 5.69, ["Na", "Cl"], ROCK_SALT),
@@ -53,7 +52,7 @@ def test_gaps_of_known_crystals(gaps: BandGapPredictor) -> None:
     assert copper.probability(Window(3.0, inf)) < 0.1
 
 
-def test_gap_does_not_depend_on_cell_or_company(gaps: BandGapPredictor) -> None:
+def test_gap_does_not_depend_on_cell_or_company(gaps: PropertyPredictor) -> None:
     salt = cubic("Fm-3m", 5.69, ["Na", "Cl"], ROCK_SALT)
     other = cubic("Fm-3m", 4.25, ["Mg", "O"], ROCK_SALT)
     alone, supercell = gaps.predict([salt]), gaps.predict([other, salt * (2, 1, 1)])
@@ -61,7 +60,7 @@ def test_gap_does_not_depend_on_cell_or_company(gaps: BandGapPredictor) -> None:
     assert gaps.predict([]) == []
 
 
-def test_a_collapsed_crystal_is_out_of_domain_and_harms_no_other(gaps: BandGapPredictor) -> None:
+def test_a_collapsed_crystal_is_out_of_domain_and_harms_no_other(gaps: PropertyPredictor) -> None:
     collapsed = Structure(Lattice.cubic(4.0), ["Na", "Cl"], [[0, 0, 0], [0.01, 0, 0]])
     salt = cubic("Fm-3m", 5.69, ["Na", "Cl"], ROCK_SALT)
     bad, good = gaps.predict([collapsed, salt])

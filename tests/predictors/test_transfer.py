@@ -100,7 +100,7 @@ def test_numbers(tmp_path: Path, base: Path) -> None:
         "learning_curve.png",
         "backbone",
     }
-    assert files >= {"figures.json", "learning_curve.csv"}
+    assert files >= {"metrics.json", "learning_curve.csv"}
     assert "always the mean" not in " ".join(outcome.warnings)
     final = {point.method: point.mean for point in outcome.trials.curve if point.n == 24}
     assert final["transfer"] < 0.5 * final["always the mean"]

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from invdesign.crystal.elements import SYMBOLS
+from invdesign.potentials.batching import CrystalBatch, Pairs, neighbour_pairs
 from invdesign.potentials.interface import as_frames
 from invdesign.predictors.explain.shapley import Attribution, Driver
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
     from pymatgen.core import Structure
 
-    from invdesign.potentials.batching import Pairs
     from invdesign.potentials.interface import Frame
     from invdesign.predictors.graph.model import GraphBandGapPredictor
 
@@ -49,9 +49,9 @@ def attribute_atoms(
     frames = as_frames(structures, failures)
     found = {}
 
-    def compute(members: list[int], pairs: list[Pairs]) -> None:
-        for k, own in zip(members, pairs, strict=True):
-            found[k] = _taken_apart(judge, frames[k], own)
+    def compute(members: list[int], batch: CrystalBatch) -> None:
+        for k, frame in zip(members, batch.frames, strict=True):
+            found[k] = _taken_apart(judge, frame, neighbour_pairs(frame, judge.network.shape.cutoff))
 
     judge.batcher.run(frames, compute, failures)
     return found
@@ -82,7 +82,6 @@ def _along(
     import torch
     from torch.func import functional_call
 
-    from invdesign.potentials.batching import CrystalBatch
     from invdesign.potentials.matgl.graph import pair_graph
 
     network = judge.network

@@ -8,7 +8,7 @@ import numpy as np
 
 from invdesign.predictors.gene_ranker import query_origin_features
 from invdesign.predictors.models.ensemble import Distribution
-from invdesign.training.metrics import gap_metrics, rank_metrics
+from invdesign.training.metrics import domain_metrics, gap_metrics, held_out, rank_metrics, trivial
 from invdesign.training.predictors.table import PARTS
 
 if TYPE_CHECKING:
@@ -59,40 +59,6 @@ def write_release(ensemble: Ensemble, config: PredictorConfig, card: str) -> Non
     ensemble.save(config.out, config.kind)
     (config.out / "README.md").write_text(card)
     (config.out / "recipe.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
-
-
-def held_out(
-    ensemble: Ensemble, table: Table, head: str, seen: View | None = None
-) -> dict[str, tuple[Distribution, np.ndarray, np.ndarray]]:
-    """Distribution, label and in-domain flag of the test rows that have a label, by source.
-
-    Intervals are those of hypothetical crystals or of known ones, as the source is.
-    ``seen`` changes the features, (n, d), to what the model is shown of them.
-    """
-    index = [h.name for h in ensemble.heads].index(head)
-    rows = table.rows("test")
-    rows = rows[~np.isnan(table.labels[rows, index])]
-    features = table.features[rows]
-    standardised = ensemble.standardise(seen(features) if seen else features)
-    hypothetical = table.source[rows] == ensemble.heads[index].hypothetical
-    found = ensemble.distributions(standardised, hypothetical=hypothetical)[head]
-    inside = ensemble.inside(standardised)
-    result = {}
-    for source in dict.fromkeys(table.source[rows].tolist()):
-        own = table.source[rows] == source
-        part = Distribution(found.mean[own], found.sigma[own], found.p_zero[own])
-        result[source] = (part, table.labels[rows[own], index], inside[own])
-    return result
-
-
-def trivial(table: Table, index: int, n: int, *, zero: bool) -> Distribution:
-    """The same answer for every crystal: the training rows' share at zero, median and spread."""
-    label = table.labels[table.rows("train"), index]
-    label = label[~np.isnan(label)]
-    share = float((label <= 0).mean()) if zero else 0.0
-    label = label[label > 0] if zero else label
-    spread = float(np.quantile(np.abs(label - np.median(label)), 0.9)) / 1.6449
-    return Distribution(np.full(n, np.median(label)), np.full(n, spread), np.full(n, share))
 
 
 def _figures(
@@ -154,24 +120,6 @@ def markdown(columns: dict[str, dict[str, float]], names: dict[str, str]) -> str
     return "\n".join(lines)
 
 
-def domain_words(ensemble: Ensemble, table: Table, head: str) -> str:
-    """How the error differs inside and outside the training domain, in words."""
-    found = held_out(ensemble, table, head).values()
-    index = [h.name for h in ensemble.heads].index(head)
-    counted = [
-        (label > 0) if ensemble.heads[index].zero else np.ones(len(label), bool) for _, label, _ in found
-    ]
-    error = np.concatenate([np.abs(d.mean - y)[k] for (d, y, _), k in zip(found, counted, strict=True)])
-    inside = np.concatenate([i[k] for (_, _, i), k in zip(found, counted, strict=True)])
-    flagged = f"{(~inside).sum()} of {len(inside)} held-out rows are flagged as outside the training domain"
-    if inside.all():
-        return f"{flagged}; mean absolute error {error.mean():.3f}."
-    return (
-        f"{flagged}; mean absolute error {error[inside].mean():.3f} inside, "
-        f"{error[~inside].mean():.3f} outside."
-    )
-
-
 def split_words(table: Table) -> str:
     """How the rows were split, in words."""
     sizes = ", ".join(f"{len(table.rows(part))} {part}" for part in PARTS)
@@ -223,7 +171,7 @@ Earlier rankers on these generated crystals: without similarity to known crystal
 0.498, 90 % interval held 0.878; the first one, without generated crystals and hull too (on all 1 361): 0.557,
 0.205, 0.626.
 
-{domain_words(ensemble, table, "e_above_hull")}
+{_domain(domain_metrics(ensemble, table, "e_above_hull"))}
 
 ## Held-out band gap
 {markdown(_figures(ensemble, table, "band_gap", compared=compared, asked=query_origin_features), GAP_ROWS)}
@@ -241,3 +189,11 @@ A verdict on stability. Crystals of other generators: its labels are of `gene-di
 geometry: two crystals of one gene get one answer. Hull and known crystals are `mp-hull` and `geometries`,
 whatever a campaign uses.
 """
+
+
+def _domain(found: dict[str, float | None]) -> str:
+    outside = f", {found['mae_outside']:.3f} outside" if found["mae_outside"] is not None else ""
+    return (
+        f"{found['n_outside']} of {found['n']} held-out rows are flagged as outside the training domain; "
+        f"mean absolute error {found['mae_inside']:.3f} inside{outside}."
+    )

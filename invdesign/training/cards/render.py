@@ -23,6 +23,7 @@ def render_card(template: str, metrics: Mapping[str, Any]) -> str:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         undefined=StrictUndefined,
+        extensions=["jinja2.ext.do"],
         autoescape=False,  # noqa: S701 - Markdown
         trim_blocks=True,
         lstrip_blocks=True,

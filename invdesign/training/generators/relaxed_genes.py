@@ -30,7 +30,7 @@ from invdesign.data.tokens import TokenSet, join, tokens_of
 from invdesign.errors import InputError
 from invdesign.io.artifacts import find
 from invdesign.io.provenance import RUN_FILE, git_revision, sha256
-from invdesign.predictors.band_gap import BandGapPredictor
+from invdesign.predictors.property_predictor import PropertyPredictor
 from invdesign.training.cards.render import write_card
 from invdesign.verdict import Verdict
 
@@ -226,7 +226,7 @@ def outcome(seed: int, candidate: Candidate) -> Row:
 
 def _gaps(predictor: str, crystals: Sequence[Candidate]) -> NDArray[np.float64]:
     """Band gaps (n,) of relaxed crystals, eV; 0 of metals."""
-    model = BandGapPredictor.load(predictor)
+    model = PropertyPredictor.load(predictor, "band_gap")
     parts = [crystals[start : start + BATCH] for start in range(0, len(crystals), BATCH)]
     return np.array(
         [estimate.value for own in parts for estimate in model.predict([c.structure for c in own])]  # type: ignore[misc]

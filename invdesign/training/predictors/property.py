@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
+import yaml
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
 from invdesign.composition.formula import formula_amounts, read_compositions, reduced_amounts
+from invdesign.core.properties import PROPERTIES
 from invdesign.crystal.elements import atomic_number
 from invdesign.data.dataset import holds_crystals, read_dataset
 from invdesign.errors import InputError
@@ -21,8 +23,10 @@ from invdesign.predictors.features.composition_and_gene import (
 from invdesign.predictors.features.structure import columns_of, described_file, gene_or_general
 from invdesign.predictors.models.ensemble import Ensemble, Head
 from invdesign.predictors.property_predictor import LearnedProperty
+from invdesign.training.cards.render import write_card
+from invdesign.training.metrics import domain_metrics, finite, property_metrics
 from invdesign.training.predictors.ensemble import fit
-from invdesign.training.predictors.table import Settings, Table, assemble, without
+from invdesign.training.predictors.table import PARTS, Settings, Table, assemble, without
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -264,21 +268,56 @@ def _taught(blocks: Sequence[_Block], n_heads: int) -> list[dict[str, float]]:
 
 def train_property(config: PropertyConfig, *, progress: Progress) -> Path:
     """Train, measure and write a property model."""
-    from invdesign.training.cards.property import write_property_release
-
     start = time.process_time()
     table = training_table(config, lambda share, message: progress(0.4 * share, message))
     each = 0.55 / (1 + len(config.without))
     ensemble = train_on(config, table, lambda share, message: progress(0.4 + each * share, message))
-    seconds = time.process_time() - start
-    stress = {}
+    minutes = (time.process_time() - start) / 60
+    metrics = card_metrics(config, ensemble, table) | {"cpu_minutes": minutes}
     for place, element in enumerate(config.without, start=1):
-        part = without(table, element)
         progress(0.4 + place * each, f"again, without {element}")
-        stress[element] = train_on(config, part, lambda *_: None), part
-    write_property_release(ensemble, config, table, seconds, stress)
+        part = without(table, element)
+        other = train_on(config, part, lambda *_: None)
+        for name, prop in config.properties.items():
+            found = property_metrics(other, part, name, prop)
+            columns = {f"{element}, {k}": v for k, v in found.items() if not k.endswith(", trivial")}
+            metrics["without"].setdefault(name, {}).update(columns)
+    ensemble.save(config.out, config.kind)
+    write_card(config.out, "property", finite(metrics))
+    fields = config.model_dump(mode="json", exclude_defaults=True)
+    (config.out / "recipe.yaml").write_text(yaml.safe_dump(fields, sort_keys=False))
     progress(1.0, f"written to {config.out}")
     return config.out
+
+
+def card_metrics(config: PropertyConfig, ensemble: Ensemble, table: Table) -> dict[str, Any]:
+    """Return what the card tells of a model and its test rows; template ``property``."""
+    network, calibration = config.network, ensemble.calibration
+    return {
+        "name": config.out.name,
+        "sees": config.sees,
+        "learner": "kernel" if network.kernel else "trees" if network.trees else "networks",
+        "members": network.members,
+        "by_thirds": any(len(set(scales)) > 1 for scales in calibration.scales.values()),
+        "hypothetical": sorted({head.hypothetical for head in ensemble.heads if head.hypothetical}),
+        "data": [entry.file.name for entry in config.data],
+        "rows": {part: len(table.rows(part)) for part in PARTS} | {"auxiliary": int(table.extra.sum())},
+        "seed": config.seed,
+        "note": config.note.strip(),
+        "properties": {
+            name: {
+                "words": PROPERTIES[name].words if name in PROPERTIES else name,
+                **prop.model_dump(include={"unit", "log10", "zero"}),
+                "trees_alone": name in network.trees_alone,
+                "forest": name in network.forest,
+                "after": network.after.get(name, ""),
+                "held_out": property_metrics(ensemble, table, name, prop),
+                "domain": domain_metrics(ensemble, table, name),
+            }
+            for name, prop in config.properties.items()
+        },
+        "without": {},
+    }
 
 
 def train_on(config: PropertyConfig, table: Table, progress: Progress) -> Ensemble:

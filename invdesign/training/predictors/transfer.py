@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     Progress = Callable[[float, str], None]
 
-FIGURES = "figures.json"
+METRICS = "metrics.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ def transfer(
         "warnings": warnings,
         "notes": examples.notes,
     }
-    (out / FIGURES).write_text(json.dumps(figures, indent=1) + "\n")
+    (out / METRICS).write_text(json.dumps(figures, indent=1) + "\n")
     _write_curve(trials.curve, out / "learning_curve.csv")
     (out / "README.md").write_text(_card(model, examples, trials, warnings, str(name)))
     return Outcome(out, figure_words(examples), trials, tuple(warnings), examples.notes)

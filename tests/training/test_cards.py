@@ -1,0 +1,21 @@
+"""The cards of released artifacts are their templates, filled from their metrics."""
+
+import json
+
+import pytest
+
+from invdesign.io.artifacts import root
+from invdesign.training.cards.render import METRICS, render_card
+
+PROPERTY_MODELS = (
+    *("band-gap", "band-gap-composition", "bulk-modulus-composition", "elasticity"),
+    *("formation-energy", "formation-energy-composition"),
+)
+CARDS = dict.fromkeys(PROPERTY_MODELS, "property")
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_a_card_is_its_template_with_the_metrics(name):
+    folder = root("models") / name
+    metrics = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+    assert render_card(CARDS[name], metrics) == (folder / "README.md").read_text(encoding="utf-8")

@@ -233,7 +233,7 @@ def test_no_table_is_fatal(tmp_path_factory, content, size):
 def test_memory_is_flat(tmp_path):
     program = """
 import resource, sys
-from invdesign.screening.sources import read_formulas
+from invdesign.screening.readers import read_formulas
 next(read_formulas(sys.argv[1]))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(sum(len(block.lines) for block in read_formulas("-")))

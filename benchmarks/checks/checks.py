@@ -1,4 +1,4 @@
-"""How well the gates of ``design --check`` tell crystals that hold from others, and what they cost.
+"""How well the gates of ``design --check`` tell crystals that run_dynamics from others, and what they cost.
 
 ``python benchmarks/checks/checks.py ../shared phonons`` (minutes on a core) writes ``phonons.json``, with
 ``md`` in its place ``md.json``; ``table.py`` makes the README's tables of them.
@@ -18,8 +18,8 @@ from crystals import ground_states, saddles
 from invdesign.io.parallel import one_thread
 from invdesign.io.provenance import git_revision, hardware
 from invdesign.potentials.registry import load_potential
-from invdesign.stability.molecular_dynamics import hold
-from invdesign.stability.phonons import phonons, words_of
+from invdesign.stability.molecular_dynamics import run_dynamics
+from invdesign.stability.phonons import describe_wave_vector, phonons
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -58,7 +58,7 @@ def main(shared: Path, gate: str) -> None:
 
 def _motion(structure: Structure, potential: Potential, place: int) -> dict[str, Any]:
     start = time.process_time()
-    held = hold(structure, potential, (SEED, place))
+    held = run_dynamics(structure, potential, (SEED, place))
     took = {"core_s": round(time.process_time() - start, 1)}
     return {"fails": held, **took} if isinstance(held, str) else {**asdict(held), **took}
 
@@ -69,7 +69,7 @@ def _modes(structure: Structure, potential: Potential) -> dict[str, Any]:
     took = {"core_s": round(time.process_time() - start, 1)}
     if isinstance(found, str):
         return {"fails": found, **took}
-    return {**asdict(found), "at": words_of(found.at), **took}
+    return {**asdict(found), "at": describe_wave_vector(found.at), **took}
 
 
 if __name__ == "__main__":

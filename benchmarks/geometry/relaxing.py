@@ -25,7 +25,7 @@ from invdesign.filters.geometry import geometry_check
 from invdesign.generators.geometry.source import GeometrySource
 from invdesign.potentials.registry import load_potential
 from invdesign.relaxation.relax import relax
-from invdesign.stability.calibration import Calibration
+from invdesign.stability.calibration import EnergyCalibration
 from invdesign.stability.hull.hull import Hull
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Judge:
 
     def __init__(self, *, hypothetical: bool) -> None:
         self.potential, self.hypothetical = load_potential("chgnet"), hypothetical
-        self.calibration, self.hull = Calibration.load(), Hull.load()
+        self.calibration, self.hull = EnergyCalibration.load(), Hull.load()
 
     def outcomes(self, gene_geometries: list[tuple[Gene, Geometry]]) -> list[dict[str, Any]]:
         """Per geometry: steps, height above the hull (eV/atom; None where it came to nothing), RMSD moved."""

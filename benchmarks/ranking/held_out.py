@@ -25,7 +25,7 @@ from invdesign.data.tokens import tokenise
 from invdesign.potentials.registry import load_potential
 from invdesign.predictors.property_predictor import PropertyPredictor
 from invdesign.relaxation.relax import relax
-from invdesign.stability.calibration import Calibration
+from invdesign.stability.calibration import EnergyCalibration
 from invdesign.stability.hull.hull import Hull
 from invdesign.training.predictors.table import PARTS
 from invdesign.training.stability.calibration import hypothetical_errors
@@ -89,7 +89,7 @@ def relaxed(rows: list[int], structures: list[Structure]) -> tuple[np.ndarray, l
 
 def heights(data: Path, judged: dict[int, tuple[str, str]], energies: np.ndarray) -> dict[str, np.ndarray]:
     """Heights by DFT and as said, with sigma, eV/atom, (n,) each, of relaxed WBM crystals."""
-    hull, calibration = Hull.load(), Calibration.load()
+    hull, calibration = Hull.load(), EnergyCalibration.load()
     sample = read_evaluated(
         HYPOTHETICAL,
         data=data,

@@ -18,7 +18,7 @@ from invdesign.io.parallel import process_pool
 from invdesign.potentials.registry import load_potential
 from invdesign.relaxation.early_stopping import EarlyStoppingRule
 from invdesign.relaxation.relax import relax
-from invdesign.stability.calibration import Calibration
+from invdesign.stability.calibration import EnergyCalibration
 from invdesign.stability.hull.hull import Hull
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Judge:
     """E above hull as the campaign sees it; every candidate counts as hypothetical."""
 
     def __init__(self) -> None:
-        self.calibration, self.hull = Calibration.load(), Hull.load()
+        self.calibration, self.hull = EnergyCalibration.load(), Hull.load()
 
     def height(self, composition: Composition, energy: float) -> float:
         """Height over the hull in eV/atom, of a total energy in eV."""

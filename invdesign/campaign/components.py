@@ -31,7 +31,7 @@ _LOADERS = {
     "known": "invdesign.filters.novelty:KnownMaterials.load",
     "ranker": "invdesign.predictors.gene_ranker:GeneRanker.load",
     "potential": "invdesign.potentials.registry:load_potential",
-    "calibration": "invdesign.stability.calibration:Calibration.load",
+    "calibration": "invdesign.stability.calibration:EnergyCalibration.load",
     "hull": "invdesign.stability.hull.hull:Hull.load",
     "synthesizability": "invdesign.predictors.synthesizability:Synthesizability.load",
     "neighbors": "invdesign.predictors.explain.neighbors:Neighbors.load",

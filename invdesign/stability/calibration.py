@@ -21,7 +21,7 @@ GROWTH_ENDS = 0.5  # eV/atom above the hull; the uncertainty grows no further
 
 
 @dataclass(frozen=True, slots=True)
-class Calibration:
+class EnergyCalibration:
     """Reference energies of one potential and what its formation energies are worth.
 
     Attributes:
@@ -43,7 +43,7 @@ class Calibration:
     digest: str = ""
 
     @classmethod
-    def load(cls, name: str | Path = "chgnet-0.3.0") -> Calibration:
+    def load(cls, name: str | Path = "chgnet-0.3.0") -> EnergyCalibration:
         """Load a calibration: a potential's name, or a folder.
 
         Raises:

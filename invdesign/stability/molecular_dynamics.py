@@ -1,4 +1,4 @@
-"""A short molecular dynamics of a crystal at room temperature: whether it holds."""
+"""Short molecular dynamics of a crystal at room temperature: does it keep its structure?"""
 
 from __future__ import annotations
 
@@ -25,39 +25,42 @@ FRICTION = 0.005  # 1/fs, of the Langevin thermostat
 SIDE = 7.0  # Å between periodic images
 MOST_ATOMS = 64
 MULTIPLES = (1, 2, 3, 4)
-EVERY = 10  # steps between looks
-HOTTEST = 5.0  # times the temperature; beyond, the crystal falls apart and the run ends
-BOND = 1.2  # times an atom's shortest distance: what counts as a bond of it
-STRETCH = 1.3  # times its length: where a bond counts as broken
-LEAST_BONDS = 0.9  # share of them that must be kept; atoms that only wander, as layers that slide, may
+EVERY = 10  # steps between snapshots
+HOTTEST = 5.0  # times the temperature; beyond, the crystal decomposes and the run ends
+BOND = 1.2  # times an atom's shortest distance: up to which a pair is bonded
+STRETCH = 1.3  # times its length: beyond which a bond is broken
+LEAST_BONDS = 0.9  # share of bonds that a stable crystal keeps; layers may slide
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """How a crystal came through.
+class MDResult:
+    """State of a crystal after molecular dynamics.
 
     Attributes:
-        moved: Å, how far the atom that moved most lies from its site, averaged over the second half.
-        bonds: share of the bonds that are, between averaged sites, still bonds.
-        spread: Å, root mean square distance of all atoms from their sites, vibration included.
-        fs: how long it ran.
+        moved: Å, largest distance of an atom's mean position (second half) from its site.
+        bonds: share of the bonds that are kept between mean positions.
+        rms_displacement: Å, of all atoms from their sites, vibrations included.
+        fs: duration.
         n_atoms: of the supercell.
     """
 
     moved: float
     bonds: float
-    spread: float
+    rms_displacement: float
     fs: float
     n_atoms: int
 
 
-def hold(structure: Structure, potential: Potential, seed: tuple[int, ...]) -> Held | str:
-    """Shake a crystal at 300 K in its cell; the reason where it cannot be followed to the end.
+def run_dynamics(structure: Structure, potential: Potential, seed: tuple[int, ...]) -> MDResult | str:
+    """Run molecular dynamics of a crystal at 300 K in its cell.
 
     Args:
         structure: an ordered crystal, near its minimum.
         potential: what gives energies and forces.
         seed: of the velocities and of the thermostat.
+
+    Returns:
+        The result, or the reason why the run ended early.
     """
     from ase import units
     from ase.md.langevin import Langevin
@@ -78,38 +81,38 @@ def hold(structure: Structure, potential: Potential, seed: tuple[int, ...]) -> H
         fixcm=False,  # the centre may wander: it is taken off below
         rng=rng,
     )
-    looks = []
-    for look in range(1, round(DURATION / step / EVERY) + 1):
+    snapshots = []
+    for snapshot in range(1, round(DURATION / step / EVERY) + 1):
         try:
             motion.run(EVERY)
         except _CannotEvaluateError as error:
-            return f"falls apart after {look * EVERY * step / 1000:.2f} ps: {error}"
+            return f"decomposes after {snapshot * EVERY * step / 1000:.2f} ps: {error}"
         if not atoms.get_temperature() < HOTTEST * TEMPERATURE:
             heat = atoms.get_temperature()
-            return f"falls apart after {look * EVERY * step / 1000:.2f} ps: {heat:.0f} K"
-        if look * EVERY * step > DURATION / 2:
-            looks.append(atoms.get_positions() - atoms.get_positions().mean(axis=0))
-    return _held(frame, np.array(looks), DURATION)
+            return f"decomposes after {snapshot * EVERY * step / 1000:.2f} ps: {heat:.0f} K"
+        if snapshot * EVERY * step > DURATION / 2:
+            snapshots.append(atoms.get_positions() - atoms.get_positions().mean(axis=0))
+    return _result(frame, np.array(snapshots), DURATION)
 
 
-def _held(frame: Frame, looks: np.ndarray, fs: float) -> Held:
-    """What became of the sites, from positions (looks, n, 3) around their centre."""
+def _result(frame: Frame, snapshots: np.ndarray, fs: float) -> MDResult:
+    """Compare mean positions with the sites; snapshots (m, n, 3) about their centre."""
     sites = frame.positions - frame.positions.mean(axis=0)
-    mean = looks.mean(axis=0)
+    mean = snapshots.mean(axis=0)
     pairs = _bonds(frame)
     vectors = pairs.vectors + (mean - sites)[pairs.second] - (mean - sites)[pairs.first]
     kept = np.linalg.norm(vectors, axis=1) <= STRETCH * pairs.distances
-    return Held(
+    return MDResult(
         float(np.linalg.norm(mean - sites, axis=1).max()),
         float(kept.mean()),
-        float(np.sqrt(((looks - sites) ** 2).sum(axis=-1).mean())),
+        float(np.sqrt(((snapshots - sites) ** 2).sum(axis=-1).mean())),
         fs,
         len(frame),
     )
 
 
 def _bonds(frame: Frame) -> Pairs:
-    """Pairs that are little longer than the shortest of one of their atoms."""
+    """Return pairs up to ``BOND`` times the shortest distance of both atoms."""
     cutoff = 4.0
     while True:
         try:
@@ -126,15 +129,15 @@ def _bonds(frame: Frame) -> Pairs:
 
 
 class _CannotEvaluateError(Exception):
-    """The potential has no answer for where the atoms went."""
+    """The potential cannot evaluate the positions."""
 
 
 def _atoms(frame: Frame, potential: Potential) -> Atoms:
-    """ASE's atoms with a potential of ours."""
+    """Return ASE atoms that a potential evaluates."""
     from ase import Atoms
     from ase.calculators.calculator import Calculator, all_changes
 
-    class Ours(Calculator):
+    class PotentialCalculator(Calculator):
         implemented_properties = ("energy", "forces")
 
         def calculate(
@@ -150,4 +153,4 @@ def _atoms(frame: Frame, potential: Potential) -> Atoms:
                 raise _CannotEvaluateError(evaluation.failures[0])
             self.results = {"energy": float(evaluation.energy[0]), "forces": evaluation.forces[0]}
 
-    return Atoms(frame.numbers, frame.positions, cell=frame.cell, pbc=True, calculator=Ours())
+    return Atoms(frame.numbers, frame.positions, cell=frame.cell, pbc=True, calculator=PotentialCalculator())

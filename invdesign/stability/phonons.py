@@ -1,8 +1,8 @@
-"""Vibrations of a crystal in the harmonic approximation: whether it is a minimum, also beyond its own cell.
+"""Phonons of a crystal in the harmonic approximation: is it a minimum, also beyond its own cell?
 
 A relaxed crystal can be a saddle: symmetry hides the forces that would break it, and a cell cannot show a
 distortion that is larger than itself (octahedra tilting in turns, for one). Such a mode has an imaginary
-frequency, told as a negative number.
+frequency, written as a negative number.
 """
 
 from __future__ import annotations
@@ -71,10 +71,10 @@ class Mode:
 
 
 def require_phonopy(what: str = "check: phonons") -> None:
-    """See that phonopy is there.
+    """Check that phonopy is installed.
 
     Args:
-        what: needs it; opens the message.
+        what: names what needs it, at the start of the message.
 
     Raises:
         InputError: it is not installed.
@@ -86,7 +86,7 @@ def require_phonopy(what: str = "check: phonons") -> None:
 
 
 def phonons(structure: Structure, potential: Potential) -> Phonons | str:
-    """Relax a crystal closely within its symmetry and find its modes; the reason where that fails.
+    """Relax a crystal closely within its symmetry and find its modes; return the reason where that fails.
 
     Args:
         structure: an ordered crystal, near its minimum.
@@ -124,8 +124,8 @@ def _modes(frame: Frame, n: tuple[int, int, int], potential: Potential) -> Phono
     return Phonons(mode.frequency, mode.highest, mode.at, len(phonon.supercell), len(displaced))
 
 
-def words_of(q: tuple[float, float, float]) -> str:
-    """A wave vector as it is written: ``(1/2, 0, 1/4)``."""
+def describe_wave_vector(q: tuple[float, float, float]) -> str:
+    """Write a wave vector as fractions: ``(1/2, 0, 1/4)``."""
     return f"({', '.join(str(Fraction(x).limit_denominator(12)) for x in q)})"
 
 
@@ -144,7 +144,7 @@ def _frame(atoms: Any) -> Frame:  # noqa: ANN401 - phonopy's PhonopyAtoms
 
 
 def lowest_mode(phonon: Any, forces: list[np.ndarray]) -> Mode:  # noqa: ANN401 - phonopy's Phonopy
-    """The lowest mode at the wave vectors that fit the supercell.
+    """Find the lowest mode at the wave vectors that fit the supercell.
 
     Args:
         phonon: with its displacements.

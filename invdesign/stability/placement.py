@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from invdesign.core.placement import Placement
-from invdesign.stability.calibration import Calibration
+from invdesign.stability.calibration import EnergyCalibration
 from invdesign.stability.hull.hull import Hull
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def compute_placement(
     composition: Composition,
     energy: float,
-    calibration: Calibration,
+    calibration: EnergyCalibration,
     hull: Hull,
     *,
     crystal_known: bool,

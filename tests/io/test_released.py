@@ -19,7 +19,7 @@ LOADERS = {
     "gene-diffusion": "generators.gene_diffusion.pipeline:GeneDiffusion",
     "crystal-vae": "generators.crystal_vae.pipeline:CrystalVAE",
     "geometry-diffusion": "generators.geometry.pipeline:GeometryDiffusionPipeline",
-    "calibration": "stability.calibration:Calibration",
+    "calibration": "stability.calibration:EnergyCalibration",
     "mp-hull": "stability.hull.hull:Hull",
     "known-materials": "filters.novelty:KnownMaterials",
     "abandonment": "relaxation.early_stopping:AbandonmentRule",

@@ -16,7 +16,7 @@ from invdesign.potentials.batching import CrystalBatch, MicroBatcher, neighbour_
 from invdesign.potentials.chgnet.potential import CHGNetPotential
 from invdesign.potentials.interface import Frame, frame_of
 from invdesign.potentials.registry import load_potential
-from invdesign.stability.calibration import Calibration
+from invdesign.stability.calibration import EnergyCalibration
 from invdesign.training.stability.potential_table import potential_table
 
 
@@ -110,7 +110,7 @@ def test_chgnet_embedding_is_its_crystal_feature_per_atom(
 
 def test_the_calibration_is_of_the_installed_weights(chgnet: CHGNetPotential) -> None:
     assert len(chgnet.digest) == 16
-    assert Calibration.load(chgnet.name).digest == chgnet.digest
+    assert EnergyCalibration.load(chgnet.name).digest == chgnet.digest
     assert any(sha.startswith(chgnet.digest) for sha in artifact_hashes().values())
 
 

@@ -79,11 +79,11 @@ def test_a_property_of_ones_own_from_formulas(tmp_path: Path) -> None:
 
 def test_a_property_of_crystals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fake(structures: list[Structure], potential: object = None) -> crystal_features.Described:
-        from invdesign.stability.calibration import Calibration
+        from invdesign.stability.calibration import EnergyCalibration
 
         n = len(structures)
         return crystal_features.of_embedded(
-            structures, np.zeros(n), np.zeros((n, 64), np.float32), Calibration.load("chgnet-0.3.0")
+            structures, np.zeros(n), np.zeros((n, 64), np.float32), EnergyCalibration.load("chgnet-0.3.0")
         )
 
     monkeypatch.setattr(crystal_features, "describe", fake)

@@ -204,10 +204,10 @@ def test_leaving_a_composition_out_is_fitting_without_it() -> None:
 
 def test_crystals_are_seen_by_released_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fake(structures: list[Structure], potential: object = None) -> crystal_features.Described:
-        from invdesign.stability.calibration import Calibration
+        from invdesign.stability.calibration import EnergyCalibration
 
         n = len(structures)
-        calibration = Calibration.load("chgnet-0.3.0")
+        calibration = EnergyCalibration.load("chgnet-0.3.0")
         return crystal_features.of_embedded(
             structures, np.zeros(n), np.zeros((n, 64), np.float32), calibration
         )

@@ -6,7 +6,7 @@ from pymatgen.core import Lattice, Structure
 from invdesign.potentials.ase import AsePotential
 from invdesign.potentials.interface import PotentialOutput, as_frames
 from invdesign.stability import molecular_dynamics as dynamics
-from invdesign.stability.molecular_dynamics import hold
+from invdesign.stability.molecular_dynamics import run_dynamics
 
 POTENTIAL = AsePotential("emt", EMT())
 
@@ -21,21 +21,21 @@ def fcc(edge=3.6):
 
 
 def test_a_good_crystal_holds():
-    held = hold(fcc(), POTENTIAL, (0, 1))
+    held = run_dynamics(fcc(), POTENTIAL, (0, 1))
     assert held.moved < 0.3
     assert held.bonds == 1.0
-    assert 0.05 < held.spread < 0.4  # copper's atoms vibrate by 0.15 Å at 300 K
+    assert 0.05 < held.rms_displacement < 0.4  # copper's atoms vibrate by 0.15 Å at 300 K
 
 
 def test_the_same_seed_gives_the_same_and_another_another():
-    one, same, other = (hold(fcc(), POTENTIAL, seed) for seed in ((0, 1), (0, 1), (0, 2)))
+    one, same, other = (run_dynamics(fcc(), POTENTIAL, seed) for seed in ((0, 1), (0, 1), (0, 2)))
     assert one == same
-    assert one.spread != other.spread
+    assert one.rms_displacement != other.rms_displacement
 
 
 def test_what_does_not_hold_is_seen():
     simple_cubic = Structure(Lattice.cubic(2.4), ["Cu"], [[0, 0, 0]])
-    held = hold(simple_cubic, POTENTIAL, (0, 1))
+    held = run_dynamics(simple_cubic, POTENTIAL, (0, 1))
     assert isinstance(held, str) or held.moved > 0.5 or held.bonds < 0.9
 
 
@@ -61,5 +61,5 @@ class Explosive:
 
 
 def test_what_explodes_is_told_not_raised():
-    assert "falls apart after" in hold(fcc(), Explosive(), (0, 1))
-    assert "two atoms are 0.31 Å apart" in hold(fcc(), Explosive(fails=True), (0, 1))
+    assert "decomposes after" in run_dynamics(fcc(), Explosive(), (0, 1))
+    assert "two atoms are 0.31 Å apart" in run_dynamics(fcc(), Explosive(fails=True), (0, 1))

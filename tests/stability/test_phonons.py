@@ -9,7 +9,7 @@ from invdesign.crystal.supercell import multiples
 from invdesign.errors import InputError
 from invdesign.potentials.ase import AsePotential
 from invdesign.stability import phonons as module
-from invdesign.stability.phonons import phonons, require_phonopy, words_of
+from invdesign.stability.phonons import describe_wave_vector, phonons, require_phonopy
 
 EMT_POTENTIAL = AsePotential("emt", EMT())
 
@@ -65,7 +65,7 @@ def test_without_phonopy_one_sentence_says_how_to_get_it(monkeypatch):
 
 
 def test_wave_vectors_are_written_as_fractions():
-    assert words_of((0.5, 0.0, -0.25)) == "(1/2, 0, -1/4)"
+    assert describe_wave_vector((0.5, 0.0, -0.25)) == "(1/2, 0, -1/4)"
 
 
 @pytest.mark.parametrize(

@@ -19,10 +19,10 @@ from invdesign.crystal.symmetry import gene_of
 from invdesign.errors import InputError
 from invdesign.filters.novelty import is_reported
 from invdesign.relaxation.relax import Relaxed
-from invdesign.stability.calibration import Calibration
+from invdesign.stability.calibration import EnergyCalibration
 from invdesign.stability.hull.hull import Hull
 
-OFFSET = Calibration.load().hypothetical_offset
+OFFSET = EnergyCalibration.load().hypothetical_offset
 
 
 def crystal(space_group: str, edge: float, elements: tuple[str, str], second: list[float]) -> Structure:
@@ -42,7 +42,7 @@ CRYSTALS = {
 @pytest.fixture(scope="module")
 def components() -> Components:
     potential = SimpleNamespace(name="chgnet-0.3.0")
-    return Components(potential=potential, calibration=Calibration.load(), hull=Hull.load())
+    return Components(potential=potential, calibration=EnergyCalibration.load(), hull=Hull.load())
 
 
 def by_hull(structure, energy, components):

@@ -14,8 +14,7 @@ from invdesign.campaign.progress import Clock
 from invdesign.campaign.stages.shortlist import picked, put_on_shortlist, tell_apart
 from invdesign.core.checks import CHECKS
 from invdesign.io.parallel import one_thread, run_tasks
-from invdesign.stability import molecular_dynamics as dynamics
-from invdesign.stability import phonons as vibrations
+from invdesign.stability import molecular_dynamics, phonons
 from invdesign.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ def require(checks: Sequence[str]) -> None:
         InputError: phonopy is not.
     """
     if "phonons" in checks:
-        vibrations.require_phonopy()
+        phonons.require_phonopy()
 
 
 def checked_pick(
@@ -154,27 +153,27 @@ def check_candidate(check: Check) -> tuple[Candidate, Clock]:
 
 
 def _phonons(structure: Structure, potential: Potential, _seed: tuple[int, ...]) -> Verdict:
-    found = vibrations.phonons(structure, potential)
-    limit = vibrations.THRESHOLD
+    found = phonons.phonons(structure, potential)
+    limit = phonons.THRESHOLD
     if isinstance(found, str):
         return Verdict("phonons", passed=False, reason=found, threshold=limit)
     passed = found.lowest >= limit
     reason = (
         f"{'no imaginary mode' if passed else 'imaginary mode'}: {found.lowest:.2f} THz at "
-        f"{vibrations.words_of(found.at)}, the lowest of {found.n_displacements} displacements of "
+        f"{phonons.describe_wave_vector(found.at)}, the lowest of {found.n_displacements} displacements of "
         f"{found.n_atoms} atoms"
     )
     return Verdict("phonons", passed, reason, found.lowest, limit)
 
 
 def _dynamics(structure: Structure, potential: Potential, seed: tuple[int, ...]) -> Verdict:
-    found = dynamics.hold(structure, potential, seed)
-    limit = dynamics.LEAST_BONDS
+    found = molecular_dynamics.run_dynamics(structure, potential, seed)
+    limit = molecular_dynamics.LEAST_BONDS
     if isinstance(found, str):
         return Verdict("md", passed=False, reason=found, threshold=limit)
     passed = found.bonds >= limit
     reason = (
-        f"{'holds' if passed else 'does not hold'} at {dynamics.TEMPERATURE:.0f} K: "
+        f"{'stable' if passed else 'unstable'} at {molecular_dynamics.TEMPERATURE:.0f} K: "
         f"{found.bonds:.0%} of the bonds are kept, "
         f"the atom that moved most is {found.moved:.2f} Å from its site"
     )

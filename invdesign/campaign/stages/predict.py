@@ -68,7 +68,7 @@ def _described(
     """Features from CHGNet's last step of the relaxation; None with another potential."""
     from invdesign.potentials.chgnet.potential import CHGNetPotential
     from invdesign.predictors.features.structure import of_embedded
-    from invdesign.stability.calibration import Calibration
+    from invdesign.stability.calibration import EnergyCalibration
 
     if not candidates or not isinstance(components.get("potential"), CHGNetPotential):
         return None
@@ -76,5 +76,5 @@ def _described(
         [c.structure for c in candidates],  # type: ignore[misc]
         np.array([c.relaxation.energy for c in candidates]),
         np.stack([embeddings[c.id] for c in candidates]),
-        Calibration.load(CHGNetPotential.name),
+        EnergyCalibration.load(CHGNetPotential.name),
     )

@@ -120,9 +120,9 @@ class Explainer:
     ) -> list[tuple[Estimate, Attribution | str]]:
         """Estimate and attribution of each, with what CHGNet says of them."""
         from invdesign.potentials.chgnet.potential import CHGNetPotential
-        from invdesign.stability.calibration import Calibration
+        from invdesign.stability.calibration import EnergyCalibration
 
-        calibration = Calibration.load(CHGNetPotential.name)
+        calibration = EnergyCalibration.load(CHGNetPotential.name)
         embeddings = np.stack([own.mean(axis=0) for own in atoms])
         described = of_embedded(structures, energies, embeddings, calibration)
         found: list[tuple[Estimate, Attribution | str]] = []

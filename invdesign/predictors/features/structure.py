@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from invdesign.data.dataset import Entry
     from invdesign.potentials.chgnet.potential import CHGNetPotential
-    from invdesign.stability.calibration import Calibration
+    from invdesign.stability.calibration import EnergyCalibration
 
     Progress = Callable[[float, str], None]
 
@@ -58,15 +58,18 @@ def describe(structures: Sequence[Structure], potential: CHGNetPotential | None 
         potential: where a CHGNet is loaded already.
     """
     from invdesign.potentials.registry import load_potential
-    from invdesign.stability.calibration import Calibration
+    from invdesign.stability.calibration import EnergyCalibration
 
     potential = potential or cast("CHGNetPotential", load_potential("chgnet"))
     output = potential.evaluate_energies(structures)
-    return of_embedded(structures, output.energy, output.embeddings, Calibration.load(potential.name))
+    return of_embedded(structures, output.energy, output.embeddings, EnergyCalibration.load(potential.name))
 
 
 def of_embedded(
-    structures: Sequence[Structure], energies: np.ndarray, embeddings: np.ndarray, calibration: Calibration
+    structures: Sequence[Structure],
+    energies: np.ndarray,
+    embeddings: np.ndarray,
+    calibration: EnergyCalibration,
 ) -> Described:
     """Describe crystals whose energies (eV per cell) and embeddings CHGNet has given already."""
     genes = [gene_or_general(structure) for structure in structures]
@@ -78,7 +81,7 @@ def of_embedded(
     )
 
 
-def _formation_energy(structure: Structure, energy: float, calibration: Calibration) -> float:
+def _formation_energy(structure: Structure, energy: float, calibration: EnergyCalibration) -> float:
     try:
         return calibration.formation_energy(structure.composition, float(energy), hypothetical=False)
     except InputError:  # an element without a reference energy

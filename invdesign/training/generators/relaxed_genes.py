@@ -160,12 +160,12 @@ def second_opinion(
 ) -> NDArray[np.float64]:
     """E above hull (n,) of relaxed crystals by the second potential, eV/atom; NaN where it has none."""
     from invdesign.potentials.registry import load_potential
-    from invdesign.stability.calibration import Calibration
+    from invdesign.stability.calibration import EnergyCalibration
     from invdesign.stability.hull.hull import Hull
     from invdesign.stability.placement import compute_placement
 
     potential = load_potential(config.second_potential)
-    calibration, hull = Calibration.load(config.second_calibration), Hull.load(config.hull)
+    calibration, hull = EnergyCalibration.load(config.second_calibration), Hull.load(config.hull)
     heights = np.full(len(crystals), np.nan)
     for start in range(0, len(crystals), BATCH):
         progress(0.5 + 0.3 * start / len(crystals), f"second opinion of {start} of {len(crystals)}")

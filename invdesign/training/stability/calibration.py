@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from invdesign.crystal.elements import SYMBOLS
 from invdesign.data.splits import grouped_split
-from invdesign.stability.calibration import GROWTH_ENDS, Calibration
+from invdesign.stability.calibration import GROWTH_ENDS, EnergyCalibration
 from invdesign.stability.energy_corrections import EnergyScale, fit_scale, fractions, terms_of
 from invdesign.stability.hull.hull import Hull
 from invdesign.training.cards.render import write_card
@@ -91,7 +91,7 @@ def build(config: CalibrationConfig, *, progress: Progress) -> Path:
 
 def fit(
     potential: str, samples: dict[str, EvaluatedSet], hull: Hull, config: CalibrationConfig
-) -> Calibration:
+) -> EnergyCalibration:
     """References on all known crystals; offset and uncertainty on the hypothetical ones."""
     compositions, targets = known_targets(samples)
     counts: dict[str, int] = {}
@@ -111,7 +111,7 @@ def fit(
     symbols = [term for term in references.coefficients if term in SYMBOLS]
     spread = {symbol: round(found.spread.get(symbol, mean), 5) for symbol in symbols}
     offset, growth = round(found.offset, 5), round(found.growth, 3)
-    return Calibration(potential, references, offset, spread, growth)
+    return EnergyCalibration(potential, references, offset, spread, growth)
 
 
 def fit_references(
@@ -146,7 +146,7 @@ def hypothetical_errors(references: EnergyScale, sample: EvaluatedSet, hull: Hul
 
 
 def measure_calibration(
-    calibration: Calibration, samples: dict[str, EvaluatedSet], hull: Hull, config: CalibrationConfig
+    calibration: EnergyCalibration, samples: dict[str, EvaluatedSet], hull: Hull, config: CalibrationConfig
 ) -> dict[str, Any]:
     """Return the numbers of a calibration's card.
 
@@ -191,7 +191,7 @@ def measure_calibration(
 
 
 def _formation(
-    calibration: Calibration,
+    calibration: EnergyCalibration,
     samples: dict[str, EvaluatedSet],
     residual: np.ndarray,
     errors: Errors,

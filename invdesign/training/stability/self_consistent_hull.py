@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from pymatgen.core import Composition
 
-    from invdesign.stability.calibration import Calibration
+    from invdesign.stability.calibration import EnergyCalibration
     from invdesign.training.stability.calibration_data import EvaluatedSet
 
 THRESHOLDS = (0.05, 0.1)
@@ -72,7 +72,7 @@ def held_out_known(samples: dict[str, EvaluatedSet], residual: np.ndarray, hull:
     )
 
 
-def hypothetical(calibration: Calibration, sample: EvaluatedSet, truth: np.ndarray) -> HullTest:
+def hypothetical(calibration: EnergyCalibration, sample: EvaluatedSet, truth: np.ndarray) -> HullTest:
     """Hypothetical crystals, relaxed with the potential if any were, against DFT on the same hull.
 
     Args:
@@ -102,7 +102,7 @@ def hull_metrics(predicted: np.ndarray, truth: np.ndarray) -> list[float]:
 
 
 def above_hull(
-    calibration: Calibration,
+    calibration: EnergyCalibration,
     samples: dict[str, EvaluatedSet],
     residual: np.ndarray,
     truth: np.ndarray,
@@ -136,7 +136,7 @@ def has_lower_polymorph(samples: dict[str, EvaluatedSet], known: HullTest) -> np
 
 
 def compare_hulls(
-    calibration: Calibration,
+    calibration: EnergyCalibration,
     samples: dict[str, EvaluatedSet],
     residual: np.ndarray,
     truth: np.ndarray,

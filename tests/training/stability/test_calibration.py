@@ -12,7 +12,7 @@ from pymatgen.core import Composition, Species
 
 from invdesign.core.candidate import Z90
 from invdesign.errors import InputError
-from invdesign.stability.calibration import Calibration
+from invdesign.stability.calibration import EnergyCalibration
 from invdesign.stability.energy_corrections import EnergyScale, fit_scale, terms_of
 from invdesign.training.stability.calibration import CalibrationConfig, fit, hold_out
 from invdesign.training.stability.calibration_data import EvaluatedSet
@@ -66,8 +66,8 @@ def config(tmp_path: Path) -> CalibrationConfig:
 
 
 @pytest.fixture(scope="module")
-def chgnet() -> Calibration:
-    return Calibration.load("chgnet-0.3.0")
+def chgnet() -> EnergyCalibration:
+    return EnergyCalibration.load("chgnet-0.3.0")
 
 
 def test_terms() -> None:
@@ -144,7 +144,7 @@ def test_what_relaxing_adds_is_in_the_offset() -> None:
 
 
 def test_sigma_grows_with_the_energy_above_hull() -> None:
-    made = Calibration("toy", EnergyScale({"Na": -1.0}), 0.0, {"Na": 0.05}, 4.0)
+    made = EnergyCalibration("toy", EnergyScale({"Na": -1.0}), 0.0, {"Na": 0.05}, 4.0)
     sodium = Composition("Na")
     assert made.sigma(sodium) == made.sigma(sodium, -1.0) == pytest.approx(0.05)
     assert made.sigma(sodium, 0.1) == pytest.approx(0.07)
@@ -161,20 +161,20 @@ def test_hull_of_own_energies() -> None:
 
 
 def test_round_trip(tmp_path: Path) -> None:
-    made = Calibration("toy", EnergyScale({"Na": -1.0, "Na|O": 0.1}), 0.02, {"Na": 0.05}, 3.0)
+    made = EnergyCalibration("toy", EnergyScale({"Na": -1.0, "Na|O": 0.1}), 0.02, {"Na": 0.05}, 3.0)
     made.save(tmp_path)
-    assert Calibration.load(tmp_path) == made
+    assert EnergyCalibration.load(tmp_path) == made
     assert made.elements == {"Na"}
 
 
-def test_released_one_knows_the_usual_elements(chgnet: Calibration) -> None:
+def test_released_one_knows_the_usual_elements(chgnet: EnergyCalibration) -> None:
     assert {"Na", "Cl", "O", "Fe", "U", "H", "Xe"} <= chgnet.elements
     assert "Ne" not in chgnet.elements
     # CHGNet's own reference of metallic sodium is the energy of bcc Na, whose formation energy is 0
     assert chgnet.references.coefficients["Na"] == pytest.approx(-1.3, abs=0.1)
 
 
-def test_unknown_element(chgnet: Calibration) -> None:
+def test_unknown_element(chgnet: EnergyCalibration) -> None:
     with pytest.raises(InputError, match="no reference energy of Ne"):
         chgnet.formation_energy(Composition("NaNe"), -1.0)
     with pytest.raises(InputError, match="no reference energy of Es"):
@@ -183,19 +183,19 @@ def test_unknown_element(chgnet: Calibration) -> None:
 
 def test_potential_without_calibration() -> None:
     with pytest.raises(InputError, match=r"'my-potential' has none; run `invdesign train`"):
-        Calibration.load("my-potential")
+        EnergyCalibration.load("my-potential")
 
 
 @pytest.mark.parametrize("text", ["{", "[]", json.dumps({"potential": "x"})])
 def test_broken_file(tmp_path: Path, text: str) -> None:
     (tmp_path / "calibration.json").write_text(text)
     with pytest.raises(InputError, match="is broken"):
-        Calibration.load(tmp_path)
+        EnergyCalibration.load(tmp_path)
 
 
 @pytest.mark.parametrize("name", RELEASED)
 def test_released_ones(name: str) -> None:
-    made = Calibration.load(name)
+    made = EnergyCalibration.load(name)
     assert made.potential == name
     assert made.spread.keys() == made.elements
     assert 0.02 < made.sigma(Composition("MgO")) < 0.3

@@ -180,7 +180,7 @@ def second_opinion(
                     float(energy),
                     calibration,
                     hull,
-                    crystal_known=placement.crystal_known,  # type: ignore[union-attr],
+                    crystal_known=placement.crystal_known,  # type: ignore[union-attr]
                 ).e_above_hull
     return heights
 

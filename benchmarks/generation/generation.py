@@ -25,7 +25,7 @@ import speed
 import table
 from methods import GAPS, METHODS, SAMPLES, SAMPLING, Method, sample
 
-from invdesign.analysis.evaluate.metrics import Evaluation, Rate
+from invdesign.analysis.evaluate.metrics import EvaluationResult, Rate
 from invdesign.analysis.evaluate.run import evaluate
 from invdesign.core.target import parse_target
 from invdesign.io.atomic import atomic_write
@@ -65,14 +65,14 @@ def measure(method: Method, seed: int, given: argparse.Namespace) -> tuple[str, 
     return evaluation.protocol["potential"], {"sampling": about, "evaluation": figures}
 
 
-def _for(evaluation: Evaluation, target: str | None) -> Evaluation:
+def _for(evaluation: EvaluationResult, target: str | None) -> EvaluationResult:
     """The same structures, counted for another target."""
     asked = parse_target(target) if target else None
     protocol = evaluation.protocol | {"target": target}
-    return Evaluation(evaluation.outcomes, protocol, evaluation.cost, evaluation.hardware, asked)
+    return EvaluationResult(evaluation.records, protocol, evaluation.cost, evaluation.hardware, asked)
 
 
-def _of_target(asked: Evaluation) -> list[str]:
+def _of_target(asked: EvaluationResult) -> list[str]:
     """The rates that a target adds."""
     return [name for name in asked.rates if name not in _for(asked, None).rates]
 

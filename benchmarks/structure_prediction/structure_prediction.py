@@ -27,9 +27,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from invdesign.analysis.evaluate.metrics import Rate
-from invdesign.analysis.evaluate.samples import Sample, fingerprint, pack, unpack
+from invdesign.analysis.inputs import Sample, fingerprint, pack, unpack
 from invdesign.analysis.structure_prediction.run import FMAX, MAX_STEPS
-from invdesign.analysis.structure_prediction.starting_structures import Plan, Sources, plan_trials
+from invdesign.analysis.structure_prediction.starting_structures import Plan, Sources, plan_starts
 from invdesign.core.target import parse_target
 from invdesign.crystal.symmetry import realise
 from invdesign.data.splits import grouped_split
@@ -132,7 +132,7 @@ def plans(formulas: Sequence[str], k: int, seed: int, given: Sources) -> dict[st
     for formula in formulas:
         try:
             with one_thread():
-                found[formula] = plan_trials(parse_target(formula=formula), k, seed, given)
+                found[formula] = plan_starts(parse_target(formula=formula), k, seed, given)
         except InputError:
             found[formula] = Plan()
     return found
@@ -183,7 +183,7 @@ def measure(
     start, low = time.perf_counter(), heights(given.data, list(crystals))
     planned = plans(list(crystals), given.k, given.seed, one)
     planning = time.perf_counter() - start
-    trials = [trial for plan in planned.values() for trial in plan.trials]
+    trials = [trial for plan in planned.values() for trial in plan.starts]
     starts = [trial.structure for trial in trials]
     mark = fingerprint([Sample(str(trial.gene), trial.structure) for trial in trials])
     identity = {"starts": mark, "potential": given.potential}
@@ -192,9 +192,9 @@ def measure(
     orders: dict[str, list[list[float | None]]] = {PROPOSED: [], ENERGY: [], BOTH: []}
     first = 0
     for formula, plan in planned.items():
-        own = results[first : first + len(plan.trials)]
-        first += len(plan.trials)
-        orders[PROPOSED].append(matches([trial.structure for trial in plan.trials], crystals[formula]))
+        own = results[first : first + len(plan.starts)]
+        first += len(plan.starts)
+        orders[PROPOSED].append(matches([trial.structure for trial in plan.starts], crystals[formula]))
         ended = matches([unpack(entry["crystal"]) for entry in own], crystals[formula])
         good = [place for place, entry in enumerate(own) if entry["energy"] is not None]
         for name, weight in ((ENERGY, 0.0), (BOTH, LIKENESS)):
@@ -219,7 +219,7 @@ def measure(
             },
         },
         "starts": len(starts),
-        "formulas_without_a_start": sum(not plan.trials for plan in planned.values()),
+        "formulas_without_a_start": sum(not plan.starts for plan in planned.values()),
         "planning_seconds": round(planning, 1),
         "relaxation_seconds": round(relaxing, 1),
         "where": {

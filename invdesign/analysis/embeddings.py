@@ -1,50 +1,48 @@
-"""Materials of any file as vectors that are near each other where the materials are alike."""
+"""Embeddings of materials: vectors that are close for similar materials."""
 
 from __future__ import annotations
 
 import csv
 import gzip
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import numpy as np
 
+from invdesign.analysis.inputs import Sample, listed, sampled, samples_of
 from invdesign.composition.formula import FORMULA_COLUMNS, formula_amounts, read_compositions
-from invdesign.crystal.structure_files import FILE_COLUMN, ID_COLUMNS, Unreadable, read_entries
+from invdesign.crystal.structure_files import FILE_COLUMN, ID_COLUMNS
 from invdesign.data.dataset import numbers
 from invdesign.errors import InputError
 from invdesign.io.atomic import atomic_write
 from invdesign.io.parallel import default_workers, one_thread, run_tasks
+from invdesign.io.progress import Progress
 from invdesign.potentials.interface import Frame, frame_of
 from invdesign.potentials.registry import load_potential
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
-
-    from invdesign.crystal.structure_files import Record
     from invdesign.potentials.chgnet.potential import CHGNetPotential
-
-    Progress = Callable[[float, str], None]
 
 Kind = Literal["chgnet", "composition", "crystal-vae"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-CHUNK = 250  # crystals embedded together; fixed, so that the number of processes changes no figure
+CHUNK = 250  # crystals embedded together; fixed, so that the number of processes changes no value
 SAVED_EACH = 10  # chunks
 
 
 @dataclass(slots=True)
 class Material:
-    """One entry of a file.
+    """One crystal or formula.
 
     Attributes:
-        id: its identifier.
+        id: identifier.
         formula: reduced.
         amounts: atoms by element.
-        properties: the columns that are numbers, in the columns' own units.
-        crystal: what the embedding takes: a frame, gene and geometry, or None for a composition.
-        vector: its embedding; empty until it is there.
+        properties: numerical columns of the file, in their units.
+        crystal: input of the embedding: a frame, gene and geometry, or None for a composition.
+        vector: the embedding; None before it is computed.
     """
 
     id: str
@@ -57,48 +55,46 @@ class Material:
 
 @dataclass(slots=True)
 class Materials:
-    """What could be embedded, in the order of the file, and (id, reason) of what could not."""
+    """Embedded materials in the order of the file, and (id, reason) of those that could not be embedded."""
 
     kept: list[Material]
     left_out: list[tuple[str, str]]
 
     @property
     def vectors(self) -> np.ndarray:
-        """Embeddings (n, d)."""
+        """Return the embeddings (n, d)."""
         return np.stack([cast("np.ndarray", material.vector) for material in self.kept])
 
 
-def embed_file(
-    path: Path,
+def embed(
+    given: Any,  # noqa: ANN401 - a path, or one or several pymatgen structures
     kind: Kind,
     *,
-    cache: Path,
+    cache: Path | None,
     limit: int | None = None,
     seed: int = 0,
     workers: int | None = None,
     progress: Progress,
 ) -> Materials:
-    """Read a file or folder and embed what it holds.
+    """Read crystals or formulas and embed them.
 
     Args:
-        path: what :func:`invdesign.crystal.structure_files.read_entries` reads, or a CSV with a formula
-            column.
-        kind: ``chgnet`` (the mean of the atoms' last features), ``composition`` (features of the formula),
-            ``crystal-vae`` (the generator's latents; at most 20 atoms).
-        cache: ``.npz`` with CHGNet's embeddings by crystal: read, and written as they are found.
-        limit: so many alone, drawn at random.
+        given: file, folder or table of crystals, CSV with a formula column, or pymatgen structures.
+        kind: ``chgnet`` (mean of the atoms' last features), ``composition`` (features of the formula),
+            ``crystal-vae`` (latents of the generator; at most 20 atoms).
+        cache: ``.npz`` with CHGNet's embeddings by crystal; read, and extended as they are computed.
+        limit: take only so many, drawn at random.
         seed: of that draw.
-        workers: processes; default one per core.
-        progress: is told the share that is done and a word on it.
+        workers: processes; default: one per core.
+        progress: receives the share done and a message.
 
     Raises:
         InputError: the file cannot be read, or nothing in it can be embedded.
     """
-    progress(0.0, f"reading {path}")
-    found = _read_formulas(path) if is_formula_table(path) else _read_crystals(path, kind)
-    if limit is not None and limit < len(found.kept):
-        chosen = np.random.default_rng(seed).choice(len(found.kept), limit, replace=False)
-        found.kept = [found.kept[i] for i in sorted(chosen.tolist())]
+    name = str(given) if isinstance(given, str | Path) else "the structures given"
+    progress(0.0, f"reading {name}")
+    found = _read_formulas(Path(given)) if is_formula_table(given) else _read_crystals(given, kind)
+    found.kept = sampled(found.kept, limit, seed)
     if kind == "chgnet":
         _embed_chgnet(found, cache, workers, progress)
     elif kind == "composition":
@@ -106,15 +102,18 @@ def embed_file(
     else:
         _embed_latents(found)
     if not found.kept:
-        name, reason = found.left_out[0]
+        label, reason = found.left_out[0]
         raise InputError(
-            f"data: nothing in {path} can be embedded ({name}: {reason}); give ordered crystals."
+            f"data: nothing in {name} can be embedded ({label}: {reason}); give ordered crystals."
         )
     return found
 
 
-def is_formula_table(path: Path) -> bool:
-    """Whether a file is a CSV with formulas and without crystals."""
+def is_formula_table(given: Any) -> bool:  # noqa: ANN401 - as in embed
+    """Whether the input is a CSV file with formulas and without crystals."""
+    if not isinstance(given, str | Path):
+        return False
+    path = Path(given)
     if not path.is_file() or not path.name.lower().removesuffix(".gz").endswith(".csv"):
         return False
     opener = gzip.open if path.suffix == ".gz" else open
@@ -142,38 +141,38 @@ def _read_formulas(path: Path) -> Materials:
         except InputError as error:
             left_out.append((label, str(error)))
             continue
-        own = {name: float(column[i]) for name, column in table.columns.items() if np.isfinite(column[i])}
-        kept.append(Material(label, formula, amounts, own))
+        finite = {n: float(column[i]) for n, column in table.columns.items() if np.isfinite(column[i])}
+        kept.append(Material(label, formula, amounts, finite))
     return Materials(kept, left_out)
 
 
-def _read_crystals(path: Path, kind: Kind) -> Materials:
-    """Structures go at once: 15 000 of pymatgen's take a gigabyte."""
+def _read_crystals(given: Any, kind: Kind) -> Materials:  # noqa: ANN401 - as in embed
+    """Read crystals, keeping only what is embedded: 15 000 pymatgen structures take a gigabyte."""
     kept, left_out = [], []
-    for entry in read_entries(path):
-        if isinstance(entry, Unreadable):
-            left_out.append((entry.label, entry.reason))
-            continue
-        try:
-            crystal = _crystal(entry, kind)
-        except InputError as error:
-            left_out.append((entry.label, str(error)))
-            continue
-        composition = entry.structure.composition
-        amounts = {element.symbol: float(amount) for element, amount in composition.items()}
-        kept.append(
-            Material(entry.label, composition.reduced_formula, amounts, numbers(entry.columns), crystal)
-        )
+    for number, entry in enumerate(listed(given), start=1):
+        for sample in samples_of(entry, number):
+            try:
+                crystal = _crystal(sample, kind)
+            except InputError as error:
+                left_out.append((sample.label, str(error)))
+                continue
+            assert sample.structure is not None  # noqa: S101 - else _crystal raises
+            composition = sample.structure.composition
+            amounts = {element.symbol: float(amount) for element, amount in composition.items()}
+            properties = numbers(sample.columns)
+            kept.append(Material(sample.label, composition.reduced_formula, amounts, properties, crystal))
     return Materials(kept, left_out)
 
 
-def _crystal(entry: Record, kind: Kind) -> Any:  # noqa: ANN401 - see Material
+def _crystal(sample: Sample, kind: Kind) -> Any:  # noqa: ANN401 - see Material
+    if sample.structure is None:
+        raise InputError(sample.fault)
     if kind == "chgnet":
-        return frame_of(entry.structure)
+        return frame_of(sample.structure)
     if kind == "crystal-vae":
         from invdesign.generators.crystal_vae.pipeline import crystal_of
 
-        return crystal_of(entry.structure)
+        return crystal_of(sample.structure)
     return None
 
 
@@ -195,15 +194,15 @@ def _embed_latents(found: Materials) -> None:
         material.vector = latent
 
 
-def _embed_chgnet(found: Materials, cache: Path, workers: int | None, progress: Progress) -> None:
-    """Fill in the vectors from the cache, then by the potential; failures are left out."""
+def _embed_chgnet(found: Materials, cache: Path | None, workers: int | None, progress: Progress) -> None:
+    """Fill in the vectors from the cache, then with the potential; failures are left out."""
     if any(material.crystal is None for material in found.kept):
         raise InputError("embedding: a table of formulas has no crystals; take embedding composition.")
     keys = [_key(material.crystal) for material in found.kept]
-    known = _cached(cache)
+    known = _cached(cache) if cache else {}
     todo = {key: m.crystal for key, m in zip(keys, found.kept, strict=True) if key not in known}
     reasons: dict[str, str] = {}
-    order = sorted(todo, key=lambda key: len(todo[key]))  # like sizes together: even micro-batches
+    order = sorted(todo, key=lambda key: len(todo[key]))  # similar sizes together: even micro-batches
     chunks = [order[i : i + CHUNK] for i in range(0, len(order), CHUNK)]
     tasks = [[todo[key] for key in chunk] for chunk in chunks]
     results = run_tasks(
@@ -214,7 +213,7 @@ def _embed_chgnet(found: Materials, cache: Path, workers: int | None, progress: 
         known |= {key: vectors[i] for i, key in enumerate(chunk) if i not in failures}
         reasons |= {chunk[i]: reason for i, reason in failures.items()}
         done += len(chunk)
-        if number % SAVED_EACH == 0 or number == len(chunks):
+        if cache and (number % SAVED_EACH == 0 or number == len(chunks)):
             _store(cache, known)
         progress(done / len(order), f"{done} of {len(order)} crystals embedded")
     for key, material in zip(keys, found.kept, strict=True):
@@ -225,7 +224,7 @@ def _embed_chgnet(found: Materials, cache: Path, workers: int | None, progress: 
 
 
 def embed_chunk(frames: Sequence[Frame]) -> tuple[np.ndarray, dict[int, str]]:
-    """CHGNet's features (n, 64) of some crystals, and failures by index."""
+    """Return CHGNet's features (n, 64) of some crystals, and failures by index."""
     with one_thread():
         potential = cast("CHGNetPotential", load_potential("chgnet"))
         output = potential.evaluate_energies(frames)

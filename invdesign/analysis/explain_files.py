@@ -1,86 +1,92 @@
-"""Files of crystals in; what drove each prediction, and the nearest known materials, out."""
+"""Explain predictions: contributions of elements, bonds and sites, and the nearest known materials."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from invdesign.crystal.structure_files import Unreadable, read_entries
+from invdesign.analysis.inputs import Sample, read_samples
 from invdesign.errors import InputError
 from invdesign.io.atomic import atomic_write
 from invdesign.io.lock import locked_folder
+from invdesign.io.progress import Progress, no_progress
+from invdesign.io.tables import Results
 from invdesign.predictors.explain.explainer import Explainer
 from invdesign.report.plots.attribution import draw_drivers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
-
     from pymatgen.core import Structure
 
-    from invdesign.crystal.structure_files import Record
     from invdesign.predictors.explain.explainer import Explanation
-
-    Progress = Callable[[float, str], None]
 
 CHUNK = 16
 TABLE = "explanations.json"
 
 
-def explain_files(
-    files: Sequence[Path],
+def explain(
+    structures: Any,  # noqa: ANN401 - one or several paths or pymatgen structures
     *,
     name: str | None = None,
     model: str | Path | None = None,
-    out: Path | None = None,
-    progress: Progress = lambda _share, _message: None,
-) -> list[dict[str, Any]]:
-    """Explain the predictions of a property for every crystal of some files.
+    out: str | Path | None = None,
+    progress: Progress = no_progress,
+) -> Results[dict[str, Any]]:
+    """Explain the prediction of a property for each crystal.
+
+    >>> (found,) = explain([structure])  # doctest: +SKIP
+    >>> {driver["name"]: driver["contribution"] for driver in found["drivers"]}  # doctest: +SKIP
 
     Args:
-        files: what :func:`invdesign.crystal.structure_files.read_entries` reads.
-        name: the property; default: the band gap, or the model's first.
-        model: a folder of one's own, in place of the released model.
-        out: folder for a bar chart (PNG) each and ``explanations.json``.
-        progress: is told the share that is done and a word on it.
+        structures: pymatgen structures, or files, folders and tables of them; one or a list.
+        name: the property; default: the band gap, or the first property of ``model``.
+        model: folder of a custom model in place of the released one.
+        out: folder for a bar chart (PNG) per crystal and ``explanations.json``.
+        progress: receives the share done and a message.
 
     Returns:
-        A dictionary a crystal: label, formula, value with its 90 % interval, ``baseline`` (of ``start``, in
-        words) and ``expected``, ``drivers``, ``sites`` and the ``residual`` that they leave, in the
-        property's unit, ``neighbors``, ``why``; or label and ``reason`` of what cannot be read or explained.
+        A dictionary per crystal: label, formula, value with its 90 % interval, ``baseline`` (the prediction
+        for ``start``), ``expected``, ``drivers``, ``sites`` and the ``residual`` between their sum and the
+        expected value, in the property's unit, ``neighbors``, ``why``; or label and ``reason`` where the
+        crystal cannot be read or explained.
 
     Raises:
         InputError: a file or the property cannot be used, or no crystal can be read and explained.
     """
     explainer = Explainer.load(name, model)
-    entries = [entry for path in files for entry in read_entries(path)]
-    records = [entry for entry in entries if not isinstance(entry, Unreadable)]
-    explained = []
-    for start in range(0, len(records), CHUNK):
-        chunk = records[start : start + CHUNK]
-        explained += explainer.explain([record.structure for record in chunk])
-        progress((start + len(chunk)) / len(records), f"{start + len(chunk)} of {len(records)} explained")
-    rows = iter([_row(explainer, *pair) for pair in zip(records, explained, strict=True)])
-    told = [
-        {"label": entry.label, "reason": entry.reason} if isinstance(entry, Unreadable) else next(rows)
-        for entry in entries
+    samples = read_samples(structures)
+    readable = [sample for sample in samples if sample.structure is not None]
+    rows: list[dict[str, Any]] = []
+    for start in range(0, len(readable), CHUNK):
+        chunk = readable[start : start + CHUNK]
+        explanations = explainer.explain(
+            [sample.structure for sample in chunk if sample.structure is not None]
+        )
+        rows += [_row(explainer, *pair) for pair in zip(chunk, explanations, strict=True)]
+        progress(len(rows) / len(readable), f"{len(rows)} of {len(readable)} explained")
+    explained = iter(rows)
+    found = [
+        next(explained) if sample.structure is not None else {"label": sample.label, "reason": sample.fault}
+        for sample in samples
     ]
-    if all("reason" in row for row in told):
-        raise InputError(told[0]["reason"])
+    if all("reason" in row for row in found):
+        raise InputError(found[0]["reason"])
     if out is not None:
-        _write(told, out)
-    return told
+        _write(found, Path(out))
+    return Results(found, summary=f"explain: {explainer.name} of {len(rows)} crystals")
 
 
-def _row(explainer: Explainer, record: Record, explanation: Explanation) -> dict[str, Any]:
-    estimate, attribution = explanation.estimate, explanation.attribution
+def _row(explainer: Explainer, sample: Sample, explanation: Explanation) -> dict[str, Any]:
+    estimate, attribution, structure = explanation.estimate, explanation.attribution, sample.structure
+    assert structure is not None  # noqa: S101 - only readable crystals are explained
+    formula = structure.composition.reduced_formula
     if isinstance(attribution, str):
-        formula = record.structure.composition.reduced_formula
-        return {"label": record.label, "reason": f"{formula} cannot be explained: {attribution}"}
+        return {"label": sample.label, "reason": f"{formula} cannot be explained: {attribution}"}
     return {
-        "label": record.label,
-        "formula": record.structure.composition.reduced_formula,
+        "label": sample.label,
+        "formula": formula,
         "property": explainer.name,
         "words": explainer.words,
         "unit": explainer.unit,
@@ -101,7 +107,7 @@ def _row(explainer: Explainer, record: Record, explanation: Explanation) -> dict
             }
             for driver in attribution.drivers
         ],
-        "sites": _sites(record.structure, attribution.sites.tolist()),
+        "sites": _sites(structure, attribution.sites.tolist()),
         "neighbors": [
             {
                 "id": near.id,
@@ -116,15 +122,14 @@ def _row(explainer: Explainer, record: Record, explanation: Explanation) -> dict
     }
 
 
-def _sites(structure: Structure, parts: Sequence[float]) -> list[dict[str, Any]]:
-    """Element, position and contribution of each atom."""
+def _sites(structure: Structure, contributions: Sequence[float]) -> list[dict[str, Any]]:
     return [
         {
             "element": site.specie.symbol,
             "position": [round(float(x), 4) for x in site.frac_coords],
-            "contribution": round(part, 4),
+            "contribution": round(contribution, 4),
         }
-        for site, part in zip(structure, parts, strict=True)
+        for site, contribution in zip(structure, contributions, strict=True)
     ]
 
 

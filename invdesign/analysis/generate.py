@@ -1,53 +1,48 @@
-"""Proposals before any relaxation: what generators make of a target, as crystals and as files."""
+"""Propose crystals for a target with a generator, before any relaxation."""
 
 from __future__ import annotations
 
-import csv
 import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from itertools import count
 from math import ceil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from invdesign.campaign.components import Components
 from invdesign.campaign.stages.prerank import select_likeliest
 from invdesign.campaign.validate import check_least
 from invdesign.core.candidate import Candidate, Origin
+from invdesign.core.target import Target, parse_target
 from invdesign.crystal.gene import Gene
 from invdesign.crystal.geometry import Geometry
 from invdesign.crystal.structure_files import PROPOSALS, file_formula, write_cif
 from invdesign.crystal.symmetry import realise
 from invdesign.generators.geometry.source import GeometrySource
-from invdesign.generators.registry import generator_digest, load_generator
+from invdesign.generators.registry import Generator, generator_digest, load_generator
 from invdesign.io.artifacts import find
 from invdesign.io.atomic import atomic_write
 from invdesign.io.journal import Journal
 from invdesign.io.lock import locked_folder
 from invdesign.io.parallel import default_workers, one_thread, process_pool, run_tasks
+from invdesign.io.progress import Progress, no_progress
 from invdesign.io.provenance import RUN_FILE, folder_digest, write_run_json
-from invdesign.report.outputs import CIF_FOLDER
-from invdesign.report.shortlist_csv import NOVELTY
+from invdesign.io.tables import Results, write_csv
+from invdesign.report.shortlist_csv import CIF_FOLDER, NOVELTY
 from invdesign.verdict import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-    from concurrent.futures import Executor
-    from pathlib import Path
-
     from pymatgen.core import Structure
 
-    from invdesign.core.target import Target
-    from invdesign.generators.registry import Generator
-
-    Progress = Callable[[float, str], None]
-
-BATCH = 256  # candidates a task; as in a campaign, so that the same seed gives the same genes
-ROUNDS = 3  # of further batches in place of repeats and of what is known
-DRAWS = 8  # genes drawn for each proposal, where a property is asked for
+BATCH = 256  # candidates a unit; as in a campaign, so that the same seed gives the same genes
+ROUNDS = 3  # of further batches in place of repeats and known compositions
+DRAWS = 8  # genes drawn for each proposal where the target has a window on a property
 TABLE, JOURNAL = "proposals.csv", "proposals.jsonl"
-GEOMETRY = ("geometries", "geometry-diffusion")  # what the geometry source consists of
+GEOMETRY = ("geometries", "geometry-diffusion")  # artifacts of the geometry source
 NEW = NOVELTY[2]
 
 
@@ -57,14 +52,14 @@ class Run:
 
     Attributes:
         generator: name or folder, with its ``options``.
-        weights: digests of what the proposals come from: a retrained model is another one.
-        target: what is asked for.
-        n: how many.
+        weights: digests of all artifacts that the proposals depend on.
+        target: elements, formula and property windows.
+        n: number of proposals.
         seed: of the run.
         distinct: draw other genes in place of repeats.
         new: draw other genes in place of those of known composition.
-        draws: genes drawn for each, of which the likeliest hits by the quick rank are proposed.
-        structures: give each a geometry and a structure.
+        draws: genes drawn for each proposal, of which pre-ranking takes the likeliest hits.
+        structures: give each proposal a geometry and a structure.
         cifs: folder for a CIF of each; None: none.
     """
 
@@ -82,14 +77,14 @@ class Run:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What tells it from other runs that write files."""
+        """Return what must agree for a run to resume."""
         names = ("generator", "options", "weights", "n", "seed", "distinct", "new", "draws")
         return {"target": str(self.target), **{name: getattr(self, name) for name in names}}
 
 
 @dataclass(frozen=True)
-class Draw:
-    """A batch of genes to be drawn: travels to a worker."""
+class GenerateUnit:
+    """A batch of genes to draw; sent to a worker."""
 
     run: Run
     number: int
@@ -97,8 +92,8 @@ class Draw:
 
 
 @dataclass(frozen=True)
-class Build:
-    """Proposals that are to get structures: travels to a worker."""
+class StructureUnit:
+    """Proposals that are to get structures; sent to a worker."""
 
     run: Run
     number: int
@@ -106,8 +101,8 @@ class Build:
 
 
 def generate(
-    target: Target,
-    n: int,
+    target: str | Iterable[str] | Target = (),
+    n: int = 20,
     *,
     generator: str = "gene-diffusion",
     options: Mapping[str, Any] | None = None,
@@ -116,36 +111,48 @@ def generate(
     distinct: bool = True,
     include_known: bool = False,
     draws: int | None = None,
-    out: Path | None = None,
+    out: str | Path | None = None,
     workers: int | None = None,
-    progress: Progress = lambda _share, _message: None,
-) -> list[Candidate]:
-    """Exactly ``n`` proposals of a generator, judged by nothing but the quick rank.
+    progress: Progress = no_progress,
+    **conditions: Any,  # noqa: ANN401 - each condition has its own type
+) -> Results[Candidate]:
+    """Propose exactly ``n`` crystals for a target, before any relaxation.
+
+    >>> proposals = generate("band_gap>3", n=100, elements="O")  # doctest: +SKIP
+    >>> proposals[0].structure, proposals.to_pandas()["gene"]  # doctest: +SKIP
 
     Args:
-        target: what is asked for.
-        n: how many.
-        generator: name or folder.
-        options: of the generator, such as ``guidance``.
-        seed: the same seed gives the same, however many workers.
+        target: clauses of the target language (``docs/guide/targets.md``), or a Target. Conditions on
+            elements, formula, space group and atoms are always met.
+        n: number of proposals.
+        generator: ``gene-diffusion``, ``crystal-vae``, ``ion-exchange``, ``prototypes``, or a folder.
+        options: of the generator: ``guidance`` (a number, or numbers by condition), ``temperature``.
+        seed: the same seed gives the same proposals, however many workers.
         structures: give each a geometry, not relaxed, and a structure; False: genes alone, unless ``out``.
-        distinct: draw another gene in place of one that is there already, in up to three further rounds;
-            what repeats then stays. False: the generator's draws as they are.
-        include_known: let genes of known composition be. Else they give way in the same rounds, unless the
-            target is a formula.
-        draws: genes drawn for each proposal, of which the quick rank takes the likeliest hits; 1: as drawn.
-            Default: ``DRAWS`` where the target has a window on a property, else 1.
-        out: folder for ``proposals.csv``, ``proposals.extxyz``, a CIF each and ``run.json``; killed, the same
-            call goes on where it was. None: no files.
-        workers: processes; default one per core.
-        progress: is told the share that is done and a word on it.
+        distinct: draw another gene in place of a repeated one, in up to three further rounds; repeats that
+            are left then stay. False: the generator's draws as they are.
+        include_known: keep genes of known composition. Otherwise they are replaced in the same rounds,
+            unless the target is a formula.
+        draws: genes drawn for each proposal, of which pre-ranking takes the likeliest hits; 1: as drawn.
+            Default: 8 where the target has a window on a property, else 1.
+        out: folder for ``proposals.csv``, ``proposals.extxyz``, a CIF each and ``run.json``; if killed, the
+            same call resumes. None: no files.
+        workers: processes; default: one per core.
+        progress: receives the share done and a message.
+        conditions: keywords of :func:`invdesign.parse_target`: ``elements, only, exclude, formula,
+            anonymous, space_group, n_atoms``.
+
+    Returns:
+        ``n`` candidates, each with ``gene`` and, if asked for, ``structure``.
 
     Raises:
-        InputError: generator, target or option cannot be used, or ``out`` is another run's or in use.
+        InputError: generator, target or option cannot be used, or ``out`` belongs to another run.
     """
     check_least(1, n=n, workers=workers, draws=draws)
     check_least(0, seed=seed)
+    target = parse_target([str(target)] if isinstance(target, str | Target) else list(target), **conditions)
     draws = draws or (DRAWS if target.windows else 1)
+    out = None if out is None else Path(out)
     run = Run(
         generator,
         dict(options or {}),
@@ -159,28 +166,34 @@ def generate(
         structures=structures or out is not None,
         cifs=out and out / CIF_FOLDER,
     )
-    _generator_of(run).propose(target, 1, seed)  # tells what it can never meet
-    hands = min(workers or default_workers(), ceil(n / BATCH))
+    _generator_of(run).propose(target, 1, seed)  # raises for conditions that it can never meet
+    workers = min(workers or default_workers(), ceil(n / BATCH))
     if out is None:
-        with _batches(None, hands) as batches:
-            return _proposals(run, batches, progress)
+        with _batches(None, workers) as batches:
+            return _results(run, _proposals(run, batches, progress))
     with (
         locked_folder(out, JOURNAL),
-        _batches(Journal(out / JOURNAL, "generation", run.identity), hands) as batches,
+        _batches(Journal(out / JOURNAL, "generation", run.identity), workers) as batches,
     ):
         candidates = _proposals(run, batches, progress)
         _write(candidates, out)
         if batches.added or not (out / RUN_FILE).exists():
             write_run_json(out, {"generate": run.identity, "target": target.words()})
-    return candidates
+    return _results(run, candidates)
+
+
+def _results(run: Run, candidates: list[Candidate]) -> Results[Candidate]:
+    kind = "crystals" if run.structures else "genes"
+    summary = f"generate: {len(candidates)} {kind} by {run.generator}"
+    return Results(candidates, row=row_of, summary=summary)
 
 
 class _Batches:
-    """Batches that a journal holds, and those that are still to be done, which it gets.
+    """Finished batches from the journal, and the missing ones, which are computed and added to it.
 
     Args:
         journal: of the run; None: nothing is kept.
-        executor: does them; None: this process.
+        executor: computes the batches; None: this process.
 
     Attributes:
         added: how many were not in the journal.
@@ -193,9 +206,12 @@ class _Batches:
         self.added = 0
 
     def of(
-        self, stage: str, work: Callable[[Any], list[Candidate]], tasks: Sequence[Draw | Build]
+        self,
+        stage: str,
+        work: Callable[[Any], list[Candidate]],
+        tasks: Sequence[GenerateUnit | StructureUnit],
     ) -> Iterator[list[Candidate]]:
-        """What becomes of each task, in order."""
+        """Yield the candidates of each unit, in order."""
         missing = [task for task in tasks if (stage, task.number) not in self._stored]
         fresh = run_tasks(work, missing, workers=1, executor=self._executor, ordered=True)
         for task in tasks:
@@ -211,12 +227,11 @@ class _Batches:
 
 
 @contextmanager
-def _batches(journal: Journal | None, hands: int) -> Iterator[_Batches]:
-    """Batches done by so many processes, which stay for all of them."""
-    if hands == 1:
+def _batches(journal: Journal | None, workers: int) -> Iterator[_Batches]:
+    if workers == 1:
         yield _Batches(journal, None)
     else:
-        with process_pool(hands) as pool:
+        with process_pool(workers) as pool:
             yield _Batches(journal, pool)
 
 
@@ -228,23 +243,25 @@ def _proposals(run: Run, batches: _Batches, progress: Progress) -> list[Candidat
         candidate.id = f"g{i:06d}"
     if not run.structures:
         return candidates
-    shares = [candidates[first : first + BATCH] for first in range(0, run.n, BATCH)]
+    parts = [candidates[first : first + BATCH] for first in range(0, run.n, BATCH)]
     built: list[Candidate] = []
-    for batch in batches.of("structures", _build, [Build(run, i, own) for i, own in enumerate(shares)]):
+    for batch in batches.of(
+        "structures", _build, [StructureUnit(run, i, batch) for i, batch in enumerate(parts)]
+    ):
         built += batch
         progress(part + part * len(built) / run.n, f"{len(built)} of {run.n} structures")
     return built
 
 
 def _genes(run: Run, batches: _Batches, progress: Progress) -> list[Candidate]:
-    """As many as asked for; those that are not wanted give way to new ones, if some are found."""
-    numbers = count()  # go on through the rounds: a batch's number is its seed
+    """Draw as many genes as asked for, and replace unwanted ones by new ones as far as these are found."""
+    numbers = count()  # continue through the rounds: the number of a batch is its seed
     drawn: list[Candidate] = []
 
     def draw(wanted: int) -> list[Candidate]:
         before = len(drawn)
         sizes = [min(BATCH, wanted - first) for first in range(0, wanted, BATCH)]
-        for batch in batches.of("genes", _draw, [Draw(run, next(numbers), size) for size in sizes]):
+        for batch in batches.of("genes", _draw, [GenerateUnit(run, next(numbers), size) for size in sizes]):
             drawn.extend(batch)
             progress(min(1.0, len(drawn) / run.n), f"{len(drawn)} genes drawn for {run.n}")
         return drawn[before:]
@@ -254,7 +271,7 @@ def _genes(run: Run, batches: _Batches, progress: Progress) -> list[Candidate]:
     for _ in range(ROUNDS):
         if not unwanted:
             break
-        # twice as many, for some of them are unwanted too; where the target admits few genes, few are tried
+        # twice as many, since some are unwanted too; few where the target admits few genes
         more = draw(min(2 * len(unwanted), len(seen)))
         left_out = {*_unwanted(run, more, seen)}
         wanted = [candidate for i, candidate in enumerate(more) if i not in left_out]
@@ -265,7 +282,7 @@ def _genes(run: Run, batches: _Batches, progress: Progress) -> list[Candidate]:
 
 
 def _unwanted(run: Run, candidates: Sequence[Candidate], seen: set[str]) -> list[int]:
-    """Places of repeats, first, and of known compositions; all genes are added to those seen."""
+    """Return the places of repeats, then of known compositions; add all genes to those seen."""
     repeats, known = [], []
     for i, candidate in enumerate(candidates):
         if run.distinct and candidate.gene.hash in seen:
@@ -289,7 +306,7 @@ def _weights(generator: str, target: Target, *, ranked: bool) -> dict[str, str]:
     return {"generator": generator_digest(generator)} | digests
 
 
-def _draw(task: Draw) -> list[Candidate]:
+def _draw(task: GenerateUnit) -> list[Candidate]:
     run = task.run
     with one_thread():
         drawn = _generator_of(run).propose(run.target, task.n * run.draws, (run.seed, task.number))
@@ -300,8 +317,8 @@ def _draw(task: Draw) -> list[Candidate]:
         return proposed
 
 
-def _build(task: Build) -> list[Candidate]:
-    """Proposals with structures; their CIFs are on disk when it returns."""
+def _build(task: StructureUnit) -> list[Candidate]:
+    """Give proposals structures, and write their CIFs."""
     run, candidates = task.run, task.candidates
     with one_thread():
         _give_structures(candidates, run)
@@ -313,15 +330,15 @@ def _build(task: Build) -> list[Candidate]:
 
 
 def _give_structures(candidates: Sequence[Candidate], run: Run) -> None:
-    """One geometry to each candidate that brings none, all at once; and a structure to each."""
+    """Give a geometry to each candidate without one, all at once, and a structure to each."""
     bare = [candidate for candidate in candidates if candidate.geometry is None]
     if bare:
         seeds = [(run.seed, int(candidate.id[1:])) for candidate in bare]
         source = _geometry(*(run.weights[name] for name in GEOMETRY))
         found = source.propose_many([candidate.gene for candidate in bare], [1] * len(bare), seeds)
-        for candidate, ((geometry, source),) in zip(bare, found, strict=True):
+        for candidate, ((geometry, parent),) in zip(bare, found, strict=True):
             candidate.geometry = geometry
-            candidate.origin = replace(candidate.origin, geometry=source)
+            candidate.origin = replace(candidate.origin, geometry=parent)
     for candidate in candidates:
         if candidate.origin.geometry is None:
             candidate.origin = replace(candidate.origin, geometry="the generator's own")
@@ -334,7 +351,7 @@ def _generator_of(run: Run) -> Generator:
 
 @lru_cache(maxsize=1)
 def _generator(name: str, options: str, _digest: str) -> Generator:
-    """A generator, loaded once for its weights; the baselines take seconds."""
+    """Load a generator once for its weights; the baselines take seconds."""
     return load_generator(name, **json.loads(options))
 
 
@@ -344,7 +361,7 @@ def _geometry(*_digests: str) -> GeometrySource:
 
 
 def row_of(candidate: Candidate) -> dict[str, str | int]:
-    """A row of the table: what was proposed, where it came from, what was asked of the generator."""
+    """Return a row of the table: the proposal, its origin and the conditions of the generator."""
     origin = candidate.origin
     return {
         "id": candidate.id,
@@ -370,12 +387,12 @@ def _novelty(candidate: Candidate) -> str:
 
 
 def cif_name(candidate: Candidate) -> str:
-    """File name of a proposal's CIF."""
+    """Return the file name of a proposal's CIF."""
     return f"{candidate.id}_{file_formula(candidate.gene.formula)}.cif"
 
 
 def _structure(candidate: Candidate) -> Structure:
-    assert candidate.geometry is not None  # noqa: S101 - given above
+    assert candidate.geometry is not None  # noqa: S101 - given before
     return candidate.structure or realise(candidate.gene, candidate.geometry)
 
 
@@ -396,14 +413,11 @@ def _unpacked(entry: Mapping[str, Any]) -> Candidate:
 
 
 def _write(candidates: Sequence[Candidate], out: Path) -> None:
-    """The table and one extended XYZ of all."""
+    """Write the table and one extended XYZ of all."""
     import ase.io
 
     rows = [{**row_of(c), "cif_file": f"{CIF_FOLDER}/{cif_name(c)}"} for c in candidates]
-    with atomic_write(out / TABLE) as draft, draft.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(out / TABLE, rows)
     with atomic_write(out / PROPOSALS) as draft:
         ase.io.write(draft, list(_frames(candidates)), format="extxyz")
 

@@ -1,28 +1,29 @@
-"""Formulas and structures in, their place on the hull out: height, uncertainty, what they fall apart into."""
+"""HullPlacement formulas and structures on a hull: energy above hull, uncertainty, decomposition."""
 
 from __future__ import annotations
 
-import csv
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from invdesign.analysis.evaluate.samples import read_samples
+from invdesign.analysis.inputs import listed, samples_of
 from invdesign.campaign.components import Components
+from invdesign.campaign.validate import check_least, check_names
 from invdesign.composition.formula import formula_amounts
+from invdesign.core.placement import Placement
 from invdesign.errors import InputError
-from invdesign.io.atomic import atomic_write
+from invdesign.io.progress import Progress, no_progress
+from invdesign.io.tables import write_csv
 from invdesign.relaxation.parallel import relax_structures
 from invdesign.report.plots.phase_diagram import Mark, check_target, draw_systems
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
+    import pandas as pd
     from pymatgen.core import Composition, Structure
 
-    from invdesign.core.placement import Placement
     from invdesign.relaxation.relax import Relaxed
     from invdesign.stability.hull.hull import Hull, HullResult
 
@@ -34,25 +35,25 @@ _FILE = re.compile(r"\.[A-Za-z]\w*$|[/\\]|^(poscar|contcar)$", re.IGNORECASE)
 
 
 @dataclass(slots=True)
-class Place:
-    """Where one formula or structure lies.
+class HullPlacement:
+    """Where one formula or structure lies relative to the hull.
 
     Attributes:
         label: the formula as given, or the structure's name.
         formula: reduced formula; empty where it could not be read.
-        reason: the verdict in words; where there is no place, why not.
+        reason: the result in words; where there is none, why.
         composition_known: whether the hull has a phase of this composition.
         n_phases: compositions that the hull knows in the chemical system, its elements among them.
-        hull_energy_per_atom: the hull's own energy at this composition, eV/atom.
+        hull_energy_per_atom: energy of the hull at this composition, eV/atom.
         decomposition: atomic fraction of each competing phase.
-        below_competitors: how far the hull's phase of this composition lies under what it would fall apart
-            into, eV/atom, and ``competitors`` what that is; absent where the hull has no corner here.
+        below_competitors: how far the hull's phase of this composition lies below the phases that it would
+            decompose into (``competitors``), eV/atom; absent where the hull has no vertex here.
         formation_energy_per_atom, e_above_hull: eV/atom.
         sigma: standard deviation of both, eV/atom.
-        p_stable: probability of lying under the threshold.
+        p_stable: probability of lying below the threshold.
         crystal_known: whether the structure itself is a reported crystal; those get no hypothetical offset.
-        competing: of a formula, all phases of the system: formula, energy, height above the hull,
-            distance in composition (half the sum of differences of atomic fractions).
+        competing: for a formula, all phases of the system: formula, energy, energy above hull, distance in
+            composition (half the sum of differences of atomic fractions).
         notes: warnings, each a sentence.
     """
 
@@ -76,18 +77,18 @@ class Place:
 
     @property
     def placed(self) -> bool:
-        """Whether the hull has an answer."""
+        """Whether there is a result."""
         return self.hull_energy_per_atom is not None
 
     def as_json(self) -> dict[str, Any]:
-        """Everything, as plain values."""
+        """Return everything as plain values."""
         values = {name: getattr(self, name) for name in self.__slots__ if name != "composition"}
         return {"label": values.pop("label"), "formula": values.pop("formula"), "placed": self.placed} | {
             name: round(value, 6) if isinstance(value, float) else value for name, value in values.items()
         }
 
     def row(self) -> dict[str, Any]:
-        """For a table."""
+        """Return a row of the table."""
         values = self.as_json()
         del values["competing"]
         for name in ("decomposition", "competitors"):
@@ -96,16 +97,34 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """Places in the order of what was given, and what they were judged with."""
+class HullReport:
+    """The result of :func:`hull`.
 
-    places: list[Place]
+    Attributes:
+        places: one per input, in order.
+        protocol: hull, its energy scale, threshold, potential and calibration.
+        plots: files of phase diagrams.
+        notes: what was not plotted.
+    """
+
+    places: list[HullPlacement]
     protocol: dict[str, Any]
     plots: list[Path]
     notes: list[str]
 
+    def __repr__(self) -> str:
+        """Return how many inputs were placed on which hull."""
+        placed = sum(place.placed for place in self.places)
+        return f"<hull: {placed} of {len(self.places)} inputs placed on {self.protocol['hull']}>"
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return one row per input."""
+        import pandas as pd
+
+        return pd.DataFrame([place.row() for place in self.places])
+
     def as_json(self) -> dict[str, Any]:
-        """Everything, as plain values."""
+        """Return everything as plain values."""
         return {
             **self.protocol,
             "results": [place.as_json() for place in self.places],
@@ -115,51 +134,61 @@ class Report:
 
 
 def mixture(shares: dict[str, float]) -> str:
-    """``0.67 Na3N + 0.33 N``."""
+    """Return ``0.67 Na3N + 0.33 N``."""
     return " + ".join(f"{share:.2f} {name}" for name, share in shares.items())
 
 
-def place_on_hull(
-    given: Sequence[str],
+def hull(
+    given: Any,  # noqa: ANN401 - one or several formulas, paths or pymatgen objects
     *,
     energies: Sequence[float] = (),
-    hull: str = "mp-hull",
+    hull: str | Path = "mp-hull",
     potential: str = "chgnet",
     calibration: str | None = None,
     relax: bool = True,
     threshold: float = 0.1,
     workers: int | None = None,
-    out: Path | None = None,
-    plot: Path | None = None,
-    save_hull: Path | None = None,
-    progress: Callable[[float, str], None] = lambda _share, _message: None,
-) -> Report:
-    """Place formulas and structures on a hull of known phases.
+    out: str | Path | None = None,
+    plot: str | Path | None = None,
+    save_hull: str | Path | None = None,
+    progress: Progress = no_progress,
+) -> HullReport:
+    """Place formulas and structures on the hull of known phases.
+
+    A formula is looked up. A structure is relaxed with a potential and placed by its calibrated energy.
+
+    >>> hull(["CuInS2", structure]).to_pandas()["e_above_hull"]  # doctest: +SKIP
 
     Args:
-        given: formulas, and paths of structures (an existing path is a file).
+        given: formulas, pymatgen structures or compositions, and paths of structures (an existing path is a
+            file); one or a list.
         energies: formation energies of the formulas on the hull's scale, eV/atom, one each, or none.
         hull: name, folder, CSV, folder of VASP runs, ``mp:…`` or ``optimade:…`` (``Hull.load``).
-        potential: gives the structures' energies.
-        calibration: brings them to the hull's scale; default: the potential's own.
+        potential: gives the energies of the structures.
+        calibration: brings them to the hull's scale; default: the calibration of the potential.
         relax: relax the structures first; False takes them as they are.
-        threshold: eV/atom, for the probability of being stable.
-        workers: processes; default one per core.
+        threshold: e_above_hull up to which a crystal counts as stable, eV/atom.
+        workers: processes; default: one per core.
         out: CSV to write.
         plot: folder, ``.png`` or ``.html`` for the phase diagrams of the chemical systems.
-        save_hull: CSV to write the hull's phases to, so that it stays as it is.
-        progress: is told the share that is done and a word on it.
+        save_hull: CSV to write the phases of the hull to, to use the same ones again.
+        progress: receives the share done and a message.
+
+    Returns:
+        A report with one :class:`HullPlacement` per input in ``places``.
 
     Raises:
         InputError: no input can be read, a file is missing, the hull or the potential cannot be used, or
             they are on different scales.
     """
+    check_least(1, workers=workers)
+    check_names(hull=hull, calibration=calibration)
+    hull = str(hull)
     if not 0 <= threshold < 10:
-        raise InputError(f"threshold: {threshold:g} is no height above the hull; give 0 to 10 eV/atom.")
-    if not given:
-        raise InputError("hull: nothing was given; name formulas such as CuInS2, or files of structures.")
-    places, structures = _read(given, energies)
+        raise InputError(f"threshold: {threshold:g} is no energy above hull; give 0 to 10 eV/atom.")
+    places, structures = _read(listed(given), energies)
     if plot:
+        plot = Path(plot)
         formulas = [place.composition for place in places if place.composition is not None]
         check_target(plot, [*formulas, *(structure.composition for structure in structures.values())])
     components = Components(potential=potential, calibration=calibration, hull=hull)
@@ -180,44 +209,37 @@ def place_on_hull(
         if place.composition is not None and number not in structures:
             _place_formula(place, known)
     if save_hull:
-        known.save_csv(save_hull)
+        known.save_csv(Path(save_hull))
     if out:
-        _write(places, out)
+        write_csv(Path(out), [place.row() for place in places])
     marks = [_mark(place) for place in places if place.composition is not None]
     plots, notes = draw_systems(marks, known.phases, plot, f"{hull}, {known.scale}") if plot else ([], [])
-    return Report(places, protocol, plots, notes)
+    return HullReport(places, protocol, plots, notes)
 
 
-def _read(given: Sequence[str], energies: Sequence[float]) -> tuple[list[Place], dict[int, Structure]]:
-    """Places to be filled in, and the structures by the number of their place."""
-    from pymatgen.core import Composition
-
-    places: list[Place] = []
+def _read(
+    given: Sequence[Any], energies: Sequence[float]
+) -> tuple[list[HullPlacement], dict[int, Structure]]:
+    """Return results to be filled in, and the structures by the number of their result."""
+    if not given:
+        raise InputError("hull: nothing was given; name formulas such as CuInS2, or files of structures.")
+    places: list[HullPlacement] = []
     structures: dict[int, Structure] = {}
-    formulas: list[Place] = []
-    for text in given:
-        if Path(text).exists():
-            for label, structure, fault in _samples(Path(text)):
-                if structure is not None:
-                    structures[len(places)] = structure
-                places.append(Place(label, reason=fault))
-        elif _FILE.search(text):
-            raise InputError(
-                f"{text}: no such file or folder; give the path of structures, or a formula such as CuInS2."
-            )
-        else:
-            place = Place(text)
-            formulas.append(place)
-            places.append(place)
-            try:
-                place.composition = Composition(formula_amounts(text))
-            except InputError as error:
-                place.reason = str(error)
+    formulas: list[HullPlacement] = []
+    for entry in given:
+        if _is_formula(entry):
+            places.append(_formula(entry))
+            formulas.append(places[-1])
+            continue
+        for sample in samples_of(entry, len(places) + 1):
+            if sample.structure is not None:
+                structures[len(places)] = sample.structure
+            places.append(HullPlacement(sample.label, reason=sample.fault))
     if (energies and len(energies) != len(formulas)) or not all(map(isfinite, energies)):
-        told = ", ".join(f"{energy:g}" for energy in energies)
+        listed_energies = ", ".join(f"{energy:g}" for energy in energies)
         raise InputError(
-            f"energy: {told} for {len(formulas)} formulas; give one --energy each, in order, as a number "
-            "in eV/atom."
+            f"energy: {listed_energies} for {len(formulas)} formulas; give one --energy each, in order, as a "
+            "number in eV/atom."
         )
     for place, energy in zip(formulas, energies, strict=False):
         place.formation_energy_per_atom = energy
@@ -226,11 +248,28 @@ def _read(given: Sequence[str], energies: Sequence[float]) -> tuple[list[Place],
     return places, structures
 
 
-def _samples(path: Path) -> list[tuple[str, Structure | None, str]]:
+def _is_formula(entry: Any) -> bool:  # noqa: ANN401 - see hull
+    """Whether the entry is a composition or text, not a structure or an existing path."""
+    from pymatgen.core import Structure
+
+    if isinstance(entry, Structure) or (isinstance(entry, str | Path) and Path(entry).exists()):
+        return False
+    if _FILE.search(str(entry)):
+        raise InputError(
+            f"{entry}: no such file or folder; give the path of structures, or a formula such as CuInS2."
+        )
+    return True
+
+
+def _formula(entry: Any) -> HullPlacement:  # noqa: ANN401 - text or a composition
+    from pymatgen.core import Composition
+
+    place = HullPlacement(str(entry).replace(" ", ""))
     try:
-        return [(sample.label, sample.structure, sample.fault or "") for sample in read_samples(path)]
+        place.composition = Composition(formula_amounts(place.label))
     except InputError as error:
-        return [(path.name, None, str(error))]
+        place.reason = str(error)
+    return place
 
 
 def _relaxed(
@@ -238,7 +277,7 @@ def _relaxed(
     potential: str,
     max_steps: int,
     workers: int | None,
-    progress: Callable[[float, str], None],
+    progress: Progress,
 ) -> list[Relaxed]:
     results: dict[int, Relaxed] = {}
     relaxing = relax_structures(structures, potential, workers=workers, fmax=FMAX, max_steps=max_steps)
@@ -249,7 +288,7 @@ def _relaxed(
 
 
 def _place_structure(
-    place: Place, result: Relaxed, components: Components, threshold: float, *, relax: bool
+    place: HullPlacement, result: Relaxed, components: Components, threshold: float, *, relax: bool
 ) -> None:
     from invdesign.filters.geometry import geometry_check
 
@@ -273,7 +312,7 @@ def _place_structure(
     _record(place, composition, at)
 
 
-def _place_formula(place: Place, hull: Hull) -> None:
+def _place_formula(place: HullPlacement, hull: Hull) -> None:
     composition = place.composition
     assert composition is not None  # noqa: S101 - for the type checker; only what was read comes here
     place.formula = composition.get_integer_formula_and_factor()[0]
@@ -293,7 +332,7 @@ def _place_formula(place: Place, hull: Hull) -> None:
         place.reason = _formula_words(place)
 
 
-def _formula_words(place: Place) -> str:
+def _formula_words(place: HullPlacement) -> str:
     if place.below_competitors is not None:
         return f"on the hull, {place.below_competitors:.3f} eV/atom below its competitors"
     if place.composition is not None and len(place.composition) == 1:
@@ -304,14 +343,17 @@ def _formula_words(place: Place) -> str:
     return f"{known}: at equilibrium {mixture(place.decomposition)}"
 
 
-def _record(place: Place, composition: Composition, at: HullResult | Placement) -> None:
-    height = float(at.e_above_hull)
-    place.e_above_hull = height
-    place.hull_energy_per_atom = (place.formation_energy_per_atom or 0.0) - height
+def _record(place: HullPlacement, composition: Composition, at: HullResult | Placement) -> None:
+    e_above_hull = float(at.e_above_hull)
+    place.e_above_hull = e_above_hull
+    place.hull_energy_per_atom = (place.formation_energy_per_atom or 0.0) - e_above_hull
     place.decomposition = at.decomposition
     place.n_phases, place.composition_known = at.n_phases, at.composition_known
-    side = f"{height:.3f} eV/atom above the hull" if height > _ON_HULL else "on the hull"
-    place.reason = f"{-height:.3f} eV/atom below the known hull" if height < -_ON_HULL else side
+    if e_above_hull < -_ON_HULL:
+        place.reason = f"{-e_above_hull:.3f} eV/atom below the known hull"
+    else:
+        above = f"{e_above_hull:.3f} eV/atom above the hull"
+        place.reason = above if e_above_hull > _ON_HULL else "on the hull"
     others = at.n_phases - len(composition.elements) - at.composition_known
     if len(composition) > 1 and others < FEW:
         compounds = f"{others or 'no'} other compound{'' if others == 1 else 's'}"
@@ -322,14 +364,14 @@ def _record(place: Place, composition: Composition, at: HullResult | Placement) 
 
 
 def _competing(composition: Composition, hull: Hull) -> list[dict[str, Any]]:
-    """All phases of the system that take part, those on the hull and near in composition first."""
+    """Return all phases of the system, those on the hull and near in composition first."""
     from pymatgen.core import Composition
 
     symbols = [element.symbol for element in composition.elements]
     rows = []
     for formula, energy in (*((symbol, 0.0) for symbol in symbols), *hull.phases(symbols)):
         other = Composition(formula)
-        height = max(hull.e_above_hull(other, energy).e_above_hull, 0.0)
+        above = max(hull.e_above_hull(other, energy).e_above_hull, 0.0)
         distance = sum(
             abs(other.get_atomic_fraction(symbol) - composition.get_atomic_fraction(symbol))
             for symbol in symbols
@@ -338,7 +380,7 @@ def _competing(composition: Composition, hull: Hull) -> list[dict[str, Any]]:
             {
                 "formula": formula,
                 "formation_energy_per_atom": round(energy, 6),
-                "e_above_hull": round(height, 6),
+                "e_above_hull": round(above, 6),
                 "distance": round(distance / 2, 6),
             }
         )
@@ -347,15 +389,7 @@ def _competing(composition: Composition, hull: Hull) -> list[dict[str, Any]]:
     )
 
 
-def _write(places: Sequence[Place], out: Path) -> None:
-    rows = [place.row() for place in places]
-    with atomic_write(out) as draft, draft.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def _mark(place: Place) -> Mark:
+def _mark(place: HullPlacement) -> Mark:
     assert place.composition is not None  # noqa: S101 - for the type checker; only what was placed is plotted
-    height = place.e_above_hull or 0.0  # a formula without an energy: the hull's own point
-    return Mark(place.label, place.composition, (place.hull_energy_per_atom or 0.0) + height, height)
+    above = place.e_above_hull or 0.0  # a formula without an energy is drawn on the hull
+    return Mark(place.label, place.composition, (place.hull_energy_per_atom or 0.0) + above, above)

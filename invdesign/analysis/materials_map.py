@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import csv
 import warnings
 from collections import Counter
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from invdesign.analysis.embeddings import KINDS, Materials, embed_file, is_formula_table
+from invdesign.analysis.embeddings import KINDS, Kind, Material, Materials, embed, is_formula_table
+from invdesign.campaign.validate import check_least
 from invdesign.core.properties import PROPERTIES
 from invdesign.crystal.structure_files import read_entries
 from invdesign.errors import InputError
-from invdesign.io.atomic import atomic_write
 from invdesign.io.lock import locked_folder
+from invdesign.io.progress import Progress, no_progress
 from invdesign.io.provenance import write_run_json
+from invdesign.io.tables import write_csv
 from invdesign.report.plots.materials_map import Map, draw_html, draw_png, map_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
-
+    import pandas as pd
     from numpy.typing import NDArray
 
-    from invdesign.analysis.embeddings import Kind, Material
-
-    Progress = Callable[[float, str], None]
     Array = NDArray[np.float64]
     Labels = NDArray[np.int64]
 
@@ -36,21 +36,68 @@ METHODS: tuple[Method, ...] = get_args(Method)
 CLUSTERS: tuple[Clusters, ...] = get_args(Clusters)
 PNG, HTML, TABLE, CLUSTER_TABLE, LEFT_OUT = "map.png", "map.html", "map.csv", "clusters.csv", "left_out.csv"
 CACHE = "embeddings.npz"
-COMPONENTS = 32  # principal components that distances are taken in: 91 % of the variance of mp20
-CLIP = 4.0  # standard deviations, so that rare elements do not make up the axes
-NEIGHBOURS = 15  # of UMAP
-ISOLATION = 10  # neighbours whose distance says how isolated a material is
-OUTLIERS = 0.01  # share of the data called so
+COMPONENTS = 32  # principal components for distances: 91 % of the variance of mp20
+CLIP = 4.0  # standard deviations, so that rare elements do not dominate the axes
+NEIGHBORS = 15  # of UMAP
+ISOLATION = 10  # neighbours whose mean distance is the isolation of a material
+OUTLIERS = 0.01  # share of the data that counts as outliers
 PLACED_BY = 5  # known materials between which a candidate is put on a UMAP plane
 N_CLUSTERS = 8  # of k-means
 FEWEST = 10
 
 
-def draw_map(
-    data: Path,
-    out: Path,
+@dataclass(frozen=True, slots=True)
+class MapResult:
+    """A map of materials.
+
+    Attributes:
+        materials: the map: id, point, cluster, outlier score and value of each material.
+        settings: what was chosen: embedding, method, clusters_by.
+        clusters: size, commonest elements, median of the property and most typical material per cluster.
+        most_isolated: the ten most isolated materials of the data.
+        n_left_out: entries that could not be embedded.
+        out: folder of the files; None where none were written.
+    """
+
+    materials: Map
+    settings: dict[str, str]
+    clusters: list[dict[str, Any]]
+    most_isolated: list[dict[str, Any]]
+    n_left_out: int
+    out: Path | None
+
+    def __repr__(self) -> str:
+        """Return how many materials lie in how many clusters."""
+        return f"<map: {self.materials.n_known} materials, {len(self.clusters)} clusters>"
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return one row per material, as in ``map.csv``."""
+        import pandas as pd
+
+        return pd.DataFrame(map_rows(self.materials))
+
+    def as_json(self) -> dict[str, Any]:
+        """Return counts, clusters and the most isolated materials as plain values."""
+        drawn = self.materials
+        return {
+            "out": None if self.out is None else str(self.out),
+            "n": drawn.n_known,
+            "n_over": len(drawn.ids) - drawn.n_known,
+            "n_left_out": self.n_left_out,
+            "colour": drawn.colour,
+            "clusters": self.clusters,
+            "in_no_cluster": int((drawn.cluster[: drawn.n_known] < 0).sum()),
+            "most_isolated": self.most_isolated,
+            "candidates_outside": int(drawn.outlier[drawn.n_known :].sum()),
+            **self.settings,
+        }
+
+
+def materials_map(
+    data: Any,  # noqa: ANN401 - a path, or several pymatgen structures
     *,
-    over: Sequence[Path] = (),
+    out: str | Path | None = None,
+    over: Sequence[Any] = (),
     colour: str | None = None,
     embedding: Kind | None = None,
     method: Method | None = None,
@@ -59,34 +106,39 @@ def draw_map(
     limit: int | None = None,
     seed: int = 0,
     workers: int | None = None,
-    progress: Progress = lambda _share, _message: None,
-) -> dict[str, Any]:
-    """Map a data set and write ``map.png``, ``map.html``, ``map.csv``, ``clusters.csv`` and ``run.json``.
+    progress: Progress = no_progress,
+) -> MapResult:
+    """Map materials on a plane, similar ones close together, and find clusters and outliers.
+
+    >>> materials_map("mp20.csv.gz", over=["run"], colour="band_gap").to_pandas()  # doctest: +SKIP
 
     Args:
-        data: file or folder of crystals, a folder that one of our commands wrote, or a CSV of formulas.
-        out: folder; CHGNet's embeddings are kept there, so that another map of it takes seconds.
-        over: the same kinds, drawn over the data, which alone decides axes and clusters.
+        data: file, folder or table of crystals, folder that a command wrote, CSV of formulas, or pymatgen
+            structures.
+        out: folder for ``map.png``, ``map.html``, ``map.csv``, ``clusters.csv`` and ``run.json``. CHGNet's
+            embeddings are kept there, so that another map of the same data takes seconds.
+        over: candidates, of the same kinds, placed on the map; only the data decide axes and clusters.
         colour: column to colour by; default: the first known property that the data have, or the only
-            column of numbers.
+            numerical column.
         embedding: ``chgnet``, ``composition`` or ``crystal-vae``; default: ``chgnet`` for crystals,
             ``composition`` for formulas.
         method: ``umap`` or ``pca``; default: ``umap`` where umap-learn is installed.
-        clusters: ``hdbscan`` (on the plane) or ``kmeans`` (in the space); default: ``hdbscan`` on a UMAP
-            plane, ``kmeans`` otherwise.
-        n_clusters: of k-means; default 8.
-        limit: so many of the data alone, drawn at random.
+        clusters: ``hdbscan`` (on the plane) or ``kmeans`` (in the space of the embedding); default:
+            ``hdbscan`` on a UMAP plane, ``kmeans`` otherwise.
+        n_clusters: of k-means; default: 8.
+        limit: take only so many of the data, drawn at random.
         seed: of that draw, UMAP and k-means.
-        workers: processes that embed; default one per core.
-        progress: is told the share that is done and a word on it.
+        workers: processes; default: one per core.
+        progress: receives the share done and a message.
 
     Returns:
-        Paths, counts, the choices made, clusters and the most isolated materials.
+        Points, clusters and the most isolated materials.
 
     Raises:
-        InputError: something cannot be read or embedded, a choice is none, the data have no such column,
+        InputError: something cannot be read or embedded, an option is unknown, the data have no such column,
             fewer than 10 materials are left, or ``out`` holds other files.
     """
+    check_least(1, workers=workers, limit=limit, n_clusters=n_clusters)
     kind = _kind(data, over, embedding)
     method = _choice("method", method or _default_method(), METHODS)
     clusters = _choice("clusters", clusters or ("hdbscan" if method == "umap" else "kmeans"), CLUSTERS)
@@ -94,9 +146,11 @@ def draw_map(
         raise InputError(
             "n_clusters: hdbscan finds their number itself; leave it out, or take clusters kmeans."
         )
-    with locked_folder(out, (CACHE, PNG)):
+    out = None if out is None else Path(out)
+    with nullcontext() if out is None else locked_folder(out, (CACHE, PNG)):
+        cache = out / CACHE if out else None
         known, candidates = _embedded(
-            data, over, kind, out / CACHE, limit=limit, seed=seed, workers=workers, progress=progress
+            data, over, kind, cache, limit=limit, seed=seed, workers=workers, progress=progress
         )
         colour = _colour(colour, known, data)
         progress(0.7, f"{method}, {clusters}")
@@ -109,21 +163,22 @@ def draw_map(
             n_clusters=n_clusters,
             seed=seed,
         )
-        progress(0.9, "drawing")
-        told = _write(drawn, known.kept, [*known.left_out, *candidates.left_out], out)
-        settings = {
-            "data": str(data),
-            "over": [str(path) for path in over],
-            "embedding": kind,
-            "method": method,
-        }
-        settings |= {"clusters": clusters, "n_clusters": n_clusters, "limit": limit, "seed": seed}
-        write_run_json(out, {"map": settings, "materials": drawn.n_known})
-        progress(1.0, f"written to {out}")
-        return told | {"embedding": kind, "method": method, "clusters_by": clusters}
+        left_out = [*known.left_out, *candidates.left_out]
+        described = cluster_rows(drawn, known.kept)
+        settings = {"embedding": kind, "method": method, "clusters_by": clusters}
+        result = MapResult(drawn, settings, described, _most_isolated(drawn), len(left_out), out)
+        if out is not None:
+            progress(0.9, "drawing")
+            _write(drawn, described, left_out, out)
+            named = {"data": str(data), "over": [str(path) for path in over], **settings}
+            named["clusters"] = named.pop("clusters_by")
+            named |= {"n_clusters": n_clusters, "limit": limit, "seed": seed}
+            write_run_json(out, {"map": named, "materials": drawn.n_known})
+        progress(1.0, "done" if out is None else f"written to {out}")
+    return result
 
 
-def _kind(data: Path, over: Sequence[Path], asked: Kind | None) -> Kind:
+def _kind(data: Any, over: Sequence[Any], asked: Kind | None) -> Kind:  # noqa: ANN401 - as in materials_map
     formulas = [path for path in (data, *over) if is_formula_table(path)]
     kind: Kind = _choice("embedding", asked or ("composition" if formulas else "chgnet"), KINDS)
     if formulas and kind != "composition":
@@ -146,20 +201,20 @@ def _default_method() -> Method:
 
 
 def _embedded(
-    data: Path,
-    over: Sequence[Path],
+    data: Any,  # noqa: ANN401 - as in materials_map
+    over: Sequence[Any],
     kind: Kind,
-    cache: Path,
+    cache: Path | None,
     *,
     limit: int | None,
     seed: int,
     workers: int | None,
     progress: Progress,
 ) -> tuple[Materials, Materials]:
-    for path in over:  # a mistake in the second file shall not cost the first one's embeddings
-        if not is_formula_table(path):
-            next(read_entries(path), None)
-    known = embed_file(
+    for source in over:  # a mistake in the second file must not cost the first one's embeddings
+        if isinstance(source, str | Path) and not is_formula_table(source):
+            next(read_entries(source), None)
+    known = embed(
         data,
         kind,
         cache=cache,
@@ -169,27 +224,26 @@ def _embedded(
         progress=lambda share, message: progress(0.6 * share, message),
     )
     if len(known.kept) < FEWEST:
-        raise InputError(
-            f"data: {data} has {len(known.kept)} materials that can be embedded; give {FEWEST} or more."
-        )
+        raise InputError(f"data: only {len(known.kept)} materials can be embedded; give {FEWEST} or more.")
     candidates = Materials([], [])
-    for path in over:
-        own = embed_file(
-            path, kind, cache=cache, workers=workers, progress=lambda _, message: progress(0.65, message)
+    for source in over:
+        found = embed(
+            source, kind, cache=cache, workers=workers, progress=lambda _, message: progress(0.65, message)
         )
-        candidates.kept += own.kept
-        candidates.left_out += own.left_out
+        candidates.kept += found.kept
+        candidates.left_out += found.left_out
     return known, candidates
 
 
-def _colour(asked: str | None, known: Materials, data: Path) -> str:
+def _colour(asked: str | None, known: Materials, data: Any) -> str:  # noqa: ANN401 - as in materials_map
     columns = sorted({name for material in known.kept for name in material.properties})
     if asked is None:
         only = columns[0] if len(columns) == 1 else ""
         return next((name for name in PROPERTIES if name in columns), only)
     if asked not in columns:
         raise InputError(
-            f"color: {data} has no numbers called {asked!r}; it has {', '.join(columns) or 'none'}."
+            f"color: {data if isinstance(data, str | Path) else 'the data'} has no numbers called {asked!r}; "
+            f"it has {', '.join(columns) or 'none'}."
         )
     return asked
 
@@ -241,14 +295,14 @@ def _map(
 
 
 def principal_components(rows: NDArray[np.float32], n: int) -> tuple[Array, Array]:
-    """Standardised rows on the principal axes of the first ``n``, and each axis's share of the variance.
+    """Project standardised rows on the principal axes of the first ``n``; also return the shares of variance.
 
-    What is unknown (nan) counts as the mean; the larger side of each axis is the positive one, so that a map
-    does not flip.
+    Unknown values (nan) count as the mean. The longer side of each axis is positive, so that a map does not
+    flip.
     """
     known = rows[:n].astype(np.float64)
-    spread = np.nanstd(known, axis=0)
-    scaled = (rows - np.nanmean(known, axis=0)) / np.where(spread > 1e-9, spread, 1.0)
+    std = np.nanstd(known, axis=0)
+    scaled = (rows - np.nanmean(known, axis=0)) / np.where(std > 1e-9, std, 1.0)
     scaled = np.nan_to_num(np.clip(scaled, -CLIP, CLIP))
     scaled -= scaled[:n].mean(axis=0)
     _, sizes, axes = np.linalg.svd(scaled[:n], full_matrices=False)
@@ -280,7 +334,7 @@ def _umap(space: Array, seed: int) -> Array:
         raise InputError(
             "method: umap needs umap-learn; pip install 'invdesign[map]', or take method pca."
         ) from error
-    rows, k = space.astype(np.float32), min(NEIGHBOURS, len(space) - 1)
+    rows, k = space.astype(np.float32), min(NEIGHBORS, len(space) - 1)
     distances, places = NearestNeighbors(n_neighbors=k).fit(rows).kneighbors(rows)
     model = UMAP(
         n_neighbors=k,
@@ -315,34 +369,26 @@ def _by_size(labels: NDArray[np.integer[Any]]) -> Labels:
     return np.array([number[label] for label in labels.tolist()], dtype=np.int64)
 
 
-def _write(drawn: Map, known: list[Material], left_out: list[tuple[str, str]], out: Path) -> dict[str, Any]:
-    described = cluster_rows(drawn, known)
-    _table(out / TABLE, map_rows(drawn))
-    _table(out / CLUSTER_TABLE, described)
+def _write(drawn: Map, clusters: list[dict[str, Any]], left_out: list[tuple[str, str]], out: Path) -> None:
+    write_csv(out / TABLE, map_rows(drawn))
+    write_csv(out / CLUSTER_TABLE, clusters, ("cluster", "n"))
     (out / LEFT_OUT).unlink(missing_ok=True)
     if left_out:
-        _table(out / LEFT_OUT, [{"id": name, "reason": reason} for name, reason in left_out])
+        write_csv(out / LEFT_OUT, [{"id": name, "reason": reason} for name, reason in left_out])
     draw_png(drawn, out / PNG)
     draw_html(drawn, out / HTML)
+
+
+def _most_isolated(drawn: Map) -> list[dict[str, Any]]:
     order = np.argsort(-drawn.isolation[: drawn.n_known], kind="stable")[:10]
-    return {
-        "out": str(out),
-        "n": drawn.n_known,
-        "n_over": len(drawn.ids) - drawn.n_known,
-        "n_left_out": len(left_out),
-        "colour": drawn.colour,
-        "clusters": described,
-        "in_no_cluster": int((drawn.cluster[: drawn.n_known] < 0).sum()),
-        "most_isolated": [
-            {"id": drawn.ids[i], "formula": drawn.formulas[i], "outlier_score": round(drawn.isolation[i], 2)}
-            for i in order.tolist()
-        ],
-        "candidates_outside": int(drawn.outlier[drawn.n_known :].sum()),
-    }
+    return [
+        {"id": drawn.ids[i], "formula": drawn.formulas[i], "outlier_score": round(drawn.isolation[i], 2)}
+        for i in order.tolist()
+    ]
 
 
 def cluster_rows(drawn: Map, known: list[Material]) -> list[dict[str, Any]]:
-    """What each cluster is: size, commonest elements, median of the property, its most typical material."""
+    """Describe each cluster: size, commonest elements, median of the property, most typical material."""
     rows = []
     n = drawn.n_known
     for label in range(int(drawn.cluster[:n].max(initial=-1)) + 1):
@@ -352,7 +398,7 @@ def cluster_rows(drawn: Map, known: list[Material]) -> list[dict[str, Any]]:
         typical = int(members[np.argmin(drawn.isolation[members])])
         row = {"cluster": label + 1, "n": len(members), "elements": common}
         row |= {"typical": drawn.formulas[typical], "typical_id": drawn.ids[typical]}
-        values = drawn.values[members]
+        values = drawn.values[members]  # noqa: PD011 - an array
         if drawn.colour:
             known_values = values[np.isfinite(values)]
             row[f"median_{drawn.colour}"] = (
@@ -360,10 +406,3 @@ def cluster_rows(drawn: Map, known: list[Material]) -> list[dict[str, Any]]:
             )
         rows.append(row)
     return rows
-
-
-def _table(path: Path, rows: list[dict[str, Any]]) -> None:
-    with atomic_write(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else ["cluster", "n"])
-        writer.writeheader()
-        writer.writerows(rows)

@@ -1,37 +1,42 @@
-"""Estimates for what a user has: files of crystals, files of formulas, formulas."""
+"""Predict properties of crystals and formulas."""
 
 from __future__ import annotations
 
 import csv
 import gzip
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from invdesign.analysis.inputs import listed, samples_of
 from invdesign.composition.formula import formula_amounts, read_compositions
+from invdesign.core.candidate import Estimate
 from invdesign.core.properties import models_from_composition, models_from_structure
-from invdesign.crystal.structure_files import ID_COLUMNS, Unreadable, read_entries
+from invdesign.crystal.structure_files import ID_COLUMNS
 from invdesign.data.dataset import holds_crystals
 from invdesign.errors import InputError
 from invdesign.io.config import suggest
+from invdesign.io.tables import Results, write_csv
 from invdesign.predictors.features.structure import describe
 from invdesign.predictors.property_predictor import PropertyPredictor
 from invdesign.predictors.registry import Predictor, load_predictor
 from invdesign.predictors.transfer import Transferred
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from pymatgen.core import Structure
-
-    from invdesign.core.candidate import Estimate
 
 
 @dataclass(slots=True)
-class Predicted:
-    """What was given and what is predicted of it, by property; ``reason``: why nothing is.
+class Prediction:
+    """What is predicted of one input.
 
-    ``classes``: names of the two classes that the model tells apart, where it does.
+    Attributes:
+        label: name of the input.
+        formula: as given, or reduced where a crystal was given.
+        estimates: by property, each with ``value``, ``low``, ``high`` (90 %), ``p_zero``, ``in_domain``.
+        reason: why there are none.
+        classes: names of classes 0 and 1 of a classifier; then ``p_zero`` is the probability of class 0.
     """
 
     label: str
@@ -41,7 +46,7 @@ class Predicted:
     classes: tuple[str, ...] = ()
 
     def row(self) -> dict[str, Any]:
-        """For a table or JSON."""
+        """Return label, formula, and a few columns per property."""
         cells: dict[str, Any] = {"label": self.label, "formula": self.formula}
         for name, estimate in self.estimates.items():
             if self.classes:
@@ -62,27 +67,55 @@ class Predicted:
         return cells | ({"reason": self.reason} if self.reason else {})
 
 
-def predict_given(
-    given: Sequence[str],
-    properties: Sequence[str] = ("band_gap",),
+def predict(
+    given: Any,  # noqa: ANN401 - one or several paths, formulas or pymatgen structures
+    properties: str | Sequence[str] = "band_gap",
     *,
-    model: str | None = None,
+    model: str | Path | None = None,
     from_composition: bool = False,
-) -> list[Predicted]:
-    """Estimates of properties of everything given, in order.
+    out: str | Path | None = None,
+) -> Results[Prediction]:
+    """Predict properties of crystals and formulas.
 
     Crystals get the models of structures, formulas those of compositions.
 
+    >>> predict(["CuInS2", structure], "band_gap").to_pandas()  # doctest: +SKIP
+
     Args:
-        given: paths of files that hold crystals or a formula column (what exists is a file), and formulas.
-        properties: names; all of the model's own where one is given.
-        model: a released model or a user's own folder, in place of the released ones.
-        from_composition: look at the composition of crystals alone.
+        given: pymatgen structures, files of crystals or with a formula column (an existing path is a file),
+            and formulas; one or a list.
+        properties: names, as a list or separated by commas. With ``model``, all its properties.
+        model: a released model, or folder of a custom one, in place of the released ones.
+        from_composition: use only the composition of crystals.
+        out: CSV to write.
+
+    Returns:
+        One :class:`Prediction` per crystal and formula, in order; each estimate in the property's unit.
 
     Raises:
         InputError: nothing given, no such property or model, or an entry that is neither file nor formula.
     """
+    names = properties.split(",") if isinstance(properties, str) else list(properties)
+    names = [name.strip() for name in names if name.strip()]
+    if not names:
+        raise InputError("property: none was named; give one or more, such as band_gap,bulk_modulus_gpa.")
     rows, structures = _read(given)
+    _fill(rows, structures, names, model=model, from_composition=from_composition)
+    what = ", ".join(names) if model is None else model
+    found = Results(rows, summary=f"predict: {what} of {len(rows)} inputs")
+    if out is not None:
+        write_csv(Path(out), found.rows())
+    return found
+
+
+def _fill(
+    rows: list[Prediction],
+    structures: list[Structure | None],
+    properties: Sequence[str],
+    *,
+    model: str | Path | None,
+    from_composition: bool,
+) -> None:
     with_structure = [i for i, one in enumerate(structures) if one is not None and not from_composition]
     chosen = set(with_structure)
     formulas = [i for i, row in enumerate(rows) if i not in chosen and not row.reason]
@@ -90,23 +123,22 @@ def predict_given(
         (with_structure, [structures[i] for i in with_structure], models_from_structure()),
         (formulas, [rows[i].formula for i in formulas], models_from_composition()),
     ]
-    if model is not None:
-        predictor = load_predictor(None, model)
-        if isinstance(predictor, PropertyPredictor) and predictor.sees != "structure":
-            readable = [i for i, row in enumerate(rows) if not row.reason]
-            groups = [(readable, [structures[i] or rows[i].formula for i in readable], {})]
-        for index, seen, _ in groups:
-            for i, estimates in zip(index, _all_of(predictor, seen), strict=True):
-                rows[i].estimates, rows[i].classes = estimates, _classes(predictor)
-        return rows
-    for index, seen, models in groups:
-        if index:
-            _predict(rows, index, seen, _models(properties, models))
-    return rows
+    if model is None:
+        for index, seen, models in groups:
+            if index:
+                _predict(rows, index, seen, _models(properties, models))
+        return
+    predictor = load_predictor(None, model)
+    if isinstance(predictor, PropertyPredictor) and predictor.sees != "structure":
+        readable = [i for i, row in enumerate(rows) if not row.reason]
+        groups = [(readable, [structures[i] or rows[i].formula for i in readable], {})]
+    for index, seen, _ in groups:
+        for i, estimates in zip(index, _all_of(predictor, seen), strict=True):
+            rows[i].estimates, rows[i].classes = estimates, _classes(predictor)
 
 
 def _all_of(predictor: Predictor, seen: Sequence[Any]) -> list[dict[str, Estimate]]:
-    """Every property of a model; the judge of band gaps has the one, of structures.
+    """Predict every property of a model; the graph network has one, of structures.
 
     Raises:
         InputError: it needs structures.
@@ -116,19 +148,19 @@ def _all_of(predictor: Predictor, seen: Sequence[Any]) -> list[dict[str, Estimat
     formula = next((one for one in seen if isinstance(one, str)), None)
     if formula is not None:
         raise InputError(
-            f"model: a judge of band gaps needs structures; {formula!r} is a formula: give a crystal of it."
+            f"model: this model needs structures; {formula!r} is a formula: give a crystal of it."
         )
     return [{"band_gap": estimate} for estimate in predictor.predict(seen)]
 
 
 def _classes(predictor: Predictor) -> tuple[str, ...]:
-    """Names of classes 0 and 1 of a model that tells two apart; none of other models."""
-    own = isinstance(predictor, PropertyPredictor) and predictor.ensemble
-    return own.classes if isinstance(own, Transferred) else ()
+    """Return the names of classes 0 and 1 of a classifier; none of other models."""
+    ensemble = isinstance(predictor, PropertyPredictor) and predictor.ensemble
+    return ensemble.classes if isinstance(ensemble, Transferred) else ()
 
 
 def _models(properties: Sequence[str], models: dict[str, str]) -> dict[str, list[str]]:
-    """Names of properties by the model that predicts them.
+    """Group the properties by the model that predicts them.
 
     Raises:
         InputError: none does.
@@ -145,7 +177,7 @@ def _models(properties: Sequence[str], models: dict[str, str]) -> dict[str, list
 
 
 def _predict(
-    rows: list[Predicted], index: list[int], seen: Sequence[Any], models: dict[str, list[str]]
+    rows: list[Prediction], index: list[int], seen: Sequence[Any], models: dict[str, list[str]]
 ) -> None:
     described = None  # crystals once, whatever the number of models
     for model, names in models.items():
@@ -159,35 +191,34 @@ def _predict(
             rows[i].estimates |= {name: estimates[name] for name in names}
 
 
-def _read(given: Sequence[str]) -> tuple[list[Predicted], list[Structure | None]]:
-    """Rows and, where there is one, their crystals."""
-    rows: list[Predicted] = []
+def _read(given: Any) -> tuple[list[Prediction], list[Structure | None]]:  # noqa: ANN401 - see predict
+    """Return rows and, where there is one, their crystals."""
+    rows: list[Prediction] = []
     structures: list[Structure | None] = []
-    for entry in given:
-        path = Path(entry)
-        if not path.exists():
-            _check_formula(entry)
-            rows.append(Predicted(entry, entry))
-            structures.append(None)
-        elif not holds_crystals(path):
-            own = _of_formulas(path)
-            rows += own
-            structures += [None] * len(own)
-        else:
-            for found in read_entries(path):
-                if isinstance(found, Unreadable):
-                    rows.append(Predicted(found.label, "", reason=found.reason))
-                    structures.append(None)
-                else:
-                    rows.append(Predicted(found.label, found.structure.composition.reduced_formula))
-                    structures.append(found.structure)
+    for entry in listed(given):
+        if isinstance(entry, str | Path):
+            path = Path(entry)
+            if not path.exists():
+                _check_formula(str(entry))
+                rows.append(Prediction(str(entry), str(entry)))
+                structures.append(None)
+                continue
+            if not holds_crystals(path):
+                found = _of_formulas(path)
+                rows += found
+                structures += [None] * len(found)
+                continue
+        for sample in samples_of(entry, len(rows) + 1):
+            formula = "" if sample.structure is None else sample.structure.composition.reduced_formula
+            rows.append(Prediction(sample.label, formula, reason=sample.fault))
+            structures.append(sample.structure)
     if not rows:
         raise InputError("files: none given; name files of crystals or formulas.")
     return rows, structures
 
 
-def _of_formulas(path: Path) -> list[Predicted]:
-    """Rows of a table of formulas, by its identifiers; what is no formula gets the reason."""
+def _of_formulas(path: Path) -> list[Prediction]:
+    """Return a row per formula of a table; an entry that is no formula gets the reason."""
     formulas = read_compositions(path).formulas
     opener = gzip.open if path.suffix == ".gz" else open
     with opener(path, "rt", encoding="utf-8", newline="") as handle:
@@ -196,7 +227,7 @@ def _of_formulas(path: Path) -> list[Predicted]:
         labels = [row[key] or "" for row in table] if key else formulas
     rows = []
     for label, formula in zip(labels, formulas, strict=True):
-        row = Predicted(label or "", formula or "")
+        row = Prediction(label or "", formula or "")
         try:
             formula_amounts(row.formula)
         except InputError as error:

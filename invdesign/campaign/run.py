@@ -23,6 +23,7 @@ from invdesign.core.funnel import STRUCTURE_GATES, Funnel, Yield, yields
 from invdesign.errors import InputError
 from invdesign.io.lock import locked_folder
 from invdesign.io.parallel import default_workers, process_pool, run_tasks
+from invdesign.report.shortlist_csv import row_of
 from invdesign.report.shortlist_json import SHORTLIST_JSON, write_shortlist_json
 from invdesign.verdict import Verdict
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from concurrent.futures import Executor
     from pathlib import Path
+
+    import pandas as pd
 
     from invdesign.campaign.config import CampaignConfig
     from invdesign.core.candidate import Candidate
@@ -58,6 +61,16 @@ class CampaignResult:
     message: str
     wall: float
     yields: list[Yield]
+
+    def __repr__(self) -> str:
+        """Return the number of shortlisted crystals and the folder."""
+        return f"<campaign {self.out}: {len(self.shortlist)} crystals shortlisted>"
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return the shortlist as a data frame, as in ``shortlist.csv``."""
+        import pandas as pd
+
+        return pd.DataFrame([row_of(candidate) for candidate in self.shortlist])
 
     @property
     def out(self) -> Path:

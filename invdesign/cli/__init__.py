@@ -1,28 +1,19 @@
-"""The command line: each command parses its arguments, calls one function, and prints."""
+"""The command line: each command parses its options, calls the function of its name, and prints."""
 
 from invdesign.cli import (
     design,
     dft,
+    evaluate,
     explain,
     generate,
     hull,
     latent,
+    map,  # noqa: A004 - named as the command
+    predict,
+    predict_structure,
+    relax,
     screen,
-)
-from invdesign.cli import (
-    evaluate as judge,
-)
-from invdesign.cli import (
-    map as mapping,
-)
-from invdesign.cli import (
-    predict as predict_property,
-)
-from invdesign.cli import (
-    predict_structure as predict,
-)
-from invdesign.cli import (
-    train as hand_off,
+    train,
 )
 from invdesign.cli.app import app, main
 
@@ -30,15 +21,16 @@ __all__ = [
     "app",
     "design",
     "dft",
+    "evaluate",
     "explain",
     "generate",
-    "hand_off",
     "hull",
-    "judge",
     "latent",
     "main",
-    "mapping",
+    "map",
     "predict",
-    "predict_property",
+    "predict_structure",
+    "relax",
     "screen",
+    "train",
 ]

@@ -1,4 +1,4 @@
-"""The application that the commands register with: how errors, interruptions and results are shown."""
+"""The application that the commands register with: shared options, errors, interruptions, JSON."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import errno
 import json
 import os
 import sys
-import time
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -16,14 +15,9 @@ from typer.core import TyperGroup
 from invdesign.errors import InputError
 from invdesign.version import __version__
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-# what a user can mend: no room, no right, no such place
-USERS_OWN = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR}
-USERS_OWN |= {errno.ENOENT, errno.EEXIST}
-
-
+# what a user can fix: no room, no permission, no such path
+FIXABLE = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR}
+FIXABLE |= {errno.ENOENT, errno.EEXIST}
 RESUMING = ("design", "dft", "evaluate", "generate", "predict-structure", "screen", "train")
 
 
@@ -32,7 +26,7 @@ def _resumes(ctx: Any) -> str:  # noqa: ANN401 - click's context
 
 
 class Sentences(TyperGroup):
-    """A command group whose users' errors are one sentence on stderr and exit code 2."""
+    """A command group that reports a user's error as one sentence on stderr, with exit code 2."""
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - click's context, which typer carries inside
         """Run the command that was called."""
@@ -45,46 +39,72 @@ class Sentences(TyperGroup):
             typer.echo(f"stopped{_resumes(ctx)}.", err=True)
             raise typer.Exit(130) from error
         except OSError as error:
-            if error.errno not in USERS_OWN:
+            if error.errno not in FIXABLE:
                 raise
             where = f"{error.filename!r}: " if error.filename else ""
-            typer.secho(f"{where}{os.strerror(error.errno)}; mend it{_resumes(ctx)}.", err=True, fg="red")
+            typer.secho(f"{where}{os.strerror(error.errno)}; fix it{_resumes(ctx)}.", err=True, fg="red")
             raise typer.Exit(2) from error
 
 
-Potential = Annotated[
-    str, typer.Option(help="chgnet, a matgl folder, a hub name (NAME@REVISION), or ase:MODULE:CALLABLE.")
-]
+TARGET, BUDGET, COMPONENTS = "Target", "Budget", "Components"
+GENERATORS = "gene-diffusion, crystal-vae, ion-exchange, prototypes, or a folder"
 
 Clauses = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="TARGET…",
-        help='What is wanted: "band_gap=1.5±0.25", "band_gap=1.2..1.8", "band_gap>3", "e_above_hull<0.05".',
+        help='Property windows: "band_gap=1.5±0.25", "band_gap=1.2..1.8", "band_gap>3", "e_above_hull<0.05".',
         show_default=False,
     ),
 ]
-Elements = Annotated[str | None, typer.Option(help="Must be there: O or Li,Fe,O.", rich_help_panel="Target")]
-Only = Annotated[str | None, typer.Option(help="Nothing else may be there.", rich_help_panel="Target")]
-Exclude = Annotated[
-    str | None, typer.Option(help="Must not be there: Pb,Cd, toxic, radioactive.", rich_help_panel="Target")
+Elements = Annotated[
+    str | None, typer.Option(help="Required elements: O or Li,Fe,O.", rich_help_panel=TARGET)
 ]
-Formula = Annotated[str | None, typer.Option(help="Exactly: Li2FeSiO4.", rich_help_panel="Target")]
-Anonymous = Annotated[str | None, typer.Option(help="Formula type: ABC3.", rich_help_panel="Target")]
+Only = Annotated[str | None, typer.Option(help="Only these elements: Li,Fe,P,O.", rich_help_panel=TARGET)]
+Exclude = Annotated[
+    str | None, typer.Option(help="Excluded elements: Pb,Cd, toxic, radioactive.", rich_help_panel=TARGET)
+]
+Formula = Annotated[str | None, typer.Option(help="Exact formula: Li2FeSiO4.", rich_help_panel=TARGET)]
+Anonymous = Annotated[str | None, typer.Option(help="Anonymous formula: ABC3.", rich_help_panel=TARGET)]
 SpaceGroup = Annotated[
-    str | None, typer.Option(help="Numbers, symbols, ranges: 225,Pnma,195..206.", rich_help_panel="Target")
+    str | None,
+    typer.Option(help="Space groups by number, symbol or range: 225,Pnma,195..206.", rich_help_panel=TARGET),
 ]
 NAtoms = Annotated[
-    str | None, typer.Option(help="Atoms in the primitive cell: 5..20.", rich_help_panel="Target")
+    str | None, typer.Option(help="Number of atoms in the primitive cell: 5..20.", rich_help_panel=TARGET)
+]
+Files = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="FILES…",
+        help="CIF, POSCAR, extxyz, CSV with a cif column, ASE database, each also gzipped, or folders.",
+        show_default=False,
+    ),
 ]
 Seed = Annotated[
-    int | None, typer.Option(help="The same seed gives the same; default: 0.", rich_help_panel="Effort")
+    int | None,
+    typer.Option(
+        help="Random seed; the same seed gives the same result. Default: 0.", rich_help_panel=BUDGET
+    ),
 ]
 Workers = Annotated[
-    int | None, typer.Option(help="Processes; default: one per core.", rich_help_panel="Effort")
+    int | None, typer.Option(help="Number of processes. Default: one per core.", rich_help_panel=BUDGET)
+]
+Potential = Annotated[
+    str,
+    typer.Option(
+        help="Universal potential: chgnet, a matgl folder, a hub name (NAME@REVISION), or "
+        "ase:MODULE:CALLABLE."
+    ),
+]
+Calibration = Annotated[
+    str | None,
+    typer.Option(
+        help="Calibration of the potential's energies to the hull: name or folder. Default: the one made "
+        "for the potential."
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-GENERATORS = "gene-diffusion, crystal-vae, ion-exchange, prototypes or a folder"
 
 app = typer.Typer(
     name="invdesign",
@@ -110,11 +130,16 @@ def invdesign(
         typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True),
     ] = False,
 ) -> None:
-    """Inverse design of inorganic crystals: from a target property to a shortlist worth computing.
+    """Design inorganic crystals: from a target property to a shortlist worth computing.
 
-    Start with `invdesign design "band_gap=1.5±0.25" --out run`. Each command's `--help`
-    has an example; `--json` prints the result for machines.
+    Start with `invdesign design "band_gap=1.5±0.25" --out run`. The `--help` of each command has examples.
+    `--json` prints results for programs.
     """
+
+
+def given(**options: Any) -> dict[str, Any]:  # noqa: ANN401 - each option has its own type
+    """Return the options that the user set."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def print_json(result: Any) -> None:  # noqa: ANN401 - anything that JSON holds
@@ -122,46 +147,11 @@ def print_json(result: Any) -> None:  # noqa: ANN401 - anything that JSON holds
     typer.echo(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False, default=str))
 
 
-LINE_SHARE, LINE_SECONDS = 0.1, 30.0  # between lines where there is no terminal
-
-
-@contextmanager
-def shown_progress(*, show: bool = True) -> Iterator[Callable[[float, str], None]]:
-    """A function that shows the share done and a message on stderr: a bar on a terminal, else some lines."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (
-        BarColumn(),
-        TextColumn("{task.percentage:3.0f} %"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.description}"),
-    )
-    plain = show and not console.is_terminal
-    with Progress(*columns, console=console, transient=True, disable=plain or not show) as bar:
-        task = bar.add_task("", total=1.0)
-        last_share, last_time = 0.0, time.monotonic()
-
-        def told(share: float, message: str) -> None:
-            nonlocal last_share, last_time
-            bar.update(task, completed=share, description=message)
-            now = time.monotonic()
-            due = share - last_share >= LINE_SHARE or now - last_time >= LINE_SECONDS
-            if plain and (due or last_share < share >= 1):
-                console.print(f"{share:4.0%} {message}", highlight=False)
-                last_share, last_time = share, now
-
-        yield told
-
-
 def main() -> None:
-    """Entry point of the ``invdesign`` command."""
+    """Run the ``invdesign`` command."""
     import warnings
 
-    # what libraries tell their developers; ours are verdicts and sentences
-    warnings.simplefilter("ignore")
+    warnings.simplefilter("ignore")  # of libraries, to their developers
     try:
         app()
     except BrokenPipeError:  # the reader, such as head, has seen enough

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from invdesign.cli.app import (
+    BUDGET,
+    COMPONENTS,
     GENERATORS,
+    TARGET,
     Anonymous,
     Clauses,
     Elements,
@@ -21,12 +25,12 @@ from invdesign.cli.app import (
     SpaceGroup,
     Workers,
     app,
+    given,
     print_json,
 )
+from invdesign.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from rich.console import Console
     from rich.table import Table
 
@@ -35,80 +39,90 @@ if TYPE_CHECKING:
     from invdesign.core.candidate import Candidate
     from invdesign.core.funnel import Yield
 
+NEXT = "Next round"
 
-Out = Annotated[Path | None, typer.Option(help="Folder of the results; default: run.")]
+Out = Annotated[Path | None, typer.Option(help="Output folder. Default: run.")]
 From = Annotated[
     Path | None,
     typer.Option(
         "--from",
-        help="Formulas to make structures of: a screening's folder or table, any CSV, Parquet or text.",
-        rich_help_panel="Target",
+        help="Make structures of these formulas: output of screen, any CSV, Parquet or text.",
+        rich_help_panel=TARGET,
     ),
 ]
-Config = Annotated[Path | None, typer.Option(help="Campaign as YAML; what is given here adds to it.")]
+Config = Annotated[Path | None, typer.Option(help="Read the campaign from YAML; options override it.")]
 Risk = Annotated[
     float | None,
     typer.Option(
         "--max-hhi",
-        help="Supply risk, of production and of reserves: 0 to 10000; above 2500 counts as concentrated.",
-        rich_help_panel="Target",
+        help="Maximum supply risk (HHI of production and of reserves, 0 to 10000; above 2500 is high).",
+        rich_help_panel=TARGET,
     ),
 ]
 Abundance = Annotated[
     float | None,
     typer.Option(
         "--min-abundance",
-        help="Of every element in the earth's crust, mg/kg: 1 leaves out Ag, Te, In, Pt, …",
-        rich_help_panel="Target",
+        help="Minimum crustal abundance of each element, mg/kg; 1 excludes Ag, Te, In, Pt, …",
+        rich_help_panel=TARGET,
     ),
 ]
 Known = Annotated[
-    bool, typer.Option("--include-known", help="List known materials too, marked.", rich_help_panel="Target")
+    bool, typer.Option("--include-known", help="Shortlist known materials, too.", rich_help_panel=TARGET)
 ]
-Genes = Annotated[int | None, typer.Option("-n", "--n", help="Genes to generate.", rich_help_panel="Effort")]
+Genes = Annotated[
+    int | None, typer.Option("-n", "--n", help="Number of genes to generate.", rich_help_panel=BUDGET)
+]
 Relaxed = Annotated[
     int | None,
-    typer.Option(help="Candidates to relax, the best of the quick rank.", rich_help_panel="Effort"),
+    typer.Option(help="Number of candidates to relax, the best of the pre-ranking.", rich_help_panel=BUDGET),
 ]
-Shortlisted = Annotated[int | None, typer.Option(help="Candidates to hand on.", rich_help_panel="Effort")]
+Shortlisted = Annotated[int | None, typer.Option(help="Shortlist size.", rich_help_panel=BUDGET)]
 Generators = Annotated[
     list[str] | None,
     typer.Option(
-        help=f"{GENERATORS}; may be repeated: several share the relaxations by their yield.",
-        rich_help_panel="Parts",
+        help=f"{GENERATORS}. Repeat it for several; they share the relaxations by their yield.",
+        rich_help_panel=COMPONENTS,
     ),
 ]
-PotentialPart = Annotated[
-    str | None, typer.Option(help="chgnet, a matgl folder, or a hub name.", rich_help_panel="Parts")
+Potential = Annotated[
+    str | None,
+    typer.Option(
+        help="Universal potential: chgnet, a matgl folder, or a hub name.", rich_help_panel=COMPONENTS
+    ),
 ]
 Calibration = Annotated[
-    str | None, typer.Option(help="The potential's calibration: name or folder.", rich_help_panel="Parts")
+    str | None,
+    typer.Option(help="Calibration of the potential: name or folder.", rich_help_panel=COMPONENTS),
 ]
 Hull = Annotated[
-    str | None, typer.Option(help="Reference hull: name, folder or CSV.", rich_help_panel="Parts")
+    str | None, typer.Option(help="Reference hull: name, folder or CSV.", rich_help_panel=COMPONENTS)
 ]
 Check = Annotated[
     str | None,
     typer.Option(
-        help="Gates beyond the hull, seconds a candidate: phonons (imaginary modes), md (2 ps at 300 K).",
-        rich_help_panel="Parts",
+        help="Extra stability checks, seconds per candidate: phonons (imaginary modes), md (2 ps at 300 K).",
+        rich_help_panel=COMPONENTS,
     ),
 ]
 Continue = Annotated[
     Path | None,
     typer.Option(
         "--continue",
-        help="Folder of a finished campaign with DFT results: learn from them and choose what is next.",
-        rich_help_panel="Next round",
+        help="Continue this finished campaign: correct its models with its DFT results and choose what to "
+        "compute next.",
+        rich_help_panel=NEXT,
     ),
 ]
 Choose = Annotated[
     str | None,
     typer.Option(
-        help="hits (the default): the likeliest; information: what tells most about the others.",
-        rich_help_panel="Next round",
+        help="Choose the likeliest hits (hits, the default) or the most informative candidates "
+        "(information).",
+        rich_help_panel=NEXT,
     ),
 ]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Hide the live funnel.")]
 CONTINUING = {"n_genes", "n_relax", "n_shortlist", "workers"}
 
 
@@ -134,19 +148,19 @@ def design_command(
     workers: Workers = None,
     include_known: Known = False,
     generator: Generators = None,
-    potential: PotentialPart = None,
+    potential: Potential = None,
     calibration: Calibration = None,
     hull: Hull = None,
     check: Check = None,
     continue_: Continue = None,
     choose: Choose = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No live funnel.")] = False,
+    quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Go from a target to a shortlist of relaxed, stable, novel crystals.
+    """Design relaxed, stable, novel crystals for a target.
 
-    Leaves shortlist.csv, shortlist.json, cifs/, candidates.db, funnel.png and run.json in the output folder.
-    Stop it at any moment: the same command resumes.
+    The output folder gets shortlist.csv, shortlist.json, cifs/, candidates.db, funnel.png and run.json. You
+    can stop at any time: the same command resumes.
 
     **Examples**
 
@@ -164,45 +178,48 @@ def design_command(
     """
     from invdesign.api import design, next_round
 
-    conditions = {"elements": elements, "only": only, "exclude": exclude, "formula": formula}
-    conditions |= {"anonymous": anonymous, "space_group": space_group, "n_atoms": n_atoms}
-    effort = {"n_genes": n, "n_relax": n_relax, "n_shortlist": n_shortlist, "seed": seed, "workers": workers}
-    parts = {"generator": generator or None, "potential": potential, "calibration": calibration}
-    parts |= {"hull": hull, "check": check}
-    options: dict[str, Any] = {
-        "from_": from_,
-        **conditions,
-        **effort,
-        **parts,
-        "out": out,
-        "include_known": include_known or None,
-    }
-    given = {name: value for name, value in options.items() if value is not None}
     limits = {"hhi<": max_hhi, "abundance>": min_abundance}
     clauses = [*(target or []), *(f"{name}{limit}" for name, limit in limits.items() if limit is not None)]
+    options = given(
+        from_=from_,
+        elements=elements,
+        only=only,
+        exclude=exclude,
+        formula=formula,
+        anonymous=anonymous,
+        space_group=space_group,
+        n_atoms=n_atoms,
+        n_genes=n,
+        n_relax=n_relax,
+        n_shortlist=n_shortlist,
+        seed=seed,
+        workers=workers,
+        generator=generator or None,
+        potential=potential,
+        calibration=calibration,
+        hull=hull,
+        check=check,
+        out=out,
+        include_known=include_known or None,
+    )
     if continue_ is not None or choose is not None:
-        _refuse(continue_, sorted(given.keys() - CONTINUING), own_target=bool(clauses or config))
-        chosen = next_round(continue_, choose=choose or "hits", progress=not quiet, **given)  # type: ignore[arg-type]
-        _show_round(chosen, as_json=as_json)
+        if continue_ is None:
+            raise InputError("choose: needs --continue FOLDER of a finished campaign.")
+        refused = [*(["target"] if clauses or config else []), *sorted(options.keys() - CONTINUING)]
+        if refused:
+            raise InputError(
+                "continue: the target and components of the campaign are used; leave out "
+                f"{', '.join(name.strip('_') for name in refused)}."
+            )
+        _show_round(
+            next_round(continue_, choose=choose or "hits", progress=not quiet, **options), as_json=as_json
+        )
         return
-    result = design(clauses, config=config, progress=not quiet, **given)
+    result = design(clauses, config=config, progress=not quiet, **options)
     if as_json:
         print_json(_as_json(result))
     else:
         _show(result)
-
-
-def _refuse(run: Path | None, options: Sequence[str], *, own_target: bool) -> None:
-    """What a round after the first takes from the campaign that it continues."""
-    from invdesign.errors import InputError
-
-    if run is None:
-        raise InputError(
-            "choose: it is for the rounds after the first; give --continue FOLDER of a finished campaign."
-        )
-    if options or own_target:
-        named = ", ".join([*(["target"] if own_target else []), *(name.strip("_") for name in options)])
-        raise InputError(f"continue: the campaign's own target and parts are used; leave out {named}.")
 
 
 def _show_round(chosen: Round, *, as_json: bool) -> None:
@@ -237,7 +254,7 @@ def _as_json(result: CampaignResult) -> dict[str, Any]:
         "message": result.message,
         "shortlist": [row_of(candidate) for candidate in result.shortlist],
         "funnel": result.funnel.as_json(),
-        "generators": [own.as_json() for own in result.yields],
+        "generators": [entry.as_json() for entry in result.yields],
     }
 
 
@@ -290,11 +307,11 @@ def _yields(yields: Sequence[Yield]) -> Table:
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("generator")
-    for heading in ("genes", "relaxed", "under the limit", "shortlisted", "core s"):
+    for heading in ("genes", "relaxed", "below the limit", "shortlisted", "core s"):
         table.add_column(heading, justify="right")
-    for own in yields:
-        counts = (own.genes, own.relaxed, own.survivors, own.shortlisted)
-        table.add_row(own.generator, *map(str, counts), f"{own.core:.0f}")
+    for entry in yields:
+        counts = (entry.genes, entry.relaxed, entry.survivors, entry.shortlisted)
+        table.add_row(entry.generator, *map(str, counts), f"{entry.core:.0f}")
     return table
 
 

@@ -1,4 +1,4 @@
-"""The command ``generate``: proposals of a generator, before any relaxation."""
+"""The command ``generate``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from invdesign.cli.app import (
+    BUDGET,
     GENERATORS,
     Anonymous,
     Clauses,
@@ -22,43 +23,43 @@ from invdesign.cli.app import (
     Workers,
     app,
     print_json,
-    shown_progress,
 )
 from invdesign.errors import InputError
+from invdesign.io.progress import shown_progress
 
 if TYPE_CHECKING:
     from invdesign.core.candidate import Candidate
+    from invdesign.io.tables import Results
 
 
-Number = Annotated[int, typer.Option("-n", "--n", help="How many.", rich_help_panel="Effort")]
+Number = Annotated[int, typer.Option("-n", "--n", help="Number of proposals.", rich_help_panel=BUDGET)]
 Generator = Annotated[str, typer.Option(help=f"{GENERATORS}.")]
 Guidance = Annotated[
     list[str] | None,
     typer.Option(
-        help="How strongly conditions are followed: 2 for all, band_gap=3 for one; may be repeated. Those "
-        "not named: E above hull 2, reported 4, other windows 0.5."
+        help="Guidance weight: 2 for all conditions, band_gap=3 for one; repeatable. Defaults: E above hull "
+        "2, reported 4, other windows 0.5."
     ),
 ]
 Temperature = Annotated[
-    float | None, typer.Option(help="Of the draws: lower is likelier, higher more varied.", min=0.01)
+    float | None,
+    typer.Option(help="Sampling temperature: low for likely genes, high for diverse ones.", min=0.01),
 ]
 Draws = Annotated[
     int | None,
     typer.Option(
-        help="Genes drawn for each proposal, of which the quick rank takes the likeliest hits; 1: as drawn. "
-        "Default: 8 where a property is asked for, else 1.",
-        rich_help_panel="Effort",
+        help="Draw this many genes per proposal; pre-ranking keeps the likeliest hit. Default: 8 with a "
+        "property window, else 1.",
+        rich_help_panel=BUDGET,
     ),
 ]
 Known = Annotated[
     bool,
-    typer.Option(
-        "--include-known", help="Let proposals of known composition be; else others are drawn in their place."
-    ),
+    typer.Option("--include-known", help="Keep proposals of known composition instead of replacing them."),
 ]
 Out = Annotated[
     Path | None,
-    typer.Option(help="Folder for a table, one extxyz, a CIF each, not relaxed; without it genes alone."),
+    typer.Option(help="Folder for proposals.csv, proposals.extxyz and CIFs. Without it: genes only."),
 ]
 
 
@@ -83,13 +84,12 @@ def generate_command(
     workers: Workers = None,
     as_json: Json = False,
 ) -> None:
-    """Propose crystals for a target: not relaxed, and neither stable nor new for sure.
+    """Generate crystals for a target: not relaxed, not guaranteed to be stable or novel.
 
-    What is asked of elements, formula, space group and atoms is always kept. Property windows guide the
-    learned generators, and of several genes the one that the quick rank finds likeliest to meet them is
-    proposed; they are no promise. In place of repeated genes and known compositions others are drawn, in up
-    to three rounds; what is left of them then stays. Leaves proposals.csv, proposals.extxyz, cifs/ and
-    run.json in the output folder, which `invdesign evaluate` reads. The same command resumes.
+    Conditions on elements, formula, space group and atoms are always met. Property windows guide the learned
+    generators, and pre-ranking proposes the likeliest hits among several genes. Repeated genes and known
+    compositions are replaced in up to three further rounds. The output folder gets proposals.csv,
+    proposals.extxyz, cifs/ and run.json; `invdesign evaluate` reads it. The same command resumes.
 
     **Examples**
 
@@ -99,24 +99,24 @@ def generate_command(
 
     invdesign generate "band_gap=1.5±0.25" --guidance band_gap=2 --temperature 0.9 --json
     """
-    from invdesign.api import generate
-    from invdesign.core.target import parse_target
+    from invdesign.api import generate, parse_target
 
     conditions: dict[str, Any] = {"elements": elements, "only": only, "exclude": exclude, "formula": formula}
     conditions |= {"anonymous": anonymous, "space_group": space_group, "n_atoms": n_atoms}
     options = {"guidance": guidance and _guidance(guidance), "temperature": temperature}
     options = {name: value for name, value in options.items() if value is not None}
-    how: dict[str, Any] = {"generator": generator, "options": options, "seed": seed or 0, "draws": draws}
-    how |= {"include_known": include_known, "workers": workers}
-    asked, files = parse_target(target or [], **conditions), out is not None
+    settings: dict[str, Any] = {"generator": generator, "options": options, "seed": seed or 0}
+    settings |= {"draws": draws, "include_known": include_known, "workers": workers}
+    parsed, files = parse_target(target or [], **conditions), out is not None
     if files:
-        typer.echo(f"Asked for: {asked.words()}.", err=True)
+        typer.echo(f"Target: {parsed.words()}.", err=True)
     with shown_progress(show=files) as progress:
-        candidates = generate(asked, n, structures=files, out=out, progress=progress, **how)
-    limits = {"hhi"} if asked.hhi_max is not None else set()
-    if idle := sorted(asked.windows.keys() - candidates[0].origin.conditions.keys() | limits):
+        candidates = generate(parsed, n, structures=files, out=out, progress=progress, **settings)
+    limits = {"hhi"} if parsed.hhi_max is not None else set()
+    if idle := sorted(parsed.windows.keys() - candidates[0].origin.conditions.keys() | limits):
         typer.echo(
-            f"{generator} is not guided by {', '.join(idle)}: its genes are drawn as without it.", err=True
+            f"{generator} is not guided by {', '.join(idle)}; its genes are drawn without this condition.",
+            err=True,
         )
     if as_json or out is None:
         _print(candidates, as_json=as_json)
@@ -126,7 +126,7 @@ def generate_command(
     typer.echo(f"{out}: {n} proposals{repeated} in proposals.csv, proposals.extxyz and cifs/", err=True)
 
 
-def _print(candidates: list[Candidate], *, as_json: bool) -> None:
+def _print(candidates: Results[Candidate], *, as_json: bool) -> None:
     from invdesign.analysis.generate import record_of
 
     if as_json:
@@ -137,7 +137,7 @@ def _print(candidates: list[Candidate], *, as_json: bool) -> None:
 
 
 def _guidance(given: list[str]) -> float | dict[str, float]:
-    """``2`` as a number, ``band_gap=2`` by condition."""
+    """Parse ``2`` as a number, ``band_gap=2`` by condition."""
     named = {name: weight for name, _, weight in (text.rpartition("=") for text in given)}
     try:
         weights = {name: float(weight) for name, weight in named.items()}
@@ -145,7 +145,7 @@ def _guidance(given: list[str]) -> float | dict[str, float]:
         weights = {}
     if not weights or ("" in weights and len(given) > 1):
         raise InputError(
-            f"guidance: {' '.join(given)!r} is neither a number nor such as band_gap=2; give one of them."
+            f"guidance: {' '.join(given)!r} is neither a number nor CONDITION=NUMBER; give 2 or band_gap=2."
         )
     if min(weights.values()) < 0:
         raise InputError(

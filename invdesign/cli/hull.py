@@ -1,4 +1,4 @@
-"""The command ``hull``: where formulas and structures lie against known phases."""
+"""The command ``hull``."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from invdesign.cli.app import Json, Potential, Workers, app, print_json, shown_progress
+from invdesign.cli.app import Calibration, Json, Potential, Workers, app, print_json
+from invdesign.io.progress import shown_progress
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from invdesign.analysis.hull_placement import Place, Report
+    from invdesign.analysis.hull_placement import HullPlacement, HullReport
 
 SHOWN = 8  # competing phases on the terminal; --json has all
 
@@ -36,14 +37,11 @@ Phases = Annotated[
     str,
     typer.Option(help="Known phases: name, CSV, folder of VASP runs, mp:Li-Fe-O, optimade:PROVIDER:Li-Fe-O."),
 ]
-Calibration = Annotated[
-    str | None, typer.Option(help="The potential's calibration: name or folder; default: its own.")
-]
 Plot = Annotated[
-    Path | None, typer.Option(help="Phase diagram: folder, or one .png or .html; 2 to 4 elements.")
+    Path | None, typer.Option(help="Draw phase diagrams of 2 to 4 elements: folder, or one .png or .html.")
 ]
 SaveHull = Annotated[
-    Path | None, typer.Option(help="Write the hull's phases to a CSV, to use the same ones again.")
+    Path | None, typer.Option(help="Write the phases of the hull to a CSV, to use the same ones again.")
 ]
 
 
@@ -54,17 +52,19 @@ def hull_command(
     hull: Phases = "mp-hull",
     potential: Potential = "chgnet",
     calibration: Calibration = None,
-    relax: Annotated[bool, typer.Option(help="Relax first, or take the structures as they are.")] = True,
-    threshold: Annotated[float, typer.Option(help="Counts as stable up to here, eV/atom.")] = 0.1,
-    out: Annotated[Path | None, typer.Option(help="Table to write (CSV).")] = None,
+    relax: Annotated[bool, typer.Option(help="Relax first, or take the crystals as they are.")] = True,
+    threshold: Annotated[
+        float, typer.Option(help="Energy above hull up to which a crystal counts as stable, eV/atom.")
+    ] = 0.1,
+    out: Annotated[Path | None, typer.Option(help="Write a table (CSV).")] = None,
     plot: Plot = None,
     save_hull: SaveHull = None,
     workers: Workers = None,
     as_json: Json = False,
 ) -> None:
-    """Energy above the hull of known phases, its uncertainty, decomposition and competing phases.
+    """Compute the energy above the hull of known phases, its uncertainty, and the decomposition.
 
-    A formula is looked up; a structure is relaxed with a potential and placed by its calibrated energy.
+    A formula is looked up. A structure is relaxed with a potential and placed by its calibrated energy.
 
     **Examples**
 
@@ -76,14 +76,11 @@ def hull_command(
 
     invdesign hull candidate.cif --hull my-phases.csv --json
     """
-    from invdesign.analysis.hull_placement import place_on_hull
-    from invdesign.campaign.validate import check_least, check_names
+    from invdesign import api
 
-    check_least(1, workers=workers)
-    check_names(hull=hull, calibration=calibration)
-    # formulas are looked up at once; structures are what takes time
+    # only structures take time
     with shown_progress(show=any(Path(entry).exists() for entry in given)) as progress:
-        report = place_on_hull(
+        report = api.hull(
             given,
             energies=energy or (),
             hull=hull,
@@ -109,7 +106,7 @@ def hull_command(
         raise typer.Exit(2)
 
 
-def _show(report: Report) -> None:
+def _show(report: HullReport) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -118,7 +115,7 @@ def _show(report: Report) -> None:
 
     console = Console(highlight=False)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("", "above hull, eV/atom", f"P(< {report.protocol['threshold']:g})", "known", "phases"):
+    for name in ("", "E above hull, eV/atom", f"P(< {report.protocol['threshold']:g})", "known", "phases"):
         table.add_column(name, no_wrap=True)
     table.add_column("at equilibrium")
     for place in report.places:
@@ -130,23 +127,23 @@ def _show(report: Report) -> None:
         print_whole(table, console)
     for place in report.places:
         if not place.placed:
-            told = place.reason if place.label in place.reason else f"{place.label}: {place.reason}"
-            console.print(f"[red]{escape(told)}[/red]", soft_wrap=True)
+            reason = place.reason if place.label in place.reason else f"{place.label}: {place.reason}"
+            console.print(f"[red]{escape(reason)}[/red]", soft_wrap=True)
         for note in place.notes if place.competing is None else ():
             console.print(f"{escape(place.label)}: {note}", soft_wrap=True, style="yellow")
     console.print(f"hull: {report.protocol['hull']}, scale: {report.protocol['scale']}", style="dim")
 
 
-def _cells(place: Place) -> tuple[str, ...]:
+def _cells(place: HullPlacement) -> tuple[str, ...]:
     from rich.markup import escape
 
     from invdesign.analysis.hull_placement import mixture
 
     known = "crystal" if place.crystal_known else "composition" if place.composition_known else "no"
-    height = f"{place.e_above_hull or 0:+.3f} ± {1.645 * (place.sigma or 0):.3f}"
+    e_above_hull = f"{place.e_above_hull or 0:+.3f} ± {1.645 * (place.sigma or 0):.3f}"
     return (
         escape(f"{place.label} {place.formula}" if place.formula not in place.label else place.label),
-        height,
+        e_above_hull,
         f"{place.p_stable or 0:.0%}",
         known,
         str(place.n_phases),
@@ -154,7 +151,7 @@ def _cells(place: Place) -> tuple[str, ...]:
     )
 
 
-def _show_formula(place: Place, console: Console) -> None:
+def _show_formula(place: HullPlacement, console: Console) -> None:
     from rich.table import Table
 
     from invdesign.analysis.hull_placement import mixture

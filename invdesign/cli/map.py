@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from invdesign.cli.app import Json, app, print_json, shown_progress
+from invdesign.cli.app import BUDGET, Json, Workers, app, print_json
+from invdesign.io.progress import shown_progress
 
 if TYPE_CHECKING:
     from invdesign.analysis.embeddings import Kind
-    from invdesign.analysis.materials_map import Clusters, Method
+    from invdesign.analysis.materials_map import Clusters, MapResult, Method
 
 
 @app.command("map")
@@ -20,39 +21,48 @@ def map_command(
         Path,
         typer.Argument(
             metavar="DATA",
-            help="CSV with a cif or formula column, extxyz, CIF, ASE database; a folder of CIFs or of ours.",
+            help="Crystals (CSV with a cif column, extxyz, CIF, ASE database, output of a command, folder of "
+            "CIFs), or CSV with a formula column.",
         ),
     ],
     over: Annotated[
-        list[Path] | None,
-        typer.Option(help="Candidates to draw over the data: the same kinds of files; may be repeated."),
+        list[Path] | None, typer.Option(help="Place these candidates on the map; repeatable.")
     ] = None,
     colour: Annotated[
         str | None,
-        typer.Option("--color", "--colour", help="Column to colour by; default: the first known property."),
+        typer.Option("--color", "--colour", help="Column for the color. Default: the first known property."),
     ] = None,
     embedding: Annotated[
         str | None,
         typer.Option(
-            help="chgnet, composition or crystal-vae; default: chgnet for crystals, composition for formulas."
+            help="chgnet, composition or crystal-vae. Default: chgnet for crystals, composition for formulas."
         ),
     ] = None,
     method: Annotated[
-        str | None, typer.Option(help="umap or pca; default: umap where umap-learn is installed.")
+        str | None, typer.Option(help="umap or pca. Default: umap where umap-learn is installed.")
     ] = None,
     clusters: Annotated[
-        str | None, typer.Option(help="hdbscan or kmeans; default: hdbscan with umap, kmeans with pca.")
+        str | None, typer.Option(help="hdbscan or kmeans. Default: hdbscan with umap, kmeans with pca.")
     ] = None,
-    n_clusters: Annotated[int | None, typer.Option(help="Of k-means; default: 8.", min=1)] = None,
+    n_clusters: Annotated[
+        int | None, typer.Option(help="Number of clusters of kmeans. Default: 8.", min=1)
+    ] = None,
     out: Annotated[
-        Path, typer.Option(help="Folder for map.png, map.html, map.csv, clusters.csv; embeddings stay there.")
+        Path,
+        typer.Option(help="Folder for map.png, map.html, map.csv and clusters.csv; it keeps the embeddings."),
     ] = Path("map"),
-    limit: Annotated[int | None, typer.Option(help="So many of the data, drawn at random.", min=1)] = None,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same map.", min=0)] = 0,
-    workers: Annotated[int | None, typer.Option(help="Processes; default: one per core.", min=1)] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(help="Take only this many of the data, drawn at random.", min=1, rich_help_panel=BUDGET),
+    ] = None,
+    seed: Annotated[
+        int,
+        typer.Option(help="Random seed; the same seed gives the same map.", min=0, rich_help_panel=BUDGET),
+    ] = 0,
+    workers: Workers = None,
     as_json: Json = False,
 ) -> None:
-    """Materials on a plane, near each other where alike; their clusters and outliers; candidates among them.
+    """Map materials on a plane, similar ones close together, with clusters, outliers and candidates.
 
     **Examples**
 
@@ -62,12 +72,12 @@ def map_command(
 
     invdesign map formulas.csv --color band_gap_expt --json
     """
-    from invdesign.analysis.materials_map import draw_map
+    from invdesign.api import materials_map
 
     with shown_progress(show=not as_json) as progress:
-        result = draw_map(
+        result = materials_map(
             data,
-            out,
+            out=out,
             over=over or (),
             colour=colour,
             embedding=cast("Kind | None", embedding),
@@ -80,29 +90,28 @@ def map_command(
             progress=progress,
         )
     if as_json:
-        print_json(result)
+        print_json(result.as_json())
         return
     _print(result)
 
 
-def _print(result: dict[str, Any]) -> None:
+def _print(mapped: MapResult) -> None:
     from rich.console import Console
     from rich.table import Table
 
     from invdesign.io.console import print_whole
 
+    result = mapped.as_json()
     clusters = result["clusters"]
     if clusters:
         table = Table(*(name.replace("_", " ") for name in clusters[0]), box=None, header_style="bold")
         for row in clusters[:12]:
             table.add_row(*("" if value is None else str(value) for value in row.values()))
         print_whole(table, Console())
-    told = [f"{len(clusters)} clusters"]
-    if result["in_no_cluster"]:
-        told.append(f"{result['in_no_cluster']} of {result['n']} in none")
-    typer.echo(", ".join(told))
-    alone = result["most_isolated"][:5]
-    names = ", ".join(f"{row['formula']} {row['id']} ({row['outlier_score']:g})" for row in alone)
+    outside = f", {result['in_no_cluster']} of {result['n']} in none" if result["in_no_cluster"] else ""
+    typer.echo(f"{len(clusters)} clusters{outside}")
+    isolated = result["most_isolated"][:5]
+    names = ", ".join(f"{row['formula']} {row['id']} ({row['outlier_score']:g})" for row in isolated)
     typer.echo(f"most isolated: {names}")
     if result["n_over"]:
         typer.echo(f"{result['candidates_outside']} of {result['n_over']} candidates lie outside the data")

@@ -1,4 +1,4 @@
-"""The command ``predict``: properties of crystals and formulas, with their intervals."""
+"""The command ``predict``."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from invdesign.cli.app import Json, app, print_json
-from invdesign.errors import InputError
 
 if TYPE_CHECKING:
-    from invdesign.analysis.predict_files import Predicted
+    from invdesign.analysis.predict_files import Prediction
     from invdesign.core.candidate import Estimate
+    from invdesign.io.tables import Results
 
 Given = Annotated[
     list[str],
@@ -29,20 +29,20 @@ Given = Annotated[
 def predict_command(
     given: Given,
     properties: Annotated[
-        str, typer.Option("--property", help="Names, separated by commas: band_gap,bulk_modulus_gpa.")
+        str, typer.Option("--property", help="Properties, separated by commas: band_gap,bulk_modulus_gpa.")
     ] = "band_gap",
     model: Annotated[
-        str | None, typer.Option(help="A model of one's own, by folder: all its properties.")
+        str | None, typer.Option(help="Custom model, by folder; all its properties are predicted.")
     ] = None,
     from_composition: Annotated[
-        bool, typer.Option("--from-composition", help="Of crystals, see the composition alone.")
+        bool, typer.Option("--from-composition", help="Use only the composition of crystals.")
     ] = False,
-    out: Annotated[Path | None, typer.Option(help="Table to write (CSV).")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write a table (CSV).")] = None,
     as_json: Json = False,
 ) -> None:
-    """Predict properties of relaxed crystals, or of formulas: value, 90 % interval, P(metal), in domain.
+    """Predict properties of relaxed crystals or of formulas, with 90 % intervals and applicability domain.
 
-    Of a model of two classes: the likelier one, and the probability of the second.
+    A classifier gives the likelier class and the probability of the second.
 
     **Examples**
 
@@ -52,54 +52,38 @@ def predict_command(
 
     invdesign predict crystals.csv.gz --model my-models/hardness --out hardness.csv
     """
-    from invdesign.analysis.predict_files import predict_given
+    from invdesign.api import predict
 
-    names = [name.strip() for name in properties.split(",") if name.strip()]
-    if not names:
-        raise InputError("property: none was named; give one or more, such as band_gap,bulk_modulus_gpa.")
-    found = predict_given(given, names, model=model, from_composition=from_composition)
-    if out is not None:
-        _write(found, out)
+    found = predict(given, properties, model=model, from_composition=from_composition, out=out)
     if as_json:
-        print_json([row.row() for row in found])
+        print_json(found.rows())
     elif out is None:
         _show(found)
     if out is not None:
         typer.echo(f"{out} written", err=True)
-    if not any(row.estimates for row in found):
+    if not any(prediction.estimates for prediction in found):
         raise typer.Exit(2)
 
 
-def _write(found: list[Predicted], out: Path) -> None:
-    import csv
-
-    rows = [row.row() for row in found]
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    with out.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, names)
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def _show(found: list[Predicted]) -> None:
+def _show(found: Results[Prediction]) -> None:
     for row in found:
         head = f"{row.label:20s} " + (f"{row.formula:14s} " if row.formula != row.label else "")
         if row.reason:
             typer.echo(f"{head}{row.reason}")
             continue
         for name, estimate in row.estimates.items():
-            told = _of_class(estimate, row.classes) if row.classes else _figure(name, estimate)
-            outside = "" if estimate.in_domain else "  outside the training domain"
-            typer.echo(f"{head}{name:26s} {told}{outside}")
+            shown = _class(estimate, row.classes) if row.classes else _value(name, estimate)
+            outside = "" if estimate.in_domain else "  outside the applicability domain"
+            typer.echo(f"{head}{name:26s} {shown}{outside}")
 
 
-def _of_class(estimate: Estimate, classes: tuple[str, ...]) -> str:
-    """The likelier class, and the probability of class 1."""
+def _class(estimate: Estimate, classes: tuple[str, ...]) -> str:
+    """Return the likelier class, and the probability of class 1."""
     return f"{classes[estimate.p_zero <= 0.5]}  (P({classes[1]}) {1 - estimate.p_zero:.0%})"
 
 
-def _figure(name: str, estimate: Estimate) -> str:
-    """A value with its interval."""
+def _value(name: str, estimate: Estimate) -> str:
+    """Return a value with its interval."""
     from invdesign.core.properties import PROPERTIES
 
     share = "P(metal)" if name.startswith("band_gap") else "P(0)"

@@ -1,4 +1,4 @@
-"""The command ``predict-structure``: from formulas to their likely crystals."""
+"""The command ``predict-structure``."""
 
 from __future__ import annotations
 
@@ -8,27 +8,28 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from invdesign.cli.app import Json, Potential, Seed, Workers, app, print_json, shown_progress
+from invdesign.cli.app import BUDGET, Calibration, Json, Potential, Seed, Workers, app, print_json
 from invdesign.errors import InputError
+from invdesign.io.progress import shown_progress
 
 if TYPE_CHECKING:
-    from invdesign.analysis.structure_prediction.run import Polymorph, Prediction
+    from invdesign.analysis.structure_prediction.run import Polymorph, PolymorphResults
 
 Formulas = Annotated[
     list[str] | None,
     typer.Argument(metavar="FORMULAS…", help="Such as Li2FeSiO4 NiAl.", show_default=False),
 ]
-NAtoms = Annotated[str | None, typer.Option(help="Atoms in the primitive cell of the starts: 5..20.")]
-SpaceGroup = Annotated[
-    str | None, typer.Option(help="Of the starts: numbers, symbols, ranges: 225,Pnma,195..206.")
+NAtoms = Annotated[
+    str | None, typer.Option(help="Atoms in the primitive cell of the starting structures: 5..20.")
 ]
-Calibration = Annotated[
-    str | None, typer.Option(help="The potential's calibration: name or folder; default: its own.")
+SpaceGroup = Annotated[
+    str | None,
+    typer.Option(help="Space groups of the starting structures: 225,Pnma,195..206."),
 ]
 Generators = Annotated[
     list[str] | None,
     typer.Option(
-        help="structure-types, or a generator's name or folder; may be repeated.",
+        help="Generators of starting structures: structure-types, or a name or folder; repeatable.",
         show_default="structure-types and gene-diffusion",
     ),
 ]
@@ -37,12 +38,12 @@ Generators = Annotated[
 @app.command("predict-structure")
 def predict_structure_command(
     formulas: Formulas = None,
-    file: Annotated[Path | None, typer.Option(help="Text file of formulas.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("prediction"),
+    file: Annotated[Path | None, typer.Option(help="Read formulas from a text file.")] = None,
+    out: Annotated[Path, typer.Option(help="Output folder.")] = Path("prediction"),
     n_candidates: Annotated[
-        int, typer.Option(help="Starting structures relaxed per formula.", rich_help_panel="Effort")
+        int, typer.Option(help="Number of starting structures per formula.", rich_help_panel=BUDGET)
     ] = 64,
-    polymorphs: Annotated[int, typer.Option(help="Most crystals shown per formula.")] = 10,
+    polymorphs: Annotated[int, typer.Option(help="Maximum number of crystals reported per formula.")] = 10,
     n_atoms: NAtoms = None,
     space_group: SpaceGroup = None,
     seed: Seed = None,
@@ -53,10 +54,10 @@ def predict_structure_command(
     workers: Workers = None,
     as_json: Json = False,
 ) -> None:
-    """Predict the crystals that a formula forms, from known prototypes and generated genes, by energy.
+    """Predict the crystals of a formula, ranked by energy, from known prototypes and generated genes.
 
-    Leaves polymorphs.csv, cifs/ and run.json in the output folder. Stop it at any moment: the same command
-    resumes. Ends with 1 if no formula has a polymorph.
+    The output folder gets polymorphs.csv, cifs/ and run.json. You can stop at any time: the same command
+    resumes. The exit code is 1 if no formula has a polymorph.
 
     **Examples**
 
@@ -66,15 +67,16 @@ def predict_structure_command(
 
     invdesign predict-structure TiO2 --space-group 136,141 --n-atoms 6 --json
     """
-    from invdesign.analysis.structure_prediction.run import GENERATORS, predict_structures
+    from invdesign.api import predict_structure
 
     given = [*(formulas or []), *(_formulas_of(file) if file else [])]
     options: dict[str, Any] = {"n_candidates": n_candidates, "polymorphs": polymorphs}
     options |= {"seed": seed or 0, "workers": workers, "notice": partial(typer.echo, err=True)}
-    options |= {"n_atoms": n_atoms, "space_group": space_group, "generators": generator or GENERATORS}
+    options |= {"n_atoms": n_atoms, "space_group": space_group}
+    options |= {"generators": generator} if generator else {}
     options |= {"potential": potential, "calibration": calibration, "hull": hull}
     with shown_progress() as progress:
-        prediction = predict_structures(given, out, progress=progress, **options)
+        prediction = predict_structure(given, out=out, progress=progress, **options)
     _show(prediction, out, as_json=as_json)
     if not prediction.polymorphs:
         raise typer.Exit(1)
@@ -87,7 +89,7 @@ def _formulas_of(file: Path) -> list[str]:
         raise InputError(f"file: {str(file)!r} cannot be read as text; give formulas, one a line.") from error
 
 
-def _show(prediction: Prediction, out: Path, *, as_json: bool) -> None:
+def _show(prediction: PolymorphResults, out: Path, *, as_json: bool) -> None:
     if as_json:
         print_json([polymorph.row() for polymorph in prediction.polymorphs])
     else:
@@ -127,9 +129,4 @@ def _show_table(found: list[Polymorph], out: Path) -> None:
     console = Console(highlight=False)
     if found:
         print_whole(table, console)
-    if any(polymorph.novelty == "known" for polymorph in found):
-        console.print(
-            "\nKnown crystals are placed as the others are, on one scale: `invdesign hull` puts them lower.",
-            soft_wrap=True,
-        )
     console.print(f"\n{out}: polymorphs.csv, cifs/, run.json", soft_wrap=True)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from invdesign.cli.app import Json, Workers, app, print_json, shown_progress
+from invdesign.cli.app import Json, Workers, app, given, print_json
 from invdesign.errors import InputError
+from invdesign.io.progress import shown_progress
 
 if TYPE_CHECKING:
     from invdesign.composition.oxidation_states import ChargeRules
@@ -25,94 +26,117 @@ Formulas = Annotated[
         show_default=False,
     ),
 ]
-Elements = Annotated[
-    str | None, typer.Option(help="That may be there: Cu,Zn,Sn,S,Se.", rich_help_panel=SPACE)
+Elements = Annotated[str | None, typer.Option(help="Allowed elements: Cu,Zn,Sn,S,Se.", rich_help_panel=SPACE)]
+NElements = Annotated[
+    str | None, typer.Option(help="Number of elements. Default: 2..4.", rich_help_panel=SPACE)
 ]
-NElements = Annotated[str | None, typer.Option(help="2..4 if not given.", rich_help_panel=SPACE)]
 MaxAtoms = Annotated[
-    int | None, typer.Option(help="Of the reduced formula; 12 if not given.", rich_help_panel=SPACE)
+    int | None,
+    typer.Option(help="Maximum number of atoms in the reduced formula. Default: 12.", rich_help_panel=SPACE),
 ]
-Anonymous = Annotated[str | None, typer.Option(help="Formula types: ABX3,AB2X4.", rich_help_panel=SPACE)]
-Cations = Annotated[str | None, typer.Option(help="Of the positive part.", rich_help_panel=SPACE)]
-Anions = Annotated[str | None, typer.Option(help="Of the negative part.", rich_help_panel=SPACE)]
-Require = Annotated[str | None, typer.Option(help="Elements of every formula.", rich_help_panel=SPACE)]
+Anonymous = Annotated[str | None, typer.Option(help="Anonymous formulas: ABX3,AB2X4.", rich_help_panel=SPACE)]
+Cations = Annotated[str | None, typer.Option(help="Allowed cations.", rich_help_panel=SPACE)]
+Anions = Annotated[str | None, typer.Option(help="Allowed anions.", rich_help_panel=SPACE)]
+Require = Annotated[str | None, typer.Option(help="Required elements.", rich_help_panel=SPACE)]
 Like = Annotated[
-    str | None, typer.Option(help="A known compound whose ions are exchanged: CsPbI3.", rich_help_panel=SPACE)
+    str | None,
+    typer.Option(help="Substitute the ions of this known compound: CsPbI3.", rich_help_panel=SPACE),
 ]
-LikeN = Annotated[int, typer.Option(min=1, help="Most formulas like it.", rich_help_panel=SPACE)]
+LikeN = Annotated[
+    int, typer.Option(min=1, help="Maximum number of formulas from --like.", rich_help_panel=SPACE)
+]
 Target = Annotated[
     list[str] | None,
     typer.Option(help='As for design: "band_gap=1.5±0.3", "exclude=toxic hhi<2500".', rich_help_panel=GATES),
 ]
-Novel = Annotated[bool, typer.Option("--novel", help="Reject what is known.", rich_help_panel=GATES)]
+Novel = Annotated[bool, typer.Option("--novel", help="Reject known compositions.", rich_help_panel=GATES)]
 NoCharges = Annotated[
-    bool, typer.Option("--no-charges", help="Do not look at charges.", rich_help_panel=GATES)
+    bool, typer.Option("--no-charges", help="Skip the charge balance.", rich_help_panel=GATES)
 ]
 NoEstimates = Annotated[
-    bool, typer.Option("--no-estimates", help="Predict nothing: arithmetic alone.", rich_help_panel=GATES)
+    bool, typer.Option("--no-estimates", help="Skip all predictions.", rich_help_panel=GATES)
 ]
 MinStability = Annotated[
     float,
-    typer.Option(help="Least probability of a compound under the limit of height.", rich_help_panel=GATES),
+    typer.Option(
+        help="Minimum probability of a compound with E above hull below the limit.", rich_help_panel=GATES
+    ),
 ]
 MinProbability = Annotated[
-    float, typer.Option(help="Least probability that all windows are met.", rich_help_panel=GATES)
+    float,
+    typer.Option(help="Minimum probability that all property windows are met.", rich_help_panel=GATES),
 ]
 States = Annotated[
-    str, typer.Option(help="Oxidation states told: likeliest, all, none.", rich_help_panel=CHARGES)
+    str, typer.Option(help="Report oxidation states: likeliest, all, none.", rich_help_panel=CHARGES)
 ]
 StatesSet = Annotated[
     str | None,
     typer.Option(
         "--oxidation-states",
-        help="icsd24, icsd16, smact14, pymatgen_sp, wiki or a file; default: ICSD 2024, filtered as below.",
+        help="icsd24, icsd16, smact14, pymatgen_sp, wiki or a file. Default: ICSD 2024, filtered as below.",
         rich_help_panel=CHARGES,
     ),
 ]
-Consensus = Annotated[int, typer.Option(help="Least reports of a state.", rich_help_panel=CHARGES)]
-Commonality = Annotated[
-    str, typer.Option(help="low, medium, high, main, or least % of reports.", rich_help_panel=CHARGES)
+Consensus = Annotated[
+    int, typer.Option(help="Minimum number of reports of a state.", rich_help_panel=CHARGES)
 ]
-Zero = Annotated[bool, typer.Option("--include-zero", help="Atoms may be neutral.", rich_help_panel=CHARGES)]
+Commonality = Annotated[
+    str,
+    typer.Option(help="low, medium, high, main, or minimum percentage of reports.", rich_help_panel=CHARGES),
+]
+Zero = Annotated[bool, typer.Option("--include-zero", help="Allow neutral atoms.", rich_help_panel=CHARGES)]
 NoPauling = Annotated[
     bool,
-    typer.Option("--no-pauling", help="Cations may be the more electronegative.", rich_help_panel=CHARGES),
+    typer.Option(
+        "--no-pauling",
+        help="Allow cations that are more electronegative than anions.",
+        rich_help_panel=CHARGES,
+    ),
 ]
 NoAlloys = Annotated[
-    bool, typer.Option("--no-alloys", help="Metals alone must balance too.", rich_help_panel=CHARGES)
+    bool, typer.Option("--no-alloys", help="Balance the charges of alloys, too.", rich_help_panel=CHARGES)
 ]
 NoMixed = Annotated[
-    bool, typer.Option("--no-mixed-valence", help="One state an element.", rich_help_panel=CHARGES)
+    bool,
+    typer.Option(
+        "--no-mixed-valence", help="Allow one oxidation state per element.", rich_help_panel=CHARGES
+    ),
 ]
 Metallicity = Annotated[
-    float | None, typer.Option(help="Smact's score from which metals pass.", rich_help_panel=CHARGES)
+    float | None,
+    typer.Option(help="Pass metals from this metallicity score of smact.", rich_help_panel=CHARGES),
 ]
 Smact = Annotated[
-    bool,
-    typer.Option("--smact", help="As smact also where ours differs on purpose.", rich_help_panel=CHARGES),
+    bool, typer.Option("--smact", help="Follow smact where it differs.", rich_help_panel=CHARGES)
 ]
 Out = Annotated[
     Path | None,
-    typer.Option(help="Folder: screened.csv, best.csv, faults.csv, run.json.", rich_help_panel=OUTPUT),
+    typer.Option(help="Output folder: screened.csv, best.csv, faults.csv, run.json.", rich_help_panel=OUTPUT),
 ]
 Parquet = Annotated[
-    bool, typer.Option("--parquet", help="screened.parquet in place of CSV.", rich_help_panel=OUTPUT)
+    bool, typer.Option("--parquet", help="Write screened.parquet in place of CSV.", rich_help_panel=OUTPUT)
 ]
 Rejected = Annotated[
     bool | None,
     typer.Option(
         "--rejected/--no-rejected",
-        help="Rows of what did not pass, too; by default of formulas, not of a space.",
+        help="Report rejected formulas, too. Default: yes for given formulas, no for a space.",
         show_default=False,
         rich_help_panel=OUTPUT,
     ),
 ]
-Top = Annotated[int, typer.Option(min=1, help="Likeliest hits in best.csv.", rich_help_panel=OUTPUT)]
+Top = Annotated[
+    int, typer.Option(min=1, help="Number of likeliest hits in best.csv.", rich_help_panel=OUTPUT)
+]
 Shard = Annotated[
     str | None,
-    typer.Option(help="i/n: this part of n, whose outputs follow one another.", rich_help_panel=OUTPUT),
+    typer.Option(
+        help="i/n: screen this part of n; the outputs of all parts form one table.", rich_help_panel=OUTPUT
+    ),
 ]
-Column = Annotated[str | None, typer.Option(help="Column of the formulas.", rich_help_panel=OUTPUT)]
+Column = Annotated[
+    str | None, typer.Option(help="Column of the file that holds the formulas.", rich_help_panel=OUTPUT)
+]
 
 
 @app.command("screen")
@@ -152,10 +176,11 @@ def screen_command(
     workers: Workers = None,
     as_json: Json = False,
 ) -> None:
-    """Judge formulas before any structure: charges, known or not, stability, band gaps, supply.
+    """Screen formulas before any structure: charge balance, novelty, stability, band gaps, supply.
 
-    Of a list, or of every formula of a space. With --out any number, in flat memory; the same command
-    resumes. Without, rows go to the terminal (--json: one object a line).
+    The formulas come from a list, a composition space, or ion substitution. With --out any number of them
+    takes constant memory, and the same command resumes. Without --out, rows go to the terminal (--json: one
+    object per line).
 
     **Examples**
 
@@ -167,19 +192,18 @@ def screen_command(
 
     invdesign screen --like CsPbI3 --novel --target exclude=toxic --out perovskites
     """
+    from invdesign.api import screen
     from invdesign.composition.oxidation_states import SMACT_COMBINATIONS, ChargeRules
-    from invdesign.screening.api import screen, screen_to
 
-    fields = {
-        "elements": elements,
-        "n_elements": n_elements,
-        "max_atoms": max_atoms,
-        "anonymous": anonymous,
-        "cations": cations,
-        "anions": anions,
-        "required": require,
-    }
-    space = {name: value for name, value in fields.items() if value is not None}
+    space = given(
+        elements=elements,
+        n_elements=n_elements,
+        max_atoms=max_atoms,
+        anonymous=anonymous,
+        cations=cations,
+        anions=anions,
+        required=require,
+    )
     rules = ChargeRules(
         oxidation_states_set=oxidation_states,
         consensus=consensus,
@@ -193,11 +217,20 @@ def screen_command(
         mixed_valence_combinations=SMACT_COMBINATIONS if smact else None,
         truncate_fractions=smact,
     )
-    _check(out, formulas or [], column=column, parquet=parquet)
-    source: dict[str, Any] = {"formulas": _source(formulas or []), "space": space or None, "like": like}
-    judged: dict[str, Any] = {
+    source = _source(formulas or [])
+    if column is not None and not isinstance(source, str):
+        raise InputError(f"column: {column!r} is of no file; give one, or leave it out.")
+    options: dict[str, Any] = {
+        "space": space or None,
+        "like": like,
+        "like_n": like_n,
+        "column": column,
+        "shard": _shard(shard),
         "target": target or (),
         "rejected": rejected,
+        "parquet": parquet,
+        "top": top,
+        "workers": workers,
         "rules": None if no_charges else rules,
         "novel": novel,
         "estimates": not no_estimates,
@@ -205,20 +238,16 @@ def screen_command(
         "min_probability": min_probability,
         "states": states,
     }
-    source |= {"like_n": like_n, "column": column, "shard": _shard(shard)}
     if out is None:
-        rows = screen(**source, **judged, workers=workers or 1)
-        _print(rows, rules, as_json=as_json)
+        _print(screen(source, **options), rules, as_json=as_json)
         return
     with shown_progress() as progress:
-        found = screen_to(
-            out, **source, **judged, parquet=parquet, top=top, workers=workers, progress=progress
-        )
+        found = screen(source, out=out, progress=progress, **options)
     _report(found, parquet=parquet, as_json=as_json)
 
 
 def _report(found: Screened, *, parquet: bool, as_json: bool) -> None:
-    """What a screening left in its folder."""
+    """Print counts, the best rows and the files of a screening."""
     if as_json:
         print_json({"out": str(found.out), "tally": found.tally.as_json(), "best": found.best})
         return
@@ -231,30 +260,18 @@ def _report(found: Screened, *, parquet: bool, as_json: bool) -> None:
     typer.echo(f"{found.out}: {left} ({found.tally.rows} rows){best}{faults}, run.json")
 
 
-def _check(out: Path | None, formulas: list[str], *, column: str | None, parquet: bool) -> None:
-    """Options that would do nothing.
-
-    Raises:
-        InputError: one of them.
-    """
-    if parquet and out is None:
-        raise InputError("parquet: there is no folder to write to; give --out FOLDER.")
-    if column is not None and not isinstance(_source(formulas), str):
-        raise InputError(f"column: {column!r} is of no file; give one, or leave it out.")
-
-
-def _source(given: list[str]) -> str | list[str] | None:
-    """A file, standard input, or formulas."""
-    if not given:
+def _source(texts: list[str]) -> str | list[str] | None:
+    """Return a file, ``-`` for standard input, or formulas."""
+    if not texts:
         return None
-    if len(given) == 1 and (given[0] == "-" or Path(given[0]).exists()):
-        return given[0]
-    for one in given:
+    if len(texts) == 1 and (texts[0] == "-" or Path(texts[0]).exists()):
+        return texts[0]
+    for one in texts:
         if one == "-" or Path(one).is_file():
-            raise InputError(f"formulas: {one!r} stands beside others; give one file alone, or formulas.")
+            raise InputError(f"formulas: {one!r} is given with others; give one file alone, or formulas.")
         if Path(one).suffix.lower() in {".csv", ".txt", ".gz", ".tsv", ".parquet"}:
             raise InputError(f"formulas: there is no file {one!r}; give text, CSV or Parquet, or formulas.")
-    return given
+    return texts
 
 
 def _commonality(text: str) -> str | float:
@@ -275,7 +292,7 @@ def _shard(text: str | None) -> tuple[int, int] | None:
 
 
 def _print(rows: Rows, rules: ChargeRules, *, as_json: bool) -> None:
-    """Rows as they come; a count at the end, on stderr."""
+    """Print rows as they come; counts at the end, on stderr."""
     from invdesign.filters.charge_balance import charge_balance
 
     for row in rows:
@@ -285,19 +302,19 @@ def _print(rows: Rows, rules: ChargeRules, *, as_json: bool) -> None:
         if row["verdict"] == "charge balance":
             row["states"] = charge_balance(row["formula"], rules).reason
         typer.echo(_line(row))
-    told = [f"line {line}: {fault}" for line, fault in sorted(rows.tally.fault_lines.items())]
-    if told and not rows.tally.formulas:
-        raise InputError(told[0])
-    for fault in told:
+    faults = [f"line {line}: {fault}" for line, fault in sorted(rows.tally.fault_lines.items())]
+    if faults and not rows.tally.formulas:
+        raise InputError(faults[0])
+    for fault in faults:
         typer.secho(fault, err=True, fg="red")
-    if (more := rows.tally.faults - len(told)) > 0:
+    if (more := rows.tally.faults - len(faults)) > 0:
         typer.secho(f"… and {more} more faults; --out FOLDER writes them all.", err=True, fg="red")
     if rows.tally.formulas > 1 and not as_json:
         _show_tally(rows.tally)
 
 
 def _line(row: dict[str, Any]) -> str:
-    """A row on a line."""
+    """Return a row as one line."""
     shown = [f"{row.get('given') or row['formula']:16s} {row['verdict']:14s}"]
     if row.get("p_hit") is not None:
         shown.append(f"hit {row['p_hit']:4.0%}")
@@ -306,12 +323,12 @@ def _line(row: dict[str, Any]) -> str:
             shown.append(f"{words} {row[name]:.2f} [{row[f'{name}_low']:.2f}, {row[f'{name}_high']:.2f}]")
     if row.get("known") is not None:
         shown.append(f"known: {row['known']}")
-    told = row.get("states") or row.get("charge")
-    return "  ".join([*shown, *([told] if told else [])])
+    charges = row.get("states") or row.get("charge")
+    return "  ".join([*shown, *([charges] if charges else [])])
 
 
 def _show_tally(tally: Tally) -> None:
-    """The funnel, on stderr."""
+    """Print the funnel on stderr."""
     from rich.console import Console
     from rich.table import Table
 
@@ -323,8 +340,8 @@ def _show_tally(tally: Tally) -> None:
         table.add_row(gate, f"{entered:,}", f"{tally.passed[gate]:,}", f"{tally.seconds[gate]:.1f}")
     console = Console(stderr=True)
     console.print(table)
-    beside = {"faults": tally.faults, "repeats": tally.repeats, "blank or comment": tally.skipped}
+    others = {"faults": tally.faults, "repeats": tally.repeats, "blank or comment": tally.skipped}
     if tally.forgetful:
-        console.print("too many different formulas to remember: later repeats were judged again")
-    if told := ", ".join(f"{words}: {n:,}" for words, n in beside.items() if n):
-        console.print(told, highlight=False)
+        console.print("too many different formulas to remember: later repeats were screened again")
+    if counts := ", ".join(f"{name}: {n:,}" for name, n in others.items() if n):
+        console.print(counts, highlight=False)

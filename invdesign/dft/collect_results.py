@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    import pandas as pd
     from pymatgen.core import Structure
 
     from invdesign.dft.manifest import Job
@@ -81,6 +82,16 @@ class Collection:
     notes: list[str]
     learned: list[str]
     stored: int | None
+
+    def __repr__(self) -> str:
+        """Return the number of runs."""
+        return f"<DFT results of {len(self.rows)} runs>"
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return one row per run, as in ``dft.csv``."""
+        import pandas as pd
+
+        return pd.DataFrame(self.rows)
 
     def as_json(self) -> dict[str, Any]:
         """Everything, as plain values."""

@@ -1,8 +1,9 @@
-"""Where relaxations run: in this process, in one process per core, or wherever an Executor takes them."""
+"""Independent tasks: in this process, in one process per core, or in an ``Executor``."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -11,11 +12,10 @@ from typing import TYPE_CHECKING, TypeVar
 from invdesign.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
     from multiprocessing.context import BaseContext
 
-    Task = TypeVar("Task")
-    Result = TypeVar("Result")
+Task = TypeVar("Task")
+Result = TypeVar("Result")
 
 # Read by OpenMP and glibc when a process starts: one thread a process (two share memory bandwidth worse
 # than two processes do), and freed memory kept, which is worth up to 2x on batches of graphs.
@@ -26,13 +26,16 @@ WORKER_ENVIRONMENT = {
 }
 
 
+def usable_cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def default_workers() -> int:
-    """One process per core that this one may use; one alone where there is a GPU, which they would share."""
+    """Return one process per usable core, or one alone with a GPU, which they would share."""
     import torch
 
-    if torch.cuda.is_available():
-        return 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return 1 if torch.cuda.is_available() else usable_cores()
 
 
 def run_tasks(
@@ -43,7 +46,7 @@ def run_tasks(
     executor: Executor | None = None,
     ordered: bool = False,
 ) -> Iterator[Result]:
-    """Results of independent tasks, in order of completion or of the tasks.
+    """Yield the results of independent tasks, in order of completion or of the tasks.
 
     Args:
         function: importable by name, as workers receive it pickled.
@@ -85,19 +88,32 @@ def _completed(
 
 @contextmanager
 def process_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Worker processes of one thread each, that end when this one does."""
+    """Yield spawned worker processes of one thread each, which end when this one does."""
     import multiprocessing
 
     # spawn: a fork of a process that holds torch's threads deadlocks, and would not read the variables
-    with pool_in(multiprocessing.get_context("spawn"), workers, WORKER_ENVIRONMENT) as pool:
+    with _pool_in(multiprocessing.get_context("spawn"), workers, WORKER_ENVIRONMENT) as pool:
         yield pool
 
 
 @contextmanager
-def pool_in(
+def forkserver_pool(
+    workers: int, preload: str, environment: Mapping[str, str]
+) -> Iterator[ProcessPoolExecutor]:
+    """Yield workers forked from a server that has imported ``preload``, whose memory they share."""
+    import multiprocessing
+
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([preload])
+    with _pool_in(context, workers, environment) as pool:
+        yield pool
+
+
+@contextmanager
+def _pool_in(
     context: BaseContext, workers: int, environment: Mapping[str, str]
 ) -> Iterator[ProcessPoolExecutor]:
-    """Processes of a start method, with variables of their own, that end when this one does."""
+    """Yield processes of a start method with additional environment variables."""
     before = {name: os.environ.get(name) for name in environment}
     os.environ.update(environment)
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
@@ -113,7 +129,7 @@ def pool_in(
 
 
 def _start_worker() -> None:
-    """See that a worker ends with its parent: it would otherwise finish a chunk nobody waits for."""
+    """End a worker with its parent: it would otherwise finish a chunk that nobody waits for."""
     import multiprocessing
     import signal
     import threading
@@ -130,7 +146,7 @@ def _start_worker() -> None:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """One torch thread: sums over threads differ in the last bit, which draws and relaxations amplify."""
+    """Use one torch thread: sums over threads differ in the last bit, which draws and relaxations amplify."""
     import torch
 
     threads = torch.get_num_threads()

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import csv
+from collections.abc import Sequence
 from math import isnan
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Any
 
 from invdesign.composition.supply import supply_of
+from invdesign.core.candidate import Candidate
 from invdesign.core.target import PROPERTIES
 from invdesign.crystal.structure_files import file_formula, write_cif
-from invdesign.io.atomic import atomic_write
-from invdesign.report.outputs import CIF_FOLDER
+from invdesign.io.tables import write_csv
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from invdesign.core.candidate import Candidate
-
+CIF_FOLDER = "cifs"
 NOVELTY = {0: "known", 1: "composition known", 2: "new"}
 CHECK_COLUMNS = {"phonons": "lowest_mode_thz", "md": "bonds_kept"}  # THz; share
-Row = dict[str, str | int | float]
+Row = dict[str, Any]
 
 
 def cif_name(candidate: Candidate) -> str:
-    """File name of a shortlisted candidate's symmetrised CIF."""
+    """Return the file name of a shortlisted candidate's symmetrised CIF."""
     assert candidate.selection is not None  # noqa: S101 - shortlisted
     return f"{candidate.selection.rank:02d}_{file_formula(candidate.gene.formula)}.cif"
 
@@ -40,21 +36,13 @@ def write_cifs(shortlist: Sequence[Candidate], folder: Path) -> None:
 
 
 def write_table(shortlist: Sequence[Candidate], path: Path) -> None:
-    """Write the shortlist, best first; an empty one has its header alone."""
+    """Write the shortlist, best first; an empty one has only a header."""
     rows = [row_of(candidate) for candidate in shortlist]
-    columns = list(dict.fromkeys(column for row in rows for column in row)) or [
-        "rank",
-        "candidate",
-        "formula",
-    ]
-    with atomic_write(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, restval="")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(path, rows, ("rank", "candidate", "formula"))
 
 
 def row_of(candidate: Candidate) -> Row:
-    """One row of the shortlist: energies in eV/atom, gaps in eV, lengths in Å, ``_low``/``_high`` at 90 %."""
+    """Return a row: energies in eV/atom, gaps in eV, lengths in Å, ``_low`` and ``_high`` at 90 %."""
     structure, relaxation = candidate.structure, candidate.relaxation
     placement, selection = candidate.placement, candidate.selection
     assert structure is not None  # noqa: S101 - shortlisted: relaxed, placed, and selected
@@ -103,7 +91,7 @@ def row_of(candidate: Candidate) -> Row:
 
 
 def _checks(candidate: Candidate) -> Row:
-    """What the checks found that were asked for."""
+    """Return the results of phonons and molecular dynamics, where these ran."""
     return {
         column: round(candidate.verdicts[gate].figure or 0.0, 3)
         for gate, column in CHECK_COLUMNS.items()
@@ -112,7 +100,7 @@ def _checks(candidate: Candidate) -> Row:
 
 
 def _supply(candidate: Candidate) -> Row:
-    """Supply risk (empty where an element has no figure), mg/kg of the scarcest element, toxic elements."""
+    """Return supply risk (empty where unknown), mg/kg of the scarcest element, and toxic elements."""
     production, reserves, abundance, toxic = supply_of(candidate.gene.amounts)
     known = not isnan(production)
     return {
@@ -124,7 +112,7 @@ def _supply(candidate: Candidate) -> Row:
 
 
 def reason_of(candidate: Candidate) -> str:
-    """Why a candidate is on the shortlist, in one sentence."""
+    """Return why a candidate is on the shortlist, in one sentence."""
     assert candidate.selection is not None  # noqa: S101 - shortlisted
     parts = [f"{candidate.selection.p_hit:.0%} likely a hit"]
     for name, estimate in candidate.properties.items():
@@ -137,5 +125,5 @@ def reason_of(candidate: Candidate) -> str:
         {"new": "a new composition", "composition known": "its composition is known"}.get(novelty, "known")
     )
     if not all(estimate.in_domain for estimate in candidate.properties.values()):
-        parts.append("outside a model's training domain")
+        parts.append("outside the applicability domain of a model")
     return "; ".join(parts) + "."

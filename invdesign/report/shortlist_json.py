@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from invdesign.core.target import PROPERTIES
 from invdesign.io.atomic import atomic_write
-from invdesign.report.outputs import CIF_FOLDER
-from invdesign.report.shortlist_csv import NOVELTY, cif_name, reason_of
+from invdesign.report.shortlist_csv import CIF_FOLDER, NOVELTY, cif_name, reason_of
 from invdesign.version import __version__
 
 if TYPE_CHECKING:

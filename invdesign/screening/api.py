@@ -1,39 +1,37 @@
-"""Compositions judged by the millions, before any structure: lists, spaces, likenesses of a compound."""
+"""Screen compositions by the million, before any structure: lists, composition spaces, ion exchange."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
+from invdesign.composition.oxidation_states import ChargeRules
+from invdesign.core.target import Target
 from invdesign.errors import InputError
 from invdesign.io.config import build
+from invdesign.io.progress import Progress, no_progress
 from invdesign.screening.config import ScreenConfig
-from invdesign.screening.run import Screened, Tally, columns_of, screen_into, tables
-from invdesign.screening.work_units import OfLikeness, OfList, OfSpace
+from invdesign.screening.run import Formulas, Screened, Tally, columns_of, screen_into, tables
+from invdesign.screening.work_units import OfList, OfSpace, OfSubstitution
 from invdesign.screening.writers import empty_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
-
     import pandas as pd
     import pyarrow as pa
 
-    from invdesign.composition.oxidation_states import ChargeRules
-    from invdesign.core.target import Target
-    from invdesign.screening.run import Formulas
-
-__all__ = ["Rows", "Screened", "Tally", "formulas_of", "screen", "screen_to"]
+__all__ = ["Rows", "Screened", "Tally", "formulas_of", "screen"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Rows:
-    """The rows of a screening, judged as they are asked for.
+    """The rows of a screening, computed as they are iterated.
 
     Attributes:
-        formulas: where they come from.
-        config: by what they are judged.
-        rejected: rows also of what did not pass.
+        formulas: source of the formulas.
+        config: gates and models.
+        rejected: whether rejected compositions have rows, too.
         workers: processes.
         tally: counts so far.
     """
@@ -45,12 +43,17 @@ class Rows:
     tally: Tally
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """One dictionary a row."""
+        """Yield one dictionary per row."""
         for table in self.tables():
             yield from table.to_pylist()
 
+    def __repr__(self) -> str:
+        """Return the number of formulas, where it is known before they are read."""
+        total = self.formulas.total
+        return f"<screening of {'some' if total is None else f'{total:,}'} formulas>"
+
     def tables(self) -> Iterator[pa.Table]:
-        """Arrow tables of some thousand rows."""
+        """Yield Arrow tables of some thousand rows."""
         self.tally.reset()
         found = tables(self.formulas, self.config, rejected=self.rejected, workers=self.workers)
         for _, table, tally in found:
@@ -58,64 +61,40 @@ class Rows:
             yield table
 
     def table(self) -> pa.Table:
-        """All rows as one Arrow table."""
+        """Return all rows as one Arrow table."""
         import pyarrow as pa
 
-        columns = [*self.formulas.beside, "formula", "verdict", *columns_of(self.config)]
+        columns = [*self.formulas.extra, "formula", "verdict", *columns_of(self.config)]
         return pa.concat_tables([empty_table(columns), *self.tables()])
 
     def to_pandas(self) -> pd.DataFrame:
-        """All rows as a data frame."""
+        """Return all rows as a data frame."""
         found: pd.DataFrame = self.table().to_pandas()
         return found
 
 
+@overload
 def screen(
-    formulas: str | Path | Iterable[str] | None = None,
+    formulas: str | Path | Iterable[Any] | None = None,
     *,
-    space: Mapping[str, Any] | None = None,
-    like: str | None = None,
-    like_n: int = 10_000,
-    column: str | None = None,
-    shard: tuple[int, int] | None = None,
-    target: str | Iterable[str] | Target = (),
-    rejected: bool | None = None,
-    workers: int = 1,
-    **options: Any,  # noqa: ANN401 - each field has its own type
-) -> Rows:
-    """Judge compositions: charges, known or not, stability, band gaps, supply.
-
-    >>> for row in screen(["CuInS2", "MgO2"]):  # doctest: +SKIP
-    ...     print(row["formula"], row["verdict"], row["e_above_hull"])
-    >>> screen(space={"elements": "Cu,Zn,Sn,S,Se", "max_atoms": 8}).to_pandas()  # doctest: +SKIP
-
-    Args:
-        formulas: some, or a file of them (text, CSV, Parquet).
-        space: in place of formulas, the fields of :class:`invdesign.screening.composition_space.Space`.
-        like: in place of formulas, a known compound whose ions are exchanged.
-        like_n: most formulas like it.
-        column: of the file that holds the formulas.
-        shard: ``(i, n)``, the i-th of n parts.
-        target: clauses of the target language (``docs/guide/targets.md``).
-        rejected: rows also of what did not pass; by default of formulas that are given, not of a space.
-        workers: processes; above 1, call it under ``if __name__ == "__main__":``.
-        options: fields of :class:`invdesign.screening.config.ScreenConfig`, such as ``novel`` and ``rules``.
-
-    Raises:
-        InputError: the source, the target or an option cannot be used.
-    """
-    config = build(ScreenConfig, {"target": target, **options}, "screen")
-    source = formulas_of(
-        formulas, space=space, like=like, like_n=like_n, column=column, shard=shard, rules=config.rules
-    )
-    shown = isinstance(source, OfList) if rejected is None else rejected
-    return Rows(source, config, shown, workers, Tally())
+    out: None = None,
+    **options: Any,  # noqa: ANN401 - as below
+) -> Rows: ...
 
 
-def screen_to(
+@overload
+def screen(
+    formulas: str | Path | Iterable[Any] | None = None,
+    *,
     out: str | Path,
-    formulas: str | Path | Iterable[str] | None = None,
+    **options: Any,  # noqa: ANN401 - as below
+) -> Screened: ...
+
+
+def screen(
+    formulas: str | Path | Iterable[Any] | None = None,
     *,
+    out: str | Path | None = None,
     space: Mapping[str, Any] | None = None,
     like: str | None = None,
     like_n: int = 10_000,
@@ -126,26 +105,38 @@ def screen_to(
     parquet: bool = False,
     top: int = 100,
     workers: int | None = None,
-    progress: Callable[[float, str], None] = lambda _share, _message: None,
-    **options: Any,  # noqa: ANN401 - each field has its own type
-) -> Screened:
-    """As :func:`screen`, into a folder, resumable; any number of formulas in flat memory.
+    progress: Progress = no_progress,
+    **options: Any,
+) -> Rows | Screened:
+    """Screen compositions by charge balance, novelty, stability, band gaps and supply.
+
+    >>> for row in screen(["CuInS2", "MgO2"]):  # doctest: +SKIP
+    ...     print(row["formula"], row["verdict"], row["e_above_hull"])
+    >>> screen(space={"elements": "Cu,Zn,Sn,S,Se", "max_atoms": 8}).to_pandas()  # doctest: +SKIP
+    >>> screen("formulas.csv", target="band_gap=1.5±0.3", out="screened").best[0]  # doctest: +SKIP
 
     Args:
-        out: folder, made if not there.
-        formulas: some, or a file of them, or ``-`` for standard input.
-        space: as in :func:`screen`.
-        like: as in :func:`screen`.
-        like_n: as in :func:`screen`.
-        column: as in :func:`screen`.
-        shard: what the shards write, one after the other, is what one run writes.
-        target: as in :func:`screen`.
-        rejected: as in :func:`screen`.
-        parquet: ``screened.parquet``, a folder of parts, in place of ``screened.csv``.
-        top: likeliest hits in ``best.csv``.
-        workers: processes; one per core if None.
-        progress: is told the share that is done and a word on it.
-        options: as in :func:`screen`.
+        formulas: formulas, pymatgen structures or compositions (their composition counts), or a file of
+            formulas (text, CSV, Parquet; ``-`` is standard input).
+        out: folder for ``screened.csv``, ``best.csv``, ``faults.csv`` and ``run.json``: any number of
+            formulas in constant memory; the same call resumes. None: rows are computed as they are iterated.
+        space: in place of formulas, the fields of :class:`invdesign.screening.composition_space.Space`.
+        like: in place of formulas, a known compound whose ions are substituted.
+        like_n: most formulas from ``like``.
+        column: column of the file that holds the formulas.
+        shard: ``(i, n)``, the i-th of n parts. The outputs of all parts, one after the other, are those of
+            one run.
+        target: clauses of the target language (``docs/guide/targets.md``), or a Target.
+        rejected: rows of rejected compositions, too; by default for given formulas, not for a space.
+        parquet: write ``screened.parquet``, a folder of parts, in place of ``screened.csv``.
+        top: number of likeliest hits in ``best.csv``.
+        workers: processes; default: 1, with ``out`` one per core. Above 1, call it under
+            ``if __name__ == "__main__":``.
+        progress: receives the share done and a message.
+        options: fields of :class:`invdesign.screening.config.ScreenConfig`, such as ``novel`` and ``rules``.
+
+    Returns:
+        Rows to iterate, with ``to_pandas()``; with ``out``, counts and the best rows.
 
     Raises:
         InputError: the source, the target, the folder or an option cannot be used.
@@ -154,11 +145,17 @@ def screen_to(
     source = formulas_of(
         formulas, space=space, like=like, like_n=like_n, column=column, shard=shard, rules=config.rules
     )
+    if rejected is None:
+        rejected = isinstance(source, OfList)
+    if out is None:
+        if parquet:
+            raise InputError("parquet: there is no folder to write to; give an output folder.")
+        return Rows(source, config, rejected, workers or 1, Tally())
     return screen_into(
         Path(out),
         source,
         config,
-        rejected=isinstance(source, OfList) if rejected is None else rejected,
+        rejected=rejected,
         parquet=parquet,
         header=shard is None or shard[0] == 1,
         top=top,
@@ -168,7 +165,7 @@ def screen_to(
 
 
 def formulas_of(
-    formulas: str | Path | Iterable[str] | None,
+    formulas: str | Path | Iterable[Any] | None,
     *,
     space: Mapping[str, Any] | None = None,
     like: str | None = None,
@@ -177,7 +174,7 @@ def formulas_of(
     shard: tuple[int, int] | None = None,
     rules: ChargeRules | None = None,
 ) -> Formulas:
-    """Where formulas come from: exactly one of a list, a space and a likeness.
+    """Return the source of formulas: exactly one of a list, a space, and ion substitution.
 
     Raises:
         InputError: none or several are given, or what is given cannot be used.
@@ -191,8 +188,14 @@ def formulas_of(
     if space is not None:
         return OfSpace(build(Space, dict(space), "space"), shard)
     if like is not None:
-        return OfLikeness(like, like_n, shard)
+        return OfSubstitution(like, like_n, shard)
     assert formulas is not None  # noqa: S101 - exactly one is given
-    listed = formulas if isinstance(formulas, str | Path) else list(formulas)
+    listed = formulas if isinstance(formulas, str | Path) else list(map(_formula, formulas))
     truncate = rules is not None and rules.truncate_fractions
     return OfList(listed, column, truncate_fractions=truncate, shard=shard)
+
+
+def _formula(given: Any) -> str:  # noqa: ANN401 - text, a composition or a structure
+    if isinstance(given, str):
+        return given
+    return str(getattr(given, "composition", given).reduced_formula)

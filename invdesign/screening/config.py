@@ -1,4 +1,4 @@
-"""By what compositions are judged, as one typed object."""
+"""Settings of a screening as one typed object."""
 
 from __future__ import annotations
 
@@ -14,22 +14,26 @@ from invdesign.crystal.elements import EXCLUDED_BY_DEFAULT
 from invdesign.errors import InputError
 
 ESTIMATED = ("band_gap", "band_gap_experimental")
-"""Properties that are estimated even if nobody asks for them."""
+"""Properties that are always estimated."""
 
 
 class ScreenConfig(BaseModel):
-    """What decides a screening's verdicts and figures; the formulas come from elsewhere.
+    """Settings that decide the verdicts and estimates of a screening; the formulas come from elsewhere.
 
     Attributes:
-        target: windows, elements and limits, in the language of ``design``. What asks for a structure
-            (space group, atoms in the cell) is refused.
-        excluded: elements that the target excludes by name; what ``design`` leaves out by default is judged.
-        rules: of charge balance; None: charges are not looked at.
-        novel: reject what is known.
-        estimates: predict stability and properties; without, the gates of arithmetic alone.
-        min_stability: least probability that there is a compound under the target's limit above the hull.
-        min_probability: least probability that all properties lie in their windows.
-        states: the likeliest oxidation states, every neutral assignment, or none.
+        target: windows, elements and limits, in the language of ``design``, without space group and atoms in
+            the cell, which need a structure.
+        excluded: elements that the target excludes by name; those that ``design`` excludes by default are
+            allowed here.
+        rules: of charge balance; None: charges are not checked.
+        novel: reject known compositions.
+        estimates: predict stability and properties; False: only gates that need no model.
+        min_stability: minimum probability of a compound with e_above_hull below the target's limit.
+        min_probability: minimum probability that all properties lie in their windows.
+        states: report the likeliest oxidation states, every neutral assignment, or none.
+        known: index of the known materials.
+        stability: stability model.
+        predictors: model by property, in addition to the released ones.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -49,7 +53,7 @@ class ScreenConfig(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _named(cls, given: Any) -> Any:  # noqa: ANN401 - whatever a caller holds
-        """The elements that clauses exclude by name."""
+        """Collect the elements that clauses exclude by name."""
         target = given.get("target", ())
         named = (
             target.excluded - EXCLUDED_BY_DEFAULT
@@ -65,7 +69,7 @@ class ScreenConfig(BaseModel):
         for name, given in asked.items():
             if given:
                 raise InputError(
-                    f"target: {name} asks for a structure, formulas have none; give it to design --from."
+                    f"target: {name} needs a structure, formulas have none; give it to design --from."
                 )
         if strange := sorted(target.windows.keys() - self.models.keys()):
             raise InputError(
@@ -79,17 +83,17 @@ class ScreenConfig(BaseModel):
         return self
 
     def identity(self) -> dict[str, Any]:
-        """What decides verdicts and figures, as plain JSON."""
+        """Return what decides verdicts and estimates, as plain JSON."""
         fields = self.model_dump(mode="json", exclude={"target", "excluded"})
         return {"target": str(self.target), "excluded": sorted(self.excluded), **fields}
 
     @property
     def models(self) -> dict[str, str]:
-        """Model by property that formulas can be asked for."""
+        """Return the model of each property that can be predicted from a formula."""
         return models_from_composition() | self.predictors
 
     @property
     def estimated(self) -> dict[str, str]:
-        """Model by property that is estimated."""
+        """Return the model of each property that is estimated."""
         wanted = {*ESTIMATED, *self.target.windows, *self.predictors} - {STABILITY}
         return {name: model for name, model in self.models.items() if name in wanted}

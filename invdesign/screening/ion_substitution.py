@@ -1,8 +1,9 @@
-"""Formulas like a known one: its ions exchanged for others of the same charge, the most probable first."""
+"""Formulas from a known one by ion substitution: the same charges, the most probable first."""
 
 from __future__ import annotations
 
 from heapq import heappop, heappush
+from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,19 +24,19 @@ if TYPE_CHECKING:
     Choice = tuple[float, int]  # probability that an ion becomes, or stays, an element
 
 
-def like(
+def substitute_ions(
     formula: str, n: int = 10_000, threshold: float = 0.0
 ) -> tuple[CompositionBatch, NDArray[np.float64]]:
-    """Compositions around a known compound, with probabilities as ``ion-exchange`` has them.
+    """Return compositions with the ions of a known compound substituted, and their probabilities.
 
-    At least one ion is replaced, no two become one element, every cation stays less electronegative than
-    every anion, and elements excluded by default come in only if the compound has them. A composition that
-    is reached in two ways is there once, with the larger probability.
+    The probabilities are those of ``ion-exchange``. At least one ion is replaced, no two become one element,
+    every cation stays less electronegative than every anion, and elements excluded by default are used only
+    if the compound has them. A composition that is reached in two ways has the larger probability.
 
     Args:
         formula: the known compound, of one oxidation state an element.
         n: most compositions.
-        threshold: least probability: the product, over the ions, of becoming or staying what they are.
+        threshold: least probability: product over the ions of the probabilities of replacement.
 
     Returns:
         The compositions and their probabilities (n,), descending.
@@ -63,28 +64,29 @@ def like(
     return CompositionBatch.of(texts)[0], np.array(list(found.values()), dtype=np.float64)
 
 
-def _choices(number: int, charge: int, own: list[int]) -> list[Choice]:
-    """What an ion may become, the most probable first."""
+def _choices(number: int, charge: int, present: list[int]) -> list[Choice]:
+    """Return the elements that may replace an ion, the most probable first."""
     ions, becomes = substitution_table()
     if (number, charge) not in ions:
         sign = "+" if charge > 0 else "-"
         raise InputError(
-            f"like: nothing is known of what replaces {SYMBOLS[number]}{abs(charge)}{sign}; give another."
+            f"like: there are no substitution statistics of {SYMBOLS[number]}{abs(charge)}{sign}; "
+            "give another compound."
         )
     scale = oxidation_tables().electronegativity
-    open_ = scale.keys() - EXCLUDED_BY_DEFAULT | {SYMBOLS[z] for z in own}
+    open_ = scale.keys() - EXCLUDED_BY_DEFAULT | {SYMBOLS[z] for z in present}
     row = becomes[ions[number, charge]].tolist()
     choices = [(p, z) for z, p in enumerate(row) if p > 0 and SYMBOLS[z] in open_]
     return sorted(choices, key=lambda choice: (-choice[0], choice[1]))
 
 
 def _best_first(choices: list[list[Choice]]) -> Iterator[tuple[float, list[int]]]:
-    """Every combination of one choice an ion, by descending product, each once and made when asked for."""
+    """Yield each combination of one choice per ion once, by descending product."""
     heap = [(-_product(choices, (0,) * len(choices)), (0,) * len(choices))]
     while heap:
         negative, places = heappop(heap)
-        yield -negative, [own[place][1] for own, place in zip(choices, places, strict=True)]
-        # the next of one ion, none before the last that has moved: so that there is one way to each
+        yield -negative, [row[place][1] for row, place in zip(choices, places, strict=True)]
+        # advance one ion, none before the last that has moved: so each combination is reached in one way
         last = max((i for i, place in enumerate(places) if place), default=0)
         for i in range(last, len(places)):
             if places[i] + 1 < len(choices[i]):
@@ -93,7 +95,4 @@ def _best_first(choices: list[list[Choice]]) -> Iterator[tuple[float, list[int]]
 
 
 def _product(choices: list[list[Choice]], places: tuple[int, ...]) -> float:
-    product = 1.0
-    for own, place in zip(choices, places, strict=True):
-        product *= own[place][0]
-    return product
+    return prod(row[place][0] for row, place in zip(choices, places, strict=True))

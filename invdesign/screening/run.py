@@ -1,12 +1,13 @@
-"""A screening from its formulas to rows: streamed, in several processes, resumable at every unit."""
+"""Run a screening: streamed, in several processes, resumable at every unit."""
 
 from __future__ import annotations
 
-import csv
 import json
 from collections import deque
+from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -15,65 +16,67 @@ from invdesign.composition.oxidation_states import oxidation_tables
 from invdesign.core.properties import STABILITY
 from invdesign.errors import InputError
 from invdesign.io.artifacts import find
-from invdesign.io.atomic import atomic_write
 from invdesign.io.journal import Journal
 from invdesign.io.lock import locked_folder
-from invdesign.screening.gates import GATES, PASSED, judge
-from invdesign.screening.work_units import BATCH
-from invdesign.screening.worker_pool import default_workers, forked_pool
+from invdesign.io.parallel import forkserver_pool, one_thread, usable_cores
+from invdesign.io.progress import Progress, no_progress
+from invdesign.io.provenance import write_run_json
+from invdesign.io.tables import write_csv
+from invdesign.screening.config import ScreenConfig
+from invdesign.screening.gates import GATES, PASSED, screen_batch
+from invdesign.screening.work_units import BATCH, Unit
 from invdesign.screening.writers import CsvFile, FaultsFile, ParquetFolder, empty_table, table_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
+    import pandas as pd
     import pyarrow as pa
-
-    from invdesign.screening.config import ScreenConfig
-    from invdesign.screening.work_units import Unit
-
-    Progress = Callable[[float, str], None]
 
 JOURNAL = "units.jsonl"
 MODEL = ("config.json", "model.safetensors")
 BEST = "best.csv"
-FAULTS_TOLD = 10
+FAULTS_SHOWN = 10
+# one thread a process; large arrays go back to the system when they are freed (glibc would soon keep them)
+ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 20),
+}
 
 
 class Formulas(Protocol):
-    """Where formulas come from."""
+    """A source of formulas."""
 
-    beside: tuple[str, ...]
+    extra: tuple[str, ...]
     shard: tuple[int, int] | None
 
     def identity(self) -> dict[str, Any]:
-        """What it is, as JSON."""
+        """Return what identifies it, as JSON."""
         ...
 
     @property
     def total(self) -> int | None:
-        """About how many formulas; None where nobody knows before they are read."""
+        """Return about how many formulas there are; None where this is unknown before they are read."""
         ...
 
     def units(self) -> Iterator[Unit]:
-        """In order."""
+        """Yield the units in order."""
         ...
 
 
 @dataclass(slots=True)
 class Tally:
-    """How many formulas came to each gate and passed it, and what it cost.
+    """Number of formulas that reached and passed each gate, and the cost.
 
     Attributes:
         entered: by gate.
         passed: by gate.
         seconds: core seconds by gate.
         faults: lines without a formula.
-        repeats: formulas that were there before.
+        repeats: repeated formulas.
         skipped: blank lines and comments.
         rows: written.
-        forgetful: whether there were too many different formulas to remember: some repeats count as new.
-        fault_lines: what stands on the first lines with faults.
+        forgetful: whether there were too many formulas to remember, so that some repeats count as new.
+        fault_lines: the first faults, by line.
     """
 
     entered: dict[str, int] = field(default_factory=lambda: dict.fromkeys(GATES, 0))
@@ -87,7 +90,7 @@ class Tally:
     fault_lines: dict[int, str] = field(default_factory=dict)
 
     def add(self, other: Tally) -> None:
-        """Another's counts too."""
+        """Add the counts of another tally."""
         for gate in GATES:
             self.entered[gate] += other.entered[gate]
             self.passed[gate] += other.passed[gate]
@@ -97,25 +100,25 @@ class Tally:
         self.skipped += other.skipped
         self.rows += other.rows
         self.forgetful |= other.forgetful
-        self.fault_lines = dict([*self.fault_lines.items(), *other.fault_lines.items()][:FAULTS_TOLD])
+        self.fault_lines = dict([*self.fault_lines.items(), *other.fault_lines.items()][:FAULTS_SHOWN])
 
     def reset(self) -> None:
-        """Nothing counted."""
+        """Set all counts to zero."""
         for name, value in asdict(Tally()).items():
             setattr(self, name, value)
 
     def as_json(self) -> dict[str, Any]:
-        """Counts and seconds."""
+        """Return counts and seconds."""
         return {name: value for name, value in asdict(self).items() if name != "fault_lines"}
 
     @property
     def formulas(self) -> int:
-        """Different formulas that were judged."""
+        """Return the number of different formulas."""
         return next(iter(self.entered.values()))
 
     @property
     def read(self) -> int:
-        """Formulas and what stood in their place."""
+        """Return the number of entries read, faults and blank lines included."""
         return self.formulas + self.faults + self.repeats + self.skipped
 
 
@@ -124,12 +127,12 @@ class _Task:
     unit: Unit
     config: ScreenConfig
     columns: list[str]
-    beside: tuple[str, ...]
+    extra: tuple[str, ...]
     rejected: bool
 
 
 def columns_of(config: ScreenConfig) -> list[str]:
-    """Columns of a screening's table after the verdict, in order; no model is loaded.
+    """Return the columns after the verdict, in order, without loading a model.
 
     Raises:
         InputError: a model is missing.
@@ -150,7 +153,7 @@ def columns_of(config: ScreenConfig) -> list[str]:
 
 
 def _has_zero(model: str, name: str) -> bool:
-    """Whether a model tells how likely a property is exactly zero.
+    """Whether a model predicts the probability that a property is exactly zero.
 
     Raises:
         InputError: it is missing or does not predict the property.
@@ -176,27 +179,28 @@ def tables(
     workers: int | None = None,
     done: int = 0,
 ) -> Iterator[tuple[Unit, pa.Table, Tally]]:
-    """Every unit with its rows and counts, in order; at most a few units are in memory.
+    """Yield every unit with its rows and counts, in order; only a few units are in memory.
 
     Args:
-        formulas: where they come from.
-        config: by what they are judged.
-        rejected: rows also of what did not pass.
-        workers: processes; one per core if None.
-        done: units at the beginning that are only read.
+        formulas: their source.
+        config: gates and models.
+        rejected: rows of rejected compositions, too.
+        workers: processes; default: one per core.
+        done: number of units at the beginning that are only read.
     """
     columns = columns_of(config)
     tasks = (
-        _Task(unit, config, columns, formulas.beside, rejected)
+        _Task(unit, config, columns, formulas.extra, rejected)
         for number, unit in enumerate(formulas.units())
         if number >= done
     )
-    workers = workers or default_workers()
+    workers = workers or usable_cores()
     if workers == 1:
         for task in tasks:
             yield task.unit, *_screened(task)
         return
-    with forked_pool(workers, models=config.estimates) as pool:
+    environment = ENVIRONMENT | ({"INVDESIGN_PRELOAD_MODELS": "1"} if config.estimates else {})
+    with forkserver_pool(workers, "invdesign.screening.preload", environment) as pool:
         waiting: deque[Any] = deque()
         try:
             for task in tasks:
@@ -214,28 +218,26 @@ def tables(
 
 
 def _screened(task: _Task) -> tuple[pa.Table, Tally]:
-    """Rows and counts of a unit; runs in a worker."""
+    """Return rows and counts of a unit; runs in a worker."""
     import pyarrow as pa
-
-    from invdesign.io.parallel import one_thread
 
     tally, found = Tally(), []
     unit = task.unit
     with one_thread():
-        for batch, beside in unit.batches(BATCH):
-            judged = judge(batch, task.config)
+        for batch, extra in unit.batches(BATCH):
+            screened = screen_batch(batch, task.config)
             left = len(batch)
-            for gate, seconds in judged.seconds.items():
+            for gate, seconds in screened.seconds.items():
                 tally.entered[gate] += left
-                left -= int((judged.verdict == gate).sum())
+                left -= int((screened.verdict == gate).sum())
                 tally.passed[gate] += left
                 tally.seconds[gate] += seconds
-            found.append(table_of(judged, task.columns, beside, rejected=task.rejected))
-    tally.fault_lines = dict(sorted(unit.faults.items())[:FAULTS_TOLD])
+            found.append(table_of(screened, task.columns, extra, rejected=task.rejected))
+    tally.fault_lines = dict(sorted(unit.faults.items())[:FAULTS_SHOWN])
     tally.faults, tally.repeats, tally.skipped = len(unit.faults), unit.repeats, unit.skipped
     tally.forgetful = unit.forgetful
     if not found:
-        found = [empty_table([*task.beside, "formula", "verdict", *task.columns])]
+        found = [empty_table([*task.extra, "formula", "verdict", *task.columns])]
     table = pa.concat_tables(found)
     tally.rows = len(table)
     return table, tally
@@ -243,7 +245,7 @@ def _screened(task: _Task) -> tuple[pa.Table, Tally]:
 
 @dataclass(frozen=True, slots=True)
 class Screened:
-    """What a screening left in its folder.
+    """The result of a screening into a folder.
 
     Attributes:
         out: the folder.
@@ -254,6 +256,17 @@ class Screened:
     out: Path
     tally: Tally
     best: list[dict[str, Any]]
+
+    def __repr__(self) -> str:
+        """Return the number of formulas, of rows, and the folder."""
+        return f"<screening of {self.tally.formulas:,} formulas: {self.tally.rows:,} rows in {self.out}>"
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Read all rows as a data frame."""
+        import pandas as pd
+
+        parquet = self.out / ParquetFolder.name
+        return pd.read_parquet(parquet) if parquet.is_dir() else pd.read_csv(self.out / CsvFile.name)
 
 
 def screen_into(
@@ -266,22 +279,22 @@ def screen_into(
     header: bool = True,
     top: int = 100,
     workers: int | None = None,
-    progress: Progress = lambda _share, _message: None,
+    progress: Progress = no_progress,
 ) -> Screened:
     """Screen into a folder: ``screened.csv`` or ``.parquet``, ``best.csv``, ``faults.csv``, ``run.json``.
 
-    Killed at any moment, the same call goes on after the last unit that was written, to the same files.
+    If killed, the same call resumes after the last unit that was written, and gives the same files.
 
     Args:
-        out: made if not there.
-        formulas: where they come from.
-        config: by what they are judged.
-        rejected: rows also of what did not pass.
-        parquet: in place of CSV.
+        out: folder, created if missing.
+        formulas: their source.
+        config: gates and models.
+        rejected: rows of rejected compositions, too.
+        parquet: write Parquet in place of CSV.
         header: of the CSV; shards after the first have none, so that they follow one another.
         top: likeliest hits in ``best.csv``.
-        workers: processes; one per core if None.
-        progress: is told the share that is done and a word on it.
+        workers: processes; default: one per core.
+        progress: receives the share done and a message.
 
     Raises:
         InputError: the folder holds something else, the formulas are not those that it began with, a model
@@ -289,9 +302,9 @@ def screen_into(
     """
     if top < 1:
         raise InputError(f"top: {top} rows are none; give 1 or more.")
-    columns = [*formulas.beside, "formula", "verdict", *columns_of(config)]
+    columns = [*formulas.extra, "formula", "verdict", *columns_of(config)]
     if config.rules and config.rules.oxidation_states_set is not None:
-        oxidation_tables(config.rules)  # what cannot run claims no folder
+        oxidation_tables(config.rules)  # before the folder is created: fails if they cannot be used
     identity = {**formulas.identity(), **config.identity(), "rejected": rejected}
     identity |= {"parquet": parquet, "header": header, "columns": columns}
     with locked_folder(out, JOURNAL):
@@ -303,18 +316,23 @@ def screen_into(
             tally.add(Tally(**earlier["tally"]))
         sink.rewind(done[-1]["mark"] if done else 0)
         faults.rewind(done[-1]["faults"] if done else 0)
-        same = _Same(formulas, [entry["digest"] for entry in done])
-        for unit, table, own in tables(same, config, rejected=rejected, workers=workers, done=len(done)):
+        resumed = _Resumed(formulas, [entry["digest"] for entry in done])
+        for unit, table, counts in tables(
+            resumed, config, rejected=rejected, workers=workers, done=len(done)
+        ):
             mark, fault_mark = sink.append(table), faults.append(unit.faults)
             journal.append(
-                {"digest": unit.digest, "mark": mark, "faults": fault_mark, "tally": own.as_json()}
+                {"digest": unit.digest, "mark": mark, "faults": fault_mark, "tally": counts.as_json()}
             )
-            tally.add(own)
+            tally.add(counts)
             share = min(1.0, tally.read / formulas.total) if formulas.total else 0.0
             progress(share, f"{tally.formulas} formulas, {tally.rows} rows")
         best = _best(sink, top)
-        _write_best(best, out / BEST)
-        _write_run(out, identity, tally)
+        if best:
+            write_csv(out / BEST, best)
+        else:
+            (out / BEST).unlink(missing_ok=True)
+        write_run_json(out, {"screening": identity, "tally": tally.as_json()})
     return Screened(out, tally, best)
 
 
@@ -324,20 +342,20 @@ def _sink(
     return ParquetFolder(out, shard[0] if shard else 1) if parquet else CsvFile(out, columns, header=header)
 
 
-class _Same:
-    """Formulas of which the first units must be those of an earlier run."""
+class _Resumed:
+    """Formulas whose first units must be those of an earlier run."""
 
     def __init__(self, formulas: Formulas, known: list[str]) -> None:
         self._formulas, self._known = formulas, known
-        self.beside, self.shard, self.identity = formulas.beside, formulas.shard, formulas.identity
+        self.extra, self.shard, self.identity = formulas.extra, formulas.shard, formulas.identity
 
     @property
     def total(self) -> int | None:
-        """As of the formulas."""
+        """Return the total of the formulas."""
         return self._formulas.total
 
     def units(self) -> Iterator[Unit]:
-        """Units, compared while there is something to compare with."""
+        """Yield the units, compared with those of the earlier run."""
         count = 0
         for unit in self._formulas.units():
             if count < len(self._known) and unit.digest != self._known[count]:
@@ -353,7 +371,7 @@ class _Same:
 
 
 def _best(sink: CsvFile | ParquetFolder, top: int) -> list[dict[str, Any]]:
-    """The likeliest hits of all rows that passed and are not known; without estimates none."""
+    """Return the likeliest hits of all rows that passed and are not known; none without estimates."""
     best: list[tuple[float, int, dict[str, Any]]] = []
     place = 0
     for table in sink.blocks():
@@ -369,19 +387,3 @@ def _best(sink: CsvFile | ParquetFolder, top: int) -> list[dict[str, Any]]:
         best = sorted(best, key=lambda one: (-one[0], one[1]))[:top]
         place += len(table)
     return [row for _, _, row in best]
-
-
-def _write_best(best: list[dict[str, Any]], path: Path) -> None:
-    if not best:
-        path.unlink(missing_ok=True)
-        return
-    with atomic_write(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(best[0]))
-        writer.writeheader()
-        writer.writerows(best)
-
-
-def _write_run(out: Path, identity: dict[str, Any], tally: Tally) -> None:
-    from invdesign.io.provenance import write_run_json
-
-    write_run_json(out, {"screening": identity, "tally": tally.as_json()})

@@ -20,7 +20,7 @@ from invdesign.core.target import MAX_ATOMS
 from invdesign.crystal.elements import SYMBOLS
 from invdesign.errors import InputError
 from invdesign.screening.config import ScreenConfig
-from invdesign.screening.gates import PASSED, judge
+from invdesign.screening.gates import PASSED, screen_batch
 from invdesign.screening.readers import read_formulas
 from invdesign.screening.run import JOURNAL
 from invdesign.screening.writers import CsvFile, ParquetFolder
@@ -44,7 +44,7 @@ _REASONS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Survivors:
+class Selection:
     """What is to be taken on.
 
     Attributes:
@@ -67,7 +67,7 @@ class _Block(NamedTuple):
     faults: int = 0
 
 
-def survivors(
+def select_likeliest(
     path: str | Path,
     target: Target,
     n: int,
@@ -75,7 +75,7 @@ def survivors(
     elements: frozenset[str],
     known: str = "known-materials",
     include_known: bool = False,
-) -> Survivors:
+) -> Selection:
     """The ``n`` likeliest hits of a screening, or the first ``n`` formulas of a list, that can be taken on.
 
     Where the target has windows, ``FURTHER`` times as many are judged anew by them: the screening may have
@@ -117,13 +117,13 @@ def survivors(
     formulas = list(best)
     if windows and formulas:
         asked = config.target.model_copy(update={"windows": windows})
-        judged = judge(
+        screened = screen_batch(
             CompositionBatch.of(formulas)[0],
             config.model_copy(update={"target": asked, "estimates": True, "min_probability": 0.0}),
         )
-        order = np.argsort(-judged.columns["p_hit"], kind="stable")[:n]
+        order = np.argsort(-screened.columns["p_hit"], kind="stable")[:n]
         formulas = [formulas[row] for row in order.tolist()]
-    return Survivors(formulas, rows, +left_out)
+    return Selection(formulas, rows, +left_out)
 
 
 def _admitted(
@@ -135,7 +135,7 @@ def _admitted(
     batch, wrong = CompositionBatch.of(given)
     left_out["no formula"] += block.faults + len(wrong)
     chances = np.delete(block.p_hit[block.passed], list(wrong))
-    verdicts = judge(batch, config).verdict
+    verdicts = screen_batch(batch, config).verdict
     for gate, reason in _REASONS.items():
         left_out[reason] += int((verdicts == gate).sum())
     fewest, most = n_atoms

@@ -14,7 +14,7 @@ from invdesign.composition.batch import CompositionBatch
 from invdesign.errors import InputError
 from invdesign.screening.composition_space import Space, shard_of
 from invdesign.screening.deduplicate import SeenKeys
-from invdesign.screening.ion_substitution import like
+from invdesign.screening.ion_substitution import substitute_ions
 from invdesign.screening.readers import STDIN, FormulaBlock, given_formulas, read_formulas
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Unit:
     """
 
     batch: CompositionBatch | tuple[Space, int, int]
-    beside: dict[str, Any] = field(default_factory=dict)
+    extra: dict[str, Any] = field(default_factory=dict)
     faults: dict[int, str] = field(default_factory=dict)
     skipped: int = 0
     repeats: int = 0
@@ -59,13 +59,13 @@ class Unit:
             return
         for start in range(0, len(self.batch), size):
             rows = slice(start, start + size)
-            yield self.batch.take(rows), {name: values[rows] for name, values in self.beside.items()}
+            yield self.batch.take(rows), {name: values[rows] for name, values in self.extra.items()}
 
 
 class OfSpace:
     """Every formula of a space, or of a shard of it."""
 
-    beside: tuple[str, ...] = ()
+    extra: tuple[str, ...] = ()
 
     def __init__(self, space: Space, shard: tuple[int, int] | None = None) -> None:
         self.space, self.shard = space, shard
@@ -89,14 +89,14 @@ class OfSpace:
                 yield Unit((self.space, start, stop), digest=f"{start}..{stop}")
 
 
-class OfLikeness:
+class OfSubstitution:
     """Formulas around a known compound, the likeliest exchange first."""
 
-    beside: tuple[str, ...] = ("p_exchange",)
+    extra: tuple[str, ...] = ("p_exchange",)
 
     def __init__(self, formula: str, n: int, shard: tuple[int, int] | None = None) -> None:
         self.formula, self.n, self.shard = formula, n, shard
-        self._batch, self._probability = like(formula, n)
+        self._batch, self._probability = substitute_ions(formula, n)
         if shard:
             rows = shard_of(len(self._batch), *shard)
             self._batch = self._batch.take(slice(rows.start, rows.stop))
@@ -123,7 +123,7 @@ class OfLikeness:
 class OfList:
     """The formulas of a file, of standard input, or at hand. A composition that comes again is dropped."""
 
-    beside: tuple[str, ...] = ("line", "given")
+    extra: tuple[str, ...] = ("line", "given")
 
     def __init__(
         self,
@@ -210,15 +210,15 @@ def _within(unit: Unit, lines: list[int], skipped: int) -> Unit:
     """What of a list's unit stands on some lines."""
     chosen = set(lines)
     assert isinstance(unit.batch, CompositionBatch)  # noqa: S101 - of a list
-    rows = np.array([line in chosen for line in unit.beside["line"]], dtype=bool)
-    beside = {
+    rows = np.array([line in chosen for line in unit.extra["line"]], dtype=bool)
+    extra = {
         name: [value for value, kept in zip(values, rows.tolist(), strict=True) if kept]
-        for name, values in unit.beside.items()
+        for name, values in unit.extra.items()
     }
     faults = {line: told for line, told in unit.faults.items() if line in chosen}
     repeats = len(chosen) - int(rows.sum()) - len(faults)
     batch = unit.batch.take(rows)
-    return replace(unit, batch=batch, beside=beside, faults=faults, skipped=skipped, repeats=repeats)
+    return replace(unit, batch=batch, extra=extra, faults=faults, skipped=skipped, repeats=repeats)
 
 
 def _digest(content: str | bytes) -> str:

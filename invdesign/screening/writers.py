@@ -18,30 +18,32 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from invdesign.screening.gates import Judged
+    from invdesign.screening.gates import ScreenedBatch
 
 DECIMALS = 4
 _TEXT = ("given", "formula", "verdict", "charge", "states", "all_states", "known", "toxic", "in_domain")
 _WHOLE = ("line",)
 
 
-def table_of(judged: Judged, columns: list[str], beside: Mapping[str, Any], *, rejected: bool) -> pa.Table:
+def table_of(
+    screened: ScreenedBatch, columns: list[str], extra: Mapping[str, Any], *, rejected: bool
+) -> pa.Table:
     """A row each for the compositions that passed, or for all.
 
     Args:
-        judged: a batch.
-        columns: beside those of ``beside``, formula and verdict; nulls where the batch knows nothing of one.
-        beside: of all compositions, before the others: ``line`` and ``given``.
+        screened: a batch.
+        columns: beside those of ``extra``, formula and verdict; nulls where the batch knows nothing of one.
+        extra: of all compositions, before the others: ``line`` and ``given``.
         rejected: also those that did not pass.
     """
     import pyarrow as pa
 
-    rows = np.arange(len(judged.batch)) if rejected else np.flatnonzero(judged.verdict == PASSED)
-    arrays = {name: [values[row] for row in rows.tolist()] for name, values in beside.items()}
-    arrays["formula"] = judged.batch.take(rows).formulas()
-    arrays["verdict"] = judged.verdict[rows].tolist()
+    rows = np.arange(len(screened.batch)) if rejected else np.flatnonzero(screened.verdict == PASSED)
+    arrays = {name: [values[row] for row in rows.tolist()] for name, values in extra.items()}
+    arrays["formula"] = screened.batch.take(rows).formulas()
+    arrays["verdict"] = screened.verdict[rows].tolist()
     for name in columns:
-        values = judged.columns.get(name)
+        values = screened.columns.get(name)
         if values is None:
             arrays[name] = [None] * len(rows)
         elif name in _TEXT:

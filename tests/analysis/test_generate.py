@@ -6,8 +6,8 @@ import pytest
 from typer.testing import CliRunner
 
 from invdesign.analysis import generate as generating
-from invdesign.analysis.evaluate.samples import read_samples
 from invdesign.analysis.generate import JOURNAL
+from invdesign.analysis.inputs import read_samples
 from invdesign.api import generate
 from invdesign.cli import app
 from invdesign.core.target import parse_target

@@ -11,7 +11,7 @@ from pymatgen.core import Composition, Lattice, Structure
 from typer.testing import CliRunner
 
 from invdesign.analysis import hull_placement as hulls
-from invdesign.analysis.hull_placement import place_on_hull
+from invdesign.analysis.hull_placement import hull
 from invdesign.cli import app
 from invdesign.errors import InputError
 from invdesign.report.plots.phase_diagram import Mark, diagram_of, draw_html, draw_png
@@ -183,7 +183,7 @@ def test_hull_can_be_saved(tmp_path: Path):
 
 
 def test_plots_of_two_to_four_elements(tmp_path: Path):
-    report = place_on_hull(["NaCl", "Na2Cl", "Li7FeO6", "Si", "KSrBiSe3Te"], plot=tmp_path / "plots")
+    report = hull(["NaCl", "Na2Cl", "Li7FeO6", "Si", "KSrBiSe3Te"], plot=tmp_path / "plots")
     names = {path.name for path in report.plots}
     assert names == {"Cl-Na.png", "Cl-Na.html", "Fe-Li-O.png", "Fe-Li-O.html"}
     assert report.notes == [
@@ -212,7 +212,7 @@ def test_pictures_hold_candidates_on_both_sides(formula: str, tmp_path: Path):
 
 def test_from_python_an_empty_call_is_refused():
     with pytest.raises(InputError, match="nothing was given"):
-        place_on_hull([])
+        hull([])
 
 
 def test_a_relaxation_that_does_not_end_is_a_verdict(files: Path, monkeypatch: pytest.MonkeyPatch):
@@ -220,6 +220,6 @@ def test_a_relaxation_that_does_not_end_is_a_verdict(files: Path, monkeypatch: p
     squeezed.scale_lattice(0.7 * SALT.volume)
     squeezed.to(filename=str(files / "squeezed.cif"))
     monkeypatch.setattr(hulls, "MAX_STEPS", 1)
-    (place,) = place_on_hull([str(files / "squeezed.cif")], workers=1).places
+    (place,) = hull([str(files / "squeezed.cif")], workers=1).places
     assert not place.placed
     assert "not converged" in place.reason

@@ -118,8 +118,8 @@ def test_candidates_are_drawn_over_crystals_whose_embeddings_are_kept(
 
 def test_umap_gives_the_same_plane_and_candidates_lie_where_they_belong(files: Path, tmp_path: Path):
     for name in "ab":
-        mapping.draw_map(
-            files / "formulas.csv", tmp_path / name, over=[files / "formulas.csv"], method="umap", seed=3
+        mapping.materials_map(
+            files / "formulas.csv", out=tmp_path / name, over=[files / "formulas.csv"], method="umap", seed=3
         )
     first, second = ((tmp_path / name / "map.csv").read_text() for name in "ab")
     assert first == second

@@ -11,7 +11,7 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from invdesign.analysis import predict_files as of_files
-from invdesign.analysis.predict_files import predict_given
+from invdesign.analysis.predict_files import predict
 from invdesign.core.candidate import Estimate
 from invdesign.core.target import Window
 from invdesign.crystal.gene import Gene
@@ -72,7 +72,7 @@ def test_a_property_of_ones_own_from_formulas(tmp_path: Path) -> None:
     assert soft.value < hard.value
     assert soft.low > 0
     assert soft.lognormal
-    shown = predict_given(["LiF"], model=str(folder))[0].row()
+    shown = predict(["LiF"], model=str(folder))[0].row()
     assert shown["hardness_low"] < shown["hardness"] < shown["hardness_high"]
     assert "GPa" in (folder / "README.md").read_text()
 
@@ -115,7 +115,7 @@ def test_what_is_wrong_with_the_data_is_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="2 rows have a hardness; at least 65"):
         trained(tmp_path, data=str(file))
     with pytest.raises(InputError, match="neither a file nor a formula"):
-        predict_given(["no-such.cif"])
+        predict(["no-such.cif"])
 
 
 def test_a_small_table_trains_or_is_told(tmp_path: Path) -> None:
@@ -136,13 +136,13 @@ def test_a_bad_row_gets_a_reason_and_keeps_its_id(tmp_path: Path) -> None:
     folder = trained(tmp_path, data=str(table_of_formulas(tmp_path / "mine.csv")))
     file = tmp_path / "asked.csv"
     file.write_text("id,formula\na,LiF\nb,Xx2\nc,\nd,NaN\ne\n")
-    rows = predict_given([str(file)], model=str(folder))
+    rows = predict([str(file)], model=str(folder))
     assert [row.label for row in rows] == ["a", "b", "c", "d", "e"]
     assert [bool(row.estimates) for row in rows] == [True, False, False, True, False]
     assert [row.reason == "" for row in rows] == [True, False, False, True, False]
     assert "Xx" in rows[1].reason
     assert rows[3].formula == "NaN"
-    assert predict_given(["NaN"], model=str(folder))[0].estimates
+    assert predict(["NaN"], model=str(folder))[0].estimates
 
 
 def test_the_judge_answers_for_crystals_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,9 +153,9 @@ def test_the_judge_answers_for_crystals_alone(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(of_files, "load_predictor", lambda *_: Judge())
     file = tmp_path / "salt.cif"
     Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.6), ["Na", "Cl"], [[0] * 3, [0.5] * 3]).to(str(file))
-    assert predict_given([str(file)], model="judge")[0].row()["band_gap"] == 1.0
+    assert predict([str(file)], model="judge")[0].row()["band_gap"] == 1.0
     with pytest.raises(InputError, match="'KCl' is a formula"):
-        predict_given([str(file), "KCl"], model="judge")
+        predict([str(file), "KCl"], model="judge")
 
 
 def test_without_chgnets_energy_there_is_no_figure() -> None:
@@ -186,10 +186,10 @@ def test_several_models_share_a_description(monkeypatch: pytest.MonkeyPatch, tmp
     file = tmp_path / "salt.cif"
     Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.6), ["Na", "Cl"], [[0] * 3, [0.5] * 3]).to(str(file))
     asked = ("band_gap", "bulk_modulus_gpa", "shear_modulus_gpa")
-    (row,) = predict_given([str(file)], asked)
+    (row,) = predict([str(file)], asked)
     assert calls == [1]
     assert tuple(row.estimates) == asked
-    assert row.estimates["band_gap"] == predict_given([str(file)])[0].estimates["band_gap"]
+    assert row.estimates["band_gap"] == predict([str(file)])[0].estimates["band_gap"]
 
 
 def test_only_formation_energies_are_on_the_older_scale(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from invdesign.composition.oxidation_states import ChargeRules
 from invdesign.errors import InputError
 from invdesign.screening import run
 from invdesign.screening import work_units as units
-from invdesign.screening.api import screen, screen_to
+from invdesign.screening.api import screen
 from invdesign.screening.deduplicate import SeenKeys
 
 SPACE = {"elements": "Cu,Zn,Sn,S,Na", "n_elements": "2..3", "max_atoms": 8}
@@ -82,10 +82,10 @@ def test_likenesses_come_with_their_probability() -> None:
 
 def test_shards_follow_one_another_to_the_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(units, "PLACES", 100)
-    screen_to(tmp_path / "whole", space=SPACE, **PLAIN)
+    screen(space=SPACE, **PLAIN, out=tmp_path / "whole")
     parts = []
     for i in (1, 2, 3):
-        screen_to(tmp_path / str(i), space=SPACE, shard=(i, 3), **PLAIN)
+        screen(space=SPACE, shard=(i, 3), **PLAIN, out=tmp_path / str(i))
         parts.append((tmp_path / str(i) / "screened.csv").read_bytes())
     assert b"".join(parts) == (tmp_path / "whole" / "screened.csv").read_bytes()
 
@@ -95,12 +95,12 @@ def test_shards_of_a_list_know_what_came_before(tmp_path: Path, monkeypatch: pyt
     given = tmp_path / "given.txt"
     lines = ["NaCl", "foo", "", "KCl", "Na2Cl2", "LiF", "LiF", "MgO", "# no", "CaO", "KCl", "ZnS", "bar2"]
     given.write_text("\n".join(lines))
-    screen_to(tmp_path / "whole", given, **PLAIN)
+    screen(given, **PLAIN, out=tmp_path / "whole")
     for name in ("screened.csv", "faults.csv"):
         parts = []
         for i in (1, 2, 3):
             out = tmp_path / f"{i}"
-            screen_to(out, given, shard=(i, 3), **PLAIN)
+            screen(given, shard=(i, 3), **PLAIN, out=out)
             parts += (out / name).read_text().splitlines() if (out / name).exists() else []
         if name == "faults.csv":
             parts = [parts[0], *(line for line in parts if line != parts[0])]
@@ -124,7 +124,7 @@ def test_a_killed_screening_goes_on_to_the_same_files(
             if p.is_file() and "screened" in p.as_posix()
         }
 
-    screen_to(tmp_path / "whole", space=SPACE, parquet=parquet, **PLAIN)
+    screen(space=SPACE, parquet=parquet, **PLAIN, out=tmp_path / "whole")
     calls, whole = [], run.table_of
 
     def failing(*given: object, **named: object) -> object:
@@ -135,27 +135,27 @@ def test_a_killed_screening_goes_on_to_the_same_files(
 
     monkeypatch.setattr(run, "table_of", failing)
     with pytest.raises(KeyboardInterrupt):
-        screen_to(tmp_path / "killed", space=SPACE, parquet=parquet, **PLAIN)
+        screen(space=SPACE, parquet=parquet, **PLAIN, out=tmp_path / "killed")
     kept = files("killed")
     assert kept
     assert files("whole") != kept
     if not parquet:  # half a row, as a kill leaves it
         with (tmp_path / "killed" / "screened.csv").open("ab") as file:
             file.write(b'"Cu2')
-    again = screen_to(tmp_path / "killed", space=SPACE, parquet=parquet, **PLAIN)
+    again = screen(space=SPACE, parquet=parquet, **PLAIN, out=tmp_path / "killed")
     assert files("killed") == files("whole")
     assert again.tally.as_json()["entered"]["target"] == screen(space=SPACE, **PLAIN).formulas.total
     with pytest.raises(InputError, match="another screening"):
-        screen_to(tmp_path / "killed", space={**SPACE, "max_atoms": 9}, parquet=parquet, **PLAIN)
+        screen(space={**SPACE, "max_atoms": 9}, parquet=parquet, **PLAIN, out=tmp_path / "killed")
 
 
 def test_other_formulas_in_a_begun_folder_are_refused(tmp_path: Path) -> None:
     given = tmp_path / "given.txt"
     given.write_text("NaCl\nKCl\n")
-    screen_to(tmp_path / "out", given, **PLAIN)
+    screen(given, **PLAIN, out=tmp_path / "out")
     given.write_text("NaCl\nLiCl\n")
     with pytest.raises(InputError, match="other formulas"):
-        screen_to(tmp_path / "out", given, **PLAIN)
+        screen(given, **PLAIN, out=tmp_path / "out")
 
 
 def test_nonsense_is_told_and_the_rest_goes_on() -> None:
@@ -205,42 +205,42 @@ def test_rows_read_twice_are_counted_once() -> None:
 def test_another_shard_does_not_resume_in_the_folder(tmp_path: Path) -> None:
     given = ["NaCl", "KCl", "LiCl", "RbCl"]
     for i, source in enumerate(({"formulas": given}, {"space": SPACE}, {"like": "CsPbI3", "like_n": 30})):
-        screen_to(tmp_path / str(i), shard=(2, 3), **source, **PLAIN)
+        screen(shard=(2, 3), **source, **PLAIN, out=tmp_path / str(i))
         with pytest.raises(InputError, match="shard"):
-            screen_to(tmp_path / str(i), shard=(3, 3), **source, **PLAIN)
-    screen_to(tmp_path / "0", given, shard=(2, 3), **PLAIN)
+            screen(shard=(3, 3), **source, **PLAIN, out=tmp_path / str(i))
+    screen(given, shard=(2, 3), **PLAIN, out=tmp_path / "0")
     with pytest.raises(InputError, match="list"):
-        screen_to(tmp_path / "0", [*given[:3], "CsCl"], shard=(2, 3), **PLAIN)
+        screen([*given[:3], "CsCl"], shard=(2, 3), **PLAIN, out=tmp_path / "0")
 
 
 @pytest.mark.parametrize(("before", "after"), [("NaCl\nfoo\n", "NaCl\nbar\n"), ("NaCl\n", "\nNaCl\n")])
 def test_other_lines_or_faults_are_other_formulas(tmp_path: Path, before: str, after: str) -> None:
     given = tmp_path / "given.csv"
     given.write_text("formula,x\n" + before.replace("\n", ",1\n").replace("foo,1", "foo"))
-    screen_to(tmp_path / "out", given, **PLAIN)
+    screen(given, **PLAIN, out=tmp_path / "out")
     given.write_text("formula,x\n" + after.replace("\n", ",1\n").replace("bar,1", "bar,1,1"))
     with pytest.raises(InputError, match="other formulas"):
-        screen_to(tmp_path / "out", given, **PLAIN)
+        screen(given, **PLAIN, out=tmp_path / "out")
 
 
 @pytest.mark.parametrize("name", ["screened.csv", "screened.parquet/part-00001-00000000.parquet"])
 def test_rows_that_are_lost_are_told(tmp_path: Path, name: str) -> None:
     given = ["NaCl", "KCl"]
-    screen_to(tmp_path, given, parquet="parquet" in name, **PLAIN)
+    screen(given, parquet="parquet" in name, **PLAIN, out=tmp_path)
     (tmp_path / name).unlink()
     with pytest.raises(InputError, match="lost rows"):
-        screen_to(tmp_path, given, parquet="parquet" in name, **PLAIN)
+        screen(given, parquet="parquet" in name, **PLAIN, out=tmp_path)
 
 
 def test_more_shards_than_formulas(tmp_path: Path) -> None:
-    screen_to(tmp_path / "whole", ["NaCl", "KCl"], **PLAIN)
+    screen(["NaCl", "KCl"], **PLAIN, out=tmp_path / "whole")
     parts = []
     for i in range(1, 6):
-        screen_to(tmp_path / str(i), ["NaCl", "KCl"], shard=(i, 5), **PLAIN)
+        screen(["NaCl", "KCl"], shard=(i, 5), **PLAIN, out=tmp_path / str(i))
         parts.append((tmp_path / str(i) / "screened.csv").read_bytes())
     assert b"".join(parts) == (tmp_path / "whole" / "screened.csv").read_bytes()
     assert b"formula" in parts[0]
-    screen_to(tmp_path / "none", [], **PLAIN)
+    screen([], **PLAIN, out=tmp_path / "none")
     assert b"formula" in (tmp_path / "none" / "screened.csv").read_bytes()
 
 
@@ -275,11 +275,11 @@ def test_a_shard_of_a_list_reads_no_further_than_its_last_line(monkeypatch: pyte
 
 def test_long_shards_follow_one_another_too(tmp_path: Path) -> None:
     space = {"elements": "Cu,Zn,Sn,S,Na,Se,O,K,Mg", "n_elements": "3", "max_atoms": 9}
-    whole = screen_to(tmp_path / "whole", space=space, **PLAIN)
+    whole = screen(space=space, **PLAIN, out=tmp_path / "whole")
     assert whole.tally.formulas > 5_000
     parts = []
     for i in (1, 2, 3):
-        screen_to(tmp_path / str(i), space=space, shard=(i, 3), **PLAIN)
+        screen(space=space, shard=(i, 3), **PLAIN, out=tmp_path / str(i))
         parts.append((tmp_path / str(i) / "screened.csv").read_bytes())
     assert b"".join(parts) == (tmp_path / "whole" / "screened.csv").read_bytes()
 
@@ -295,8 +295,8 @@ def test_units_of_a_shard_begin_where_those_of_the_whole_do(monkeypatch: pytest.
 
 def test_two_workers_write_what_one_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(units, "PLACES", 100)
-    screen_to(tmp_path / "one", space=SPACE, **PLAIN)
-    screen_to(tmp_path / "two", space=SPACE, **{**PLAIN, "workers": 2})
+    screen(space=SPACE, **PLAIN, out=tmp_path / "one")
+    screen(space=SPACE, **{**PLAIN, "workers": 2}, out=tmp_path / "two")
     assert (tmp_path / "two" / "screened.csv").read_bytes() == (
         tmp_path / "one" / "screened.csv"
     ).read_bytes()
@@ -309,9 +309,9 @@ def test_standard_input_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BufferedReader(io.BytesIO(text))))
         if b"Rb" in text:
             with pytest.raises(InputError, match="other formulas"):
-                screen_to(tmp_path, "-", **PLAIN)
+                screen("-", **PLAIN, out=tmp_path)
         else:
-            screen_to(tmp_path, "-", **PLAIN)
+            screen("-", **PLAIN, out=tmp_path)
             found.append((tmp_path / "screened.csv").read_bytes())
     assert found[0] == found[1]
 
@@ -333,5 +333,5 @@ def test_what_was_too_much_to_remember_is_told(monkeypatch: pytest.MonkeyPatch) 
 )
 def test_what_cannot_run_claims_no_folder(tmp_path: Path, options: dict[str, object], told: str) -> None:
     with pytest.raises(InputError, match=told):
-        screen_to(tmp_path / "out", ["NaCl"], **PLAIN, **options)
+        screen(["NaCl"], **PLAIN, **options, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -7,11 +7,11 @@ from invdesign.composition.formula import composition_key
 from invdesign.crystal.elements import ATOMIC_NUMBER
 from invdesign.errors import InputError
 from invdesign.generators.substitution.ion_exchange import substitution_table
-from invdesign.screening.ion_substitution import like
+from invdesign.screening.ion_substitution import substitute_ions
 
 
 def test_the_most_probable_first_each_once():
-    batch, probabilities = like("CsPbI3")
+    batch, probabilities = substitute_ions("CsPbI3")
     keys = [composition_key(formula) for formula in batch.formulas()]
     assert len(batch) == len(probabilities) == len(set(keys)) > 1000
     assert (np.diff(probabilities) <= 0).all()
@@ -22,7 +22,7 @@ def test_the_most_probable_first_each_once():
 
 def test_all_combinations_by_hand():
     ions, becomes = substitution_table()
-    batch, probabilities = like("NaCl", n=10**6)
+    batch, probabilities = substitute_ions("NaCl", n=10**6)
     known = dict(zip(map(composition_key, batch.formulas()), probabilities, strict=True))
     sodium, chlorine = becomes[ions[11, 1]], becomes[ions[17, -1]]
     for cation, anion in [("K", "Cl"), ("Na", "Br"), ("Cs", "I"), ("Ag", "F")]:
@@ -31,17 +31,17 @@ def test_all_combinations_by_hand():
 
 
 def test_fewer_when_asked():
-    whole, probabilities = like("CsPbI3")
-    first, _ = like("CsPbI3", n=50)
+    whole, probabilities = substitute_ions("CsPbI3")
+    first, _ = substitute_ions("CsPbI3", n=50)
     assert first.formulas() == whole.formulas()[:50]
-    above, likely = like("CsPbI3", threshold=float(probabilities[99]))
+    above, likely = substitute_ions("CsPbI3", threshold=float(probabilities[99]))
     assert len(above) >= 100
     assert likely.min() >= probabilities[99]
 
 
 def test_the_larger_probability_of_two_ways():
     # K and Rb are there in equal amounts: exchanged for each other they are the same compound
-    batch, probabilities = like("KRbO", n=2000)
+    batch, probabilities = substitute_ions("KRbO", n=2000)
     keys = [composition_key(formula) for formula in batch.formulas()]
     assert len(keys) == len(set(keys)) == len(probabilities)
     assert (batch.numbers[:, 0] != batch.numbers[:, 1]).all()
@@ -53,4 +53,4 @@ def test_the_larger_probability_of_two_ways():
 )
 def test_what_has_no_ions_is_told(formula, told):
     with pytest.raises(InputError, match=told):
-        like(formula)
+        substitute_ions(formula)

@@ -9,8 +9,8 @@ import pytest
 from invdesign.core.target import parse_target
 from invdesign.crystal.elements import SYMBOLS
 from invdesign.errors import InputError
-from invdesign.screening.api import screen_to
-from invdesign.screening.select import survivors
+from invdesign.screening.api import screen
+from invdesign.screening.select import select_likeliest
 
 ROWS = {
     "formula": ["CsPbI3", "MgO2", "NaSrTlS3", "RbK2Sb5O14", "RbCaAsS4", "Sr2Tl2Na2S6", "KYSnSe4", "NaN3Xx"],
@@ -21,7 +21,7 @@ LIKELIEST = ["RbCaAsS4", "NaSrTlS3", "KYSnSe4"]
 
 
 def chosen(path, n=10, target="", **options):
-    return survivors(path, parse_target(target), n, elements=frozenset(SYMBOLS[1:]), **options)
+    return select_likeliest(path, parse_target(target), n, elements=frozenset(SYMBOLS[1:]), **options)
 
 
 def written(folder):
@@ -83,14 +83,17 @@ def test_what_is_outside_the_target_is_left_out(tmp_path):
     assert chosen(path, target="n_atoms=8..20").left_out == {}
     assert chosen(path, target="n_atoms=8..13 space_group=62 band_gap>1").formulas == []
     known = chosen(path, target="elements=Y").formulas
-    assert known == survivors(path, parse_target(""), 9, elements=frozenset({"K", "Y", "Sn", "Se"})).formulas
+    assert (
+        known
+        == select_likeliest(path, parse_target(""), 9, elements=frozenset({"K", "Y", "Sn", "Se"})).formulas
+    )
 
 
 def test_a_screening_of_ours(tmp_path):
     formulas = ["RbCaAsS4", "CsPbI3", "NaF3", "KYSnSe4"]
     for parquet in (False, True):
         out = tmp_path / str(parquet)
-        screen_to(out, formulas, parquet=parquet, estimates=False, workers=1)
+        screen(formulas, parquet=parquet, estimates=False, workers=1, out=out)
         found = chosen(out)
         assert found.formulas == ["RbCaAsS4", "KYSnSe4"]
         assert found.left_out == {"did not pass": 1, "known": 1}
@@ -122,7 +125,7 @@ def test_what_is_none_is_told(tmp_path, name, content, told):
 def test_a_shard_without_header_is_read(tmp_path):
     space = {"elements": "Na,K,Cl,O", "max_atoms": 5}
     for i in (1, 2):
-        screen_to(tmp_path / str(i), space=space, shard=(i, 2), estimates=False, workers=1)
+        screen(space=space, shard=(i, 2), estimates=False, workers=1, out=tmp_path / str(i))
     assert not (tmp_path / "2" / "screened.csv").read_text().startswith('"formula"')
     assert chosen(tmp_path / "2").formulas
 

@@ -4,11 +4,11 @@ from math import inf
 from types import SimpleNamespace
 
 import pytest
+from invdesign.analysis.evaluate.samples import Outcome, pack
 from pymatgen.core import Lattice, Structure
 
 from invdesign.analysis import hull_placement
 from invdesign.analysis.evaluate import run as evaluate
-from invdesign.analysis.evaluate.samples import Outcome, pack
 from invdesign.analysis.structure_prediction import run as structure_prediction
 from invdesign.campaign import CampaignConfig, Components
 from invdesign.campaign.stages import relax as design

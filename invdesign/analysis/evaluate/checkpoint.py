@@ -1,16 +1,14 @@
-"""Finished work on disk as lines of JSON, so that a killed run goes on where it was."""
+"""Finished chunks of an evaluation on disk, so that a killed run resumes."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
-from invdesign.analysis.evaluate.samples import Outcome
+from invdesign.analysis.evaluate.record import SampleRecord
 from invdesign.io.journal import Journal
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
 FILE = "chunks.jsonl"
 Seconds = dict[str, tuple[float, float]]  # wall and core seconds by stage
@@ -20,7 +18,7 @@ class ChunkStore:
     """Finished chunks of an evaluation.
 
     Attributes:
-        done: outcomes and cost by the chunk's number.
+        done: records and cost by the chunk's number.
     """
 
     def __init__(self, folder: Path, protocol: dict[str, Any]) -> None:
@@ -34,14 +32,14 @@ class ChunkStore:
             InputError: another evaluation's folder.
         """
         self._journal = Journal(folder / FILE, "evaluation", protocol)
-        self.done: dict[int, tuple[list[Outcome], Seconds]] = {}
+        self.done: dict[int, tuple[list[SampleRecord], Seconds]] = {}
         for chunk in self._journal.entries:
-            outcomes = [Outcome(**fields) for fields in chunk["outcomes"]]
-            self.done[chunk["chunk"]] = (outcomes, {s: (w, c) for s, (w, c) in chunk["seconds"].items()})
+            records = [SampleRecord(**fields) for fields in chunk["outcomes"]]
+            self.done[chunk["chunk"]] = (records, {s: (w, c) for s, (w, c) in chunk["seconds"].items()})
 
     def append(
-        self, number: int, outcomes: Sequence[Outcome], seconds: Mapping[str, tuple[float, float]]
+        self, number: int, records: Sequence[SampleRecord], seconds: Mapping[str, tuple[float, float]]
     ) -> None:
         """Add a chunk."""
-        rows = [asdict(outcome) for outcome in outcomes]
+        rows = [asdict(record) for record in records]
         self._journal.append({"chunk": number, "seconds": seconds, "outcomes": rows})

@@ -1,62 +1,53 @@
-"""The result of ``invdesign evaluate``: counts over the structures sampled, with intervals."""
+"""The result of an evaluation: rates over the crystals sampled, with intervals."""
 
 from __future__ import annotations
 
-import csv
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from math import sqrt
+from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from invdesign.errors import InputError
+from invdesign.analysis.evaluate.record import SampleRecord
+from invdesign.core.target import Target
 from invdesign.io.atomic import atomic_write
-from invdesign.io.console import print_whole
 from invdesign.io.provenance import git_revision, package_versions
+from invdesign.io.tables import write_csv
 from invdesign.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
-
-    from rich.console import Console
-    from rich.table import Table
-
-    from invdesign.analysis.evaluate.samples import Outcome
-    from invdesign.core.target import Target
+    import pandas as pd
 
 LIMITS = (0.0, 0.05, 0.1)  # eV/atom above the hull
 METASTABLE = 0.1
 SUN = f"S.U.N. at {METASTABLE:g} (novel composition)"
 HIT = "hit"
-Z95 = 1.959964
-FIGURE = len("0.123")  # width of a rate
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """A share of the structures sampled, with its 95 % Wilson interval."""
+    """A share of the crystals sampled, with its 95 % Wilson interval."""
 
     count: int
     of: int
 
     @property
     def value(self) -> float:
-        """The share."""
+        """Return the share."""
         return self.count / self.of
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Wilson's 95 % interval: right also near 0 and 1, and for few samples."""
-        n, p = self.of, self.value
-        centre = p + Z95**2 / (2 * n)
-        half = Z95 * sqrt(p * (1 - p) / n + Z95**2 / (4 * n * n))
-        scale = 1 + Z95**2 / n
-        return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
+        """Return Wilson's 95 % interval, which holds also near 0 and 1 and for few samples."""
+        from scipy.stats import binomtest
+
+        found = binomtest(self.count, self.of).proportion_ci(0.95, "wilson")
+        return float(found.low), float(found.high)
 
     def as_json(self) -> dict[str, Any]:
-        """Count, denominator, share and interval."""
+        """Return count, denominator, share and interval."""
         low, high = self.interval
         return {
             "count": self.count,
@@ -67,19 +58,20 @@ class Rate:
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """Figures of a set of structures.
+class EvaluationResult:
+    """Metrics of a set of crystals.
 
     Attributes:
-        outcomes: one per structure sampled, in order.
-        protocol: what was measured with what: potential, hull, calibration, reference and its size,
-            relaxation settings, target, sample and seed.
+        records: one per crystal sampled, in order.
+        protocol: potential, hull, calibration, reference and its size, relaxation settings, target, sample
+            and seed.
         cost: wall and core seconds by stage.
-        hardware: machine that it ran on.
+        hardware: the machine.
         target: if one was given.
+        rates: by name.
     """
 
-    outcomes: Sequence[Outcome]
+    records: Sequence[SampleRecord]
     protocol: dict[str, Any]
     cost: dict[str, tuple[float, float]]
     hardware: dict[str, Any]
@@ -87,29 +79,45 @@ class Evaluation:
     rates: dict[str, Rate] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Count."""
+        """Compute the rates."""
         object.__setattr__(self, "rates", self._rates())
 
+    def __repr__(self) -> str:
+        """Return the main rates."""
+        names = ("valid", "unique", f"stable at {METASTABLE:g}", SUN)
+        rates = ", ".join(f"{name} {self.rates[name].value:.2f}" for name in names)
+        return f"<evaluation of {len(self.records)} crystals: {rates}>"
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return one row per crystal, as in ``structures.csv``."""
+        import pandas as pd
+
+        return pd.DataFrame(self.rows())
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one row per crystal: validity, novelty, energy above hull, properties."""
+        return [_row(record, relaxed=self.protocol["relax"]) for record in self.records]
+
     def _rates(self) -> dict[str, Rate]:
-        total = len(self.outcomes)
+        total = len(self.records)
 
-        def share(test: Callable[[Outcome], bool]) -> Rate:
-            return Rate(sum(not o.fault and test(o) for o in self.outcomes), total)
+        def share(test: Callable[[SampleRecord], bool]) -> Rate:
+            return Rate(sum(not r.fault and test(r) for r in self.records), total)
 
-        def distinct(test: Callable[[Outcome], bool]) -> Rate:
+        def distinct(test: Callable[[SampleRecord], bool]) -> Rate:
             """Crystals, each counted once however often it was sampled."""
-            return Rate(len({o.final_group for o in self.outcomes if not o.fault and test(o)}), total)
+            return Rate(len({r.final_group for r in self.records if not r.fault and test(r)}), total)
 
         rates = {
             "readable": share(lambda _: True),
-            "charge balanced": share(lambda o: o.charge_balanced),
-            "plausible geometry": share(lambda o: o.plausible),
-            "valid": share(lambda o: o.valid),
-            "unique": Rate(len({o.group for o in self.outcomes if not o.fault}), total),
-            "novel composition": share(lambda o: not o.composition_known),
-            "novel gene": share(lambda o: not o.gene_known),
-            "novel prototype": share(lambda o: not o.prototype_known),
-            **({"converged": share(lambda o: o.converged)} if self.protocol["relax"] else {}),
+            "charge balanced": share(lambda r: r.charge_balanced),
+            "plausible geometry": share(lambda r: r.plausible),
+            "valid": share(lambda r: r.valid),
+            "unique": Rate(len({r.group for r in self.records if not r.fault}), total),
+            "novel composition": share(lambda r: not r.composition_known),
+            "novel gene": share(lambda r: not r.gene_known),
+            "novel prototype": share(lambda r: not r.prototype_known),
+            **({"converged": share(lambda r: r.converged)} if self.protocol["relax"] else {}),
         }
         for limit in LIMITS:
             rates[f"stable at {limit:g}"] = share(partial(_stable, limit=limit))
@@ -119,11 +127,11 @@ class Evaluation:
                     partial(_stable, limit=limit, novelty=novelty)
                 )
         rates["metastable S.U.N. and valid"] = distinct(
-            lambda o: o.valid and o.stable(METASTABLE) and not o.composition_known
+            lambda r: r.valid and r.stable(METASTABLE) and not r.composition_known
         )
-        rates["ordering of a known alloy"] = share(lambda o: bool(o.alloy))
+        rates["ordering of a known alloy"] = share(lambda r: bool(r.alloy))
         rates["metastable S.U.N., no such ordering"] = distinct(
-            lambda o: o.stable(METASTABLE) and not o.composition_known and not o.alloy
+            lambda r: r.stable(METASTABLE) and not r.composition_known and not r.alloy
         )
         return rates | self._target_rates(share, distinct)
 
@@ -132,52 +140,52 @@ class Evaluation:
         if target is None:
             return {}
 
-        def inside(outcome: Outcome, name: str) -> bool:
-            value = _value(outcome, name)
+        def inside(record: SampleRecord, name: str) -> bool:
+            value = _value(record, name)
             return value is not None and value in target.windows[name]
 
-        def on_target(outcome: Outcome) -> bool:
-            return outcome.allowed and all(inside(outcome, name) for name in target.windows)
+        def on_target(record: SampleRecord) -> bool:
+            return record.allowed and all(inside(record, name) for name in target.windows)
 
         rates = {
-            f"{name} in {target.windows[name]}": share(lambda o, name=name: inside(o, name))
+            f"{name} in {target.windows[name]}": share(lambda r, name=name: inside(r, name))
             for name in target.windows
         }
-        rates["as asked (elements, formula, size)"] = share(lambda o: o.allowed)
+        rates["as asked (elements, formula, size)"] = share(lambda r: r.allowed)
         rates["on target"] = share(on_target)
 
-        def good(outcome: Outcome) -> bool:
-            return on_target(outcome) and outcome.valid and outcome.stable(target.e_above_hull_max)
+        def good(record: SampleRecord) -> bool:
+            return on_target(record) and record.valid and record.stable(target.e_above_hull_max)
 
         rates[f"on target, valid and stable at {target.e_above_hull_max:g}"] = share(good)
-        rates[HIT] = distinct(lambda o: good(o) and not o.composition_known)
+        rates[HIT] = distinct(lambda r: good(r) and not r.composition_known)
         return rates
 
     @property
     def medians(self) -> dict[str, float | None]:
-        """Medians over converged structures, all that are readable where none was relaxed.
+        """Return medians over converged crystals, or over all readable ones without relaxation.
 
-        ``rmsd`` is over those that are still the crystal sampled; it and ``steps`` go with relaxation.
+        ``rmsd`` (Å) is over those that are still the crystal sampled.
         """
         relaxed = self.protocol["relax"]
-        done = [o for o in self.outcomes if not o.fault and (o.converged or not relaxed)]
+        done = [r for r in self.records if not r.fault and (r.converged or not relaxed)]
 
         def middle(values: list[Any]) -> float | None:
             return round(median(values), 4) if values else None
 
-        heights = {"e_above_hull": middle([o.e_above_hull for o in done if o.e_above_hull is not None])}
+        medians = {"e_above_hull": middle([r.e_above_hull for r in done if r.e_above_hull is not None])}
         if relaxed:
-            heights["rmsd"] = middle([o.rmsd for o in done if o.rmsd is not None])
-            heights["steps"] = middle([o.n_steps for o in done])
-        return heights | {
-            "phases_in_system": middle([o.n_phases for o in done if o.n_phases is not None]),
-            "atoms": middle([o.n_atoms for o in self.outcomes if not o.fault]),
+            medians["rmsd"] = middle([r.rmsd for r in done if r.rmsd is not None])
+            medians["steps"] = middle([r.n_steps for r in done])
+        return medians | {
+            "phases_in_system": middle([r.n_phases for r in done if r.n_phases is not None]),
+            "atoms": middle([r.n_atoms for r in self.records if not r.fault]),
         }
 
     @property
     def yields(self) -> dict[str, dict[str, float | None]]:
-        """Metastable S.U.N. (novel composition) and hits, per relaxation and per core hour of evaluation."""
-        relaxed = sum(not o.fault for o in self.outcomes) if self.protocol["relax"] else 0
+        """Return metastable S.U.N. (novel composition) and hits, per relaxation and per core hour."""
+        relaxed = sum(not r.fault for r in self.records) if self.protocol["relax"] else 0
         hours = sum(core for _, core in self.cost.values()) / 3600
         counted = {"metastable S.U.N.": SUN, HIT: HIT} if self.target else {"metastable S.U.N.": SUN}
         counts = {name: self.rates[rate].count for name, rate in counted.items()}
@@ -191,36 +199,36 @@ class Evaluation:
 
     @property
     def caveats(self) -> list[str]:
-        """What a reader must know beside the rates."""
-        moved = sum(o.converged and o.rmsd is None for o in self.outcomes)
-        told = [
-            "Universal potentials overcount: CHGNet inflates strict S.U.N. 2 to 4 times over DFT.",
+        """Return what a reader must know to interpret the rates."""
+        moved = sum(r.converged and r.rmsd is None for r in self.records)
+        caveats = [
+            "Universal potentials overcount: CHGNet inflates strict S.U.N. by a factor of 2 to 4.",
             (
-                "Novel means: not in the reference named above; a generator trained on crystals outside it "
-                "has those counted as novel."
+                "Novel means: not in the reference named above. Crystals outside it count as novel even if a "
+                "generator was trained on them."
             ),
             "Energies above an incomplete hull are lower bounds.",
         ]
         if not self.protocol["relax"]:
-            told.append("Nothing was relaxed: energies are those of the structures as given.")
+            caveats.append("Nothing was relaxed: energies are those of the crystals as given.")
         elif moved:
-            told.append(f"{moved} of the structures relaxed into another crystal; the RMSD leaves them out.")
+            caveats.append(f"{moved} of the crystals relaxed into another crystal; the RMSD leaves them out.")
         if self.target is not None and (predictors := self.protocol["predictors"]):
             named = ", ".join(f"{name} by {model}" for name, model in predictors.items())
             from invdesign.predictors.registry import models_of
 
-            told.append(f"In-window rates are predictions ({named}).")
-            if own := sorted(set(predictors.values()) & set(models_of(predictors).values())):
-                told.append(
-                    f"design ranks with {', '.join(own)}: of its own output that is no independent judge; "
-                    "--predictor names another model."
+            caveats.append(f"In-window rates are predictions ({named}).")
+            if shared := sorted({*predictors.values()} & {*models_of(predictors).values()}):
+                caveats.append(
+                    f"design itself ranks with {', '.join(shared)}, so for its own output this is not "
+                    "independent; --predictor selects another model."
                 )
-        return told
+        return caveats
 
     def as_json(self) -> dict[str, Any]:
-        """Everything but the single structures."""
+        """Return everything but the single crystals."""
         return {
-            "sampled": len(self.outcomes),
+            "sampled": len(self.records),
             "protocol": self.protocol,
             "rates": {name: rate.as_json() for name, rate in self.rates.items()},
             "medians": self.medians,
@@ -242,104 +250,28 @@ class Evaluation:
         """Write ``evaluation.json`` and ``structures.csv`` into a folder."""
         with atomic_write(out / "evaluation.json") as path:
             path.write_text(json.dumps(self.as_json(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        with (
-            atomic_write(out / "structures.csv") as path,
-            path.open("w", newline="", encoding="utf-8") as file,
-        ):
-            rows = [_row(outcome, relaxed=self.protocol["relax"]) for outcome in self.outcomes]
-            writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)), restval="")
-            writer.writeheader()
-            writer.writerows(rows)
-
-    def table(self, beside: Mapping[str, Mapping[str, Any]] | None = None) -> Table:
-        """The rates as a rich table.
-
-        Args:
-            beside: what :meth:`as_json` gave for other sets, by name: one more column each.
-        """
-        from rich.table import Table
-
-        shown = self.protocol
-        title = (
-            f"{len(self.outcomes)} structures sampled{'' if shown['relax'] else ', not relaxed'}; "
-            f"{shown['potential']} on {shown['hull']}, "
-            f"novel against {shown['reference']} ({shown['reference_compositions']:,} compositions, "
-            f"{shown['reference_crystals']:,} crystals)"
-        )
-        table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-        table.add_column("share of the structures sampled", style="cyan", overflow="fold")
-        for name in ("count", "rate", "95 % interval"):
-            table.add_column(name, justify="right", no_wrap=True)
-        for name in beside or {}:
-            table.add_column(name, justify="right", overflow="fold", min_width=FIGURE)
-        for name, rate in self.rates.items():
-            low, high = rate.interval
-            others = [other["rates"].get(name) for other in (beside or {}).values()]
-            table.add_row(
-                name,
-                f"{rate.count}",
-                f"{rate.value:.3f}",
-                f"{low:.3f} to {high:.3f}",
-                *("" if other is None else f"{other['rate']:.3f}" for other in others),
-            )
-        return table
-
-    def show(self, console: Console, beside: Mapping[str, Mapping[str, Any]] | None = None) -> None:
-        """Print the table, what it cost, and what must be known beside it."""
-        print_whole(self.table(beside), console)
-        told = [f"{name.replace('_', ' ')} {value:g}" for name, value in self.medians.items() if value]
-        console.print(f"medians: {', '.join(told)}", highlight=False)
-        for name, figures in self.yields.items():
-            each = f"{figures['per_relaxation']} a relaxation, " if self.protocol["relax"] else ""
-            console.print(f"{name}: {each}{figures['per_core_hour']} a core hour", highlight=False)
-        cost = ", ".join(f"{stage} {core:.1f}" for stage, (_, core) in self.cost.items())
-        console.print(f"core seconds: {cost}", highlight=False)
-        for caveat in self.caveats:
-            console.print(f"- {caveat}", highlight=False)
-        for name, other in (beside or {}).items():
-            keys = ("potential", "calibration", "hull", "reference", "relax", "fmax", "max_steps")
-            if strange := [key for key in keys if other["protocol"].get(key) != self.protocol[key]]:
-                console.print(f"- {name} was measured with another {', '.join(strange)}.", highlight=False)
+        write_csv(out / "structures.csv", self.rows())
 
 
-def _stable(outcome: Outcome, *, limit: float, novelty: str | None = None) -> bool:
-    """Whether a structure is stable and, if asked, its composition, gene or prototype is not known."""
-    return outcome.stable(limit) and not (novelty and getattr(outcome, f"{novelty}_known"))
+def _stable(record: SampleRecord, *, limit: float, novelty: str | None = None) -> bool:
+    """Whether a crystal is stable and, if asked, its composition, gene or prototype is not known."""
+    return record.stable(limit) and not (novelty and getattr(record, f"{novelty}_known"))
 
 
-def _value(outcome: Outcome, name: str) -> float | None:
-    """A property's best figure."""
+def _value(record: SampleRecord, name: str) -> float | None:
+    """Return the point estimate of a property."""
     if name == "formation_energy_per_atom":
-        return outcome.formation_energy_per_atom
-    if name not in outcome.properties:
+        return record.formation_energy_per_atom
+    if name not in record.properties:
         return None
-    mean, _, p_zero, _ = outcome.properties[name]
+    mean, _, p_zero, _ = record.properties[name]
     return 0.0 if p_zero > 0.5 else mean
 
 
-def _row(outcome: Outcome, *, relaxed: bool) -> dict[str, Any]:
+def _row(record: SampleRecord, *, relaxed: bool) -> dict[str, Any]:
     skipped = {"properties", "crystal"}
-    row = {name: getattr(outcome, name) for name in outcome.__slots__ if name not in skipped}
-    row["valid"] = outcome.valid
+    row = {name: getattr(record, name) for name in record.__slots__ if name not in skipped}
+    row["valid"] = record.valid
     if not relaxed:
         row |= {"converged": "", "n_steps": "", "rmsd": ""}
-    return row | {name: _value(outcome, name) for name in outcome.properties}
-
-
-def read_evaluations(files: Sequence[Path]) -> dict[str, dict[str, Any]]:
-    """Stored evaluations by the name of their folder or, if called otherwise, of the file.
-
-    Raises:
-        InputError: a file that is no ``evaluation.json``.
-    """
-    found = {}
-    for file in files:
-        try:
-            content = json.loads(file.read_text(encoding="utf-8"))
-            content["rates"], content["protocol"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"beside: {str(file)!r} is no evaluation ({error}); give the evaluation.json of another."
-            ) from error
-        found[file.resolve().parent.name if file.stem == "evaluation" else file.stem] = content
-    return found
+    return row | {name: _value(record, name) for name in record.properties}

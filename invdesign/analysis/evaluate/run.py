@@ -1,32 +1,33 @@
-"""``invdesign evaluate``: how good is a set of crystals, whoever made them; the same protocol for all.
+"""Evaluate a set of crystals by one protocol, regardless of source.
 
-The denominator is every structure sampled: unreadable ones, failures and duplicates count against.
+The denominator is every crystal sampled: unreadable ones, failures and duplicates count against the set.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from invdesign.analysis.evaluate.checkpoint import FILE, ChunkStore
-from invdesign.analysis.evaluate.metrics import Evaluation
-from invdesign.analysis.evaluate.samples import Outcome, Sample, fingerprint, pack, read_samples, unpack
+from invdesign.analysis.evaluate.metrics import EvaluationResult
+from invdesign.analysis.evaluate.record import SampleRecord
+from invdesign.analysis.inputs import Sample, fingerprint, pack, read_samples, sampled, unpack
 from invdesign.campaign.components import Components
 from invdesign.campaign.progress import Clock
 from invdesign.campaign.validate import check_least, check_names
+from invdesign.core.target import Target, parse_target
 from invdesign.errors import InputError
 from invdesign.io.lock import locked_folder
 from invdesign.io.parallel import default_workers, run_tasks
+from invdesign.io.progress import Progress, no_progress
 from invdesign.io.provenance import artifact_hashes, hardware
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
-
     from pymatgen.core import Structure
 
-    from invdesign.core.target import Target
     from invdesign.relaxation.relax import Relaxed
 
 NOT_RELAXED = "not relaxed"
@@ -34,8 +35,8 @@ CHUNK = 16  # structures relaxed together: the unit of work that a resumed run k
 
 
 @dataclass(frozen=True)
-class Task:
-    """A chunk of samples and what to judge them with: travels to a worker."""
+class EvaluateUnit:
+    """A chunk of samples and the components that evaluate it; sent to a worker."""
 
     number: int
     samples: list[Sample]
@@ -46,9 +47,9 @@ class Task:
 
 
 def evaluate(
-    source: Path | str | Sequence[Path | str | Structure],
+    structures: Any,  # noqa: ANN401 - one or several paths or pymatgen structures
     *,
-    target: Target | None = None,
+    target: str | Iterable[str] | Target | None = None,
     potential: Any = "chgnet",  # noqa: ANN401 - a name or a Potential
     hull: Any = "mp-hull",  # noqa: ANN401 - a name or a Hull
     reference: Any = "known-materials",  # noqa: ANN401 - a name or a KnownMaterials
@@ -60,91 +61,81 @@ def evaluate(
     limit: int | None = None,
     seed: int = 0,
     workers: int | None = None,
-    out: Path | None = None,
-    progress: bool = True,
-) -> Evaluation:
-    """Judge structures by validity, uniqueness, novelty, stability and, with a target, its windows.
+    out: str | Path | None = None,
+    progress: Progress = no_progress,
+) -> EvaluationResult:
+    """Evaluate crystals: validity, uniqueness, novelty, stability and, with a target, its windows.
+
+    >>> evaluate("samples.csv.gz", limit=200).rates["valid"].value  # doctest: +SKIP
 
     Args:
-        source: files, folders, tables (:func:`invdesign.crystal.structure_files.read_structures`), or
-            structures.
-        target: what they were made for; adds in-window rates and hits.
+        structures: pymatgen structures, or files, folders and tables of them; one or a list.
+        target: the target that they were made for, as clauses or a Target; adds in-window rates and hits.
         potential: relaxes and gives energies.
-        hull: energies above it, through the potential's calibration.
-        reference: known materials that novelty is judged against.
-        calibration: default: the potential's own.
+        hull: for energies above hull, through the calibration of the potential.
+        reference: known materials, for novelty.
+        calibration: default: the calibration of the potential.
         predictors: model by property, for the target's windows; default: the released ones.
-        relax: False takes the energies of the structures as they are.
+        relax: False takes the energies of the crystals as they are.
         fmax: largest force at convergence, eV/Å.
-        max_steps: of one relaxation.
-        limit: evaluate this many only, drawn at random with ``seed``.
+        max_steps: most steps of one relaxation.
+        limit: evaluate only so many, drawn at random with ``seed``.
         seed: of that draw.
-        workers: processes; default one per core; 1 stays in this one.
+        workers: processes; default: one per core; 1 stays in this one.
         out: folder for ``evaluation.json``, ``structures.csv`` and the chunks done so far: the same call
-            goes on where it was killed.
-        progress: show a bar on stderr.
+            resumes.
+        progress: receives the share done and a message.
+
+    Returns:
+        Rates with 95 % intervals, medians, yields, cost, and one record per crystal.
 
     Raises:
-        InputError: nothing readable, a part is missing or does not fit, or ``out`` holds another evaluation
-            or is in use.
+        InputError: nothing readable, a component is missing or does not fit, or ``out`` holds another
+            evaluation or is in use.
     """
     check_least(1, limit=limit, workers=workers)
     check_least(0, seed=seed)
     check_names(hull=hull, reference=reference, calibration=calibration)
+    if target is not None:
+        target = parse_target([str(target)] if isinstance(target, str | Target) else list(target))
+    out = None if out is None else Path(out)
     clock = Clock()
     with clock.stage("reading"):
-        samples = _drawn(read_samples(source), limit, seed)
+        samples = sampled(read_samples(structures), limit, seed)
     models = _models(target, predictors)
     components = Components(
         known=reference, potential=potential, calibration=calibration, hull=hull, predictors=models
     )
     protocol = _protocol(components, samples, relax=relax, fmax=fmax, max_steps=max_steps, target=target)
-    tasks = _tasks(samples, components, target, fmax, max_steps if relax else 0)
+    pieces = [samples[start : start + CHUNK] for start in range(0, len(samples), CHUNK)]
+    steps = max_steps if relax else 0
+    units = [
+        EvaluateUnit(number, piece, components, target, fmax, steps) for number, piece in enumerate(pieces)
+    ]
     with locked_folder(out, FILE) if out else nullcontext():
         store = ChunkStore(out, protocol) if out else None
         done = dict(store.done) if store else {}
-        hands = _judge_all(tasks, done, store, workers, show=progress)
-        outcomes = [outcome for task in tasks for outcome in done[task.number][0]]
-        with clock.stage("identity"):
-            _group(samples, outcomes)
+        todo = [unit for unit in units if unit.number not in done]
+        workers = min(workers or default_workers(), max(1, len(todo)))
+        for number, records, seconds in run_tasks(_evaluate_unit, todo, workers=workers):
+            done[number] = (records, seconds)
+            if store:
+                store.append(number, records, seconds)
+            n = sum(len(records) for records, _ in done.values())
+            progress(n / len(samples), f"{n} of {len(samples)} crystals evaluated")
+        records = [record for unit in units for record in done[unit.number][0]]
+        with clock.stage("duplicates"):
+            _group(samples, records)
         cost = _added(clock.seconds, *(seconds for _, seconds in done.values()))
         drawn = {**protocol, "seed": seed if limit else None}
-        evaluation = Evaluation(outcomes, drawn, cost, {**hardware(), "workers": hands}, target)
+        result = EvaluationResult(records, drawn, cost, {**hardware(), "workers": workers}, target)
         if out:
-            evaluation.write(out)
-    return evaluation
-
-
-def _tasks(
-    samples: list[Sample], components: Components, target: Target | None, fmax: float, max_steps: int
-) -> list[Task]:
-    pieces = [samples[start : start + CHUNK] for start in range(0, len(samples), CHUNK)]
-    return [Task(number, own, components, target, fmax, max_steps) for number, own in enumerate(pieces)]
-
-
-def _judge_all(
-    tasks: list[Task],
-    done: dict[int, tuple[list[Outcome], dict[str, tuple[float, float]]]],
-    store: ChunkStore | None,
-    workers: int | None,
-    *,
-    show: bool,
-) -> int:
-    """Judge what is not done yet, adding it to ``done`` and to the store; the number of processes."""
-    todo = [task for task in tasks if task.number not in done]
-    hands = min(workers or default_workers(), max(1, len(todo)))
-    total = sum(len(task.samples) for task in tasks)
-    with _bar(total, total - sum(len(task.samples) for task in todo), show=show) as bar:
-        for number, outcomes, seconds in run_tasks(_judge, todo, workers=hands):
-            done[number] = (outcomes, seconds)
-            if store:
-                store.append(number, outcomes, seconds)
-            bar(len(outcomes))
-    return hands
+            result.write(out)
+    return result
 
 
 def _models(target: Target | None, given: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Predictors of the target's windows."""
+    """Return the predictors of the target's windows."""
     from invdesign.core.properties import PROPERTIES
     from invdesign.predictors.registry import models_of
 
@@ -161,34 +152,25 @@ def _models(target: Target | None, given: Mapping[str, Any] | None) -> dict[str,
     return {name: models[name] for name in wanted}
 
 
-def _drawn(samples: list[Sample], limit: int | None, seed: int) -> list[Sample]:
-    import numpy as np
-
-    if limit is None or limit >= len(samples):
-        return samples
-    chosen = np.random.default_rng(seed).choice(len(samples), size=limit, replace=False)
-    return [samples[i] for i in sorted(chosen)]
-
-
 def _protocol(
     components: Components, samples: Sequence[Sample], *, target: Target | None, **settings: float
 ) -> dict[str, Any]:
-    """What decides the figures, as plain JSON; every part is loaded here once, before any work."""
-    # what a user's own hull lacks is told before the potential is loaded
+    """Return what decides the metrics, as plain JSON; each component is loaded here once, before any work."""
+    # the hull first: an error in a custom one is reported before the potential is loaded
     hull, known, potential, calibration = map(components.get, ("hull", "known", "potential", "calibration"))
     components.check_scale()
     for name in components.predictors or {}:
         components.predictor(name)
 
-    def told(part: Any, default: Any) -> str:  # noqa: ANN401
+    def name_of(part: Any, default: Any) -> str:  # noqa: ANN401
         return part if isinstance(part, str) else str(getattr(default, "name", type(default).__name__))
 
     named = {
-        "calibration": told(components.calibration or potential.name, calibration),
-        "hull": told(components.hull, hull),
-        "reference": told(components.known, known),
+        "calibration": name_of(components.calibration or potential.name, calibration),
+        "hull": name_of(components.hull, hull),
+        "reference": name_of(components.known, known),
     }
-    models = {name: told(part, part) for name, part in (components.predictors or {}).items()}
+    models = {name: name_of(part, part) for name, part in (components.predictors or {}).items()}
     released = {*named.values(), *models.values()}
     return {
         "potential": potential.name,
@@ -205,121 +187,121 @@ def _protocol(
     }
 
 
-def _judge(task: Task) -> tuple[int, list[Outcome], dict[str, tuple[float, float]]]:
-    """Everything about a chunk that does not need the others."""
+def _evaluate_unit(unit: EvaluateUnit) -> tuple[int, list[SampleRecord], dict[str, tuple[float, float]]]:
+    """Find out everything about a chunk that does not need the others."""
     clock = Clock()
-    outcomes = [Outcome(sample.label, fault=sample.fault) for sample in task.samples]
+    records = [SampleRecord(sample.label, fault=sample.fault) for sample in unit.samples]
     readable = [
-        (o, s.structure) for o, s in zip(outcomes, task.samples, strict=True) if s.structure is not None
+        (r, s.structure) for r, s in zip(records, unit.samples, strict=True) if s.structure is not None
     ]
     with clock.stage("validity"):
-        for outcome, structure in readable:
-            with _own_fault(outcome, "validity"):
-                _check_validity(outcome, structure)
+        for record, structure in readable:
+            with _catch_fault(record, "validity"):
+                _check_validity(record, structure)
     with clock.stage("relaxation"):
-        relaxed = _relax([structure for _, structure in readable], task)
+        relaxed = _relax([structure for _, structure in readable], unit)
     with clock.stage("hull"):
-        for (outcome, structure), result in zip(readable, relaxed, strict=True):
-            with _own_fault(outcome, "hull"):
-                _place(outcome, structure, result, task)
+        for (record, structure), result in zip(readable, relaxed, strict=True):
+            with _catch_fault(record, "hull"):
+                _place(record, structure, result, unit)
     with clock.stage("novelty"):
-        for outcome, structure in readable:
-            with _own_fault(outcome, "novelty"):
-                _check_novelty(outcome, structure, task)
+        for record, structure in readable:
+            with _catch_fault(record, "novelty"):
+                _check_novelty(record, structure, unit)
     with clock.stage("properties"):
-        _predict([outcome for outcome in outcomes if outcome.e_above_hull is not None], task)
-    return task.number, outcomes, clock.seconds
+        _predict([record for record in records if record.e_above_hull is not None], unit)
+    return unit.number, records, clock.seconds
 
 
 @contextmanager
-def _own_fault(outcome: Outcome, stage: str) -> Iterator[None]:
-    """What a strange structure makes a stage raise is that structure's fault, and ends nothing else."""
+def _catch_fault(record: SampleRecord, stage: str) -> Iterator[None]:
+    """Record an exception as a fault of the crystal that caused it, and go on with the others."""
     try:
         yield
-    except Exception as error:  # noqa: BLE001 - strangers' structures, and seven libraries that read them
-        told = " ".join(str(error).split())[:200]
-        outcome.fault = f"{outcome.label}: {stage} could not be judged ({type(error).__name__}: {told})."
+    except Exception as error:  # noqa: BLE001 - arbitrary structures, and seven libraries that read them
+        message = " ".join(str(error).split())[:200]
+        record.fault = f"{record.label}: {stage} could not be evaluated ({type(error).__name__}: {message})."
 
 
-def _check_validity(outcome: Outcome, structure: Structure) -> None:
+def _check_validity(record: SampleRecord, structure: Structure) -> None:
     from invdesign.filters.charge_balance import charge_balance
     from invdesign.filters.geometry import geometry_check
 
-    outcome.formula = structure.composition.reduced_formula
-    outcome.n_atoms = len(structure)
-    outcome.crystal = pack(structure)
+    record.formula = structure.composition.reduced_formula
+    record.n_atoms = len(structure)
+    record.crystal = pack(structure)
     charge, geometry = charge_balance(structure.composition), geometry_check(structure)
-    outcome.charge_balanced, outcome.charge_reason = charge.passed, charge.reason
-    outcome.plausible, outcome.geometry_reason = geometry.passed, geometry.reason
+    record.charge_balanced, record.charge_reason = charge.passed, charge.reason
+    record.plausible, record.geometry_reason = geometry.passed, geometry.reason
 
 
-def _relax(structures: list[Structure], task: Task) -> list[Relaxed]:
+def _relax(structures: list[Structure], unit: EvaluateUnit) -> list[Relaxed]:
     from invdesign.relaxation.relax import relax
 
-    return relax(structures, task.components.get("potential"), fmax=task.fmax, max_steps=task.max_steps)
+    return relax(structures, unit.components.get("potential"), fmax=unit.fmax, max_steps=unit.max_steps)
 
 
-def _place(outcome: Outcome, structure: Structure, result: Relaxed, task: Task) -> None:
-    """Record how the relaxation ended and, where it gave a result, the energy above the hull."""
+def _place(record: SampleRecord, structure: Structure, result: Relaxed, unit: EvaluateUnit) -> None:
+    """Record how the relaxation ended and, where it converged, the energy above hull."""
     from math import isfinite
 
     from invdesign.crystal.matching import rmsd
 
-    outcome.n_steps, outcome.relaxation = int(result.n_steps), result.reason
-    outcome.converged = bool(task.max_steps and result.converged)
-    if not (outcome.converged if task.max_steps else isfinite(result.energy)):
+    record.n_steps, record.relaxation = int(result.n_steps), result.reason
+    record.converged = bool(unit.max_steps and result.converged)
+    if not (record.converged if unit.max_steps else isfinite(result.energy)):
         return
-    if not task.max_steps:
-        outcome.relaxation = NOT_RELAXED
-    outcome.crystal = pack(result.structure)
-    if task.max_steps:
-        outcome.rmsd = rmsd(structure, result.structure)
+    if not unit.max_steps:
+        record.relaxation = NOT_RELAXED
+    record.crystal = pack(result.structure)
+    if unit.max_steps:
+        record.rmsd = rmsd(structure, result.structure)
     try:
-        place = task.components.placement(result.structure, result.energy)
+        place = unit.components.placement(result.structure, result.energy)
     except InputError as error:  # an element that the calibration or the hull does not know
-        outcome.relaxation += f"; no energy above hull: {error}"
+        record.relaxation += f"; no energy above hull: {error}"
         return
-    outcome.formation_energy_per_atom, outcome.sigma = place.formation_energy, place.sigma
-    outcome.e_above_hull, outcome.n_phases = place.e_above_hull, place.n_phases
+    record.formation_energy_per_atom, record.sigma = place.formation_energy, place.sigma
+    record.e_above_hull, record.n_phases = place.e_above_hull, place.n_phases
 
 
-def _check_novelty(outcome: Outcome, structure: Structure, task: Task) -> None:
-    """Known or not; what has no gene counts as known, so that it cannot pass for novel."""
+def _check_novelty(record: SampleRecord, structure: Structure, unit: EvaluateUnit) -> None:
+    """Set novelty; a crystal without a gene counts as known, so that it cannot pass for novel."""
     from invdesign.crystal.symmetry import SymmetryError, gene_of
     from invdesign.filters.alloys import alloy_of
 
-    known = task.components.get("known")
-    outcome.composition_known = bool(known.known_composition(structure.composition))
+    known = unit.components.get("known")
+    record.composition_known = bool(known.known_composition(structure.composition))
     try:
-        outcome.sampled_gene = str(gene_of(structure)[0])
-        gene = gene_of(unpack(outcome.crystal))[0]
+        record.sampled_gene = str(gene_of(structure)[0])
+        gene = gene_of(unpack(record.crystal))[0]
     except SymmetryError:
-        outcome.gene_known = outcome.prototype_known = True
+        record.gene_known = record.prototype_known = True
         return
-    outcome.gene = str(gene)
-    outcome.gene_known = bool(known.known_gene(gene.hash))
-    outcome.prototype_known = known.prototype_known(gene)
-    outcome.alloy = alloy_of(unpack(outcome.crystal), known)
-    if task.target is not None:
-        outcome.allowed = task.target.allows(gene).passed
+    record.gene = str(gene)
+    record.gene_known = bool(known.known_gene(gene.hash))
+    record.prototype_known = known.prototype_known(gene)
+    record.alloy = alloy_of(unpack(record.crystal), known)
+    if unit.target is not None:
+        record.allowed = unit.target.allows(gene).passed
 
 
-def _predict(outcomes: list[Outcome], task: Task) -> None:
-    structures = [unpack(outcome.crystal) for outcome in outcomes]
-    for outcome, estimates in zip(outcomes, task.components.estimates(structures), strict=True):
+def _predict(records: list[SampleRecord], unit: EvaluateUnit) -> None:
+    structures = [unpack(record.crystal) for record in records]
+    for record, estimates in zip(records, unit.components.estimates(structures), strict=True):
         for name, e in estimates.items():
-            outcome.properties[name] = (float(e.mean), float(e.sigma), float(e.p_zero), bool(e.in_domain))
+            record.properties[name] = (float(e.mean), float(e.sigma), float(e.p_zero), bool(e.in_domain))
 
 
-def _group(samples: Sequence[Sample], outcomes: Sequence[Outcome]) -> None:
+def _group(samples: Sequence[Sample], records: Sequence[SampleRecord]) -> None:
     """Number the distinct crystals, as sampled and in the end."""
     from invdesign.crystal.matching import unique_groups
 
-    readable = [(o, s.structure) for o, s in zip(outcomes, samples, strict=True) if s.structure is not None]
+    readable = [(r, s.structure) for r, s in zip(records, samples, strict=True) if s.structure is not None]
     first = unique_groups([structure for _, structure in readable])
-    last = unique_groups([unpack(outcome.crystal) for outcome, _ in readable])
-    for (outcome, _), group, final in zip(readable, first, last, strict=True):
-        outcome.group, outcome.final_group = group, final
+    last = unique_groups([unpack(record.crystal) for record, _ in readable])
+    for (record, _), group, final in zip(readable, first, last, strict=True):
+        record.group, record.final_group = group, final
 
 
 def _added(*costs: Mapping[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
@@ -329,15 +311,3 @@ def _added(*costs: Mapping[str, tuple[float, float]]) -> dict[str, tuple[float, 
             before = total.get(stage, (0.0, 0.0))
             total[stage] = (before[0] + wall, before[1] + core)
     return total
-
-
-@contextmanager
-def _bar(total: int, before: int, *, show: bool) -> Iterator[Callable[[int], None]]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("evaluating"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-
-    with Progress(*columns, console=Console(stderr=True), disable=not show) as progress:
-        task = progress.add_task("evaluating", total=total, completed=before)
-        yield lambda n: progress.advance(task, n)

@@ -2,39 +2,36 @@
 
 from __future__ import annotations
 
-import csv
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from math import isfinite
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from invdesign.analysis.evaluate.samples import Sample, fingerprint, pack, unpack
-from invdesign.analysis.structure_prediction.starting_structures import Plan, Sources, Trial, plan_trials
+from invdesign.analysis.inputs import Sample, fingerprint, pack, unpack
+from invdesign.analysis.structure_prediction.starting_structures import Plan, Sources, Start, plan_starts
 from invdesign.campaign.components import Components
 from invdesign.campaign.validate import check_elements, check_generators, check_least, check_names
-from invdesign.core.target import parse_target
+from invdesign.core.target import Target, parse_target
 from invdesign.core.target_parser import amounts_of, reduced_as_written
 from invdesign.crystal.cif import write_cif
 from invdesign.crystal.structure_files import file_formula
 from invdesign.errors import InputError
-from invdesign.io.atomic import atomic_write
 from invdesign.io.journal import Journal
 from invdesign.io.lock import locked_folder
 from invdesign.io.parallel import one_thread
+from invdesign.io.progress import Progress, no_progress
 from invdesign.io.provenance import write_run_json
+from invdesign.io.tables import write_csv
 from invdesign.relaxation.parallel import CHUNK, relax_structures
 from invdesign.report.shortlist_csv import NOVELTY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
-
+    import pandas as pd
     from pymatgen.core import Structure
 
-    from invdesign.core.target import Target
-
-    Progress = Callable[[float, str], None]
-    Notice = Callable[[str], None]
+Notice = Callable[[str], None]
 
 TABLE = "polymorphs.csv"
 CIFS = "cifs"
@@ -53,15 +50,15 @@ class Polymorph:
         formula: reduced, its elements in the order that was given.
         rank: 1 for the lowest in energy of its formula.
         space_group: of the relaxed structure, within 0.1 Å.
-        relative: energy above the formula's best, meV/atom.
-        energy: the potential's, eV/atom.
+        relative: energy above the lowest polymorph of the formula, eV/atom.
+        energy: of the potential, eV/atom.
         e_above_hull: eV/atom, on the reference hull.
-        sigma: its standard deviation, eV/atom.
+        sigma: standard deviation of ``e_above_hull``, eV/atom.
         novelty: ``known``, ``composition known`` or ``new``.
-        known: ids of known crystals with this gene, or what else is known of the composition.
-        found: how many of the trials ended in it.
-        symmetry_kept: whether the lowest of these, set free, kept the symmetry that it was relaxed in.
-        origin: where that one's start came from.
+        known: ids of known crystals with this gene, or known crystals of the composition.
+        found: number of starting structures that relaxed into it.
+        symmetry_kept: whether the lowest of these kept its symmetry when relaxed without constraint.
+        origin: generator and geometry of the lowest one's starting structure.
         gene: of the relaxed structure.
         structure: relaxed.
     """
@@ -109,22 +106,33 @@ class Polymorph:
 
 
 @dataclass(frozen=True)
-class Prediction:
-    """What was found of the formulas.
+class PolymorphResults:
+    """The predicted crystals of some formulas.
 
     Attributes:
         polymorphs: by formula in the order given, lowest energy first.
-        without: a sentence on why there is none, by formula that has none.
+        without: a sentence per formula without a polymorph on why there is none.
     """
 
     polymorphs: list[Polymorph]
     without: dict[str, str]
 
+    def __repr__(self) -> str:
+        """Return how many crystals of how many formulas were found."""
+        formulas = {polymorph.formula for polymorph in self.polymorphs}
+        return f"<structure prediction: {len(self.polymorphs)} crystals of {len(formulas)} formulas>"
 
-def predict_structures(
-    formulas: Sequence[str],
-    out: Path,
+    def to_pandas(self) -> pd.DataFrame:
+        """Return one row per crystal, as in ``polymorphs.csv``."""
+        import pandas as pd
+
+        return pd.DataFrame([polymorph.row() for polymorph in self.polymorphs])
+
+
+def predict_structure(
+    formulas: str | Sequence[str],
     *,
+    out: str | Path = "prediction",
     n_candidates: int = 64,
     polymorphs: int = 10,
     n_atoms: str | int | None = None,
@@ -135,35 +143,42 @@ def predict_structures(
     hull: str = "mp-hull",
     generators: Sequence[str] = GENERATORS,
     workers: int | None = None,
-    progress: Progress = lambda _share, _message: None,
+    progress: Progress = no_progress,
     notice: Notice = lambda _sentence: None,
-) -> Prediction:
-    """Predict the crystals of some formulas; write a table, a CIF each, and ``run.json``.
+) -> PolymorphResults:
+    """Predict the crystals of formulas, ranked by energy.
 
-    Genes of the formula come from generators, geometries from the geometry source where a generator
-    gives none; they are relaxed, first within their symmetry, then free.
+    Generators propose genes of each formula; the geometry source gives geometries to genes without one. All
+    are relaxed, first within their symmetry, then without constraint.
+
+    >>> predict_structure("NiAl", out="prediction").polymorphs[0].structure  # doctest: +SKIP
 
     Args:
-        formulas: such as ``Li2FeSiO4``; a formula unit of at most 20 atoms. The reduced one is taken.
-        out: folder of the results; the same call goes on where it was killed.
+        formulas: such as ``Li2FeSiO4``, one or a list; a formula unit of at most 20 atoms. Each is reduced.
+        out: folder for ``polymorphs.csv``, a CIF per crystal and ``run.json``; the same call resumes.
         n_candidates: starting structures relaxed per formula.
-        polymorphs: most crystals shown per formula; another number relaxes nothing again.
-        n_atoms: ``5..20``, or exactly so many, in the primitive cell of the starts.
-        space_group: numbers, symbols or ranges for the starts.
+        polymorphs: most crystals reported per formula; another number relaxes nothing again.
+        n_atoms: ``5..20``, or a number, in the primitive cell of the starting structures.
+        space_group: numbers, symbols or ranges of the starting structures.
         seed: the same seed gives the same crystals.
         potential: relaxes and ranks.
-        calibration: brings its energies to the hull's scale; default: the potential's own.
-        hull: energies above it.
-        generators: propose genes; ``structure-types`` (known crystals with these elements), or what
-            ``load_generator`` takes.
-        workers: processes; default one per core.
-        progress: is told the share that is done and a word on it.
-        notice: is told what a formula that is not reduced is taken for.
+        calibration: brings its energies to the hull's scale; default: the calibration of the potential.
+        hull: reference hull.
+        generators: ``structure-types`` (known crystals with the elements replaced), or names or folders of
+            generators.
+        workers: processes; default: one per core.
+        progress: receives the share done and a message.
+        notice: receives a sentence on each formula that is not reduced.
+
+    Returns:
+        The polymorphs, and why formulas have none.
 
     Raises:
         InputError: not a formula, no generator can make it, an element that potential, calibration or
             hull do not know, or ``out`` holds another prediction or is in use.
     """
+    formulas = [formulas] if isinstance(formulas, str) else list(formulas)
+    out = Path(out)
     check_least(1, n_candidates=n_candidates, polymorphs=polymorphs, workers=workers)
     check_least(0, seed=seed)
     targets = _targets(formulas, notice, n_atoms=n_atoms, space_group=space_group)
@@ -176,27 +191,29 @@ def predict_structures(
     with locked_folder(out, JOURNAL):
         settings |= _scale(components, targets)
         plans = _plans(targets, n_candidates, seed, _sources(generators), progress)
-        trials = [trial for plan in plans.values() for trial in plan.trials]
-        journal = Journal(out / JOURNAL, "prediction", settings | {"starts": _fingerprint(trials)})
-        relaxed = _relaxed([trial.structure for trial in trials], potential, journal, workers, progress)
-        crystals, told = _judged(plans, relaxed, components)
+        starts = [start for plan in plans.values() for start in plan.starts]
+        identity = settings | {"starts": _identity(starts)}
+        journal = Journal(out / JOURNAL, "prediction", identity)
+        relaxed = _relaxed([start.structure for start in starts], potential, journal, workers, progress)
+        crystals, counts = _ranked(plans, relaxed, components)
         _write(crystals, polymorphs, out)
         settings["polymorphs"] = polymorphs
-        write_run_json(out, {"predict_structure": settings, "formulas": told})
-    shown = [polymorph for own in crystals.values() for polymorph in own[:polymorphs]]
-    return Prediction(shown, {formula: own["without"] for formula, own in told.items() if "without" in own})
+        write_run_json(out, {"predict_structure": settings, "formulas": counts})
+    shown = [polymorph for found in crystals.values() for polymorph in found[:polymorphs]]
+    without = {formula: count["without"] for formula, count in counts.items() if "without" in count}
+    return PolymorphResults(shown, without)
 
 
 def _targets(
     formulas: Sequence[str], notice: Notice, *, n_atoms: str | int | None, space_group: str | None
 ) -> dict[str, Target]:
-    """A target by formula as written, reduced; each composition once."""
+    """Return a target per reduced formula; each composition once."""
     targets: dict[str, Target] = {}
     for text in formulas:
         target = parse_target(formula=text, n_atoms=n_atoms, space_group=space_group)
         taken = reduced_as_written(text)
         if taken != "".join(text.split()):
-            notice(f"{text} is taken as {taken}: starts have {_units(taken, target)}")
+            notice(f"{text} is reduced to {taken}: starting structures have {_units(taken, target)}")
         if target not in targets.values():
             targets[taken] = target
     if not targets:
@@ -205,16 +222,16 @@ def _targets(
 
 
 def _units(formula: str, target: Target) -> str:
-    """How many formula units the starts have."""
+    """Describe the number of formula units of the starting structures."""
     unit = sum(amounts_of(formula, "formula").values())
     fewest, most = -(-target.n_atoms[0] // unit), target.n_atoms[1] // unit
     if fewest == most:
         return f"{most} formula unit{'s' if most > 1 else ''} in the primitive cell."
-    return f"{fewest} to {most} formula units in the primitive cell; --n-atoms narrows it."
+    return f"{fewest} to {most} formula units in the primitive cell; --n-atoms narrows the range."
 
 
 def _scale(components: Components, targets: dict[str, Target]) -> dict[str, str]:
-    """What decides the energies, by name.
+    """Name everything that decides the energies.
 
     Raises:
         InputError: the calibration is another potential's, or one of them does not know an element.
@@ -244,12 +261,12 @@ def _plans(
     for number, (formula, target) in enumerate(targets.items()):
         progress(PLANNING * number / len(targets), f"starting structures of {formula}")
         with one_thread():
-            plans[formula] = plan_trials(target, n, seed, sources)
+            plans[formula] = plan_starts(target, n, seed, sources)
     return plans
 
 
-def _fingerprint(trials: Sequence[Trial]) -> str:
-    return fingerprint([Sample(str(trial.gene), trial.structure) for trial in trials])
+def _identity(starts: Sequence[Start]) -> str:
+    return fingerprint([Sample(str(start.gene), start.structure) for start in starts])
 
 
 def _relaxed(
@@ -259,7 +276,7 @@ def _relaxed(
     workers: int | None,
     progress: Progress,
 ) -> list[dict[str, Any]]:
-    """How each relaxation ended, as plain JSON; whole chunks of an earlier run are taken over."""
+    """Relax; return how each relaxation ended as plain JSON. Whole chunks of an earlier run are reused."""
     done = {entry["number"]: entry for entry in journal.entries}
     pieces = [range(i, min(i + CHUNK, len(structures))) for i in range(0, len(structures), CHUNK)]
     todo = [i for piece in pieces if not all(i in done for i in piece) for i in piece]
@@ -284,52 +301,54 @@ def _relaxed(
         journal.append(entry)
         done[todo[place]] = entry
         share = len(done) / len(structures)
-        progress(PLANNING + (1 - PLANNING) * share, f"{len(done)} of {len(structures)} starts relaxed")
+        progress(
+            PLANNING + (1 - PLANNING) * share, f"{len(done)} of {len(structures)} starting structures relaxed"
+        )
     return [done[i] for i in range(len(structures))]
 
 
-def _judged(
+def _ranked(
     plans: dict[str, Plan], relaxed: Sequence[dict[str, Any]], components: Components
 ) -> tuple[dict[str, list[Polymorph]], dict[str, dict[str, Any]]]:
-    """All polymorphs by formula, and the counts that led to them."""
-    crystals, told = {}, {}
+    """Return all polymorphs by formula, and the counts that led to them."""
+    crystals, counts = {}, {}
     entries = iter(relaxed)
     for formula, plan in plans.items():
-        own = list(islice(entries, len(plan.trials)))
-        crystals[formula] = _polymorphs(formula, plan, own, components)
-        told[formula] = {
+        ended = list(islice(entries, len(plan.starts)))
+        crystals[formula] = _polymorphs(formula, plan, ended, components)
+        counts[formula] = {
             "offered": plan.offered,
-            "relaxed": len(own),
-            "converged": sum(entry["converged"] for entry in own),
+            "relaxed": len(ended),
+            "converged": sum(entry["converged"] for entry in ended),
             "polymorphs": len(crystals[formula]),
         }
         if not crystals[formula]:
-            told[formula]["without"] = _why_none(formula, own)
-    return crystals, told
+            counts[formula]["without"] = _why_none(formula, ended)
+    return crystals, counts
 
 
 def _why_none(formula: str, relaxed: Sequence[dict[str, Any]]) -> str:
     converged = sum(entry["converged"] for entry in relaxed)
     if not relaxed:
-        why = "no start that was offered is plausible; allow other atoms or space groups, or add a generator."
+        why = "no starting structure is plausible; allow other atoms or space groups, or add a generator."
     elif not converged:
         first = relaxed[0]["reason"]
-        why = f"none of {len(relaxed)} starts converged (the first: {first}); raise n_candidates."
+        why = f"none of {len(relaxed)} relaxations converged (the first: {first}); raise n_candidates."
     else:
-        why = f"none of the {converged} crystals that converged is plausible; raise n_candidates."
+        why = f"none of the {converged} converged crystals is plausible; raise n_candidates."
     return f"{formula}: {why}"
 
 
 def _polymorphs(
     formula: str, plan: Plan, relaxed: Sequence[dict[str, Any]], components: Components
 ) -> list[Polymorph]:
-    """Distinct plausible crystals that converged, lowest energy first."""
+    """Return the distinct, plausible, converged crystals, lowest energy first."""
     from invdesign.crystal.matching import unique_groups
     from invdesign.crystal.symmetry import SymmetryError, gene_of
     from invdesign.filters.geometry import geometry_check
 
     sound = []
-    for trial, entry in zip(plan.trials, relaxed, strict=True):
+    for start, entry in zip(plan.starts, relaxed, strict=True):
         if not entry["converged"]:
             continue
         structure = unpack(entry["crystal"])
@@ -338,13 +357,13 @@ def _polymorphs(
         except SymmetryError:
             continue
         if geometry_check(structure).passed:
-            sound.append((entry["energy"], trial, entry, structure, gene))
+            sound.append((entry["energy"], start, entry, structure, gene))
     sound.sort(key=lambda crystal: crystal[0])
     groups = unique_groups([crystal[3] for crystal in sound])
     known = components.get("known")
     found: list[Polymorph] = []
-    for group, (energy, trial, entry, structure, gene) in zip(groups, sound, strict=True):
-        if group < len(found):  # its lowest is there already
+    for group, (energy, start, entry, structure, gene) in zip(groups, sound, strict=True):
+        if group < len(found):  # the lowest of this group is there already
             continue
         novelty = known.novelty(gene)
         place = components.placement(structure, energy * len(structure))
@@ -361,7 +380,7 @@ def _polymorphs(
                 known=novelty.reason,
                 found=groups.count(group),
                 symmetry_kept=entry["symmetry_kept"],
-                origin=trial.origin,
+                origin=start.origin,
                 gene=str(gene),
                 structure=structure,
             )
@@ -370,17 +389,14 @@ def _polymorphs(
 
 
 def _write(crystals: dict[str, list[Polymorph]], most: int, out: Path) -> None:
-    """The table and the CIFs of the best ``most``, none of the others."""
+    """Write the table and the CIFs of the best ``most``."""
     (out / CIFS).mkdir(parents=True, exist_ok=True)
     rows = []
-    for polymorph in (polymorph for own in crystals.values() for polymorph in own):
+    for polymorph in chain.from_iterable(crystals.values()):
         file = out / polymorph.cif_file
         if polymorph.rank > most:
             file.unlink(missing_ok=True)  # an earlier call may have shown more
             continue
         write_cif(polymorph.structure, file, symmetrised=True)
         rows.append(polymorph.row())
-    with atomic_write(out / TABLE) as draft, draft.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, list(rows[0]) if rows else ["formula", "rank"])
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(out / TABLE, rows, ("formula", "rank"))

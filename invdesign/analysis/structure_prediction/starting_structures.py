@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from invdesign.core.candidate import Candidate
+from invdesign.core.target import Target
+from invdesign.crystal.gene import Gene
+from invdesign.crystal.geometry import Geometry
 from invdesign.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from pymatgen.core import Structure
 
-    from invdesign.core.candidate import Candidate
-    from invdesign.core.target import Target
-    from invdesign.crystal.gene import Gene
-    from invdesign.crystal.geometry import Geometry
-
-GENES_PER_TRIAL = 4  # genes asked of each generator for one that is tried: the rest serve the choice
-GEOMETRIES = 4  # most of one gene
+GENES_PER_START = 4  # genes asked of each generator for each starting structure; the most frequent are used
+GEOMETRIES = 4  # most geometries of one gene
 
 
 @dataclass(frozen=True)
-class Trial:
-    """A starting structure: its gene, and which generator and which geometry it came from."""
+class Start:
+    """A starting structure: its gene, and the generator and geometry that it came from."""
 
     gene: Gene
     structure: Structure
@@ -49,26 +47,26 @@ class Sources:
 
 @dataclass
 class Plan:
-    """Trials in the order in which they are worth trying, and what each generator had to offer."""
+    """Starting structures, the most promising first, and what each generator offered."""
 
-    trials: list[Trial] = field(default_factory=list)
+    starts: list[Start] = field(default_factory=list)
     offered: dict[str, str] = field(default_factory=dict)
 
 
-def plan_trials(target: Target, n: int, seed: int, sources: Sources) -> Plan:
-    """Up to ``n`` different, plausible starting structures.
+def plan_starts(target: Target, n: int, seed: int, sources: Sources) -> Plan:
+    """Return up to ``n`` different, plausible starting structures.
 
     Args:
         target: every gene is allowed by it.
-        n: most trials.
-        seed: the same seed gives the same trials.
-        sources: what proposes them.
+        n: most starting structures.
+        seed: the same seed gives the same ones.
+        sources: of genes and geometries.
 
     Raises:
         InputError: no generator can meet the target.
     """
     plan = Plan()
-    asked = GENES_PER_TRIAL * -(-n // len(sources.generators))
+    asked = GENES_PER_START * -(-n // len(sources.generators))
     offers: list[tuple[int, str, list[list[Candidate]]]] = []
     refusals: list[InputError] = []
     for number, generator in enumerate(sources.generators):
@@ -84,45 +82,45 @@ def plan_trials(target: Target, n: int, seed: int, sources: Sources) -> Plan:
     if not offers:
         raise refusals[-1]
     share = -(-n // len(offers))
-    half = -(-share // 2)  # the better half of the genes has all its geometries tried before the others
+    half = -(-share // 2)  # the better half of the genes comes with all its geometries before the others
     queues = []
     for number, name, families in offers:
-        queue: list[Trial] = []
+        queue: list[Start] = []
         for first in range(0, min(len(families), 2 * half), half):
-            queue += _trials(families[first : first + half], name, sources.geometry, (seed, number, first))
+            queue += _starts(families[first : first + half], name, sources.geometry, (seed, number, first))
         queues.append(queue)
     seen = set()
-    for trial in (trial for turn in zip_longest(*queues) for trial in turn if trial is not None):
+    for start in (start for turn in zip_longest(*queues) for start in turn if start is not None):
         key = (
-            trial.gene.hash,
-            np.round(trial.structure.cart_coords, 2).tobytes(),
-            round(trial.structure.volume),
+            start.gene.hash,
+            np.round(start.structure.cart_coords, 2).tobytes(),
+            round(start.structure.volume),
         )
-        if len(plan.trials) < n and key not in seen:
+        if len(plan.starts) < n and key not in seen:
             seen.add(key)
-            plan.trials.append(trial)
+            plan.starts.append(start)
     return plan
 
 
 def _families(candidates: Sequence[Candidate], target: Target) -> list[list[Candidate]]:
-    """Candidates of one gene together, without what the target forbids.
+    """Group candidates by gene, without those that the target forbids.
 
-    Genes that were drawn come in the order of how often they were; crystals as their generator gave them.
+    Drawn genes are ordered by frequency, crystals as their generator gave them.
     """
     families: dict[str, list[Candidate]] = defaultdict(list)
     for candidate in candidates:
         if candidate.gene.realisable and target.allows(candidate.gene).passed:
             families[candidate.gene.hash].append(candidate)
-    return sorted(families.values(), key=lambda own: -len(own) if own[0].geometry is None else 0)
+    return sorted(families.values(), key=lambda family: -len(family) if family[0].geometry is None else 0)
 
 
-def _trials(
+def _starts(
     families: list[list[Candidate]],
     name: str,
     source: Any,  # noqa: ANN401
     seed: tuple[int, ...],
-) -> list[Trial]:
-    """The first geometry of every gene, then the second, and so on."""
+) -> list[Start]:
+    """Return the first geometry of every gene, then the second, and so on."""
     from invdesign.crystal.symmetry import realise
     from invdesign.filters.geometry import geometry_check
     from invdesign.generators.geometry.source import trials_worthwhile
@@ -134,16 +132,16 @@ def _trials(
     found = dict(zip(bare, source.propose_many(genes, counts, seeds) if genes else [], strict=True))
     rows = []
     for i, family in enumerate(families):
-        own: list[tuple[Geometry, str]] = [
+        given: list[tuple[Geometry, str]] = [
             (candidate.geometry, _parent(candidate)) for candidate in family if candidate.geometry is not None
         ]
         row = []
-        for geometry, origin in found.get(i) or list(dict.fromkeys(own))[:GEOMETRIES]:
+        for geometry, origin in found.get(i) or list(dict.fromkeys(given))[:GEOMETRIES]:
             structure = realise(family[0].gene, geometry)
             if geometry_check(structure).passed:
-                row.append(Trial(family[0].gene, structure, f"{name}, {origin}"))
+                row.append(Start(family[0].gene, structure, f"{name}, {origin}"))
         rows.append(row)
-    return [trial for turn in zip_longest(*rows) for trial in turn if trial is not None]
+    return [start for turn in zip_longest(*rows) for start in turn if start is not None]
 
 
 def _parent(candidate: Candidate) -> str:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
     from pathlib import Path
 
+    import pandas as pd
+
     from invdesign.core.candidate import Candidate
 
 
@@ -55,6 +57,18 @@ class Round:
     shortlist: list[Candidate]
     learned: Learned
     message: str
+
+    def __repr__(self) -> str:
+        """Return the number of crystals chosen and the folder."""
+        return f"<round {self.number} in {self.out}: {len(self.shortlist)} crystals>"
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return the shortlist as a data frame, as in ``shortlist.csv``."""
+        import pandas as pd
+
+        from invdesign.report.shortlist_csv import row_of
+
+        return pd.DataFrame([row_of(candidate) for candidate in self.shortlist])
 
     def lines(self) -> list[str]:
         """What was learned, and which of the goals no result tells of."""
@@ -216,8 +230,7 @@ def _number(run: Path, origin: dict[str, Any]) -> int:
 def _write(found: Round, components: Components, origin: dict[str, Any], pool: int) -> Round:
     from invdesign.campaign.provenance import made_with
     from invdesign.crystal.structure_files import SHORTLIST
-    from invdesign.report.outputs import CIF_FOLDER
-    from invdesign.report.shortlist_csv import write_cifs, write_table
+    from invdesign.report.shortlist_csv import CIF_FOLDER, write_cifs, write_table
     from invdesign.report.shortlist_json import SHORTLIST_JSON, write_shortlist_json
 
     write_cifs(found.shortlist, found.out / CIF_FOLDER)

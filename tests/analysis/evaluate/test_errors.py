@@ -8,7 +8,7 @@ import pytest
 from pymatgen.core import Lattice, Structure
 from typer.testing import CliRunner
 
-from invdesign.analysis.evaluate.samples import read_samples
+from invdesign.analysis.inputs import read_samples
 from invdesign.campaign.validate import check_names
 from invdesign.cli import app
 from invdesign.errors import InputError
@@ -69,7 +69,7 @@ def test_names_that_are_right_or_objects_pass(tmp_path):
 def test_without_relaxation_nothing_is_said_to_converge(salt, tmp_path):
     shown = run("evaluate", salt, "--no-relax", "--workers", "1", "--out", str(tmp_path / "out"))
     assert shown.exit_code == 0
-    assert "1 structures sampled, not relaxed; chgnet-0.3.0" in shown.stdout
+    assert "1 crystals sampled, not relaxed; chgnet-0.3.0" in shown.stdout
     assert "converged" not in shown.stdout
     assert "a relaxation" not in shown.stdout
     stored = json.loads((tmp_path / "out" / "evaluation.json").read_text())
@@ -83,14 +83,14 @@ def test_without_relaxation_nothing_is_said_to_converge(salt, tmp_path):
 
 
 def test_tables_in_a_pipe_are_whole(salt, tmp_path):
-    """Long names beside: every figure of every column is there."""
+    """Long names of compared sets: every figure of every column is there."""
     first = run("evaluate", salt, "--no-relax", "--workers", "1", "--out", str(tmp_path / "a"))
     text = (tmp_path / "a" / "evaluation.json").read_text()
     names = [f"a-set-of-crystals-with-a-long-name-{i}" for i in range(4)]
     for name in names:
         (tmp_path / f"{name}.json").write_text(text)
-    beside = [word for name in names for word in ("--beside", str(tmp_path / f"{name}.json"))]
-    result = run("evaluate", salt, "--no-relax", "--workers", "1", *beside)
+    compared = [word for name in names for word in ("--compare", str(tmp_path / f"{name}.json"))]
+    result = run("evaluate", salt, "--no-relax", "--workers", "1", *compared)
     assert all(name in result.stdout for name in names)
     line = next(line for line in result.stdout.splitlines() if line.startswith("readable"))
     assert line.split() == ["readable", "1", "1.000", "0.207", "to", "1.000", *["1.000"] * 4]

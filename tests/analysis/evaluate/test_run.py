@@ -12,7 +12,7 @@ from pymatgen.io.cif import CifWriter
 from rich.console import Console
 
 import invdesign.analysis.evaluate.run as evaluate_module
-from invdesign.analysis.evaluate.metrics import read_evaluations
+from invdesign.analysis.evaluate.report import read_evaluations, show
 from invdesign.analysis.evaluate.run import evaluate
 from invdesign.core.candidate import Estimate
 from invdesign.core.target import parse_target
@@ -71,7 +71,7 @@ class Flat:
 class Identity:
     """Calibration by nothing."""
 
-    name = "identity"
+    name = "duplicates"
     potential = "flat"
     digest = ""
 
@@ -132,7 +132,7 @@ class Gaps:
 
 def judge(source: object, **options: object) -> object:
     parts = {"potential": Flat(), "hull": Heights(), "reference": Known(), "calibration": Identity()}
-    return evaluate(source, **{**parts, "workers": 1, "progress": False, **options})  # type: ignore[arg-type]
+    return evaluate(source, **{**parts, "workers": 1, **options})  # type: ignore[arg-type]
 
 
 def counts(evaluation: object) -> dict[str, int]:
@@ -171,7 +171,7 @@ def test_failures_and_duplicates_count_against(tmp_path: Path) -> None:
     assert found["S.U.N. at 0.05 (novel composition)"] == 1  # NaCl is known
     assert found["S.U.N. at 0.1 (novel composition)"] == 2
     assert found["S.U.N. at 0.1 (novel prototype)"] == 0
-    by_label = {outcome.label: outcome for outcome in evaluation.outcomes}
+    by_label = {outcome.label: outcome for outcome in evaluation.records}
     assert "0.25 Å" in by_label["s5"].relaxation
     assert not by_label["s5"].converged
     assert "no energy above hull" in by_label["s6"].relaxation  # LiF: an element that the hull lacks
@@ -202,7 +202,7 @@ def test_caveat_and_files(tmp_path: Path) -> None:
     assert stored["protocol"]["reference"] == "known"
     assert stored["protocol"]["potential"] == "flat"
     assert stored["rates"]["unique"]["rate"] == 1.0
-    assert set(stored["cost_s"]) >= {"relaxation", "hull", "novelty", "validity", "identity"}
+    assert set(stored["cost_s"]) >= {"relaxation", "hull", "novelty", "validity", "duplicates"}
     assert stored["hardware"]["cores"] >= 1
     assert any("overcount" in caveat for caveat in stored["caveats"])
     with (tmp_path / "out" / "structures.csv").open() as file:
@@ -259,19 +259,19 @@ def test_without_relaxation_energies_are_those_of_the_given_structures() -> None
             return result
 
     evaluation = judge([MGO], potential=Sloped(), relax=False)
-    (outcome,) = evaluation.outcomes
+    (outcome,) = evaluation.records
     assert not outcome.converged
     assert outcome.e_above_hull == -0.01
     assert counts(evaluation)["S.U.N. at 0 (novel composition)"] == 1
-    assert judge([MGO], potential=Sloped(), max_steps=3).outcomes[0].e_above_hull is None
+    assert judge([MGO], potential=Sloped(), max_steps=3).records[0].e_above_hull is None
 
 
 def test_limit_draws_by_seed() -> None:
     structures = [MGO, NACL, CAO, SODIUM_NITRIDE, LIF] * 4
-    first = [o.label for o in judge(structures, limit=5, seed=1).outcomes]
+    first = [o.label for o in judge(structures, limit=5, seed=1).records]
     assert len(first) == 5
-    assert first == [o.label for o in judge(structures, limit=5, seed=1).outcomes]
-    assert first != [o.label for o in judge(structures, limit=5, seed=2).outcomes]
+    assert first == [o.label for o in judge(structures, limit=5, seed=1).records]
+    assert first != [o.label for o in judge(structures, limit=5, seed=2).records]
     with pytest.raises(InputError, match="limit"):
         judge(structures, limit=0)
 
@@ -280,7 +280,7 @@ def test_disordered_structures_are_failures() -> None:
     alloy = Structure(Lattice.cubic(3), [{"Fe": 0.5, "Ni": 0.5}], [[0, 0, 0]])
     evaluation = judge([MGO, alloy])
     assert counts(evaluation)["readable"] == 1
-    assert "disordered" in evaluation.outcomes[1].fault
+    assert "disordered" in evaluation.records[1].fault
 
 
 def test_what_one_structure_makes_a_stage_raise_ends_nothing_else() -> None:
@@ -291,8 +291,8 @@ def test_what_one_structure_makes_a_stage_raise_ends_nothing_else() -> None:
             return super().known_composition(composition)
 
     evaluation = judge([MGO, CAO, NACL], reference=Touchy())
-    assert [bool(outcome.fault) for outcome in evaluation.outcomes] == [False, True, False]
-    assert "novelty could not be judged (RuntimeError: no such thing)" in evaluation.outcomes[1].fault
+    assert [bool(outcome.fault) for outcome in evaluation.records] == [False, True, False]
+    assert "novelty could not be evaluated (RuntimeError: no such thing)" in evaluation.records[1].fault
     found = counts(evaluation)
     assert found["readable"] == 2
     assert found["stable at 0.1"] == 2
@@ -314,11 +314,11 @@ def test_orderings_of_alloys_are_flagged() -> None:
         elements = Flat.elements | {"Zn"}
 
     evaluation = judge([ordered, MGO], reference=Ends(), potential=Wide())
-    assert [bool(outcome.alloy) for outcome in evaluation.outcomes] == [True, False]
+    assert [bool(outcome.alloy) for outcome in evaluation.records] == [True, False]
     assert counts(evaluation)["ordering of a known alloy"] == 1
 
 
-def test_yields_and_other_sets_beside(tmp_path: Path) -> None:
+def test_yields_and_compared_sets(tmp_path: Path) -> None:
     target = parse_target(["band_gap>3", "e_above_hull<0.1"])
     given = {"target": target, "predictors": {"band_gap": Gaps()}}
     evaluation = judge([MGO, CAO, NACL, SODIUM_NITRIDE], out=tmp_path / "theirs", **given)
@@ -327,9 +327,9 @@ def test_yields_and_other_sets_beside(tmp_path: Path) -> None:
     assert evaluation.yields["metastable S.U.N."]["per_relaxation"] == 0.5
     stored = json.loads((tmp_path / "theirs" / "evaluation.json").read_text())
     assert stored["versions"]["invdesign"]
-    beside = read_evaluations([tmp_path / "theirs" / "evaluation.json"])
+    others = read_evaluations([tmp_path / "theirs" / "evaluation.json"])
     shown = io.StringIO()
-    judge([MGO], max_steps=3).show(Console(file=shown, width=150), beside)
+    show(judge([MGO], max_steps=3), Console(file=shown, width=150), others)
     assert "theirs" in shown.getvalue()
     assert "measured with another max_steps" in shown.getvalue()
     (tmp_path / "none.json").write_text("[]")

@@ -9,7 +9,7 @@ import pytest
 from pymatgen.core import Lattice, Structure
 from pymatgen.io.cif import CifWriter
 
-from invdesign.analysis.evaluate.samples import read_samples
+from invdesign.analysis.inputs import read_samples
 from invdesign.errors import InputError
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from pymatgen.core import Lattice, Structure
 from typer.testing import CliRunner
 
 from invdesign.analysis.structure_prediction import run as predicting
-from invdesign.analysis.structure_prediction.run import predict_structures
-from invdesign.analysis.structure_prediction.starting_structures import Sources, plan_trials
+from invdesign.analysis.structure_prediction.run import predict_structure
+from invdesign.analysis.structure_prediction.starting_structures import Sources, plan_starts
 from invdesign.cli import app
 from invdesign.core.candidate import Candidate, Origin
 from invdesign.core.target import parse_target
@@ -79,32 +79,33 @@ def faked(monkeypatch):
 
 
 def test_trials_are_allowed_different_and_take_turns():
-    plan = plan_trials(parse_target(formula="NaCl"), 10, 0, sources())
-    assert {trial.gene.formula for trial in plan.trials} == {"NaCl"}
-    assert len(plan.trials) == 5  # three types, and two genes at another volume
-    assert [trial.origin for trial in plan.trials[:2]] == ["fake-types, after mp-0", "fake-genes, drawn"]
-    assert [trial.gene.space_group for trial in plan.trials[::2]] == [225, 221, 216]  # as given
-    assert plan.trials[1].gene.space_group == 221  # the gene that was drawn more often
+    plan = plan_starts(parse_target(formula="NaCl"), 10, 0, sources())
+    assert {trial.gene.formula for trial in plan.starts} == {"NaCl"}
+    assert len(plan.starts) == 5  # three types, and two genes at another volume
+    assert [trial.origin for trial in plan.starts[:2]] == ["fake-types, after mp-0", "fake-genes, drawn"]
+    assert [trial.gene.space_group for trial in plan.starts[::2]] == [225, 221, 216]  # as given
+    assert plan.starts[1].gene.space_group == 221  # the gene that was drawn more often
     assert plan.offered == {"fake-types": "3 different genes", "fake-genes": "2 different genes"}
-    assert len(plan_trials(parse_target(formula="NaCl"), 2, 0, sources()).trials) == 2
+    assert len(plan_starts(parse_target(formula="NaCl"), 2, 0, sources()).starts) == 2
 
 
 def test_one_generator_that_can_is_enough():
-    plan = plan_trials(parse_target(formula="NaCl"), 4, 0, sources(Refusing(), FakeTypes()))
-    assert len(plan.trials) == 3
+    plan = plan_starts(parse_target(formula="NaCl"), 4, 0, sources(Refusing(), FakeTypes()))
+    assert len(plan.starts) == 3
     assert "knows nothing" in plan.offered["refusing"]
     with pytest.raises(InputError, match="knows nothing"):
-        plan_trials(parse_target(formula="NaCl"), 4, 0, sources(Refusing()))
+        plan_starts(parse_target(formula="NaCl"), 4, 0, sources(Refusing()))
 
 
 def test_polymorphs_are_distinct_and_ranked(faked, tmp_path):
-    found = predict_structures(["NaCl", "Na2Cl2"], tmp_path).polymorphs
+    found = predict_structure(["NaCl", "Na2Cl2"], out=tmp_path).polymorphs
     assert [(p.rank, p.space_group, p.found) for p in found] == [(1, 225, 2), (2, 221, 2)]
     assert found[0].relative == 0
     assert found[1].relative == pytest.approx(0.05, abs=1e-3)
     assert "mp-22862" in found[0].known
-    # one scale: the known crystal is placed like the unknown one beside it
-    assert found[1].e_above_hull - found[0].e_above_hull == pytest.approx(found[1].relative)
+    # only the unknown crystal gets the offset of hypothetical ones
+    offset = found[1].e_above_hull - found[0].e_above_hull - found[1].relative
+    assert offset == pytest.approx(0.028, abs=0.005)
     assert found[0].sigma > 0
     with (tmp_path / "polymorphs.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -119,9 +120,9 @@ def test_polymorphs_are_distinct_and_ranked(faked, tmp_path):
 def test_a_killed_prediction_goes_on(faked, tmp_path, monkeypatch):
     many = [Structure(Lattice.cubic(3 + i / 50), ["Na", "Cl"], [[0, 0, 0], [0.5] * 3]) for i in range(40)]
     plan = predicting.Plan(
-        [predicting.Trial(Gene.parse(CSCL), structure, "x") for structure in many], {"x": "40"}
+        [predicting.Start(Gene.parse(CSCL), structure, "x") for structure in many], {"x": "40"}
     )
-    monkeypatch.setattr(predicting, "plan_trials", lambda *_: plan)
+    monkeypatch.setattr(predicting, "plan_starts", lambda *_: plan)
     relaxed = []
 
     class Killed(Exception):  # noqa: N818
@@ -136,7 +137,7 @@ def test_a_killed_prediction_goes_on(faked, tmp_path, monkeypatch):
 
     monkeypatch.setattr(predicting, "relax_structures", dying)
     with pytest.raises(Killed):
-        predict_structures(["NaCl"], tmp_path)
+        predict_structure(["NaCl"], out=tmp_path)
     again = []
 
     def counting(structures, potential, **options):
@@ -144,19 +145,19 @@ def test_a_killed_prediction_goes_on(faked, tmp_path, monkeypatch):
         return fake_relax(structures, potential, **options)
 
     monkeypatch.setattr(predicting, "relax_structures", counting)
-    (polymorph,) = predict_structures(["NaCl"], tmp_path).polymorphs
+    (polymorph,) = predict_structure(["NaCl"], out=tmp_path).polymorphs
     assert len(again) == len(many) - CHUNK
     assert polymorph.found == len(many)
     with pytest.raises(InputError, match="another prediction"):
-        predict_structures(["NaCl"], tmp_path, seed=1)
+        predict_structure(["NaCl"], out=tmp_path, seed=1)
 
 
 def test_another_number_shown_relaxes_nothing_again(faked, tmp_path, monkeypatch):
-    predict_structures(["NaCl"], tmp_path, polymorphs=1)
+    predict_structure(["NaCl"], out=tmp_path, polymorphs=1)
     given = []
     monkeypatch.setattr(predicting, "relax_structures", lambda structures, *_, **__: given.extend(structures))
     for most in (10, 1):
-        found = predict_structures(["NaCl"], tmp_path, polymorphs=most).polymorphs
+        found = predict_structure(["NaCl"], out=tmp_path, polymorphs=most).polymorphs
         assert [p.rank for p in found] == [1, 2][:most]
         assert {f"cifs/{file.name}" for file in (tmp_path / "cifs").iterdir()} == {p.cif_file for p in found}
     assert given == []
@@ -175,7 +176,8 @@ def collapsed(structures, potential, **_options):
 
 
 @pytest.mark.parametrize(
-    ("relax", "told"), [(nothing_converges, "NaCl: none of 5 starts converged"), (collapsed, "is plausible")]
+    ("relax", "told"),
+    [(nothing_converges, "NaCl: none of 5 relaxations converged"), (collapsed, "is plausible")],
 )
 def test_no_polymorph_is_told_and_ends_with_1(relax, told, faked, tmp_path, monkeypatch):
     monkeypatch.setattr(predicting, "relax_structures", relax)
@@ -189,8 +191,8 @@ def test_no_polymorph_is_told_and_ends_with_1(relax, told, faked, tmp_path, monk
 
 
 def test_one_formula_with_a_polymorph_is_a_result(faked, tmp_path, monkeypatch):
-    plans = {"NaCl": plan_trials(parse_target(formula="NaCl"), 5, 0, sources()), "KCl": predicting.Plan()}
-    monkeypatch.setattr(predicting, "plan_trials", lambda target, *_: plans[str(target.formula)])
+    plans = {"NaCl": plan_starts(parse_target(formula="NaCl"), 5, 0, sources()), "KCl": predicting.Plan()}
+    monkeypatch.setattr(predicting, "plan_starts", lambda target, *_: plans[str(target.formula)])
     result = CliRunner().invoke(
         app, ["predict-structure", "NaCl", "KCl", "--out", str(tmp_path)], catch_exceptions=False
     )
@@ -202,12 +204,12 @@ def test_a_formula_is_shown_as_it_was_written(faked, tmp_path):
     command = ["predict-structure", "Cl2Na2", "--n-atoms", "2..8", "--out", str(tmp_path)]
     result = CliRunner().invoke(app, command, catch_exceptions=False)
     assert result.exit_code == 0
-    told = "Cl2Na2 is taken as ClNa: starts have 1 to 4 formula units in the primitive cell"
+    told = "Cl2Na2 is reduced to ClNa: starting structures have 1 to 4 formula units in the primitive cell"
     assert result.stderr.startswith(told)
     assert "ClNa" in result.stdout
     assert {file.name for file in (tmp_path / "cifs").iterdir()} == {"ClNa_01_225.cif", "ClNa_02_221.cif"}
     again = CliRunner().invoke(app, ["predict-structure", "NaCl", "--out", str(tmp_path / "b")])
-    assert "is taken as" not in again.stderr
+    assert "is reduced to" not in again.stderr
 
 
 @pytest.mark.parametrize(
@@ -215,18 +217,18 @@ def test_a_formula_is_shown_as_it_was_written(faked, tmp_path):
     [
         ("2", "1 formula unit in the primitive cell."),
         ("4", "2 formula units in the primitive cell."),
-        ("3..8", "2 to 4 formula units in the primitive cell; --n-atoms narrows it."),
+        ("3..8", "2 to 4 formula units in the primitive cell; --n-atoms narrows the range."),
     ],
 )
 def test_the_size_of_the_starts_is_told(n_atoms, told, faked, tmp_path):
     sentences = []
-    predict_structures(["Cl2Na2", "NaCl"], tmp_path, n_atoms=n_atoms, notice=sentences.append)
-    assert sentences == [f"Cl2Na2 is taken as ClNa: starts have {told}"]
+    predict_structure(["Cl2Na2", "NaCl"], out=tmp_path, n_atoms=n_atoms, notice=sentences.append)
+    assert sentences == [f"Cl2Na2 is reduced to ClNa: starting structures have {told}"]
 
 
 def test_the_table_in_a_pipe_is_whole(faked, tmp_path):
     result = CliRunner().invoke(app, ["predict-structure", "NaCl", "--out", str(tmp_path)])
-    polymorphs = predict_structures(["NaCl"], tmp_path).polymorphs
+    polymorphs = predict_structure(["NaCl"], out=tmp_path).polymorphs
     for polymorph in polymorphs:
         figures = f"{polymorph.e_above_hull:.3f} ± {polymorph.sigma:.3f}"
         assert any(figures in line and polymorph.origin in line for line in result.stdout.splitlines())
@@ -258,7 +260,7 @@ def test_wrong_input_is_told_before_anything_is_loaded(tmp_path, monkeypatch):
         (["NaCl"], {"space_group": "231"}, "none of the 230"),
     ):
         with pytest.raises(InputError, match=told):
-            predict_structures(formulas, tmp_path / "out", **options)
+            predict_structure(formulas, out=tmp_path / "out", **options)
     assert loaded == []
     assert not (tmp_path / "out").exists()
 
@@ -267,7 +269,7 @@ def test_a_folder_that_cannot_be_written_is_told_before_the_potential_is_loaded(
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(predicting.Components, "check_scale", lambda _self: pytest.fail("loaded"))
     with pytest.raises(InputError, match="cannot be written to"):
-        predict_structures(["NaCl"], tmp_path / "file")
+        predict_structure(["NaCl"], out=tmp_path / "file")
 
 
 def test_a_folder_in_use_is_refused(faked, tmp_path):
@@ -275,7 +277,7 @@ def test_a_folder_in_use_is_refused(faked, tmp_path):
         locked_folder(tmp_path, "proposals.jsonl"),
         pytest.raises(InputError, match="another run is at work"),
     ):
-        predict_structures(["NaCl"], tmp_path)
+        predict_structure(["NaCl"], out=tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -290,5 +292,5 @@ def test_a_folder_in_use_is_refused(faked, tmp_path):
 )
 def test_formulas_that_cannot_be_predicted(formulas, told, tmp_path):
     with pytest.raises(InputError, match=told):
-        predict_structures(formulas, tmp_path / "out")
+        predict_structure(formulas, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -15,7 +15,7 @@ import numpy as np
 from invdesign.crystal.cif import UNREADABLE
 from invdesign.dft.codes.gpaw.job import CalculationError, band_gap
 from invdesign.dft.codes.interface import ODD_GRID, ParsedOutput
-from invdesign.io.units import BOHR, HARTREE, KBAR, RYDBERG
+from invdesign.io.units import BOHR, HARTREE, HARTREE_PER_BOHR3, KBAR, RYDBERG
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from pymatgen.core import Structure
 
-GPA = 29421.0157  # per Hartree/bohr³
 EDGE = 1e-6  # Hartree above the highest occupied level, with fixed occupations
 _PRINTED = (".out", ".pwo", ".log")
 PBE = frozenset({"PBE", "SLA PW PBX PBC", "SLA PW PBE PBE"})  # its names
@@ -194,7 +193,7 @@ def _forces(output: Element) -> np.ndarray | None:
 
 def _pressure(output: Element) -> float | None:
     stress = _numbers(output.findtext("stress"))
-    return float(np.trace(stress.reshape(3, 3))) / 3 * GPA if stress.size else None
+    return float(np.trace(stress.reshape(3, 3))) / 3 * HARTREE_PER_BOHR3 if stress.size else None
 
 
 def _structure(part: Element | None) -> Structure | None:

@@ -4,7 +4,7 @@ from importlib import import_module
 
 import pytest
 
-SHOWN = import_module("invdesign.cli.app")  # `invdesign.cli` calls its application so too
+SHOWN = import_module("invdesign.io.progress")
 
 
 @pytest.fixture

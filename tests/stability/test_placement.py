@@ -4,11 +4,12 @@ from math import inf
 from types import SimpleNamespace
 
 import pytest
-from invdesign.analysis.evaluate.samples import Outcome, pack
 from pymatgen.core import Lattice, Structure
 
 from invdesign.analysis import hull_placement
 from invdesign.analysis.evaluate import run as evaluate
+from invdesign.analysis.evaluate.record import SampleRecord
+from invdesign.analysis.inputs import pack
 from invdesign.analysis.structure_prediction import run as structure_prediction
 from invdesign.campaign import CampaignConfig, Components
 from invdesign.campaign.stages import relax as design
@@ -46,17 +47,17 @@ def components() -> Components:
 
 
 def by_hull(structure, energy, components):
-    place = hull_placement.Place("crystal")
+    place = hull_placement.HullPlacement("crystal")
     relaxed = Relaxed(structure, energy, 0.01, 3, converged=True, reason="converged")
     hull_placement._place_structure(place, relaxed, components, 0.1, relax=True)
     return place.formation_energy_per_atom, place.e_above_hull, place.sigma
 
 
 def by_evaluate(structure, energy, components):
-    outcome = Outcome("crystal")
+    record = SampleRecord("crystal")
     relaxed = Relaxed(structure, energy, 0.01, 3, converged=True, reason="converged")
-    evaluate._place(outcome, structure, relaxed, SimpleNamespace(components=components, max_steps=10))
-    return outcome.formation_energy_per_atom, outcome.e_above_hull, outcome.sigma
+    evaluate._place(record, structure, relaxed, SimpleNamespace(components=components, max_steps=10))
+    return record.formation_energy_per_atom, record.e_above_hull, record.sigma
 
 
 def by_design(structure, energy, components):
@@ -76,7 +77,7 @@ def by_design(structure, energy, components):
 
 
 def by_predict_structure(structure, energy, components):
-    plan = SimpleNamespace(trials=[SimpleNamespace(origin="a known crystal")])
+    plan = SimpleNamespace(starts=[SimpleNamespace(origin="a known crystal")])
     entry = {"converged": True, "crystal": pack(structure), "symmetry_kept": True}
     entry["energy"] = energy / len(structure)
     (polymorph,) = structure_prediction._polymorphs("crystal", plan, [entry], components)

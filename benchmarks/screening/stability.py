@@ -27,15 +27,15 @@ from invdesign.io.provenance import git_revision, hardware, package_versions
 from invdesign.predictors.features.composition_and_gene import padded
 from invdesign.predictors.property_predictor import PropertyPredictor
 from invdesign.predictors.stability.model import Stabilities, StabilityModel
-from invdesign.training.cards.stability import (
+from invdesign.training.metrics import auc
+from invdesign.training.predictors.stability_data import EXISTS, Heights, Sources, StabilityConfig
+from invdesign.training.predictors.stability_metrics import (
     classification_metrics,
     energy_metrics,
     existence_metrics,
     hidden_compounds,
     hypothetical,
 )
-from invdesign.training.metrics import auc
-from invdesign.training.predictors.stability_data import EXISTS, Heights, Sources, StabilityConfig
 
 if TYPE_CHECKING:
     from invdesign.predictors.stability.context_features import HullContext

@@ -11,7 +11,7 @@ PROPERTY_MODELS = (
     *("band-gap", "band-gap-composition", "bulk-modulus-composition", "elasticity"),
     *("formation-energy", "formation-energy-composition"),
 )
-CARDS = dict.fromkeys(PROPERTY_MODELS, "property")
+CARDS = dict.fromkeys(PROPERTY_MODELS, "property") | {"stability-composition": "stability"}
 
 
 @pytest.mark.parametrize("name", CARDS)

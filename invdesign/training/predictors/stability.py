@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import TYPE_CHECKING
 
 import numpy as np
+import yaml
 
 from invdesign.predictors.models.ensemble import Ensemble, Head
 from invdesign.predictors.stability import context_features
@@ -19,8 +19,16 @@ from invdesign.predictors.stability.model import (
     StabilityModel,
     write_known,
 )
+from invdesign.training.cards.render import write_card
 from invdesign.training.predictors.ensemble import fit
-from invdesign.training.predictors.stability_data import SOURCES, Sources, StabilityConfig, training_table
+from invdesign.training.predictors.stability_data import (
+    DECOY,
+    SOURCES,
+    Sources,
+    StabilityConfig,
+    training_table,
+)
+from invdesign.training.predictors.stability_metrics import TIMES, measure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,10 +45,6 @@ HEADS = (Head(NOTHING, zero=True), Head(HEIGHT))
 
 def train_stability(config: StabilityConfig, *, progress: Progress) -> Path:
     """Train, calibrate, measure and write the model."""
-    import yaml
-
-    from invdesign.training.cards.stability import card, measure
-
     begun = time.process_time()
     sources = Sources.read(config.data, config.seed)
     table = training_table(config, sources, lambda share, message: progress(0.2 * share, message))
@@ -52,9 +56,20 @@ def train_stability(config: StabilityConfig, *, progress: Progress) -> Path:
     spent = time.process_time() - begun
     ensemble.save(config.out, KIND)
     write_known(sources.known, config.out / KNOWN)
-    figures = measure(StabilityModel.load(config.out), sources, config, lambda m: progress(0.8, m))
-    (config.out / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
-    (config.out / "README.md").write_text(card(figures, table, config, spent))
+    metrics = {
+        "members": config.network.members,
+        "minutes": spent / 60,
+        "decoys_each": TIMES,
+        "rows_of": {
+            source: {
+                part: int(((table.source == source) & (table.part == part)).sum())
+                for part in ("train", "test")
+            }
+            for source in (*SOURCES, DECOY)
+        },
+        **measure(StabilityModel.load(config.out), sources, config, lambda m: progress(0.8, m)),
+    }
+    write_card(config.out, "stability", metrics)
     fields = config.model_dump(mode="json", exclude_defaults=True)
     (config.out / "recipe.yaml").write_text(yaml.safe_dump(fields, sort_keys=False))
     progress(1.0, f"written to {config.out}")

@@ -1,4 +1,4 @@
-"""How well the stability model does on chemical systems that it has not seen, and its card."""
+"""How well the stability model does on chemical systems that it has not seen."""
 
 from __future__ import annotations
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from invdesign.predictors.stability.context_features import HullContext
     from invdesign.predictors.stability.model import StabilityModel
     from invdesign.training.predictors.stability_data import Sources, StabilityConfig
-    from invdesign.training.predictors.table import Table
 
 THRESHOLDS = (0.0, 0.05, 0.1)
 TIMES = 100
@@ -171,122 +170,3 @@ def hypothetical(sources: Sources, config: StabilityConfig, around: HullContext)
         used &= parts_of(own.batch.numbers, config.seed) == "test"
         found[source] = Heights(own.batch.take(used), own.height[used])
     return found
-
-
-_ROWS = {
-    "n": "held out",
-    "mae": "**MAE**, eV/atom",
-    "median_error": "median error",
-    "mae_of_median": "MAE of the median for every one",
-    "coverage_90": "90 % interval holds",
-    "mean_width_90": "its mean width, eV/atom",
-} | {
-    f"{name} at {threshold:g}": f"{words} {threshold:g} eV/atom"
-    for threshold in THRESHOLDS
-    for name, words in (
-        ("share", "share truly at or under"),
-        ("precision", "… precision of P > 0.5 at"),
-        ("recall", "… recall at"),
-        ("auc", "… AUC at"),
-        ("ece", "… calibration error at"),
-    )
-}
-
-
-def card(figures: dict[str, Any], table: Table, config: StabilityConfig, seconds: float) -> str:
-    """The model's card."""
-    heights = figures["heights"]
-    lines = [
-        f"| | {' | '.join(heights)} |",
-        "| --- |" + " --- |" * len(heights),
-        *(
-            f"| {words} | " + " | ".join(_number(own[key]) for own in heights.values()) + " |"
-            for key, words in _ROWS.items()
-        ),
-    ]
-    exists = [
-        f"| {kind} | {own['n_real']} and {own['n_decoys']} | {own['auc']:.3f} | "
-        f"{own['enrichment_top_1_percent']:.0f} | {own['first_of_its_own_decoys']:.2f} | {own['ece']:.3f} |"
-        for kind, own in figures["exists"].items()
-    ]
-    counts = {
-        source: [int(((table.source == source) & (table.part == part)).sum()) for part in ("train", "test")]
-        for source in (*SOURCES, "decoy")
-    }
-    told = ", ".join(f"{name} {train} and {test}" for name, (train, test) in counts.items())
-    return _TEXT.format(
-        members=config.network.members,
-        told=told,
-        heights="\n".join(lines),
-        exists="\n".join(exists),
-        minutes=seconds / 60,
-        times=TIMES,
-        mp=heights["mp, system unknown"],
-        wbm=heights["wbm"],
-    )
-
-
-def _number(value: float) -> str:
-    return str(value) if isinstance(value, int) else f"{value:.3f}"
-
-
-_TEXT = """# stability-composition: is there a stable compound of this composition?
-
-Two answers for a formula. `e_above_hull` with a 90 % interval and `p_stable`: how high its lowest structure
-would lie, *if* somebody proposes one as the Materials Project and WBM do (below zero: under the hull of its
-competitors). `p_exists`: whether there is a compound at most 0.1 eV/atom above the hull at all, where one
-formula in a hundred is one. Rank made-up formulas by `p_exists`, or by `p_hit`, which asks for a lower
-height too.
-
-{members} small networks. They see the composition, the hull of its competitors (`mp-hull`), and the
-known compounds like it: with one element replaced, or the same stoichiometry in like elements. They never see
-the composition's own compound: a known formula is judged as if it were novel.
-
-**Data.** Compounds of the Materials Project (`mp_hull.csv.gz`), hypothetical ones of WBM on the same scale,
-generated crystals relaxed with two potentials (`relaxed-genes`), and decoys: the same elements in other
-stoichiometries, the same stoichiometry with other elements, half of them balanced by usual oxidation states.
-All CC BY 4.0. Split by chemical system: those of compounds are in one part only; a decoy goes with the
-compound that it was made from, so that of those with other elements about a quarter lie in held-out systems.
-Train and test: {told}.
-The tables that it looks things up in hold all known compounds. {minutes:.0f} minutes of one core.
-
-## Its limit
-
-**A composition does not know its structure. Do not call a formula stable by this model.** On reported
-compounds in unseen systems it is off by {mp[mae]:.3f} eV/atom (in the middle {mp[median_error]:.3f}), which
-is as much as stability is about; of those that it calls stable (P > 0.5 of at most 0)
-{mp[precision at 0]:.0%} are. **On hypothetical crystals, which is what one screens, it is off by
-{wbm[mae]:.3f}; {wbm[precision at 0]:.0%} of those that it calls stable are** ({wbm[share at 0]:.0%} of all
-are), and it finds {wbm[recall at 0]:.0%} of the stable ones. Its `p_stable` is off by {wbm[ece at 0]:.2f} on
-average there, and too high. `p_exists` does not know heights: it tells what looks like a compound, and orders
-WBM's by height worse than `p_stable` does. The model thins millions out; relaxation and the hull have the
-last word. On crystals of our generators heights are no better than one figure for all, and 90 % intervals
-hold less (last column).
-
-## Heights in held-out systems
-
-{heights}
-
-"System unknown": all compounds of its chemical system are hidden, as of a novel system. A height in `wbm`
-and `generated` is of the one or few structures that were tried: the lowest may lie lower. Those of
-`generated` are of potentials, not of DFT.
-
-## Compounds hidden among {times} decoys each
-
-Known compounds of at most 0.1 eV/atom in held-out systems, everything in these systems hidden.
-
-| decoys | compounds and decoys | AUC | enrichment in the top 1 % | first of its own decoys | ECE |
-| --- | --- | --- | --- | --- | --- |
-{exists}
-
-ECE: calibration error of `p_exists`. "Neutral": balanced by usual oxidation states, or all-metal (fewer
-than {times} where there are not so many). Enrichment is among all systems at once, at most about {times}.
-Decoys are compositions that nobody has reported: some may exist. They are of the kinds that the model was
-taught with; on decoys of another maker it was not measured. Among neutral ones, which is what comes through
-charge balance, `p_exists` says about twice what is true.
-
-## What it is not for
-
-Polymorphs, temperature, pressure. Elements that hardly any known compound has. Saying that something cannot
-be made: a chemistry unlike all that is known gets a low `p_exists` for that alone.
-"""

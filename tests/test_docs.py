@@ -9,7 +9,9 @@ import click
 import pytest
 import typer
 
+from invdesign.campaign.config import CampaignConfig
 from invdesign.cli.app import app
+from invdesign.training.registry import RECIPES
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
@@ -166,3 +168,10 @@ def test_named_objects_exist(page, dotted):
         for name in parts[n:]:
             found = getattr(found, name)
         return
+
+
+def test_reference_lists_every_field_and_recipe():
+    text = (ROOT / "docs" / "reference" / "configs.md").read_text(encoding="utf-8")
+    campaign, recipes = text.split("## Recipes")
+    assert set(CampaignConfig.model_fields) <= set(re.findall(r"`(\w+)`", campaign))
+    assert set(RECIPES) <= set(re.findall(r"`([\w-]+)`", recipes))

@@ -1,8 +1,8 @@
 """Orderings of alloys: crystals that differ from a mixture of known ones only in who sits where.
 
-Like elements mix: a generated KRbO is one of the countless orderings of the solid solution of K2O and
+Similar elements mix: a generated KRbO is one of the countless orderings of the solid solution of K2O and
 Rb2O, not a new compound. Known crystals are ordered here, so an alloy is known by its ends: both crystals
-that come of giving two like elements' sites to one of the two.
+that result from giving the sites of two similar elements to one of them.
 
 Thresholds: radii within 0.3 Å and electronegativities within 1.0 (Pauling), wider than Hume-Rothery's.
 """
@@ -32,7 +32,7 @@ def like_elements(first: str, second: str) -> bool:
 
 
 def alloy_of(structure: Structure, known: KnownMaterials) -> str:
-    """The known crystals that a crystal is an ordered mixture of: ``K-Rb: mp-971 and mp-1394``; else empty.
+    """Return the known crystals that a crystal is an ordered mixture of: ``K-Rb: mp-971 and mp-1394``.
 
     Args:
         structure: ordered; any cell.

@@ -143,7 +143,7 @@ class _Search:
         return found, beyond & ~found
 
     def _unordered(self, numbers: NDArray[np.uint8], amounts: Ints, *, mixed: bool) -> tuple[Flags, Flags]:
-        """The same with states of any sign: sums of charges above each element's lowest state."""
+        """As :meth:`_ordered` with states of any sign: sums of charges above each element's lowest state."""
         words = self.elements.words[int(mixed)][2][numbers, np.minimum(amounts, BITS)]
         total = words[0]
         for own in words[1:]:

@@ -1,6 +1,6 @@
 """Whether a structure can be one: shortest contact, volume per atom, density; no energy needed.
 
-Contacts are judged by the ratio of distance to the sum of covalent radii (Cordero). His radii are too long
+Contacts are measured by the ratio of distance to the sum of covalent radii (Cordero). His radii are too long
 for Ce and the light actinides, whose shortest bonds (uranyl, 1.8 Å) would otherwise set the limit for
 everything else; they get 1.75 Å here.
 
@@ -43,10 +43,10 @@ def _radii() -> np.ndarray:
 
 
 def geometry_check(structure: Structure) -> Verdict:
-    """Judge an ordered structure by its volume, density and shortest contact.
+    """Check an ordered structure by its volume, density and shortest contact.
 
     Returns:
-        The verdict; its figure is the least ratio of a distance to the sum of radii (absent where the
+        The verdict; its value is the least ratio of a distance to the sum of radii (absent where the
         cell itself is rejected), its threshold :data:`MIN_CONTACT`.
     """
     numbers = np.array(structure.atomic_numbers)
@@ -69,7 +69,7 @@ def geometry_check(structure: Structure) -> Verdict:
 
 
 def shortest_contact(structure: Structure) -> tuple[str, str, float, float]:
-    """The two elements that are closest for their size, their distance (Å), and its share of their radii.
+    """Find the two elements that are closest for their size, their distance (Å) and its share of the radii.
 
     An atom's own periodic images count. Where no two atoms are within the sum of their radii, the pair
     that is nearest to it is found by looking further.

@@ -45,7 +45,7 @@ def metallic(numbers: NDArray[np.uint8], amounts: NDArray[np.int64], threshold: 
 
 
 def metallicity(numbers: NDArray[np.uint8], amounts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The score, (n,): metals, d metals, number of metals, valence electrons, electronegativities."""
+    """Return the score, (n,): metals, d metals, number of metals, valence electrons, electronegativities."""
     elements = _elements()
     present = numbers > 0
     atoms = amounts.sum(axis=1)

@@ -56,7 +56,7 @@ class KnownMaterials:
 
     @classmethod
     def load(cls, folder: str | Path = "known-materials") -> KnownMaterials:
-        """Load a released index by name, or one's own by folder.
+        """Load a released index by name, or a custom one by folder.
 
         Raises:
             InputError: the folder or its index is missing or cut short.
@@ -85,7 +85,7 @@ class KnownMaterials:
         return np.where(self.compositions[place] == keys, self.sources[place], 0).astype(np.uint8)
 
     def known_gene(self, gene_hash: str) -> tuple[str, ...]:
-        """Identifiers of the crystals with a gene (``Gene.hash``); none if it is not known."""
+        """Return identifiers of the crystals with a gene (``Gene.hash``); none if it is not known."""
         key = np.uint64(int(gene_hash, 16))
         first, last = (int(np.searchsorted(self.genes, key, side=side)) for side in ("left", "right"))
         return self.ids[first:last]

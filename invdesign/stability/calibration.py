@@ -22,16 +22,16 @@ GROWTH_ENDS = 0.5  # eV/atom above the hull; the uncertainty grows no further
 
 @dataclass(frozen=True, slots=True)
 class EnergyCalibration:
-    """Reference energies of one potential and what its formation energies are worth.
+    """Reference energies of one potential and how accurate its formation energies are.
 
     Attributes:
         potential: name of the potential.
         references: energies of the elements in the potential, and extra terms.
-        hypothetical_offset: eV/atom to add for crystals that nobody has made. Universal potentials soften
+        hypothetical_offset: eV/atom to add for hypothetical crystals. Universal potentials soften
             the energy surface: they were trained near the minima of known crystals and put all others
             too low.
         spread: eV by element; the standard deviation of a composition on the hull is the mean over its atoms.
-        growth: by how much of itself the standard deviation grows per eV/atom of height above the hull.
+        growth: relative growth of the standard deviation per eV/atom of energy above hull.
         digest: hash of the potential's weights, where its name does not say which they are.
     """
 
@@ -92,13 +92,12 @@ class EnergyCalibration:
     def formation_energy(
         self, composition: Composition, energy: float, *, hypothetical: bool = True
     ) -> float:
-        """Formation energy on the hull's scale, eV/atom.
+        """Return the formation energy on the hull's scale, eV/atom.
 
         Args:
             composition: of the cell, with its amounts of atoms.
             energy: total energy of the cell, eV.
-            hypothetical: a generated crystal; False for one that is known to exist, which the potential
-                was trained on the likes of.
+            hypothetical: False for a reported crystal, whose kind the potential was trained on.
 
         Raises:
             InputError: an element has no reference energy.
@@ -108,9 +107,9 @@ class EnergyCalibration:
         return energy / composition.num_atoms - self.references.energy(composition) + offset
 
     def sigma(self, composition: Composition, e_above_hull: float = 0.0) -> float:
-        """Standard deviation of a hypothetical crystal's formation energy and E above hull, eV/atom.
+        """Return the standard deviation of formation energy and energy above hull, eV/atom.
 
-        Scaled so that ± 1.645 of it holds 90 % of crystals that the potential has not seen, at any height.
+        Scaled so that ± 1.645 of it holds 90 % of crystals that the potential has not seen.
 
         Args:
             composition: any amounts.

@@ -53,7 +53,7 @@ class Crystal:
 
     @classmethod
     def of(cls, name: str, structure: Structure) -> Crystal:
-        """Raises SymmetryError where the structure has no gene."""
+        """Compute genes; raise SymmetryError where a structure has none."""
         from invdesign.crystal.symmetry import gene_of
 
         numbers = np.array(structure.atomic_numbers, dtype=np.uint8)
@@ -87,7 +87,7 @@ def build(config: KnownMaterialsConfig, *, progress: Progress) -> Path:
 
 
 def index(crystals: list[Crystal], sources: dict[int, int]) -> KnownMaterials:
-    """The index of crystals, and of compositions by hash."""
+    """Build the index of crystals, and of compositions by hash."""
     compositions = np.array(sorted(sources), dtype=np.uint64)
     genes = np.array([int(crystal.gene.hash, 16) for crystal in crystals], dtype=np.uint64)
     order = np.argsort(genes, kind="stable")
@@ -141,7 +141,7 @@ def measure(crystals: list[Crystal], pairs: int, seed: int) -> dict[str, int]:
 
 
 def card(known: KnownMaterials, failed: list[str], figures: dict[str, int]) -> str:
-    """The index's README.md."""
+    """Write the index's README.md."""
     count = {source: int(((known.sources & source) > 0).sum()) for source in Source}
     only = int((known.sources == Source.HYPOTHETICAL).sum())
     alike, missed = figures["both"] + figures["matcher"], figures["matcher"]

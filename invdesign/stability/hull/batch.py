@@ -1,8 +1,8 @@
-"""The hull at many compositions at once: the linear programs of :mod:`.hull` side by side as arrays.
+"""The hull at many compositions at once: the linear programs of :mod:`.hull` as arrays.
 
-Every composition is judged against the others only: a phase of its own composition is left out, so that a
-known compound is seen as a novel one would be. All programs of a batch pivot together, those that are done
-drop out: 16 µs for a ternary, 5 where a batch shares its systems, beside 200 one by one.
+A phase of the composition itself is left out, so that a known compound is treated as a novel one.
+All programs of a batch pivot together and solved ones drop out: 16 µs for a ternary, 5 where a batch shares
+its systems, compared with 200 one by one.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _MOST_CELLS = 300_000  # of the arrays (programs, elements, phases) of a chunk: 
 
 @dataclass(frozen=True, slots=True)
 class Competitors:
-    """What is known around each of n compositions, their own phases left out.
+    """Competing phases of each of n compositions; phases of the composition itself are left out.
 
     Attributes:
         energy: of the best mixture of other phases, eV/atom, (n,).
@@ -66,7 +66,7 @@ class HullBatch:
             self._systems.setdefault(reduce(or_, row) & ~1, []).append(index)
 
     def competitors(self, batch: CompositionBatch) -> Competitors:
-        """What is known around compositions."""
+        """Find the competing phases of compositions."""
         n, amounts = len(batch), batch.amounts
         found = Competitors(np.zeros(n), np.zeros(n, np.int64), np.zeros(n, np.int64), np.ones(n), np.ones(n))
         n_elements = (amounts > 0).sum(axis=1)
@@ -107,7 +107,7 @@ class HullBatch:
             start = stop
 
     def _members(self, system: list[int]) -> list[int]:
-        """Indices of the compounds of a chemical system and of those within it."""
+        """Return indices of the compounds of a chemical system and of those within it."""
         bits = reduce(or_, (1 << number for number in system))
         found: list[int] = []
         if 1 << len(system) > len(self._systems):  # more subsets than there are systems
@@ -153,7 +153,7 @@ def _around(
     full: NDArray[np.bool_],
     goals: NDArray[np.float64],
 ) -> Competitors:
-    """What n compositions have around them, each with its phases (n, k, w), (n, w); goals (n, k)."""
+    """Find the competing phases of n compositions, each with its phases (n, k, w), (n, w); goals (n, k)."""
     k = goals.shape[1]
     distance = np.abs(columns[:, 0] - goals[:, 0, None])  # element by element: no array of all
     for row in range(1, k):

@@ -2,8 +2,8 @@
 
 The hull of a chemical system at a composition is the lowest energy of any mixture of phases with that
 composition: minimise Σ xᵢ Eᵢ subject to Σ xᵢ cᵢ = c, x ≥ 0. The elements (energy zero by definition) are
-a feasible start, so a primal simplex with at most nine rows is done in a few pivots: about 0.1 ms beside
-3 ms for a general solver.
+a feasible start, so a primal simplex with at most nine rows is done in a few pivots: about 0.1 ms compared
+with 3 ms for a general solver.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Hull:
             energies: formation energies, eV/atom, (n,).
             competing: whether a compound takes part in the hull, (n,) bool; the others only say that
                 their composition is known.
-            scale: what functional and corrections the energies carry (``hull_sources.MP2020``, …).
+            scale: what functional and corrections the energies carry (``phases.MP2020``, …).
         """
         self.scale = scale
         self.formulas = formulas
@@ -99,11 +99,11 @@ class Hull:
 
     @classmethod
     def load(cls, folder: str | Path = "mp-hull") -> Hull:
-        """Load a hull by a released artifact's name, a folder, or the user's own source of phases.
+        """Load a hull by a released artifact's name, a folder, or a custom source of phases.
 
         Args:
             folder: name or folder with ``hull.npz``; a ``.csv`` or ``.csv.gz``; a folder of VASP runs;
-                ``mp:Li-Fe-O``; ``optimade:PROVIDER:Li-Fe-O`` (see ``hull_sources``).
+                ``mp:Li-Fe-O``; ``optimade:PROVIDER:Li-Fe-O`` (see :mod:`.sources`).
 
         Raises:
             InputError: not there, incomplete, not a hull, or of mixed scales.
@@ -167,7 +167,7 @@ class Hull:
         path.write_text("\n".join(rows) + "\n", encoding="utf-8")
 
     def check_scale(self, needed: str = MP2020) -> None:
-        """See that energies of another origin may meet this hull.
+        """Check that energies of another origin are on this hull's scale.
 
         Args:
             needed: scale of those energies; that of every released calibration by default.
@@ -190,7 +190,7 @@ class Hull:
     def e_above_hull(
         self, composition: Composition, formation_energy_per_atom: float, *, known: bool = True
     ) -> HullResult:
-        """Height of a composition and energy above the hull.
+        """Compute the energy above hull of a composition and formation energy.
 
         Args:
             composition: any amounts.
@@ -243,7 +243,7 @@ class Hull:
         return target
 
     def _in_system(self, order: Sequence[int]) -> np.ndarray:
-        """Indices of the compounds made of these elements only: a look-up for every subset of them."""
+        """Look up the compounds made of these elements only; return their indices."""
         system = reduce(or_, (1 << number for number in order))
         found: list[int] = []
         subset = system

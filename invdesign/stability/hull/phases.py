@@ -53,12 +53,12 @@ class Phases:
 
 
 def scale_named(text: str) -> str:
-    """A scale's name, one for those that are the same."""
+    """Return the canonical name of a scale."""
     return MP2020 if text.strip().lower() in _SAME_SCALE else text.strip()
 
 
 def single_scale(stated: Iterable[tuple[str, str]], where: str) -> str:
-    """The scale that all phases share.
+    """Return the scale that all phases share.
 
     Args:
         stated: scale and place of each phase.
@@ -113,7 +113,7 @@ def _mean(amounts: dict[int, float], values: dict[int, float]) -> float:
 
 
 def phase(formula: str, energy: float, where: str) -> Phase:
-    """A phase from its formula and energy, eV/atom.
+    """Make a phase from its formula and energy, eV/atom.
 
     Raises:
         InputError: not a formula.

@@ -37,7 +37,7 @@ class VaspRun:
 
 
 def runs_in(folder: Path) -> list[Path]:
-    """The ``vasprun.xml`` and ``vasprun.xml.gz`` of a folder and those in it."""
+    """List the ``vasprun.xml`` and ``vasprun.xml.gz`` of a folder and those in it."""
     return sorted(file for file in folder.rglob("vasprun.xml*") if file.name.endswith((".xml", ".xml.gz")))
 
 
@@ -96,7 +96,7 @@ def corrected_energy(run: VaspRun) -> tuple[float, dict[str, float]]:
 def corrections(structure: Structure) -> dict[str, float] | None:
     """MP2020's corrections of a crystal computed with PBE, without U, by any code.
 
-    They mend what PBE says of anions, not what VASP does.
+    They correct errors of PBE for anions, not of VASP.
 
     Returns:
         By name, eV/atom; None where the Materials Project would compute the crystal with +U.
@@ -130,7 +130,7 @@ def _read(file: Path) -> VaspRun:
 
 
 def run_of(parsed: Any, file: Path) -> VaspRun:  # noqa: ANN401 - pymatgen's Vasprun
-    """A run that pymatgen has read.
+    """Convert a run that pymatgen has read.
 
     Raises:
         InputError: its POTCARs are of several functionals.
@@ -154,7 +154,7 @@ def _corrected(runs: Sequence[VaspRun]) -> list[float] | None:
 
 
 def _processed(entry: Any) -> Any:  # noqa: ANN401 - pymatgen's
-    """A copy of an entry with its MP2020 corrections; None where the scheme does not take it."""
+    """Return a copy of an entry with its MP2020 corrections; None where the scheme does not take it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return _scheme().process_entry(entry.copy(), on_error="ignore")

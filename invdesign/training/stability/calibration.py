@@ -1,4 +1,4 @@
-"""Fitting a potential's calibration to known crystals and judging it on others."""
+"""Fitting a potential's calibration to known crystals and measuring it on others."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def build(config: CalibrationConfig, *, progress: Progress) -> Path:
 def fit(
     potential: str, samples: dict[str, EvaluatedSet], hull: Hull, config: CalibrationConfig
 ) -> EnergyCalibration:
-    """References on all known crystals; offset and uncertainty on the hypothetical ones."""
+    """Fit references on all known crystals, offset and uncertainty on the hypothetical ones."""
     compositions, targets = known_targets(samples)
     counts: dict[str, int] = {}
     for composition in compositions:

@@ -1,4 +1,4 @@
-"""What a calibration is fitted on and judged by: DFT energies of data sets beside a potential's."""
+"""Data of a calibration: energies of data sets by DFT and by the potential."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class EvaluatedSet:
 def read_evaluated(
     name: str, *, data: Path, potential: str, cache: Path, shift: EnergyScale, n_relaxed: int, seed: int
 ) -> EvaluatedSet:
-    """A data set with a potential's energies (computed once, then from the cache).
+    """Read a data set with a potential's energies (computed once, then from the cache).
 
     Args:
         name: ``mp20``, ``mpts52`` or ``wbm``.

@@ -51,7 +51,7 @@ class Errors:
     gain: np.ndarray
 
     def take(self, chosen: np.ndarray) -> Errors:
-        """Some of the crystals, by index."""
+        """Take some of the crystals, by index."""
         return Errors(
             [self.formulas[i] for i in chosen],
             [self.compositions[i] for i in chosen],
@@ -61,7 +61,7 @@ class Errors:
         )
 
     def relaxed(self) -> Errors:
-        """The crystals relaxed with the potential, which is how a campaign meets them."""
+        """Return the crystals relaxed with the potential, as a campaign does."""
         done = self.take(np.flatnonzero(np.isfinite(self.gain)))
         return Errors(
             done.formulas, done.compositions, done.residual + done.gain, done.heights, 0.0 * done.gain
@@ -77,7 +77,7 @@ class Uncertainty:
     growth: float
 
     def sigmas(self, compositions: Sequence[Composition], predicted: np.ndarray) -> np.ndarray:
-        """Standard deviations at predicted heights (n,), eV/atom; unknown elements count as the mean."""
+        """Return standard deviations at predicted energies above hull (n,), eV/atom."""
         mean = float(np.mean(list(self.spread.values())))
         on_hull = [
             sum(self.spread.get(symbol, mean) * part for symbol, part in fractions(composition).items())

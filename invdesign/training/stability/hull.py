@@ -45,14 +45,14 @@ class HullConfig(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Pins:
+class HullEntries:
     """Points of a hull: one reduced composition each.
 
     Attributes:
         formulas: n names.
         compositions: reduced.
         hull_energies: the hull's energy there, eV/atom, (n,).
-        stable: whether a compound on the hull has the composition, (n,); else the pin is a point of a
+        stable: whether a compound on the hull has the composition, (n,); else the entry is a point of a
             tie line or facet.
     """
 
@@ -61,9 +61,9 @@ class Pins:
     hull_energies: np.ndarray
     stable: np.ndarray
 
-    def take(self, chosen: np.ndarray) -> Pins:
-        """Some of the pins, by index."""
-        return Pins(
+    def take(self, chosen: np.ndarray) -> HullEntries:
+        """Take some of the entries, by index."""
+        return HullEntries(
             [self.formulas[i] for i in chosen],
             [self.compositions[i] for i in chosen],
             self.hull_energies[chosen],
@@ -125,7 +125,7 @@ def wbm_e_above_hull(table: pd.DataFrame, hull: Hull, shift: EnergyScale) -> np.
 
 
 def on_mp2020(compositions: Sequence[Composition], energies: np.ndarray, shift: EnergyScale) -> np.ndarray:
-    """Formation energies of the older scale on the MP2020 scale, eV/atom, (n,)."""
+    """Return formation energies of the older scale on the MP2020 scale, eV/atom, (n,)."""
     shifts = np.array([shift.energy(composition) for composition in compositions])
     return np.asarray(energies + shifts)
 
@@ -139,13 +139,13 @@ def heights(
 
 
 def load_shift(hull: str | Path = "mp-hull") -> EnergyScale:
-    """The map from the older Materials Project scale to MP2020 which the hull was merged with."""
+    """Load the map from the older Materials Project scale to MP2020 which the hull was merged with."""
     folder = artifacts.find("validators", hull, needs=(SHIFT,))
     return EnergyScale(json.loads((folder / SHIFT).read_text()))
 
 
 def read_set(data: Path, name: str) -> pd.DataFrame:
-    """A structure set without its crystals: formulas and energies."""
+    """Read a structure set without its crystals: formulas and energies."""
     import pandas as pd
 
     path = data / "structures" / f"{name}.csv.gz"
@@ -159,50 +159,50 @@ def parse(formulas: Sequence[str]) -> list[Composition]:
     return [Composition(formula) for formula in formulas]
 
 
-def read_pins(data: Path) -> tuple[Pins, Pins]:
+def read_entries(data: Path) -> tuple[HullEntries, HullEntries]:
     """Hull points on the older scale (``mp_hull``) and on MP2020 (``mp20`` and ``mpts52``).
 
-    An entry with formation energy E and height h pins its hull at E - h, even when its competitors are
-    missing. In ``mp_hull`` the height is the positive part of the decomposition energy.
+    An entry with formation energy E, at h above the hull, gives the hull energy E - h, even when its
+    competitors are missing. In ``mp_hull`` h is the positive part of the decomposition energy.
     """
     import pandas as pd
 
     older = pd.read_csv(data / "compositions" / "mp_hull.csv.gz", keep_default_na=False)
     older["e_above_hull"] = older["decomposition_energy_per_atom"].clip(lower=0.0)
     newer = pd.concat([read_set(data, name) for name in MP2020_SETS], ignore_index=True)
-    return _pins(older.rename(columns={"formula": "pretty_formula"})), _pins(newer)
+    return _lowest_entries(older.rename(columns={"formula": "pretty_formula"})), _lowest_entries(newer)
 
 
-def _pins(entries: pd.DataFrame) -> Pins:
-    """One pin per reduced composition, the lowest; elements are not pins, they define zero."""
+def _lowest_entries(entries: pd.DataFrame) -> HullEntries:
+    """One entry per reduced composition, the lowest; elements are not entries, they define zero."""
     lowest: dict[str, tuple[float, float, Composition]] = {}
     energies = entries["formation_energy_per_atom"].tolist()
     heights_above = entries["e_above_hull"].tolist()
     compositions = parse(entries["pretty_formula"].tolist())
     for composition, energy, height in zip(compositions, energies, heights_above, strict=True):
         key = composition.reduced_formula
-        pin = (energy - height, height, composition.reduced_composition)
-        if len(composition) > 1 and (key not in lowest or pin[:2] < lowest[key][:2]):
-            lowest[key] = pin
+        entry = (energy - height, height, composition.reduced_composition)
+        if len(composition) > 1 and (key not in lowest or entry[:2] < lowest[key][:2]):
+            lowest[key] = entry
     keys = sorted(lowest)
     hull_energies, least, reduced = zip(*(lowest[key] for key in keys), strict=True)
-    return Pins(keys, list(reduced), np.array(hull_energies), np.array(least) < ON_HULL)
+    return HullEntries(keys, list(reduced), np.array(hull_energies), np.array(least) < ON_HULL)
 
 
-def differences(older: Pins, newer: Pins) -> tuple[list[Composition], np.ndarray]:
-    """The shared compositions and their MP2020 - older hull energy, eV/atom, (n,)."""
+def differences(older: HullEntries, newer: HullEntries) -> tuple[list[Composition], np.ndarray]:
+    """Return the shared compositions and their MP2020 - older hull energy, eV/atom, (n,)."""
     position = {formula: i for i, formula in enumerate(older.formulas)}
     shared = [(position[formula], j) for j, formula in enumerate(newer.formulas) if formula in position]
     left, right = (np.array(side) for side in zip(*shared, strict=True))
     return [older.compositions[i] for i in left], newer.hull_energies[right] - older.hull_energies[left]
 
 
-def merge(older: Pins, newer: Pins, shift: EnergyScale) -> Pins:
-    """All pins on MP2020; where both have a composition the MP2020 one wins."""
+def merge(older: HullEntries, newer: HullEntries, shift: EnergyScale) -> HullEntries:
+    """All entries on MP2020; where both have a composition the MP2020 one wins."""
     have = set(newer.formulas)
     rest = older.take(np.array([i for i, formula in enumerate(older.formulas) if formula not in have]))
     shifts = np.array([shift.energy(composition) for composition in rest.compositions])
-    return Pins(
+    return HullEntries(
         newer.formulas + rest.formulas,
         newer.compositions + rest.compositions,
         np.concatenate([newer.hull_energies, rest.hull_energies + shifts]),
@@ -210,49 +210,49 @@ def merge(older: Pins, newer: Pins, shift: EnergyScale) -> Pins:
     )
 
 
-def competing(pins: Pins) -> np.ndarray:
-    """Which pins the hull is made of, (n,) bool: stable compounds, and points that stand for missing ones.
+def competing(entries: HullEntries) -> np.ndarray:
+    """Find the entries that the hull is made of, (n,) bool: stable compounds and stand-ins for missing ones.
 
-    A compound above the hull pins it at a point of a facet. Where the phases of the facet are in the data
+    An unstable compound gives the hull energy at a point of a facet. Where the phases of the facet are in the data
     the point says nothing, and the error of its energy scale would make it a spurious phase; where they
     are missing it is all there is: those which the stable compounds miss by more than ``REDUNDANT``.
     """
-    stable = pins.take(np.flatnonzero(pins.stable))
+    stable = entries.take(np.flatnonzero(entries.stable))
     hull = to_hull(stable, np.ones(len(stable.formulas), dtype=bool))
-    used = pins.stable.copy()
-    for i in np.flatnonzero(~pins.stable):
-        composition = pins.compositions[i]
+    used = entries.stable.copy()
+    for i in np.flatnonzero(~entries.stable):
+        composition = entries.compositions[i]
         covered = {element.Z for element in composition} <= hull.atomic_numbers
-        gap = hull.e_above_hull(composition, pins.hull_energies[i]).e_above_hull if covered else -np.inf
+        gap = hull.e_above_hull(composition, entries.hull_energies[i]).e_above_hull if covered else -np.inf
         used[i] = gap < -REDUNDANT
     return used
 
 
-def to_hull(pins: Pins, used: np.ndarray) -> Hull:
-    """A hull of these pins."""
-    return Hull(pins.formulas, *_arrays(pins), pins.hull_energies, used)
+def to_hull(entries: HullEntries, used: np.ndarray) -> Hull:
+    """Return a hull of these entries."""
+    return Hull(entries.formulas, *_arrays(entries), entries.hull_energies, used)
 
 
-def _arrays(pins: Pins) -> tuple[np.ndarray, np.ndarray]:
-    width = max(len(composition) for composition in pins.compositions)
-    numbers = np.zeros((len(pins.formulas), width), dtype=np.uint8)
-    amounts = np.zeros((len(pins.formulas), width), dtype=np.uint16)
-    for i, composition in enumerate(pins.compositions):
+def _arrays(entries: HullEntries) -> tuple[np.ndarray, np.ndarray]:
+    width = max(len(composition) for composition in entries.compositions)
+    numbers = np.zeros((len(entries.formulas), width), dtype=np.uint8)
+    amounts = np.zeros((len(entries.formulas), width), dtype=np.uint16)
+    for i, composition in enumerate(entries.compositions):
         for j, (element, amount) in enumerate(composition.items()):
             numbers[i, j], amounts[i, j] = element.Z, round(amount)
     return numbers, amounts
 
 
-def save(pins: Pins, used: np.ndarray, shift: EnergyScale, folder: Path) -> None:
+def save(entries: HullEntries, used: np.ndarray, shift: EnergyScale, folder: Path) -> None:
     """Write ``hull.npz`` (energies to single precision, 2e-7 eV/atom) and the shift."""
-    numbers, amounts = _arrays(pins)
+    numbers, amounts = _arrays(entries)
     folder.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(
         folder / "hull.npz",
-        formulas=np.frombuffer("\n".join(pins.formulas).encode(), dtype=np.uint8),
+        formulas=np.frombuffer("\n".join(entries.formulas).encode(), dtype=np.uint8),
         numbers=numbers,
         amounts=amounts,
-        energies=pins.hull_energies.astype(np.float32),
+        energies=entries.hull_energies.astype(np.float32),
         competing=used,
     )
     (folder / SHIFT).write_text(json.dumps(shift.coefficients, indent=1) + "\n")
@@ -263,28 +263,34 @@ def build(config: HullConfig, *, progress: Progress) -> Path:
     import yaml
 
     progress(0.0, "reading entries")
-    older, newer = read_pins(config.data)
+    older, newer = read_entries(config.data)
     progress(0.3, "fitting the energy scales")
     shift = fit_scale(*differences(older, newer), delta=config.delta)
-    pins = merge(older, newer, shift)
+    entries = merge(older, newer, shift)
     progress(0.5, "finding the entries that the hull is made of")
-    used = competing(pins)
-    save(pins, used, shift, config.out)
+    used = competing(entries)
+    save(entries, used, shift, config.out)
     (config.out / "recipe.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
     progress(0.8, "measuring")
-    metrics = measure_hull(pins, used, older=older, newer=newer, shift=shift, config=config)
+    metrics = measure_hull(entries, used, older=older, newer=newer, shift=shift, config=config)
     write_card(config.out, "hull", metrics)
     progress(1.0, f"{len(used)} compositions in {config.out}")
     return config.out
 
 
 def measure_hull(
-    pins: Pins, used: np.ndarray, *, older: Pins, newer: Pins, shift: EnergyScale, config: HullConfig
+    entries: HullEntries,
+    used: np.ndarray,
+    *,
+    older: HullEntries,
+    newer: HullEntries,
+    shift: EnergyScale,
+    config: HullConfig,
 ) -> dict[str, Any]:
     """Return the numbers of a hull's card.
 
     Args:
-        pins: all entries of the hull.
+        entries: all entries of the hull.
         used: which of them compete, (n,) bool.
         older: entries on the older scale.
         newer: entries on MP2020.
@@ -299,7 +305,7 @@ def measure_hull(
     gap = np.abs(heights(hull, exact.compositions, exact.hull_energies)) * 1000
     return {
         "n_compounds": len(hull),
-        "n_systems": len({composition.chemical_system for composition in pins.compositions}),
+        "n_systems": len({composition.chemical_system for composition in entries.compositions}),
         "n_elements": len(hull.elements),
         "n_older": len(older.formulas),
         "n_newer": len(newer.formulas),
@@ -312,8 +318,8 @@ def measure_hull(
             "held_out": _sizes(_cross_validated(compositions, before, config)),
             "elements_only": _sizes(before - [elements_only.energy(c) for c in compositions]),
         },
-        "n_stable": int(pins.stable.sum()),
-        "n_standing_in": int((used & ~pins.stable).sum()),
+        "n_stable": int(entries.stable.sum()),
+        "n_standing_in": int((used & ~entries.stable).sum()),
         "redundant": 1000 * REDUNDANT,
         "merged": {"mean": float(gap.mean()), "most": float(np.quantile(gap, 0.99))},
         "left_out": _leave_one_out(hull, config),

@@ -61,7 +61,7 @@ class PotentialTable:
     failure: np.ndarray
 
     def __len__(self) -> int:
-        """Number of rows."""
+        """Return the number of rows."""
         return len(self.ids)
 
 
@@ -72,7 +72,7 @@ def potential_table(
     potential: str = "chgnet",
     progress: Progress | None = None,
 ) -> PotentialTable:
-    """A potential's energies (and CHGNet's embeddings) of every row of a dataset.
+    """Compute a potential's energies (and CHGNet's embeddings) of every row of a dataset.
 
     Args:
         csv_path: CSV or CSV.gz with a ``cif`` column.

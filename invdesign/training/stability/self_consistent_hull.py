@@ -13,7 +13,7 @@ import numpy as np
 
 from invdesign.stability.hull.hull import Hull
 from invdesign.training.stability.calibration_data import HYPOTHETICAL, known_targets
-from invdesign.training.stability.hull import MP2020_SETS, Pins, detection, heights, to_hull
+from invdesign.training.stability.hull import MP2020_SETS, HullEntries, detection, heights, to_hull
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -125,7 +125,7 @@ def above_hull(
 
 
 def has_lower_polymorph(samples: dict[str, EvaluatedSet], known: HullTest) -> np.ndarray:
-    """Whether another entry of the composition lies lower: then the pin there is not its own, (n,)."""
+    """Whether another entry of the composition lies lower: then the entry there is not its own, (n,)."""
     lowest: dict[str, float] = {}
     for name in MP2020_SETS:
         for composition, energy in zip(samples[name].compositions, samples[name].formation, strict=True):
@@ -182,17 +182,17 @@ def _take(test: HullTest, chosen: np.ndarray) -> HullTest:
 def hull_of(compositions: Sequence[Composition], energies: np.ndarray) -> Hull:
     """Hull of the lowest entry of each composition; elements at zero, as the references are fitted to."""
     lowest = _lowest(compositions, energies)
-    pins = Pins(
+    entries = HullEntries(
         list(lowest),
         [compositions[i].reduced_composition for i in lowest.values()],
         energies[list(lowest.values())],
         np.ones(len(lowest), dtype=bool),
     )
-    return to_hull(pins, pins.stable)
+    return to_hull(entries, entries.stable)
 
 
 def with_energies(hull: Hull, compositions: Sequence[Composition], dft: np.ndarray, own: np.ndarray) -> Hull:
-    """The hull with each pin moved by the potential's error on the composition's lowest entry."""
+    """Return the hull with each entry moved by the potential's error on the composition's lowest entry."""
     lowest = _lowest(compositions, dft)
     moved = hull.energies.copy()
     for k, formula in enumerate(hull.formulas):

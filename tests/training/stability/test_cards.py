@@ -83,7 +83,7 @@ def test_a_new_hull_fills_the_template(tmp_path: Path, monkeypatch: pytest.Monke
     for name in ("mp20", "mpts52"):
         (folder / f"{name}.csv.gz").write_bytes(gzip.compress("\n".join([header, *rows]).encode()))
     config = HullConfig(kind="mp-hull", data=tmp_path, out=tmp_path / "hull")
-    newer = hull_training._pins(pd.DataFrame(ENTRIES, columns=header.split(",")))
+    newer = hull_training._lowest_entries(pd.DataFrame(ENTRIES, columns=header.split(",")))
     shift, used = EnergyScale({"Na": 0.0}), newer.stable
     save(newer, used, shift, config.out)
     metrics = measure_hull(newer, used, older=newer, newer=newer, shift=shift, config=config)

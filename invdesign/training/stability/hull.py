@@ -213,9 +213,9 @@ def merge(older: HullEntries, newer: HullEntries, shift: EnergyScale) -> HullEnt
 def competing(entries: HullEntries) -> np.ndarray:
     """Find the entries that the hull is made of, (n,) bool: stable compounds and stand-ins for missing ones.
 
-    An unstable compound gives the hull energy at a point of a facet. Where the phases of the facet are in the data
-    the point says nothing, and the error of its energy scale would make it a spurious phase; where they
-    are missing it is all there is: those which the stable compounds miss by more than ``REDUNDANT``.
+    An unstable compound gives the hull energy at a point of a facet. Where the phases of the facet are in the
+    data the point carries no information, and the error of its energy scale would make it a spurious phase.
+    Where they are missing it stands for them: those more than ``REDUNDANT`` below the hull of stable compounds.
     """
     stable = entries.take(np.flatnonzero(entries.stable))
     hull = to_hull(stable, np.ones(len(stable.formulas), dtype=bool))

@@ -37,7 +37,7 @@ class GeneRanker:
 
     @classmethod
     def load(cls, name: str | Path = "gene-rank") -> GeneRanker:
-        """A released model by name, or a user's own folder.
+        """Return a released model by name, or a user's own folder.
 
         Raises:
             InputError: the folder or a file of it is missing or damaged.
@@ -101,7 +101,7 @@ def origin_matrix(n: int, source: str) -> np.ndarray:
 
 
 def hull_matrix(genes: Sequence[Gene], hull: Hull) -> np.ndarray:
-    """The hull at the genes' compositions, (n, 5); NaN where the hull lacks an element.
+    """Return the hull at the genes' compositions, (n, 5); NaN where the hull lacks an element.
 
     Its depth (eV/atom), the logarithm of the number of phases known in the chemical system, whether this
     composition is, into how many phases a compound of it would decompose, and the share of the largest.
@@ -123,7 +123,7 @@ def hull_matrix(genes: Sequence[Gene], hull: Hull) -> np.ndarray:
 
 
 def known_crystals() -> tuple[KnownPrototypes, KnownPrototypes]:
-    """The known crystals that a gene may inherit its geometry from, and those of them that were reported."""
+    """Return the known crystals whose geometry a gene may inherit, and the reported ones of these."""
     library = load_library()
     reported = ~np.char.startswith(library.ids, SUBSTITUTED)
     return KnownPrototypes(library), KnownPrototypes(library.select(reported))

@@ -93,7 +93,7 @@ class PropertyPredictor:
 
     @classmethod
     def load(cls, name: str | Path, prop: str | None = None) -> PropertyPredictor:
-        """A released model by name, or a user's own folder.
+        """Return a released model by name, or a user's own folder.
 
         Args:
             name: of the model.

@@ -39,7 +39,7 @@ def models_of(properties: Iterable[str], given: Mapping[str, Any] | None = None)
 
 
 def load_predictor(prop: str | None, name: str | Path) -> Predictor:
-    """The model of a property, by name or folder; the model's first property if None.
+    """Return the model of a property, by name or folder; the model's first property if None.
 
     Raises:
         InputError: the folder or a file of it is missing or damaged, or the model predicts something else.

@@ -70,7 +70,7 @@ class Synthesizability:
 
     @classmethod
     def load(cls, name: str | Path = KIND) -> Synthesizability:
-        """A released model by name, or a user's own folder.
+        """Return a released model by name, or a user's own folder.
 
         Raises:
             InputError: the folder or a file of it is missing, damaged, or of other features than these.

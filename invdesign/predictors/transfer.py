@@ -46,7 +46,7 @@ class Rows:
     said: np.ndarray
 
     def __getitem__(self, rows: np.ndarray) -> Rows:
-        """Some of the crystals."""
+        """Return some of the crystals."""
         return Rows(self.inputs[rows], self.hidden[rows], self.said[rows])
 
     def __len__(self) -> int:
@@ -61,7 +61,7 @@ def inputs_alone(inputs: np.ndarray) -> Rows:
 
 
 def represent(backbone: Ensemble, standardised: np.ndarray) -> Rows:
-    """What a frozen model makes of standardised feature rows (n, d)."""
+    """Return what a frozen model makes of standardised feature rows (n, d)."""
     layers: list[np.ndarray] = []
     outward = backbone.network.outward
     hook = outward.register_forward_pre_hook(lambda _, given: layers.append(given[0].numpy()))
@@ -173,13 +173,13 @@ class Regression:
 
 
 def of_one_composition(groups: np.ndarray) -> list[np.ndarray]:
-    """Indices of the rows of each group (n,) that has several."""
+    """Return the indices of the rows of each group (n,) that has several."""
     names, counts = np.unique(groups, return_counts=True)
     return [np.flatnonzero(groups == name) for name in names[counts > 1]]
 
 
 def fit_regression(rows: Rows, labels: np.ndarray, groups: np.ndarray, weights: np.ndarray) -> Regression:
-    """The regression whose setting errs least on compositions left out one at a time.
+    """Return the regression whose setting errs least on compositions left out one at a time.
 
     What the released model learned must lower that error somewhat to be let in: with ten examples chance
     picks.
@@ -293,7 +293,7 @@ class Transferred:
 
     @classmethod
     def load(cls, folder: str | Path) -> Transferred:
-        """What :meth:`save` wrote.
+        """Return what :meth:`save` wrote.
 
         Raises:
             InputError: a file is missing or damaged.

@@ -29,13 +29,13 @@ def by_thirds(mean: np.ndarray, score: np.ndarray) -> tuple[list[float], list[fl
 
 
 def conformal(score: np.ndarray) -> float:
-    """The finite-sample quantile that covers ``COVERAGE`` of exchangeable cases."""
+    """Return the finite-sample quantile that covers ``COVERAGE`` of exchangeable cases."""
     level = min(1.0, np.ceil((len(score) + 1) * COVERAGE) / len(score))
     return float(np.quantile(score, level, method="higher"))
 
 
 def temperature(logit: np.ndarray, zero: np.ndarray) -> float:
-    """The divisor of the logit with the least cross-entropy."""
+    """Return the divisor of the logit with the least cross-entropy."""
     from scipy.optimize import minimize_scalar
 
     sign = np.where(zero, 1.0, -1.0)

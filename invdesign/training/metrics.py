@@ -36,7 +36,7 @@ def spearman(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def calibration_error(probability: np.ndarray, happened: np.ndarray, bins: int = 10) -> float:
-    """Expected calibration error: mean distance of predicted and observed share over equal-width bins."""
+    """Return the expected calibration error: mean |predicted - observed share| over equal-width bins."""
     place = np.minimum((probability * bins).astype(int), bins - 1)
     total = np.bincount(place, minlength=bins)
     gap = np.abs(np.bincount(place, probability, bins) - np.bincount(place, happened, bins))
@@ -127,7 +127,7 @@ def held_out(
 
 
 def trivial(table: Table, index: int, n: int, *, zero: bool) -> Distribution:
-    """The same answer for every crystal: the training rows' share at zero, median and spread."""
+    """Predict the same for every crystal: the training rows' share at zero, median and deviation."""
     label = table.labels[table.rows("train"), index]
     label = label[~np.isnan(label)]
     share = float((label <= 0).mean()) if zero else 0.0

@@ -73,7 +73,7 @@ class Explainer:
 
     @classmethod
     def load(cls, name: str | None = None, model: str | Path | None = None) -> Explainer:
-        """A model of structures and the released known materials.
+        """Return a model of structures and the released known materials.
 
         Args:
             name: of the property; default: the band gap, or the model's first.
@@ -158,7 +158,7 @@ class Explainer:
         return [self.phrase(explanation) for explanation in self.explain(structures, k=1)]
 
     def phrase(self, explanation: Explanation) -> str:
-        """An explanation in one short phrase."""
+        """Return an explanation in one short phrase."""
         attribution, told = explanation.attribution, []
         if not isinstance(attribution, str):
             largest = max((abs(driver.contribution) for driver in attribution.drivers), default=0.0)

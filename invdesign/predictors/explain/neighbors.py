@@ -63,7 +63,7 @@ class Neighbors:
 
     @classmethod
     def load(cls, name: str | Path = "neighbors") -> Neighbors:
-        """The released table, or one in a user's folder.
+        """Return the released table, or one in a user's folder.
 
         Raises:
             InputError: the folder or its file is missing or damaged.
@@ -109,7 +109,7 @@ class Neighbors:
     def nearest(
         self, embeddings: np.ndarray, k: int = 5, *, known: str | None = None
     ) -> list[list[Neighbor]]:
-        """The nearest known materials of each embedding (m, d), nearest first; none where it is nan.
+        """Return the nearest known materials of each embedding (m, d), nearest first; none where it is nan.
 
         Args:
             embeddings: of CHGNet.

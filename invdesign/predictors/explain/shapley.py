@@ -174,7 +174,7 @@ def _kinds(species: Sequence[str], atoms: np.ndarray) -> list[list[int]]:
 
 
 def _parts(ensemble: Ensemble | Transferred, row: np.ndarray, atoms: np.ndarray) -> np.ndarray:
-    """What each atom adds to the standardised embedding, which is a mean over atoms, (n_atoms, e)."""
+    """Return what each atom adds to the standardised embedding, which is a mean over atoms, (n_atoms, e)."""
     width = atoms.shape[1]
     own = (atoms - ensemble.feature_mean[-width:]) / ensemble.feature_std[-width:] / len(atoms)
     total = own.sum(axis=0)
@@ -184,7 +184,7 @@ def _parts(ensemble: Ensemble | Transferred, row: np.ndarray, atoms: np.ndarray)
 
 
 def in_words(attribution: Attribution, least: float) -> str:
-    """What raises and lowers a value most: ``raised by O, Cl, lowered by La``.
+    """Return what raises and lowers a value most: ``raised by O, Cl, lowered by La``.
 
     Absent elements and means over elements are left out: nobody can do much with these words.
 

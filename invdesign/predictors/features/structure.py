@@ -46,7 +46,7 @@ class Described:
     formulas: np.ndarray
 
     def __len__(self) -> int:
-        """Number of crystals."""
+        """Return the number of crystals."""
         return len(self.energy)
 
 
@@ -89,7 +89,7 @@ def _formation_energy(structure: Structure, energy: float, calibration: EnergyCa
 
 
 def gene_or_general(structure: Structure) -> Gene:
-    """The structure's gene; every atom in general position where no symmetry is found."""
+    """Return the structure's gene; every atom in general position where no symmetry is found."""
     try:
         return gene_of(structure)[0]
     except SymmetryError:
@@ -125,7 +125,7 @@ def described_file(path: Path, cache: Path, progress: Progress) -> tuple[Describ
 
 
 def columns_of(entries: Sequence[Entry]) -> dict[str, np.ndarray]:
-    """The entries' properties as columns (n,), nan where missing."""
+    """Return the entries' properties as columns (n,), nan where missing."""
     names = sorted({name for entry in entries for name in entry.properties})
     return {
         name: np.array([entry.properties.get(name, np.nan) for entry in entries], dtype=float)

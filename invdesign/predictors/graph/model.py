@@ -97,11 +97,11 @@ class GraphNetwork(nn.Module):
         return np.argsort(distances > self.shape.threebody_cutoff, kind="stable")
 
     def sites(self, graph: PairGraph) -> Tensor:
-        """The atoms' features, (atoms, width); the weights are rearranged anew, so that they can learn."""
+        """Return the atoms' features, (atoms, width); weights are rearranged anew, so that they train."""
         return FastM3GNet(_FeaturesOnly(self.m3gnet)).sites(graph)
 
     def features(self, graph: PairGraph) -> Tensor:
-        """The crystals' features: weighted means over their atoms, (n, width)."""
+        """Return the crystals' features: weighted means over their atoms, (n, width)."""
         features: Tensor = self.m3gnet.readout(self.sites(graph), graph.crystal)
         return features
 
@@ -207,7 +207,7 @@ class GraphBandGapPredictor:
         return Distribution(mean, np.maximum(sigma, MIN_SIGMA), 1 / (1 + np.exp(-logit / scales.temperature)))
 
     def expected(self, raw: Tensor) -> Tensor:
-        """Expected gaps (n,), eV, of raw outputs (n, 3): a share of them is a metal's; differentiable."""
+        """Return expected gaps (n,), eV, of raw outputs (n, 3), weighted by P(metal); differentiable."""
         logit, mean, _ = raw.T
         gap = mean * self.scales.unit + self.scales.shift
         expected: Tensor = gap * (-logit / self.scales.temperature).sigmoid()
@@ -233,7 +233,7 @@ class GraphBandGapPredictor:
 
     @classmethod
     def load(cls, name: str | Path = "band-gap-evaluator") -> GraphBandGapPredictor:
-        """A released judge by name, or a user's own folder.
+        """Return a released model by name, or a user's own folder.
 
         Raises:
             InputError: matgl is not installed, or the folder or a file of it is missing, damaged or of
@@ -285,7 +285,7 @@ def node_types(elements: Sequence[str]) -> np.ndarray:
 
 
 def _m3gnet_class() -> Any:  # noqa: ANN401 (matgl is optional and untyped)
-    """The class of matgl's M3GNet.
+    """Return the class of matgl's M3GNet.
 
     Raises:
         InputError: matgl is not installed.

@@ -78,7 +78,7 @@ class IntervalCalibration:
     known_scales: dict[str, list[float]] = field(default_factory=dict)
 
     def factors(self, name: str, mean: np.ndarray, *, hypothetical: np.ndarray | bool) -> np.ndarray:
-        """What multiplies the sigma of each predicted mean (n,) of a head, (n,)."""
+        """Return what multiplies the sigma of each predicted mean (n,) of a head, (n,)."""
         found = np.ones(len(mean))
         if name in self.scales:
             found = np.take(self.scales[name], np.digitize(mean, self.edges[name]))
@@ -210,7 +210,7 @@ class Ensemble:
         return np.stack([out[..., 0], mean, sigma], axis=-1)
 
     def learners(self, standardised: np.ndarray, raw: np.ndarray) -> np.ndarray:
-        """What each kind of learner says, (learners, n, heads, 2): zero logit and mean; the networks first.
+        """Predict with each kind of learner, (learners, n, heads, 2): zero logit and mean; networks first.
 
         Args:
             standardised: rows (n, d).
@@ -230,7 +230,7 @@ class Ensemble:
         return np.stack(said)
 
     def _tree_predictions(self, standardised: np.ndarray) -> dict[int, dict[str, np.ndarray]]:
-        """What the trees say, (n,) by place of the head and part; those that others tell something last."""
+        """Predict with the trees, (n,) by head index and part; stacked heads last."""
         found: dict[int, dict[str, np.ndarray]] = {}
         names = [head.name for head in self.heads]
         for head in sorted(self.heads, key=lambda head: head.after != ""):
@@ -251,7 +251,7 @@ class Ensemble:
         )
 
     def _combined(self, said: np.ndarray, index: int) -> np.ndarray:
-        """What counts of a head, (learners, n, 2): not the networks where there is a kernel regression."""
+        """Select the learners that count for a head, (learners, n, 2): no networks next to a kernel."""
         if self.heads[index].trees_alone:
             return said[-1:, :, index]
         return said[1:, :, index] if self.kernel is not None else said[:, :, index]
@@ -337,7 +337,7 @@ class Ensemble:
 
     @classmethod
     def load(cls, name: str | Path, kind: str) -> Ensemble:
-        """The ensemble of a released model (by name) or of a user's folder.
+        """Return the ensemble of a released model (by name) or of a user's folder.
 
         Raises:
             InputError: the folder or a file is missing, is not what ``save`` writes, or is a model of

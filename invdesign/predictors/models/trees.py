@@ -74,7 +74,7 @@ class Trees:
         return np.stack(steps)
 
     def predict(self, rows: np.ndarray, batch: int = 64) -> np.ndarray:
-        """Sums over the trees for rows (n, d) without NaN, (n,)."""
+        """Return sums over the trees for rows (n, d) without NaN, (n,)."""
         words, values, roots, left = self._packed
         sums = np.zeros(len(rows), dtype=np.float32)
         for start in range(0, len(rows), batch):
@@ -91,7 +91,7 @@ class Trees:
         return sums
 
     def tensors(self) -> dict[str, np.ndarray]:
-        """The arrays by name, as files keep them."""
+        """Return the arrays by name, as files keep them."""
         return {name: getattr(self, name) for name in _ARRAYS} | {"depth": np.array([self.depth])}
 
     @classmethod
@@ -101,7 +101,7 @@ class Trees:
 
 
 def predict_trees(trees: Mapping[str, Trees], rows: np.ndarray) -> dict[str, np.ndarray]:
-    """What a head's trees say of rows (n, d), (n,) by part: the mean of boosted and extra ones."""
+    """Predict with a head's trees for rows (n, d), (n,) by part: the mean of boosted and extra ones."""
     said: dict[str, np.ndarray] = {}
     for part, own in trees.items():
         if not part.endswith(FOREST):
@@ -113,7 +113,7 @@ def predict_trees(trees: Mapping[str, Trees], rows: np.ndarray) -> dict[str, np.
 
 
 def stacking_features(said: Mapping[str, np.ndarray]) -> np.ndarray:
-    """What a head's trees say, ``zero`` and ``mean`` (n,), as features for other trees, (n, 3).
+    """Turn a head's tree predictions, ``zero`` and ``mean`` (n,), into features for other trees, (n, 3).
 
     These are the logit of zero, the mean, and the expected value.
     """

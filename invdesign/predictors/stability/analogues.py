@@ -40,7 +40,7 @@ class Known:
     decomposition: NDArray[np.float32]
 
     def take(self, rows: NDArray[np.generic]) -> Known:
-        """Some of them, by index or mask."""
+        """Return some of them, by index or mask."""
         return Known(self.batch.take(rows), self.formation[rows], self.decomposition[rows])
 
 
@@ -53,17 +53,17 @@ def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def composition_keys(batch: CompositionBatch) -> NDArray[np.uint64]:
-    """A hash of each composition, whatever the order of its elements, (n,)."""
+    """Return a hash of each composition, whatever the order of its elements, (n,)."""
     return np.asarray(_terms(batch.numbers.astype(np.int64), batch.amounts, 0).sum(1))
 
 
 def system_keys(numbers: NDArray[np.integer]) -> NDArray[np.uint64]:
-    """A hash of each chemical system, of atomic numbers (n, k), 0 where padded; (n,)."""
+    """Return a hash of each chemical system, of atomic numbers (n, k), 0 where padded; (n,)."""
     return np.asarray(_terms(numbers.astype(np.int64), (numbers > 0).astype(np.int32), _SYSTEM).sum(1))
 
 
 def _terms(kinds: NDArray[np.int64], amounts: NDArray[np.int32], salt: int) -> NDArray[np.uint64]:
-    """A hash of each (kind, amount), 0 where padded; a composition's is their sum, in any order."""
+    """Return a hash of each (kind, amount), 0 where padded; a composition's is their sum, in any order."""
     key = ((salt * 4096 + kinds.astype(np.uint64)) << np.uint64(32)) + amounts.astype(np.uint64)
     return np.where(amounts > 0, _mixed(key), np.uint64(0))
 
@@ -100,7 +100,7 @@ class _Counts:
         )  # (u, 3)
 
     def of(self, keys: NDArray[np.uint64]) -> NDArray[np.float64]:
-        """Number, number near stable and sum of heights, (n, 3)."""
+        """Return number, number near stable and sum of heights, (n, 3)."""
         at = np.searchsorted(self.keys, keys).clip(max=len(self.keys) - 1)
         return np.where((self.keys[at] == keys)[:, None], self.table[at], 0.0)
 

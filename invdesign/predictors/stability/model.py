@@ -104,7 +104,7 @@ class StabilityModel:
 
     @classmethod
     def load(cls, name: str | Path = "stability-composition") -> StabilityModel:
-        """A released model by name, or a user's own folder.
+        """Return a released model by name, or a user's own folder.
 
         Raises:
             InputError: the folder or a file of it is missing, damaged, or of other features than these.

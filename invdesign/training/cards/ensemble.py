@@ -132,7 +132,7 @@ def split_words(table: Table) -> str:
 
 
 def gene_rank_card(ensemble: Ensemble, table: Table) -> str:
-    """The card of a gene ranker."""
+    """Return the card of a gene ranker."""
     compared = ("wbm", "generated")
     return f"""# gene-rank: energy above hull and band gap of a generated gene, before any geometry
 

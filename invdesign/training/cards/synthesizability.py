@@ -59,7 +59,7 @@ class Table:
 
     @classmethod
     def read(cls, config: SynthesizabilityConfig, progress: Progress) -> Table:
-        """Reported crystals of mp20 and mpts52, hypothetical ones of WBM, our own relaxed ones.
+        """Read reported crystals of mp20 and mpts52, hypothetical ones of WBM, our own relaxed ones.
 
         A hypothetical crystal with the gene of a reported one is that one, and left out.
         """
@@ -135,7 +135,7 @@ def measure(
 
 
 def strata(size: NDArray[np.int64]) -> NDArray[np.int64]:
-    """A number for each crystal that those of as many elements and about as many atoms share, (n,)."""
+    """Return a number for each crystal that those of as many elements and about as many atoms share, (n,)."""
     atoms = np.digitize(size[:, 1], [3, 5, 7, 9, 11, 13, 15, 17, 19])
     return np.asarray(size[:, 0] * 16 + atoms)
 

@@ -75,12 +75,12 @@ class GraphTable:
     source: np.ndarray
 
     def rows(self, part: str) -> np.ndarray:
-        """Indices of a part's rows."""
+        """Return the indices of a part's rows."""
         return np.flatnonzero(self.part == part)
 
 
 def read_table(config: GraphBandGapConfig, shape: GraphShape, progress: Progress) -> GraphTable:
-    """The crystals of ``band_gap`` in its split: parts go by composition and seed alone."""
+    """Return the crystals of ``band_gap`` in its split: parts go by composition and seed alone."""
     from invdesign.data.dataset import read_dataset
 
     frames: list[Frame] = []
@@ -144,7 +144,7 @@ def train_graph_band_gap(config: GraphBandGapConfig, *, progress: Progress) -> P
 
 
 def warm_network(start: Path, seed: int) -> GraphNetwork:
-    """A network with the backbone of a matgl M3GNet potential and a fresh readout.
+    """Return a network with the backbone of a matgl M3GNet potential and a fresh readout.
 
     Raises:
         InputError: matgl is not installed, or the folder holds no M3GNet that this network can be.
@@ -179,7 +179,7 @@ def scales_of(table: GraphTable) -> Scales:
 
 
 def calibrated(network: GraphNetwork, scales: Scales, table: GraphTable, seed: int) -> GraphBandGapPredictor:
-    """The judge, with temperature and interval scales from the calibration part, and its domain.
+    """Return the model, with temperature and interval scales from the calibration part, and its domain.
 
     Split-conformal within thirds of the predicted gap, as ``training.calibrate``.
     """

@@ -108,7 +108,7 @@ class GapModule(ModelLightningModule):
 
 
 def jittered(graph: PairGraph, spread: float) -> PairGraph:
-    """The graph after normal displacements of the atoms, ``spread`` Å along each axis."""
+    """Return the graph after normal displacements of the atoms, ``spread`` Å along each axis."""
     moved = spread * torch.randn(len(graph.types), 3, dtype=graph.vectors.dtype, device=graph.vectors.device)
     return replace(graph, vectors=graph.vectors + moved[graph.second] - moved[graph.first])
 
@@ -147,7 +147,7 @@ class History(Callback):
         self._progress, self._n_train = progress, n_train
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
+        """Return what a checkpoint keeps."""
         return {"rows": self.rows}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -167,7 +167,7 @@ class History(Callback):
         self._seconds = time.monotonic() - self._start
 
     def on_validation_end(self, trainer: Trainer, _: object) -> None:
-        """Here, not at the epoch's end: the checkpoint is written in between."""
+        """Record the epoch here, not at its end: the checkpoint is written in between."""
         held_out = {
             name.removeprefix("val_"): float(value)
             for name, value in trainer.callback_metrics.items()

@@ -77,14 +77,14 @@ def kernel_of(
     choice: tuple[float, float, float],
     rows: np.ndarray,
 ) -> Kernel:
-    """The kernel regression of some rows; it does not see which element is which, only what they are like."""
+    """Fit the kernel regression to some rows, without the columns of single elements."""
     width, ridge, most = choice
     seen = standardised[rows, FRACTIONS:]
     return fit_kernel(seen, _targets(ensemble, table)[rows], width=width, ridge=ridge, most=most)
 
 
 def _targets(ensemble: Ensemble, table: Table) -> np.ndarray:
-    """What a kernel regression learns, (n, heads, 2): logit of zero and scaled label; nan: not known."""
+    """Return the targets (n, heads, 2): logit of zero and scaled label; nan: not known."""
     shift, unit = ensemble.label_scale[:, 0], ensemble.label_scale[:, 1]
     zero = np.array([head.zero for head in ensemble.heads])
     targets = np.full((*table.labels.shape, 2), np.nan, dtype=np.float32)

@@ -77,7 +77,7 @@ def build_neighbors(config: NeighborsConfig, *, progress: Progress) -> Path:
 
 
 def card(table: Neighbors, embeddings: np.ndarray) -> str:
-    """The table's README.md, with how much a neighbor's value says."""
+    """Return the table's README.md, with how much a neighbor's value says."""
     rows = []
     for column, name in enumerate(table.names.tolist()):
         known = np.flatnonzero(np.isfinite(table.values[:, column]))

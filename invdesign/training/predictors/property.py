@@ -80,7 +80,7 @@ class PropertyConfig(BaseModel):
 
     @model_validator(mode="after")
     def _heads(self) -> Self:
-        """What the network's settings call heads are properties."""
+        """Check that the heads in the network's settings are properties."""
         own, zeros = set(self.properties), {name for name, m in self.properties.items() if m.zero}
         network = self.network
         for setting, named, known in (
@@ -97,13 +97,13 @@ class PropertyConfig(BaseModel):
     @field_validator("data", mode="before")
     @classmethod
     def _files(cls, given: object) -> object:
-        """A single path, or a list whose entries may be plain paths."""
+        """Accept a single path, or a list whose entries may be plain paths."""
         entries = given if isinstance(given, list | tuple) else [given]
         return [entry if isinstance(entry, dict | DataFile) else {"file": entry} for entry in entries]
 
 
 def _source(path: Path) -> str:
-    """What a file's rows are called: its name up to the first dot."""
+    """Return what a file's rows are called: its name up to the first dot."""
     return path.name.split(".")[0]
 
 
@@ -321,7 +321,7 @@ def card_metrics(config: PropertyConfig, ensemble: Ensemble, table: Table) -> di
 
 
 def train_on(config: PropertyConfig, table: Table, progress: Progress) -> Ensemble:
-    """An ensemble fitted to a recipe's table."""
+    """Fit an ensemble to a recipe's table."""
     network = config.network
     heads = tuple(
         Head(

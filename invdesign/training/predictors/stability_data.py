@@ -89,7 +89,7 @@ def read_mp(data: Path) -> Known:
 
 
 def _lowest(batch: CompositionBatch, energy: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The row of lowest energy of each composition; elements are left out."""
+    """Return the row of lowest energy of each composition; elements are left out."""
     order = np.argsort(energy, kind="stable")
     _, first = np.unique(composition_keys(batch)[order], return_index=True)
     rows = np.sort(order[first])
@@ -112,7 +112,7 @@ def read_wbm(data: Path, around: HullContext) -> Heights:
 
 
 def read_generated(name: str) -> Heights:
-    """Generated crystals relaxed with two potentials, the lowest of each composition."""
+    """Read generated crystals relaxed with two potentials, the lowest of each composition."""
     from invdesign.data.relaxed_genes import read_relaxed
 
     own = read_relaxed(name)

@@ -38,7 +38,7 @@ TOP = 0.01
 
 
 def answers(model: StabilityModel, around: HullContext, batch: CompositionBatch) -> Stabilities:
-    """The model's answers with given surroundings instead of its own."""
+    """Predict with another hull context than the model's."""
     mean, sigma, p_exists = model.judge(around.features(batch))
     return Stabilities(mean, sigma, p_exists, model.quantiles)
 

@@ -77,7 +77,7 @@ class Table:
     composition_width: int
 
     def rows(self, part: str) -> np.ndarray:
-        """Indices of a part's rows, the extra ones left out."""
+        """Return the indices of a part's rows, the extra ones left out."""
         return np.flatnonzero((self.part == part) & ~self.extra)
 
 
@@ -109,7 +109,7 @@ class Crystals:
     columns: dict[str, np.ndarray]
 
     def column(self, name: str) -> np.ndarray:
-        """A column of these rows, all NaN where the file lacks it."""
+        """Return a column of these rows, all NaN where the file lacks it."""
         return self.columns.get(name, np.full(len(self.rows), np.nan))
 
 
@@ -129,7 +129,7 @@ def read_crystals(config: Recipe, source: str) -> Crystals:
 
 
 def lowest_by_composition(path: Path, column: str) -> dict[str, float]:
-    """The lowest value of a column for each composition (formula as first written)."""
+    """Return the lowest value of a column for each composition (formula as first written)."""
     table = read_compositions(path)
     lowest: dict[tuple[tuple[str, int], ...], float] = {}
     for formula, value in zip(table.formulas, table.columns[column], strict=True):
@@ -148,7 +148,7 @@ def assemble(
     seed: int,
     judged: str = "",
 ) -> Table:
-    """A table of crystals, and of compositions known by a label alone.
+    """Return a table of crystals, and of compositions known by a label alone.
 
     The split goes by composition: what a composition teaches is left out where its crystals are held out.
 
@@ -199,7 +199,7 @@ def _hold_out(
 
 
 def without(table: Table, element: str) -> Table:
-    """The table with all rows that hold an element as its test, and no other row in it.
+    """Return the table with all rows that hold an element as its test, and no other row in it.
 
     Args:
         table: its features begin with the elements' shares, as those of compositions do.

@@ -53,7 +53,7 @@ class Outcome:
 
 
 def load_backbone(name: str | Path) -> Ensemble:
-    """The released model, or a user's own, whose networks are kept as they are.
+    """Return the released model, or a user's own, whose networks are kept as they are.
 
     Raises:
         InputError: it is not there, or is itself made from a few examples.
@@ -66,7 +66,7 @@ def load_backbone(name: str | Path) -> Ensemble:
 
 
 def seen_by(backbone: Ensemble, standardised: np.ndarray) -> dict[str, Rows]:
-    """What each method sees of the examples; from scratch and by composition nothing learned elsewhere."""
+    """Return what each method sees of the examples; only transfer sees what was learned elsewhere."""
     seen = {TRANSFER: represent(backbone, standardised)}
     if backbone.about["sees"] == "structure":
         seen[SCRATCH] = inputs_alone(standardised[:, FRACTIONS:-EMBEDDING_SIZE].astype(float))
@@ -129,7 +129,7 @@ def _write_curve(curve: Sequence[Point], path: Path) -> None:
 
 
 def figure_words(examples: Examples) -> str:
-    """What is on the learning curve's ordinate."""
+    """Return what is on the learning curve's ordinate."""
     if examples.classes:
         return f"AUC of {examples.name} ({examples.classes[1]} against {examples.classes[0]})"
     unit = f"log10({examples.unit})" if examples.log10 else examples.unit

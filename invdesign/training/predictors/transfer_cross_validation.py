@@ -50,7 +50,7 @@ class Trials:
 
 
 def learn(rows: Rows, labels: np.ndarray, groups: np.ndarray, *, classes: bool) -> Regression:
-    """A regression on examples; of two classes both count the same."""
+    """Return a regression on examples; of two classes both count the same."""
     weights = class_weights(labels) if classes else np.ones(len(labels))
     return fit_regression(rows, labels, groups, weights)
 
@@ -112,7 +112,7 @@ def run_trials(seen: Mapping[str, Rows], examples: Examples, seed: int, progress
 def _drawn(
     rows: np.ndarray, labels: np.ndarray, size: int, rng: np.random.Generator, *, classes: bool
 ) -> np.ndarray:
-    """Some of the rows, of two classes at least two of each as far as there are."""
+    """Return some of the rows, of two classes at least two of each as far as there are."""
     shuffled = rng.permutation(rows)
     if classes:
         first = np.concatenate([shuffled[labels[shuffled] == sign][:2] for sign in (-1, 1)])
@@ -168,7 +168,7 @@ def gain(trials: Trials, method: str, examples: Examples, seed: int) -> tuple[fl
 
 
 def warnings_of(trials: Trials, examples: Examples, seed: int) -> list[str]:
-    """What the data cannot support, as plain sentences."""
+    """Return what the data cannot support, as plain sentences."""
     found = []
     n = len(examples.labels)
     if n < FEW:
@@ -200,5 +200,5 @@ def warnings_of(trials: Trials, examples: Examples, seed: int) -> list[str]:
 
 
 def points(curve: Sequence[Point], method: str) -> list[Point]:
-    """A method's points by rising n."""
+    """Return a method's points by rising n."""
     return sorted((point for point in curve if point.method == method), key=lambda point: point.n)

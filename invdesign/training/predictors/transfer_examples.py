@@ -137,7 +137,7 @@ def _numbers(rows: list[int]) -> str:
 
 
 def _told(formula: str) -> str:
-    """What is wrong with a formula; nothing if it is one."""
+    """Return what is wrong with a formula; nothing if it is one."""
     try:
         composition_key(formula)
     except InputError as error:
@@ -146,7 +146,7 @@ def _told(formula: str) -> str:
 
 
 def _column(cells: Sequence[dict[str, Any]], column: str | None, path: Path) -> str:
-    """The property's column."""
+    """Return the property's column."""
     own = {"cif", FILE_COLUMN, *FORMULA_COLUMNS, *ID_COLUMNS}
     there = [
         name

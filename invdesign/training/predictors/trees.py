@@ -57,7 +57,7 @@ def tell(
     seed: int,
     rows: np.ndarray,
 ) -> dict[str, np.ndarray]:
-    """What the trees of one head say to those of another, (n, 3), by the name of the latter.
+    """Return what the trees of one head say to those of another, (n, 3), by the name of the latter.
 
     They say it of some rows, each time having seen none of the row's composition; of others, and of those
     that do not teach the latter head, nan. Arguments as of :func:`grow`.

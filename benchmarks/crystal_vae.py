@@ -86,7 +86,7 @@ def reconstruction(vae: CrystalVAE, corpus: Corpus) -> dict[str, Any]:
 
 def describe(candidates: list[Candidate], known: KnownMaterials) -> dict[str, float]:
     """Shares of a sample of crystals."""
-    novelty = np.array([known.novelty(c.gene).figure for c in candidates])
+    novelty = np.array([known.novelty(c.gene).value for c in candidates])
     balanced = np.array([charge_balance(c.gene.composition).passed for c in candidates])
     plausible = np.array([geometry_check(c.structure).passed for c in candidates if c.structure])
     return {

@@ -37,7 +37,7 @@ def describe(
     genes: list[Gene], ranker: GeneRanker, known: KnownMaterials, window: Window | None
 ) -> dict[str, float]:
     """Shares of a sample of genes."""
-    novelty = np.array([known.novelty(gene).figure for gene in genes])
+    novelty = np.array([known.novelty(gene).value for gene in genes])
     estimates = ranker.predict(genes)
     figures = {
         "unique": len({gene.hash for gene in genes}) / len(genes),

@@ -1,4 +1,4 @@
-"""Does the quick rank find the candidates worth relaxing? Writes gene_ranking.json, by judge.
+"""Does pre-ranking find the candidates worth relaxing? Writes gene_ranking.json, by judge.
 
 A ranker learns from DFT and from generated crystals relaxed with M3GNet. A campaign that relaxes all that
 pass its gates lets any ranking of them be judged afterwards, by its potential. Campaign 501, judged by
@@ -99,7 +99,7 @@ def of_campaign(folder: Path, ranker: str) -> tuple[str, dict]:
     }
     scores = {
         "unranked": np.random.default_rng(0).permutation(len(tried)) / len(tried),
-        "as the campaign ranked": np.array([c.verdicts["quick rank"].figure for c in tried]),
+        "as the campaign ranked": np.array([c.verdicts["pre-ranking"].value for c in tried]),
         ranker: np.array([hit_probability(e, TARGET) for e in GeneRanker.load(ranker).predict(proposed)]),
     }
     judge = Path(store.identity["potential"]).name

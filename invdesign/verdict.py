@@ -1,4 +1,4 @@
-"""What one gate says of one candidate."""
+"""Result of one gate for one candidate."""
 
 from __future__ import annotations
 
@@ -7,10 +7,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What one gate said of one candidate."""
+    """Result of one gate for one candidate.
+
+    Attributes:
+        gate: its name.
+        passed: whether the candidate meets the criterion.
+        reason: why, as a phrase.
+        value: what was compared.
+        threshold: with what.
+    """
 
     gate: str
     passed: bool
     reason: str
-    figure: float | None = None
+    value: float | None = None
     threshold: float | None = None

@@ -68,10 +68,10 @@ class FakeKnown:
 
     def novelty(self, gene):
         if gene.formula == "NaCl" and gene.space_group == 225:
-            return Verdict("novelty", passed=True, reason="known material: mp-22862", figure=0)
+            return Verdict("novelty", passed=True, reason="known material: mp-22862", value=0)
         if "Na" in gene.elements:
-            return Verdict("novelty", passed=True, reason="composition known: mp-1", figure=1)
-        return Verdict("novelty", passed=True, reason="new", figure=2)
+            return Verdict("novelty", passed=True, reason="composition known: mp-1", value=1)
+        return Verdict("novelty", passed=True, reason="new", value=2)
 
 
 class FakeRanker:

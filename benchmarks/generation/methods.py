@@ -52,7 +52,7 @@ class Method:
         options: of the generator.
         distinct: other genes are drawn in place of repeats and known compositions, as `invdesign generate`
             does.
-        draws: genes drawn for each proposal, of which the quick rank takes the likeliest hits.
+        draws: genes drawn for each proposal, of which pre-ranking takes the likeliest hits.
     """
 
     name: str
@@ -193,7 +193,7 @@ class NewCompositions:
     def novelty(self, gene: Gene) -> Verdict:
         """As ``KnownMaterials.novelty``; the figure is 0 or 2."""
         verdict = self.known.novelty(gene)
-        return replace(verdict, figure=2.0 if verdict.figure == 2 else 0.0)
+        return replace(verdict, value=2.0 if verdict.value == 2 else 0.0)
 
 
 def _chosen(method: Method, n: int, seed: int) -> list[Candidate]:

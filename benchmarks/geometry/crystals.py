@@ -42,11 +42,7 @@ def novel(n: int, seed: int) -> list[Gene]:
         found: dict[str, Gene] = {}
         for candidate in generator.propose(parse_target(["e_above_hull<0.1"]), 12 * n, seed):
             gene = candidate.gene
-            if (
-                gene.realisable
-                and charge_balance(gene.composition).passed
-                and known.novelty(gene).figure == 2
-            ):
+            if gene.realisable and charge_balance(gene.composition).passed and known.novelty(gene).value == 2:
                 found.setdefault(gene.hash, gene)
         NOVEL.write_text("".join(f"{gene}\n" for gene in list(found.values())[:n]))
     return [Gene.parse(line) for line in NOVEL.read_text().splitlines()[:n]]

@@ -33,7 +33,7 @@ Energies are compared where both converged.
 CAMPAIGN = """## A campaign's relaxation
 
 {n} candidates of `{target}`, {trials} starting structures (mean {mean_atoms:.1f} atoms) as the generator, the
-gates and the quick rank give them; CHGNet, fmax {fmax} eV/Å, at most {max_steps[ours]} steps,
+gates and pre-ranking give them; CHGNet, fmax {fmax} eV/Å, at most {max_steps[ours]} steps,
 {max_steps[ASE]} for ASE's FIRE. A survivor has a converged, plausible structure at most {limit} eV/atom above
 the hull. Lost and won are candidates, against the ASE loop. The rows up to abandonment take turns on chunks
 of {chunk} candidates; processes are up before the clock starts ({starting_the_processes_s:.0f} s).

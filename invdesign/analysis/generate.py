@@ -383,7 +383,7 @@ def record_of(candidate: Candidate) -> dict[str, Any]:
 
 
 def _novelty(candidate: Candidate) -> str:
-    return NOVELTY[int(candidate.verdicts["novelty"].figure or 0)]
+    return NOVELTY[int(candidate.verdicts["novelty"].value or 0)]
 
 
 def cif_name(candidate: Candidate) -> str:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from invdesign.core.checks import CHECKS
+from invdesign.core.funnel import CHECKS
 from invdesign.core.target import Target
 from invdesign.errors import InputError
 from invdesign.io.config import build, read_yaml
@@ -28,7 +28,7 @@ class CampaignConfig(BaseModel):
     out: Path = Field(Path("run"), description="folder of the results, one campaign each")
     seed: int = Field(0, ge=0)
     n_genes: int = Field(4096, ge=1, description="genes to generate")
-    n_relax: int = Field(256, ge=1, description="candidates to relax, the best of the quick rank")
+    n_relax: int = Field(256, ge=1, description="candidates to relax, the best of pre-ranking")
     n_shortlist: int = Field(20, ge=1)
     # of 96 candidates 37, 49, 52, 56 came through with 1, 2, 4, 6 geometries, at 21, 36, 69, 89 core seconds
     n_starting_structures: int = Field(2, ge=1, description="most geometries relaxed per candidate")

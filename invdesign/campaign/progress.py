@@ -6,8 +6,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from invdesign.core.checks import CHECKS
-from invdesign.core.funnel import GENE_GATES, STRUCTURE_GATES, Funnel
+from invdesign.core.funnel import CHECKS, GENE_GATES, STRUCTURE_GATES, Funnel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -11,7 +11,7 @@ from invdesign.campaign.budget import Record, allot, rounds
 from invdesign.campaign.components import Components
 from invdesign.campaign.progress import GENE_PHASE, LiveFunnel
 from invdesign.campaign.provenance import made_with
-from invdesign.campaign.stages.dynamical_stability import checked_pick, require, told_of_checks
+from invdesign.campaign.stages.dynamical_stability import checked_pick, require, summarize_checks
 from invdesign.campaign.stages.filter import filter_genes, first_of_genes
 from invdesign.campaign.stages.generate import generate, generate_units
 from invdesign.campaign.stages.prerank import prerank
@@ -19,7 +19,7 @@ from invdesign.campaign.stages.relax import RelaxUnit, relax_unit
 from invdesign.campaign.stages.shortlist import last_pick
 from invdesign.campaign.store import Store
 from invdesign.campaign.validate import check_names
-from invdesign.core.funnel import STRUCTURE_GATES, Funnel, Yield, yields
+from invdesign.core.funnel import GATES, STRUCTURE_GATES, Funnel, GeneratorTally, yields
 from invdesign.errors import InputError
 from invdesign.io.lock import locked_folder
 from invdesign.io.parallel import default_workers, process_pool, run_tasks
@@ -60,7 +60,7 @@ class CampaignResult:
     funnel: Funnel
     message: str
     wall: float
-    yields: list[Yield]
+    yields: list[GeneratorTally]
 
     def __repr__(self) -> str:
         """Return the number of shortlisted crystals and the folder."""
@@ -206,14 +206,14 @@ def _gene_phase(
     stored = store.read()
     live.funnel.charge(store.seconds)
     live.count(stored, GENE_PHASE)
-    if not any("quick rank" in candidate.verdicts for candidate in stored):
+    if not any("pre-ranking" in candidate.verdicts for candidate in stored):
         _generate(config, components, store, live, executor, had=had)
         stored = store.read()  # as a resumed run would have them
-        clock = prerank(config, stored)
-        store.put([candidate for candidate in stored if "quick rank" in candidate.verdicts], clock)
+        clock = prerank(config, components, stored)
+        store.put([candidate for candidate in stored if "pre-ranking" in candidate.verdicts], clock)
         live.funnel.charge(clock.seconds)
-    live.count(stored, ("quick rank", *STRUCTURE_GATES))
-    live.line(("quick rank",))
+    live.count(stored, ("pre-ranking", *STRUCTURE_GATES))
+    live.line(("pre-ranking",))
 
 
 def _generate(
@@ -263,9 +263,9 @@ def _structure_phase(
     live.line(STRUCTURE_GATES)
     if left := [known[id_] for name, pool in pools.items() for id_ in pool[taken[name] :]]:
         for candidate in left:
-            ranked = candidate.verdicts["quick rank"]
+            ranked = candidate.verdicts["pre-ranking"]
             reason = "the relaxations went to likelier hits and to generators that yield more"
-            candidate.record(Verdict("quick rank", False, reason, ranked.figure, ranked.threshold))  # noqa: FBT003
+            candidate.record(Verdict("pre-ranking", False, reason, ranked.value, ranked.threshold))  # noqa: FBT003
         store.put(left)
 
 
@@ -277,10 +277,10 @@ def _last_phase(
         survivors, clock = checked_pick(config, components, store, live, executor)
     else:
         survivors, clock = last_pick(config, components, store.read("status=relaxed"))
-        live.count(survivors, ("identity",))
+        live.count(survivors, ("duplicates",))
     store.put(survivors, clock, complete=True)
     live.count(survivors, ("shortlist",), clock)
-    live.line(("identity", *config.check, "shortlist"))
+    live.line(("duplicates", *config.check, "shortlist"))
 
 
 def _pool(known: Mapping[str, Candidate], generator: str) -> list[str]:
@@ -325,20 +325,13 @@ def _message(config: CampaignConfig, funnel: Funnel, found: int) -> str:
     if found >= asked:
         gates = "every gate" if not config.check else "every other gate"
         told = f"{found} candidates shortlisted of {funnel.stages['shortlist'].entered} that passed {gates}"
-        return f"{told}{told_of_checks(config, funnel)}."
+        return f"{told}{summarize_checks(config, funnel)}."
     tight = max(
-        (s for s in funnel if s.name not in {"generator", "quick rank", "shortlist", "unique"}),
+        (s for s in funnel if s.name not in {"generator", "pre-ranking", "shortlist", "unique"}),
         key=lambda stage: stage.rejected / max(1, stage.entered),
     )
-    loosen = {
-        "target": "allow more elements, space groups or atoms",
-        "charge balance": "allow more elements",
-        "novelty": "include known materials",
-        "hull": f"raise the limit of {config.target.e_above_hull_max:g} eV/atom",
-        "properties": "widen the property windows",
-        "identity": "generate more genes",
-    }
-    advice = loosen.get(tight.name, "relax more candidates")
+    gate = next(gate for gate in GATES if gate.name == tight.name)
+    advice = gate.advice.format(limit=config.target.e_above_hull_max)
     return (
         f"Only {found} of the {asked} candidates asked for came through: the gate that rejected the largest "
         f"share was {tight.name} ({tight.rejected} of {tight.entered}); {advice}, or generate and relax more."

@@ -199,8 +199,8 @@ def _figures(candidate: Candidate) -> dict[str, str | float]:
     }
     if rejected := [v.gate for v in candidate.verdicts.values() if not v.passed]:
         figures["rejected_by"] = rejected[0]
-    if "quick rank" in candidate.verdicts and (score := candidate.verdicts["quick rank"].figure) is not None:
-        figures["quick_score"] = score
+    if "pre-ranking" in candidate.verdicts and (score := candidate.verdicts["pre-ranking"].value) is not None:
+        figures["prerank_score"] = score
     if candidate.structure is not None:
         for name, estimate in candidate.properties.items():
             figures[name] = estimate.value
@@ -239,9 +239,7 @@ def _pack(candidate: Candidate) -> dict[str, Any]:
         **{name: _plain(getattr(candidate, name)) for name in _RECORDS},
         "rounds": {str(number): asdict(found) for number, found in candidate.rounds.items()},
         "round_checks": [asdict(verdict) for verdict in candidate.round_checks.values()],
-        "verdicts": [
-            [v.gate, v.passed, v.reason, v.figure, v.threshold] for v in candidate.verdicts.values()
-        ],
+        "verdicts": [[v.gate, v.passed, v.reason, v.value, v.threshold] for v in candidate.verdicts.values()],
         "properties": {
             name: [e.mean, e.sigma, e.p_zero, e.in_domain, e.lognormal]
             for name, e in candidate.properties.items()

@@ -281,7 +281,7 @@ def _print_shortlist(shortlist: Sequence[Candidate], config: CampaignConfig, con
             str(candidate.gene.space_group),
             f"{candidate.selection.p_hit:.0%}",
             *(f"{e.value:.2f} [{e.low:.2f}, {e.high:.2f}]" for e in estimates),
-            NOVELTY[int(candidate.verdicts["novelty"].figure or 0)],
+            NOVELTY[int(candidate.verdicts["novelty"].value or 0)],
         )
     if shortlist:
         print_whole(table, console)

@@ -1,27 +1,85 @@
-"""The funnel in figures: how many candidates entered and passed each stage, why not, at what cost."""
+"""The funnel: its gates in order, and how many candidates entered and passed each, why not, at what cost."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import Any, Literal
 
-from invdesign.core.checks import CHECKS
+from invdesign.core.candidate import Candidate
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+Phase = Literal["gene", "pre-ranking", "structure", "duplicates", "check"]
 
-    from invdesign.core.candidate import Candidate
 
-GENE_GATES = ("target", "charge balance", "unique", "novelty")
-STRUCTURE_GATES = ("geometry", "relaxation", "hull", "properties")
-STAGES = ("generator", *GENE_GATES, "quick rank", *STRUCTURE_GATES, "identity", *CHECKS, "shortlist")
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """A criterion that every candidate of a campaign must meet.
+
+    Attributes:
+        name: in verdicts, tables and plots.
+        phase: when it is applied: to genes, to what will be relaxed, to relaxed structures of a unit of
+            work, to all survivors, or (``check``, where asked for) to what would be shortlisted.
+        function: ``module:name`` of a function of candidates and a
+            :class:`invdesign.campaign.stages.gates.Context` that returns a verdict for each; of a
+            structure, a potential and a seed in the phase ``check``.
+        advice: what to change where it rejects most; ``{limit}`` is the limit of E above hull.
+    """
+
+    name: str
+    phase: Phase
+    function: str
+    advice: str = "relax more candidates"
+
+    def load(self) -> Callable[..., Any]:
+        """Return the function."""
+        module, name = self.function.split(":")
+        function: Callable[..., Any] = getattr(import_module(module), name)
+        return function
+
+
+_FILTER, _RELAX = "invdesign.campaign.stages.filter", "invdesign.campaign.stages.relax"
+_PREDICT = "invdesign.campaign.stages.predict"
+_CHECK = "invdesign.campaign.stages.dynamical_stability"
+
+GATES = (
+    Gate("target", "gene", f"{_FILTER}:in_target", "allow more elements, space groups or atoms"),
+    Gate("charge balance", "gene", f"{_FILTER}:charge_balanced", "allow more elements"),
+    Gate("unique", "gene", f"{_FILTER}:unique", "generate more genes"),
+    Gate("novelty", "gene", f"{_FILTER}:novel", "include known materials"),
+    Gate("pre-ranking", "pre-ranking", "invdesign.campaign.stages.prerank:likely_hits"),
+    Gate("geometry", "structure", f"{_RELAX}:plausible_geometry"),
+    Gate("relaxation", "structure", f"{_RELAX}:relaxed"),
+    Gate("hull", "structure", f"{_RELAX}:on_hull", "raise the limit of {limit:g} eV/atom"),
+    Gate(
+        "properties",
+        "structure",
+        "invdesign.campaign.stages.predict:in_windows",
+        "widen the property windows",
+    ),
+    Gate("duplicates", "duplicates", "invdesign.campaign.stages.shortlist:distinct", "generate more genes"),
+    Gate("phonons", "check", f"{_CHECK}:no_imaginary_mode"),
+    Gate("md", "check", f"{_CHECK}:keeps_bonds"),
+)
+"""All gates, in order."""
+
+
+def gates_of(phase: Phase) -> tuple[Gate, ...]:
+    """Return the gates of one phase, in order."""
+    return tuple(gate for gate in GATES if gate.phase == phase)
+
+
+GENE_GATES = tuple(gate.name for gate in gates_of("gene"))
+STRUCTURE_GATES = tuple(gate.name for gate in gates_of("structure"))
+CHECKS = tuple(gate.name for gate in gates_of("check"))
+STAGES = ("generator", *(gate.name for gate in GATES), "shortlist")
 
 
 @dataclass(slots=True)
 class Stage:
-    """One stage's tally.
+    """Tally of one stage.
 
     Attributes:
         name: the stage, a gate's name or ``generator`` or ``shortlist``.
@@ -41,7 +99,7 @@ class Stage:
 
     @property
     def rejected(self) -> int:
-        """Candidates that did not go on."""
+        """Return how many candidates did not go on."""
         return self.entered - self.passed
 
 
@@ -53,7 +111,7 @@ class Funnel:
 
     @classmethod
     def of(cls, candidates: Iterable[Candidate], seconds: Mapping[str, Iterable[float]]) -> Funnel:
-        """The funnel of stored candidates and the stored seconds."""
+        """Tally stored candidates and the stored seconds."""
         funnel = cls()
         funnel.count(candidates, STAGES)
         funnel.charge(seconds)
@@ -84,11 +142,11 @@ class Funnel:
             self.stages[name].core += core
 
     def __iter__(self) -> Iterator[Stage]:
-        """Stages in order; a check that nobody came to is none."""
+        """Return the stages in order, without checks that no candidate came to."""
         return (stage for stage in self.stages.values() if stage.entered or stage.name not in CHECKS)
 
     def as_json(self) -> list[dict[str, object]]:
-        """For ``run.json``: one record per stage."""
+        """Return one record per stage, for ``run.json``."""
         return [
             {
                 "stage": s.name,
@@ -103,8 +161,8 @@ class Funnel:
 
 
 @dataclass(frozen=True, slots=True)
-class Yield:
-    """What a generator gave and cost.
+class GeneratorTally:
+    """Yield and cost of a generator.
 
     Attributes:
         generator: its name.
@@ -123,17 +181,17 @@ class Yield:
     core: float
 
     def as_json(self) -> dict[str, object]:
-        """For ``run.json``."""
+        """Return a record for ``run.json``."""
         return {**asdict(self), "core": round(self.core, 2)}
 
 
-def yields(candidates: Iterable[Candidate], core: Mapping[str, float]) -> list[Yield]:
-    """The yield of each generator, in order of first appearance."""
-    own: dict[str, list[Candidate]] = {}
+def yields(candidates: Iterable[Candidate], core: Mapping[str, float]) -> list[GeneratorTally]:
+    """Tally each generator, in order of first appearance."""
+    groups: dict[str, list[Candidate]] = {}
     for candidate in candidates:
-        own.setdefault(candidate.origin.generator, []).append(candidate)
+        groups.setdefault(candidate.origin.generator, []).append(candidate)
     return [
-        Yield(
+        GeneratorTally(
             name,
             len(group),
             sum("geometry" in c.verdicts for c in group),
@@ -141,14 +199,14 @@ def yields(candidates: Iterable[Candidate], core: Mapping[str, float]) -> list[Y
             sum(c.shortlisted for c in group),
             core.get(name, 0.0),
         )
-        for name, group in own.items()
+        for name, group in groups.items()
     ]
 
 
 def kind_of_reason(reason: str) -> str:
-    """A verdict's sentence without its particulars.
+    """Reduce a verdict's reason to its kind.
 
-    What comes before a colon or bracket, with … for figures, pairs of elements, ions and formulas.
+    What comes before a colon or bracket, with … for numbers, pairs of elements, ions and formulas.
     """
     head = re.split(r"[:;(]", reason, maxsplit=1)[0].strip()
     words = re.sub(r"[\w.+-]*\d[\w.+-]*|\b[A-Z][a-z]?-[A-Z][a-z]?\b", "…", head)

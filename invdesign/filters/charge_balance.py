@@ -67,7 +67,7 @@ def usual_charges(composition: Composition | Mapping[str, float] | str) -> bool:
         InputError: not a formula, or amounts in no ratio of small whole numbers.
     """
     verdict = charge_balance(composition)
-    return verdict.passed and (verdict.figure is None or verdict.figure >= USUAL)
+    return verdict.passed and (verdict.value is None or verdict.value >= USUAL)
 
 
 def charge_balance(
@@ -109,7 +109,7 @@ def charge_balance(
         found = likeliest(tables, amounts, mixed=mixed, ordered=rules.use_pauling_test)
         if found:
             text = f"{found}, mixed valence" if mixed else str(found)
-            return Verdict(GATE, passed=True, reason=text, figure=rarest_share(tables, found))
+            return Verdict(GATE, passed=True, reason=text, value=rarest_share(tables, found))
     return Verdict(GATE, passed=False, reason=_reason(amounts, tables, rules))
 
 

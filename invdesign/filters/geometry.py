@@ -65,7 +65,7 @@ def geometry_check(structure: Structure) -> Verdict:
         return Verdict(GATE, passed=False, reason=reason)
     first, second, distance, share = shortest_contact(structure)
     reason = f"shortest contact {first}-{second} {distance:.2f} Å, {share:.2f} of the sum of radii; {size}"
-    return Verdict(GATE, share >= MIN_CONTACT, reason, figure=round(share, 4), threshold=MIN_CONTACT)
+    return Verdict(GATE, share >= MIN_CONTACT, reason, value=round(share, 4), threshold=MIN_CONTACT)
 
 
 def shortest_contact(structure: Structure) -> tuple[str, str, float, float]:

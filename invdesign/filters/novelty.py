@@ -144,7 +144,7 @@ def _is_reported(ids: Sequence[str]) -> bool:
 
 
 def _verdict(figure: int, reason: str) -> Verdict:
-    return Verdict(GATE, passed=True, reason=reason, figure=float(figure))
+    return Verdict(GATE, passed=True, reason=reason, value=float(figure))
 
 
 def prototype_label(gene: Gene) -> str:

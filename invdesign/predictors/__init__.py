@@ -1,1 +1,1 @@
-"""Property models: band gap of relaxed crystals, quick rank of genes."""
+"""Property models: band gap of relaxed crystals, pre-ranking of genes."""

@@ -67,7 +67,7 @@ def row_of(candidate: Candidate) -> Row:
     return row | {
         "in_domain": "yes" if all(e.in_domain for e in candidate.properties.values()) else "no",
         **_checks(candidate),
-        "novelty": NOVELTY[int(novelty.figure or 0)],
+        "novelty": NOVELTY[int(novelty.value or 0)],
         "novelty_detail": novelty.reason,
         "why": selection.why,
         "synthesizability": round(selection.synthesizability, 3),
@@ -93,7 +93,7 @@ def row_of(candidate: Candidate) -> Row:
 def _checks(candidate: Candidate) -> Row:
     """Return the results of phonons and molecular dynamics, where these ran."""
     return {
-        column: round(candidate.verdicts[gate].figure or 0.0, 3)
+        column: round(candidate.verdicts[gate].value or 0.0, 3)
         for gate, column in CHECK_COLUMNS.items()
         if gate in candidate.verdicts
     }
@@ -120,7 +120,7 @@ def reason_of(candidate: Candidate) -> str:
             known = PROPERTIES.get(name)
             words, unit = (known.words, f" {known.unit}") if known else (name.replace("_", " "), "")
             parts.append(f"{words} {estimate.value:.2f} ({estimate.low:.2f} to {estimate.high:.2f}){unit}")
-    novelty = NOVELTY[int(candidate.verdicts["novelty"].figure or 0)]
+    novelty = NOVELTY[int(candidate.verdicts["novelty"].value or 0)]
     parts.append(
         {"new": "a new composition", "composition known": "its composition is known"}.get(novelty, "known")
     )

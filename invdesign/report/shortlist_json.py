@@ -70,14 +70,14 @@ def _entry(candidate: Candidate, made: Mapping[str, Any]) -> dict[str, Any]:
         "rank": selection.rank,
         "p_hit": _plain(selection.p_hit),
         "pareto_rank": selection.pareto_rank,
-        "novelty": NOVELTY[int(novelty.figure or 0)],
+        "novelty": NOVELTY[int(novelty.value or 0)],
         "novelty_detail": novelty.reason,
         "estimates": {name: _estimate(name, e) for name, e in candidate.properties.items()},
         "verdicts": [
             {
                 "gate": verdict.gate,
                 "passed": verdict.passed,
-                "figure": _plain(verdict.figure),
+                "figure": _plain(verdict.value),
                 "threshold": _plain(verdict.threshold),
                 "reason": verdict.reason,
             }

@@ -83,7 +83,7 @@ def test_relaxations_go_where_they_yield(unbroken_several):
     assert rich.core > 0
     written = json.loads((out / "run.json").read_text())["generators"]
     assert [entry["relaxed"] for entry in written] == [rich.relaxed, poor.relaxed]
-    ranked = result.funnel.stages["quick rank"]
+    ranked = result.funnel.stages["pre-ranking"]
     assert ranked.passed == result.funnel.stages["geometry"].entered == rich.relaxed + poor.relaxed
 
 

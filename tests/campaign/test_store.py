@@ -44,7 +44,7 @@ def relaxed() -> Candidate:
     candidate.selection = Selection(p_hit=0.4, synthesizability=0.8, pareto_rank=1, why="Na")
     candidate.rounds = {2: RoundSelection(p_hit=0.5, estimates={"band_gap": (5.0, 4.5, 5.5)})}
     candidate.round_checks = {"md": Verdict("md", passed=False, reason="melts")}
-    candidate.record(Verdict("relaxation", passed=True, reason="converged", figure=0.05, threshold=0.1))
+    candidate.record(Verdict("relaxation", passed=True, reason="converged", value=0.05, threshold=0.1))
     return candidate
 
 

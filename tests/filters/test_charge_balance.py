@@ -34,8 +34,8 @@ def test_balanced_compounds_name_their_states(formula: str, ions: str) -> None:
     assert verdict.passed
     # cations of equal electronegativity may come in either order
     assert sorted(verdict.reason.split()) == sorted(ions.split())
-    assert verdict.figure is not None
-    assert 0 < verdict.figure <= 1
+    assert verdict.value is not None
+    assert 0 < verdict.value <= 1
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_every_assignment_is_neutral_and_the_most_probable_comes_first() -> None
         assert len({frozenset(balance.states) for balance in found}) == len(found)
         verdict = charge_balance(formula)
         assert verdict.reason.removesuffix(", mixed valence") == str(found[0])
-        assert verdict.figure == rarest_share(oxidation_tables(), found[0])
+        assert verdict.value == rarest_share(oxidation_tables(), found[0])
         several = [any(len(ions) > 1 for _, ions in balance.states) for balance in found]
         assert several == sorted(several)
         for kind in (True, False):

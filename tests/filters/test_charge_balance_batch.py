@@ -131,7 +131,7 @@ def test_the_same_as_one_by_one(rules: ChargeRules) -> None:
         assert ("against the order" in verdict.reason) == (code == ChargeCode.AGAINST_ELECTRONEGATIVITY)
         if code in (ChargeCode.NEUTRAL, ChargeCode.MIXED_VALENCE):
             assert text == verdict.reason
-            assert share == verdict.figure
+            assert share == verdict.value
         else:
             assert text == ""
             assert np.isnan(share)

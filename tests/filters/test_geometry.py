@@ -58,8 +58,8 @@ def test_atoms_on_top_of_each_other_are_rejected_with_the_pair() -> None:
     close.translate_sites([4], [0.42, 0.42, 0.42])
     verdict = geometry_check(close)
     assert not verdict.passed
-    assert verdict.figure is not None
-    assert verdict.figure < MIN_CONTACT
+    assert verdict.value is not None
+    assert verdict.value < MIN_CONTACT
     assert "Na" in verdict.reason
     assert "Cl" in verdict.reason
 
@@ -76,4 +76,4 @@ def test_verdict_does_not_depend_on_the_cell() -> None:
     cell = KNOWN["UO2"]
     sheared = cell.copy()
     sheared.make_supercell([[1, 1, 0], [0, 1, 2], [0, 0, 1]])
-    assert geometry_check(sheared).figure == geometry_check(cell).figure
+    assert geometry_check(sheared).value == geometry_check(cell).value

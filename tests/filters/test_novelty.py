@@ -45,30 +45,30 @@ def known() -> KnownMaterials:
 
 def test_known_gene_names_its_crystals(known: KnownMaterials) -> None:
     verdict = known.novelty(SALT)
-    assert (verdict.passed, verdict.figure) == (True, 0)
+    assert (verdict.passed, verdict.value) == (True, 0)
     assert "mp-1, mp-2" in verdict.reason
     assert known.known_gene(SALT.hash) == ("mp-1", "mp-2")
 
 
 def test_equivalent_setting_is_the_same_gene(known: KnownMaterials) -> None:
-    assert known.novelty(Gene.parse("225 Cl@a Na@b")).figure == 0
+    assert known.novelty(Gene.parse("225 Cl@a Na@b")).value == 0
 
 
 def test_hypothetical_crystals_are_called_so(known: KnownMaterials) -> None:
     assert "hypothetical" in known.novelty(Gene.parse("221 K@a I@b")).reason
     other = known.novelty(Gene.parse("225 K@a I@b"))
-    assert other.figure == 1
+    assert other.value == 1
     assert "hypothetical" in other.reason
 
 
 def test_known_composition_with_another_gene_and_nothing_known(known: KnownMaterials) -> None:
     verdict = known.novelty(CHLORIDE)
-    assert verdict.figure == 1
+    assert verdict.value == 1
     assert "CsCl is known" in verdict.reason
     assert "its structures are not: one may be this; its prototype is known" in verdict.reason
     assert "not with this gene" in known.novelty(Gene.parse("221 Na@a Cl@b")).reason
     new = known.novelty(Gene.parse("216 Zn@a S@c"))
-    assert new.figure == 2
+    assert new.value == 2
     assert "prototype" not in new.reason
 
 
@@ -130,6 +130,6 @@ def test_measure_compares_with_the_matcher() -> None:
 def test_released_index() -> None:
     released = KnownMaterials.load()
     assert Source.MATERIALS_PROJECT in released.known_composition("Na3N")
-    assert released.novelty(SALT).figure == 0
+    assert released.novelty(SALT).value == 0
     assert released.prototype_known(Gene.parse("225 Tm@a I@b"))
-    assert released.novelty(Gene.parse("225 Xe@a Os@b")).figure == 2
+    assert released.novelty(Gene.parse("225 Xe@a Os@b")).value == 2

@@ -35,7 +35,7 @@ def salt(rank: int) -> Candidate:
         selection=Selection(p_hit=0.42, pareto_rank=2, synthesizability=0.875, rank=rank),
     )
     candidate.record(Verdict("charge balance", passed=True, reason="Na1+ Cl1-"))
-    candidate.record(Verdict("novelty", passed=True, reason="known: mp-22862", figure=0))
+    candidate.record(Verdict("novelty", passed=True, reason="known: mp-22862", value=0))
     return candidate
 
 
@@ -90,7 +90,7 @@ def test_picture_of_a_funnel_that_nothing_passed(tmp_path):
 
 def test_funnel_counts_by_gate():
     kept, dropped = salt(1), salt(2)
-    dropped.record(Verdict("hull", passed=False, reason="too high: 0.4", figure=0.4))
+    dropped.record(Verdict("hull", passed=False, reason="too high: 0.4", value=0.4))
     dropped.selection = None
     funnel = Funnel.of([kept, dropped], {"hull": (1.0, 2.0)})
     assert (funnel.stages["generator"].entered, funnel.stages["charge balance"].passed) == (2, 2)

@@ -376,7 +376,7 @@ def _polymorphs(
                 energy=energy,
                 e_above_hull=place.e_above_hull,
                 sigma=place.sigma,
-                novelty=NOVELTY[int(novelty.figure or 0)],
+                novelty=NOVELTY[int(novelty.value or 0)],
                 known=novelty.reason,
                 found=groups.count(group),
                 symmetry_kept=entry["symmetry_kept"],

@@ -12,8 +12,7 @@ from invdesign.campaign.components import Components
 from invdesign.campaign.stages.predict import properties_verdict
 from invdesign.campaign.stages.relax import hull_verdict
 from invdesign.core.candidate import RoundSelection
-from invdesign.core.checks import CHECKS
-from invdesign.core.funnel import STAGES
+from invdesign.core.funnel import CHECKS, STAGES
 from invdesign.core.properties import STABILITY
 from invdesign.core.target import Window
 from invdesign.verdict import Verdict
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from invdesign.campaign.config import CampaignConfig
     from invdesign.core.candidate import Candidate, Estimate
 
-REVISED = frozenset({"hull", "properties", "identity"})
+REVISED = frozenset({"hull", "properties", "duplicates"})
 """Gates whose verdict hangs on estimates, or on who else passed: corrected estimates are judged anew."""
 
 CLIP = 5.0  # standard deviations; one odd crystal is not unlike all others by more

@@ -21,7 +21,7 @@ from invdesign.campaign.active_learning.revise import (
 )
 from invdesign.campaign.progress import LiveFunnel
 from invdesign.campaign.ranking import hit_probability, shortlist
-from invdesign.campaign.stages.dynamical_stability import Checks, check_picks, told_of_checks
+from invdesign.campaign.stages.dynamical_stability import Checks, check_picks, summarize_checks
 from invdesign.campaign.stages.predict import estimate_missing
 from invdesign.campaign.stages.shortlist import picked, put_on_shortlist, tell_apart
 from invdesign.core.funnel import Funnel
@@ -133,7 +133,7 @@ def choose_next(
         message += f"; {fillers} outside the campaign's limits, for want of better"
     funnel = Funnel()
     funnel.count(standing, ask.config.check)
-    message += f"{told_of_checks(ask.config, funnel)}."
+    message += f"{summarize_checks(ask.config, funnel)}."
     return Chosen(chosen, learned, message, len(left))
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from invdesign.campaign.progress import Clock
 from invdesign.campaign.stages.shortlist import picked, put_on_shortlist, tell_apart
-from invdesign.core.checks import CHECKS
+from invdesign.core.funnel import CHECKS, gates_of
 from invdesign.io.parallel import one_thread, run_tasks
 from invdesign.stability import molecular_dynamics, phonons
 from invdesign.verdict import Verdict
@@ -62,11 +62,11 @@ def checked_pick(
         The survivors of the structure phase, and the cost that is not stored yet.
     """
     survivors = _came_through(store)
-    if not any("identity" in candidate.verdicts for candidate in survivors):
+    if not any("duplicates" in candidate.verdicts for candidate in survivors):
         clock = tell_apart(config, components, survivors)
         store.put(survivors, clock)
         live.funnel.charge(clock.seconds)
-    live.count(survivors, ("identity", *config.check))
+    live.count(survivors, ("duplicates", *config.check))
     _check(config, components, store, live, executor)
     survivors = _came_through(store)
     return survivors, put_on_shortlist(config, components, picked(config, [c for c in survivors if c.alive]))
@@ -89,7 +89,7 @@ def _check(
     def begin(n: int) -> None:
         live.phase(config.check[0], live.funnel.stages[config.check[0]].entered + n)
 
-    standing = [c for c in _came_through(store) if c.verdicts["identity"].passed]
+    standing = [c for c in _came_through(store) if c.verdicts["duplicates"].passed]
     check_picks(Checks(config, components, begin, keep, executor), standing, partial(picked, config))
 
 
@@ -143,16 +143,18 @@ def check_candidate(check: Check) -> tuple[Candidate, Clock]:
     config, candidate, clock = check.config, check.candidate, Clock()
     assert candidate.structure is not None  # noqa: S101 - relaxed
     potential, seed = check.components.get("potential"), (config.seed, int(candidate.id[1:]))
+    functions = {gate.name: gate.load() for gate in gates_of("check")}
     with one_thread():
         for gate in config.check:
             with clock.stage(gate):
-                verdict = JUDGES[gate](candidate.structure, potential, seed)
+                verdict = functions[gate](candidate.structure, potential, seed)
             if not candidate.record(verdict):
                 break
     return candidate, clock
 
 
-def _phonons(structure: Structure, potential: Potential, _seed: tuple[int, ...]) -> Verdict:
+def no_imaginary_mode(structure: Structure, potential: Potential, _seed: tuple[int, ...]) -> Verdict:
+    """Reject a crystal with an imaginary phonon mode."""
     found = phonons.phonons(structure, potential)
     limit = phonons.THRESHOLD
     if isinstance(found, str):
@@ -166,7 +168,8 @@ def _phonons(structure: Structure, potential: Potential, _seed: tuple[int, ...])
     return Verdict("phonons", passed, reason, found.lowest, limit)
 
 
-def _dynamics(structure: Structure, potential: Potential, seed: tuple[int, ...]) -> Verdict:
+def keeps_bonds(structure: Structure, potential: Potential, seed: tuple[int, ...]) -> Verdict:
+    """Reject a crystal that loses bonds in molecular dynamics at room temperature."""
     found = molecular_dynamics.run_dynamics(structure, potential, seed)
     limit = molecular_dynamics.LEAST_BONDS
     if isinstance(found, str):
@@ -180,13 +183,7 @@ def _dynamics(structure: Structure, potential: Potential, seed: tuple[int, ...])
     return Verdict("md", passed, reason, found.bonds, limit)
 
 
-JUDGES: dict[str, Callable[[Structure, Potential, tuple[int, ...]], Verdict]] = {
-    "phonons": _phonons,
-    "md": _dynamics,
-}
-
-
-def told_of_checks(config: CampaignConfig, funnel: Funnel) -> str:
+def summarize_checks(config: CampaignConfig, funnel: Funnel) -> str:
     """Half a sentence on the checks, if there were any."""
     stages = [funnel.stages[gate] for gate in CHECKS if gate in config.check]
     told = [f"{stage.passed} of {stage.entered} checked passed {stage.name}" for stage in stages]

@@ -1,16 +1,18 @@
-"""Gates that judge a gene alone, before any structure exists."""
+"""Gates on the gene alone, before any structure exists."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from invdesign.campaign.components import Components
 from invdesign.campaign.config import CampaignConfig
 from invdesign.campaign.progress import Clock
+from invdesign.campaign.stages.gates import Context, apply_gates
 from invdesign.core.candidate import Candidate
 from invdesign.crystal.gene import Gene
+from invdesign.filters.charge_balance import charge_balance
 from invdesign.verdict import Verdict
 
 
@@ -26,19 +28,8 @@ def filter_genes(
         seen: id by hash of all earlier genes; of equal genes the first passes.
     """
     clock = Clock()
-    owners = dict(seen)
-    known, elements = components.get("known"), components.elements
-    gates: dict[str, Callable[[Candidate], Verdict]] = {
-        "target": lambda c: _in_target(c.gene, config, elements),
-        "charge balance": lambda c: _charge_balance(c.gene),
-        "unique": lambda c: _first_of_its_gene(c, owners),
-        "novelty": lambda c: novelty_verdict(c.gene, known, include_known=config.include_known),
-    }
-    alive = list(candidates)
-    for gate, verdict in gates.items():
-        with clock.stage(gate):
-            alive = [candidate for candidate in alive if candidate.record(verdict(candidate))]
-    with clock.stage("quick rank"):
+    alive = apply_gates("gene", candidates, Context(config, components, dict(seen)), clock)
+    with clock.stage("pre-ranking"):
         estimates = components.gene_estimates([candidate.gene for candidate in alive], config.target)
         for candidate, estimate in zip(alive, estimates, strict=True):
             candidate.properties = dict(estimate)
@@ -53,7 +44,13 @@ def first_of_genes(candidates: Iterable[Candidate]) -> dict[str, str]:
 def novelty_verdict(gene: Gene, known: Any, *, include_known: bool) -> Verdict:  # noqa: ANN401 - a KnownMaterials
     """Compare a gene with the known ones; a known gene is rejected unless ``include_known``."""
     verdict: Verdict = known.novelty(gene)
-    return replace(verdict, passed=False) if verdict.figure == 0 and not include_known else verdict
+    return replace(verdict, passed=False) if verdict.value == 0 and not include_known else verdict
+
+
+def in_target(candidates: Sequence[Candidate], context: Context) -> list[Verdict]:
+    """Compare genes with the target and with the elements that the components support."""
+    elements = context.components.elements
+    return [_in_target(candidate.gene, context.config, elements) for candidate in candidates]
 
 
 def _in_target(gene: Gene, config: CampaignConfig, elements: frozenset[str]) -> Verdict:
@@ -67,14 +64,23 @@ def _in_target(gene: Gene, config: CampaignConfig, elements: frozenset[str]) -> 
     return config.target.allows(gene)
 
 
-def _charge_balance(gene: Gene) -> Verdict:
-    from invdesign.filters.charge_balance import charge_balance
+def charge_balanced(candidates: Sequence[Candidate], _context: Context) -> list[Verdict]:
+    """Find oxidation states that make each composition neutral."""
+    return [charge_balance(candidate.gene.composition) for candidate in candidates]
 
-    return charge_balance(gene.composition)
+
+def unique(candidates: Sequence[Candidate], context: Context) -> list[Verdict]:
+    """Pass the first candidate of each gene."""
+    verdicts = []
+    for candidate in candidates:
+        first = context.owners.setdefault(candidate.gene.hash, candidate.id)
+        passed = first == candidate.id
+        reason = "first with this gene" if passed else f"same gene as an earlier one: {first}"
+        verdicts.append(Verdict("unique", passed, reason))
+    return verdicts
 
 
-def _first_of_its_gene(candidate: Candidate, owners: dict[str, str]) -> Verdict:
-    first = owners.setdefault(candidate.gene.hash, candidate.id)
-    if first == candidate.id:
-        return Verdict("unique", passed=True, reason="first with this gene")
-    return Verdict("unique", passed=False, reason=f"same gene as an earlier one: {first}")
+def novel(candidates: Sequence[Candidate], context: Context) -> list[Verdict]:
+    """Compare genes with those of known materials."""
+    known, include_known = context.components.get("known"), context.config.include_known
+    return [novelty_verdict(candidate.gene, known, include_known=include_known) for candidate in candidates]

@@ -10,6 +10,7 @@ import numpy as np
 from invdesign.campaign.components import Components
 from invdesign.campaign.config import CampaignConfig
 from invdesign.campaign.ranking import window_probability
+from invdesign.campaign.stages.gates import Context
 from invdesign.core.candidate import Candidate
 from invdesign.verdict import Verdict
 
@@ -17,27 +18,15 @@ if TYPE_CHECKING:
     from invdesign.predictors.features.structure import Described
 
 
-def predict(
-    candidates: Sequence[Candidate],
-    embeddings: Mapping[str, np.ndarray],
-    config: CampaignConfig,
-    components: Components,
-) -> None:
-    """Estimate every property of candidates and give the verdict of their windows.
-
-    Args:
-        candidates: relaxed.
-        embeddings: the potential's embedding by id, where it has one.
-        config: the campaign.
-        components: its models.
-    """
+def in_windows(candidates: Sequence[Candidate], context: Context) -> list[Verdict]:
+    """Estimate every property of relaxed candidates and compare it with its window."""
+    components = context.components
     structures = [c.structure for c in candidates]
-    described = _described(candidates, embeddings, components)
-    found = components.estimates(structures, described)  # type: ignore[arg-type]
+    features = _described(candidates, context.embeddings, components)
+    found = components.estimates(structures, features)  # type: ignore[arg-type]
     for candidate, estimates in zip(candidates, found, strict=True):
         candidate.properties |= estimates
-    for candidate in candidates:
-        candidate.record(properties_verdict(candidate, config))
+    return [properties_verdict(candidate, context.config) for candidate in candidates]
 
 
 def properties_verdict(candidate: Candidate, config: CampaignConfig) -> Verdict:

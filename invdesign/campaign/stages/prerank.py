@@ -10,6 +10,7 @@ from invdesign.campaign.config import CampaignConfig
 from invdesign.campaign.progress import Clock
 from invdesign.campaign.ranking import hit_probability, select
 from invdesign.campaign.stages.filter import filter_genes, first_of_genes
+from invdesign.campaign.stages.gates import Context, apply_gates
 from invdesign.campaign.stages.generate import generate, generate_units
 from invdesign.core.candidate import Candidate
 from invdesign.core.target import Target
@@ -17,7 +18,7 @@ from invdesign.filters.charge_balance import charges_suit
 from invdesign.verdict import Verdict
 
 
-def prerank(config: CampaignConfig, candidates: Sequence[Candidate]) -> Clock:
+def prerank(config: CampaignConfig, components: Components, candidates: Sequence[Candidate]) -> Clock:
     """Select the genes to relax and record their order.
 
     Each generator's candidates are ranked among themselves; the selected carry their place, from 0.
@@ -27,13 +28,14 @@ def prerank(config: CampaignConfig, candidates: Sequence[Candidate]) -> Clock:
     for candidate in candidates:
         if candidate.alive:
             alive.setdefault(candidate.origin.generator, []).append(candidate)
-    with clock.stage("quick rank"):
-        for group in alive.values():
-            _rank(config, group)
+    for group in alive.values():
+        apply_gates("pre-ranking", group, Context(config, components), clock)
     return clock
 
 
-def _rank(config: CampaignConfig, alive: Sequence[Candidate]) -> None:
+def likely_hits(alive: Sequence[Candidate], context: Context) -> list[Verdict]:
+    """Pass the likeliest hits of one generator's candidates, in diversity, and number them."""
+    config, verdicts = context.config, []
     scores = [hit_probability(candidate.properties, config.target) for candidate in alive]
     # formulas that a screening selected are all to be tried
     per_formula = ceil(config.n_relax / len(config.formulas)) if config.formulas else 3
@@ -54,7 +56,8 @@ def _rank(config: CampaignConfig, alive: Sequence[Candidate]) -> None:
             reason = f"enough others of its formula or prototype ({score:.1%} likely a hit)"
         else:
             reason = f"others are likelier hits ({score:.1%} against {worst:.1%} at least)"
-        candidate.record(Verdict("quick rank", i in places, reason, score, worst))
+        verdicts.append(Verdict("pre-ranking", i in places, reason, score, worst))
+    return verdicts
 
 
 def worth_relaxing(config: CampaignConfig, components: Components) -> list[Candidate]:
@@ -69,7 +72,7 @@ def worth_relaxing(config: CampaignConfig, components: Components) -> list[Candi
         filter_genes(config, components, proposed, seen)
         seen |= first_of_genes(proposed)
         candidates += proposed
-    prerank(config, candidates)
+    prerank(config, components, candidates)
     return [candidate for candidate in candidates if candidate.place is not None]
 
 
@@ -87,7 +90,7 @@ def select_likeliest(candidates: Sequence[Candidate], target: Target, n: int) ->
     for gene, estimates in zip(genes, components.gene_estimates(genes, target), strict=True):
         if gene.hash in seen:
             scores.append(-2.0)
-        elif (novelty := known.novelty(gene).figure) == 0 or not charges_suit(gene.composition, target):
+        elif (novelty := known.novelty(gene).value) == 0 or not charges_suit(gene.composition, target):
             scores.append(-1.0)
         else:
             scores.append(hit_probability(estimates, target) + (novelty == 2))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from invdesign.campaign.components import Components
 from invdesign.campaign.config import CampaignConfig
 from invdesign.campaign.progress import Clock
-from invdesign.campaign.stages.predict import predict
+from invdesign.campaign.stages.gates import Context, apply_gates
 from invdesign.core.candidate import Candidate, Estimate, Relaxation
 from invdesign.io.parallel import one_thread
 from invdesign.verdict import Verdict
@@ -39,18 +39,29 @@ def relax_unit(unit: RelaxUnit) -> tuple[list[Candidate], Clock]:
 
 def _give_structures(config: CampaignConfig, components: Components, candidates: list[Candidate]) -> Clock:
     clock = Clock()
-    with clock.stage("geometry"):
-        trials = starting_structures(candidates, config, components)
-    with clock.stage("relaxation"):
-        embeddings = _relax(candidates, trials, config, components)
-    alive = [candidate for candidate in candidates if candidate.alive]
-    with clock.stage("hull"):
-        for candidate in alive:
-            _place_on_hull(candidate, config, components)
-    alive = [candidate for candidate in alive if candidate.alive]
-    with clock.stage("properties"):
-        predict(alive, embeddings, config, components)
+    apply_gates("structure", candidates, Context(config, components), clock)
     return clock
+
+
+def plausible_geometry(candidates: Sequence[Candidate], context: Context) -> list[Verdict]:
+    """Give candidates their starting structures; one without any is rejected."""
+    starts = starting_structures(candidates, context.config, context.components)
+    context.starts = {c.id: found for c, found in zip(candidates, starts, strict=True)}
+    return [candidate.verdicts["geometry"] for candidate in candidates]
+
+
+def relaxed(candidates: Sequence[Candidate], context: Context) -> list[Verdict]:
+    """Relax candidates; one of which no starting structure converges to a plausible crystal is rejected."""
+    starts = [context.starts[candidate.id] for candidate in candidates]
+    context.embeddings = _relax(candidates, starts, context.config, context.components)
+    return [candidate.verdicts["relaxation"] for candidate in candidates]
+
+
+def on_hull(candidates: Sequence[Candidate], context: Context) -> list[Verdict]:
+    """Place relaxed candidates on the convex hull; one above the target's limit is rejected."""
+    for candidate in candidates:
+        _place_on_hull(candidate, context.config, context.components)
+    return [candidate.verdicts["hull"] for candidate in candidates]
 
 
 def starting_structures(
@@ -109,7 +120,7 @@ def _relax(
     if not numbered:
         return embeddings
     potential = components.get("potential")
-    relaxed = iter(
+    results = iter(
         relax(
             [structure for _, structure in numbered],
             potential,
@@ -121,7 +132,7 @@ def _relax(
     )
     for candidate, own in zip(candidates, trials, strict=True):
         if own:
-            outcomes = [(next(relaxed), origin) for _, origin in own]
+            outcomes = [(next(results), origin) for _, origin in own]
             candidate.record(_best_outcome(candidate, outcomes))
             for result, _ in outcomes:
                 if result.structure is candidate.structure and result.embedding is not None:
@@ -138,7 +149,7 @@ def _prospects(
     """What lets a relaxation be cut short: ceilings, which trials are one candidate's, and the rule."""
     from invdesign.relaxation.early_stopping import EarlyStoppingRule
 
-    known = [candidate.verdicts["novelty"].figure == 0 for candidate in candidates]
+    known = [candidate.verdicts["novelty"].value == 0 for candidate in candidates]
     return {
         "ceilings": [
             ceiling(structure.composition, config, components, hypothetical=not known[number])
@@ -193,7 +204,7 @@ def _best_outcome(candidate: Candidate, outcomes: list[tuple[Relaxed, str]]) -> 
             "relaxation",
             passed=True,
             reason=result.reason,
-            figure=float(result.fmax),
+            value=float(result.fmax),
         )
     return Verdict("relaxation", passed=False, reason=reason)
 

@@ -10,6 +10,7 @@ import numpy as np
 from invdesign.campaign.progress import Clock
 from invdesign.campaign.ranking import goal_probabilities, hit_probability, pareto_ranks, shortlist
 from invdesign.campaign.stages.filter import novelty_verdict
+from invdesign.campaign.stages.gates import Context, apply_gates
 from invdesign.core.candidate import Candidate, Selection
 from invdesign.verdict import Verdict
 
@@ -34,14 +35,19 @@ def tell_apart(config: CampaignConfig, components: Components, candidates: Seque
         candidates: all that passed the structure phase, in order of id.
     """
     clock = Clock()
-    with clock.stage("identity"):
-        known = components.get("known")
-        for candidate in candidates:
-            candidate.record(_still_wanted(candidate, config, known))
-        _drop_twins([candidate for candidate in candidates if candidate.alive])
+    apply_gates("duplicates", candidates, Context(config, components), clock)
     with clock.stage("shortlist"):
         _appraise([candidate for candidate in candidates if candidate.alive], config, components)
     return clock
+
+
+def distinct(candidates: Sequence[Candidate], context: Context) -> list[Verdict]:
+    """Reject relaxed candidates that are known, no longer in the target, or duplicates of another."""
+    known = context.components.get("known")
+    for candidate in candidates:
+        candidate.record(_still_wanted(candidate, context.config, known))
+    _drop_duplicates([candidate for candidate in candidates if candidate.alive])
+    return [candidate.verdicts["duplicates"] for candidate in candidates]
 
 
 def picked(
@@ -115,19 +121,19 @@ def _still_wanted(candidate: Candidate, config: CampaignConfig, known: Any) -> V
     from invdesign.crystal.symmetry import loose_gene
 
     novelty = novelty_verdict(candidate.gene, known, include_known=config.include_known)
-    if novelty.figure != 0 and (ideal := loose_gene(candidate.structure)):  # type: ignore[arg-type]
+    if novelty.value != 0 and (ideal := loose_gene(candidate.structure)):  # type: ignore[arg-type]
         nearby = novelty_verdict(ideal, known, include_known=config.include_known)
-        novelty = nearby if nearby.figure == 0 else novelty
+        novelty = nearby if nearby.value == 0 else novelty
     candidate.verdicts["novelty"] = replace(novelty, passed=True)
     if not novelty.passed:
-        return Verdict("identity", passed=False, reason=f"relaxed into a known material: {novelty.reason}")
+        return Verdict("duplicates", passed=False, reason=f"relaxed into a known material: {novelty.reason}")
     allowed = config.target.allows(candidate.gene)
     if not allowed.passed:
-        return Verdict("identity", passed=False, reason=f"relaxed out of the target: {allowed.reason}")
-    return Verdict("identity", passed=True, reason="unlike every other candidate")
+        return Verdict("duplicates", passed=False, reason=f"relaxed out of the target: {allowed.reason}")
+    return Verdict("duplicates", passed=True, reason="unlike every other candidate")
 
 
-def _drop_twins(candidates: Sequence[Candidate]) -> None:
+def _drop_duplicates(candidates: Sequence[Candidate]) -> None:
     """Of relaxed structures that match, keep the lowest in energy (then in id)."""
     from invdesign.crystal.matching import unique_groups
 
@@ -139,4 +145,6 @@ def _drop_twins(candidates: Sequence[Candidate]) -> None:
     for candidate, group in order:
         first = best.setdefault(group, candidate)
         if first is not candidate:
-            candidate.record(Verdict("identity", passed=False, reason=f"same crystal as another: {first.id}"))
+            candidate.record(
+                Verdict("duplicates", passed=False, reason=f"same crystal as another: {first.id}")
+            )

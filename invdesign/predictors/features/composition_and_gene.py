@@ -1,6 +1,6 @@
 """What the property models see of a composition, a gene or a structure: fixed-length number rows.
 
-Everything works on many crystals at once (arrays), because the quick rank sees thousands a second.
+Everything works on many crystals at once (arrays), because pre-ranking sees thousands a second.
 Composition features: element fractions; mean, mean deviation, minimum, maximum and range of the
 element properties over the composition (Ward et al. 2016, doi:10.1038/npjcompumats.2016.28);
 stoichiometry norms; and how nearly the elements' known oxidation states can balance.

@@ -190,7 +190,7 @@ def _reject_high(crystals: Sequence[Candidate], heights: NDArray[np.float64]) ->
         if candidate.alive and height > LIMIT:
             reason = f"{height:.3f} eV/atom above the hull by both potentials"
             candidate.record(
-                Verdict("hull", passed=False, figure=float(height), threshold=LIMIT, reason=reason)
+                Verdict("hull", passed=False, value=float(height), threshold=LIMIT, reason=reason)
             )
 
 
@@ -203,7 +203,7 @@ def _drop_twins(crystals: Sequence[Candidate], heights: NDArray[np.float64]) -> 
     for place, group in zip(alive, unique_groups([crystals[i].structure for i in alive]), strict=True):
         if group in seen:
             crystals[place].record(
-                Verdict("identity", passed=False, reason="same crystal in another campaign")
+                Verdict("duplicates", passed=False, reason="same crystal in another campaign")
             )
         seen.add(group)
 
@@ -219,7 +219,7 @@ def outcome(seed: int, candidate: Candidate) -> Row:
         "formula": candidate.gene.formula,
         "geometry": candidate.origin.geometry or "",
         "steps": "" if candidate.relaxation_steps is None else candidate.relaxation_steps,
-        "novelty": int(candidate.verdicts["novelty"].figure or 0),
+        "novelty": int(candidate.verdicts["novelty"].value or 0),
         "rejected_by": next((v.gate for v in candidate.verdicts.values() if not v.passed), ""),
     }
 

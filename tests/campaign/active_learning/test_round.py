@@ -127,17 +127,17 @@ def test_the_chosen_are_judged_by_their_corrected_estimates(run):
     target, fillers = found.config.target, 0
     for candidate in found.shortlist:
         hull, properties = (candidate.verdicts[gate] for gate in ("hull", "properties"))
-        assert list(candidate.verdicts)[-3:] == ["hull", "properties", "identity"]
-        assert hull.figure == candidate.properties["e_above_hull"].mean
-        assert hull.passed == (hull.figure <= target.e_above_hull_max)
+        assert list(candidate.verdicts)[-3:] == ["hull", "properties", "duplicates"]
+        assert hull.value == candidate.properties["e_above_hull"].mean
+        assert hull.passed == (hull.value <= target.e_above_hull_max)
         gap = candidate.properties["band_gap"]
-        assert properties.figure == pytest.approx(gap.probability(target.windows["band_gap"]))
+        assert properties.value == pytest.approx(gap.probability(target.windows["band_gap"]))
         fillers += not (hull.passed and properties.passed)
     assert 0 < fillers < 30
     assert f"; {fillers} outside the campaign's limits" in found.message
     written = json.loads((found.out / "shortlist.json").read_text(encoding="utf-8"))["data"]
     gates = [verdict["gate"] for verdict in written[0]["attributes"]["_invdesign_verdicts"]]
-    assert gates[-3:] == ["hull", "properties", "identity"]
+    assert gates[-3:] == ["hull", "properties", "duplicates"]
 
 
 def test_a_round_leaves_on_record_what_it_said(run):

@@ -13,6 +13,7 @@ from invdesign.campaign import CampaignConfig, design
 from invdesign.campaign.stages import dynamical_stability as checks
 from invdesign.campaign.store import Store
 from invdesign.cli import main
+from invdesign.core.funnel import CHECKS
 from invdesign.errors import InputError
 from invdesign.stability import phonons
 from invdesign.verdict import Verdict
@@ -38,7 +39,8 @@ class Judge:
 
 def judged(monkeypatch, *, phonons_share=0.6, md_share=0.8, stop_after=None):
     judges = {"phonons": Judge("phonons", phonons_share, stop_after=stop_after), "md": Judge("md", md_share)}
-    monkeypatch.setattr(checks, "JUDGES", judges)
+    monkeypatch.setattr(checks, "no_imaginary_mode", judges["phonons"])
+    monkeypatch.setattr(checks, "keeps_bonds", judges["md"])
     return judges
 
 
@@ -57,7 +59,7 @@ def test_the_shortlist_holds_those_that_pass_and_the_next_best_take_the_places(
         assert candidate.verdicts["phonons"].passed
         assert candidate.verdicts["md"].passed
     everyone = result.candidates
-    failed = [c for c in everyone if any(g in c.verdicts and not c.verdicts[g].passed for g in checks.JUDGES)]
+    failed = [c for c in everyone if any(g in c.verdicts and not c.verdicts[g].passed for g in CHECKS)]
     assert failed
     first = {c.id for c in unbroken[1].shortlist}
     assert {c.id for c in result.shortlist} & first == first - {c.id for c in failed}
@@ -77,14 +79,14 @@ def test_the_funnel_and_the_table_tell_of_the_checks(monkeypatch, tmp_path, unbr
     assert stage.rejected > 0
     assert stage.reasons == {"imaginary mode": stage.rejected}
     told = json.loads((tmp_path / "run.json").read_text())
-    assert [s["stage"] for s in told["funnel"]][-4:] == ["identity", "phonons", "md", "shortlist"]
+    assert [s["stage"] for s in told["funnel"]][-4:] == ["duplicates", "phonons", "md", "shortlist"]
     assert told["campaign"]["check"] == ["phonons", "md"]
     with (tmp_path / "shortlist.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert all(float(row["lowest_mode_thz"]) < 0.6 for row in rows)
     plain = json.loads((unbroken[0] / "run.json").read_text())
     assert "check" not in plain["campaign"]
-    assert [s["stage"] for s in plain["funnel"]][-2:] == ["identity", "shortlist"]
+    assert [s["stage"] for s in plain["funnel"]][-2:] == ["duplicates", "shortlist"]
     assert "lowest_mode_thz" not in (unbroken[0] / "shortlist.csv").read_text()
 
 
@@ -134,7 +136,7 @@ def test_a_round_checks_whom_it_chooses(monkeypatch, tmp_path):
     assert all(c.verdicts[gate].passed for c in second.shortlist for gate in judges)
     assert before + 5 < len(seen) == len(set(seen))  # some failed, and their next best were checked
     assert "checked passed phonons" in second.message
-    assert list(second.shortlist[0].verdicts)[-3:] == ["identity", "phonons", "md"]
+    assert list(second.shortlist[0].verdicts)[-3:] == ["duplicates", "phonons", "md"]
     # the shortlist of the genes that were added is thrown away, so nobody there was checked
     added = Store(tmp_path / "round-2" / "more" / "candidates.db").read()
     assert not any(gate in candidate.verdicts for candidate in added for gate in judges)

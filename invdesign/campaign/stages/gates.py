@@ -1,0 +1,48 @@
+"""Application of the funnel's gates to candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from invdesign.campaign.components import Components
+from invdesign.campaign.config import CampaignConfig
+from invdesign.campaign.progress import Clock
+from invdesign.core.candidate import Candidate
+from invdesign.core.funnel import Phase, gates_of
+
+if TYPE_CHECKING:
+    import numpy as np
+    from pymatgen.core import Structure
+
+
+@dataclass
+class Context:
+    """What gates need to know besides the candidates.
+
+    Attributes:
+        config: the campaign.
+        components: what it is made of.
+        owners: id of the first candidate with a gene, by gene hash; the gate ``unique`` adds to it.
+        starts: starting structures with their source, by id; the gate ``geometry`` gives them.
+        embeddings: the potential's, of relaxed structures, by id; the gate ``relaxation`` gives them.
+    """
+
+    config: CampaignConfig
+    components: Components
+    owners: dict[str, str] = field(default_factory=dict)
+    starts: dict[str, list[tuple[Structure, str]]] = field(default_factory=dict)
+    embeddings: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def apply_gates(
+    phase: Phase, candidates: Sequence[Candidate], context: Context, clock: Clock
+) -> list[Candidate]:
+    """Record the verdicts of a phase's gates, each on what passed before; return what passes all."""
+    alive = list(candidates)
+    for gate in gates_of(phase):
+        with clock.stage(gate.name):
+            verdicts = gate.load()(alive, context)
+            alive = [c for c, verdict in zip(alive, verdicts, strict=True) if c.record(verdict)]
+    return alive

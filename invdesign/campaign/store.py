@@ -206,12 +206,12 @@ def _figures(candidate: Candidate) -> dict[str, str | float]:
             figures[name] = estimate.value
             figures[f"{name}_low"] = estimate.low
             figures[f"{name}_high"] = estimate.high
-    searchable = {
-        "place": candidate.place,
-        "rank": candidate.selection and candidate.selection.rank,
-        "p_hit": candidate.selection and candidate.selection.p_hit,
-        "n_steps": candidate.relaxation and candidate.relaxation.n_steps,
-    }
+    searchable = {"place": candidate.place}
+    if candidate.selection is not None:
+        searchable["rank"] = candidate.selection.rank
+        figures["p_hit"] = candidate.selection.p_hit
+    if candidate.relaxation is not None:
+        searchable["n_steps"] = candidate.relaxation.n_steps
     figures |= {name: value for name, value in searchable.items() if value is not None}
     for name in ("code", "band_gap", "e_above_hull", "formation_energy_per_atom", "volume_per_atom"):
         if name in candidate.provenance.get("dft", {}):

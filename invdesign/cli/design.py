@@ -274,12 +274,13 @@ def _print_shortlist(shortlist: Sequence[Candidate], config: CampaignConfig, con
         table.add_column(heading, justify="left" if heading == "formula" else "right", no_wrap=True)
     table.add_column("novelty")
     for candidate in shortlist:
-        estimates = [candidate.properties[name] for name in shown]
+        estimates, selection = [candidate.properties[name] for name in shown], candidate.selection
+        assert selection is not None  # noqa: S101 - shortlisted
         table.add_row(
-            str(candidate.selection.rank),
+            str(selection.rank),
             candidate.gene.formula,
             str(candidate.gene.space_group),
-            f"{candidate.selection.p_hit:.0%}",
+            f"{selection.p_hit:.0%}",
             *(f"{e.value:.2f} [{e.low:.2f}, {e.high:.2f}]" for e in estimates),
             NOVELTY[int(candidate.verdicts["novelty"].value or 0)],
         )

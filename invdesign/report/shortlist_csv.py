@@ -50,7 +50,7 @@ def row_of(candidate: Candidate) -> Row:
     assert placement is not None  # noqa: S101
     assert selection is not None  # noqa: S101
     row: Row = {
-        "rank": selection.rank,
+        "rank": selection.rank or 0,
         "candidate": candidate.id,
         "formula": candidate.gene.formula,
         "space_group": candidate.gene.space_group,

@@ -63,7 +63,7 @@ def _described(
         return None
     return of_embedded(
         [c.structure for c in candidates],  # type: ignore[misc]
-        np.array([c.relaxation.energy for c in candidates]),
+        np.array([c.relaxation.energy for c in candidates]),  # type: ignore[union-attr]
         np.stack([embeddings[c.id] for c in candidates]),
         EnergyCalibration.load(CHGNetPotential.name),
     )

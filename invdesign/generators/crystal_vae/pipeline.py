@@ -217,7 +217,7 @@ class CrystalVAE:
         for candidate, conditions in zip(found, asked, strict=True):
             candidate.origin = replace(candidate.origin, conditions=conditions)
         # those whose atoms are too close come last, and are mostly left out
-        return sorted(found, key=lambda candidate: candidate.origin.details[_ROOM] < CLOSEST)[:n]
+        return sorted(found, key=lambda candidate: float(candidate.origin.details[_ROOM]) < CLOSEST)[:n]
 
     def _asked(self, target: Target, latents: Latents) -> list[dict[str, float]]:
         """Conditions for the decoder: stability, and what the heads expect, drawn into the windows."""

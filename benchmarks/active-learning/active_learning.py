@@ -38,6 +38,7 @@ from invdesign.campaign.active_learning.correction import learn
 from invdesign.campaign.active_learning.revise import standardised
 from invdesign.campaign.ranking import hit_probability, shortlist
 from invdesign.core.candidate import Candidate, Estimate, Estimates
+from invdesign.core.dft_result import DftResult
 from invdesign.core.target import Target, Window
 from invdesign.crystal.gene import Gene
 from invdesign.io.provenance import hardware, package_versions
@@ -201,7 +202,7 @@ class Campaign:
         self.seen += chosen
         pool = self.pool
         for i in chosen:
-            pool.candidates[i].provenance["dft"] = dict(pool.labels[i])
+            pool.candidates[i].dft = DftResult(**pool.labels[i])
         self.learned = learn([pool.candidates[i] for i in self.seen], pool.vectors[self.seen])
         rest = [i for i in left if i not in set(chosen)]
         rows = self.learned.corrected([pool.candidates[i].properties for i in rest], pool.vectors[rest])

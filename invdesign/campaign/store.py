@@ -12,6 +12,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from invdesign.core.candidate import Candidate, Estimate, Origin, Relaxation, RoundSelection, Selection
+from invdesign.core.dft_result import DftResult
 from invdesign.core.placement import Placement
 from invdesign.errors import InputError
 from invdesign.verdict import Verdict
@@ -214,8 +215,8 @@ def _figures(candidate: Candidate) -> dict[str, str | float]:
         searchable["n_steps"] = candidate.relaxation.n_steps
     figures |= {name: value for name, value in searchable.items() if value is not None}
     for name in ("code", "band_gap", "e_above_hull", "formation_energy_per_atom", "volume_per_atom"):
-        if name in candidate.provenance.get("dft", {}):
-            figures[f"dft_{name}"] = candidate.provenance["dft"][name]
+        if candidate.dft is not None and (value := getattr(candidate.dft, name)) is not None:
+            figures[f"dft_{name}"] = value
     return figures
 
 
@@ -233,7 +234,6 @@ def _pack(candidate: Candidate) -> dict[str, Any]:
         "gene": str(candidate.gene),
         "geometry": geometry
         and {"lattice": list(geometry.lattice), "free": [list(f) for f in geometry.free]},
-        "provenance": candidate.provenance,
         "place": candidate.place,
         "relaxation_steps": candidate.relaxation_steps,
         **{name: _plain(getattr(candidate, name)) for name in _RECORDS},
@@ -244,6 +244,7 @@ def _pack(candidate: Candidate) -> dict[str, Any]:
             name: [e.mean, e.sigma, e.p_zero, e.in_domain, e.lognormal]
             for name, e in candidate.properties.items()
         },
+        "dft": candidate.dft and candidate.dft.as_dict(),
     }
 
 
@@ -258,7 +259,6 @@ def _unpack(row: Any) -> Candidate:  # noqa: ANN401 - ASE's AtomsRow has no type
     return Candidate(
         id=row.candidate,
         gene=Gene.parse(data["gene"]),
-        provenance=data["provenance"],
         place=data["place"],
         relaxation_steps=data["relaxation_steps"],
         **{name: data[name] and kind(**data[name]) for name, kind in _RECORDS.items()},
@@ -276,4 +276,5 @@ def _unpack(row: Any) -> Candidate:  # noqa: ANN401 - ASE's AtomsRow has no type
         else None,
         verdicts={v[0]: Verdict(*v) for v in data["verdicts"]},
         properties={name: Estimate(*e) for name, e in data["properties"].items()},
+        dft=data["dft"] and DftResult.from_dict(data["dft"]),
     )

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import exp, inf, log
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from invdesign.core.dft_result import DftResult
 from invdesign.core.placement import Placement
 from invdesign.core.properties import Window
 from invdesign.crystal.gene import Gene
@@ -230,6 +231,7 @@ class Candidate:
         selection: by what it is ranked; None where a gate rejected it before.
         rounds: what each round that selected it predicted.
         round_checks: verdicts of the checks that rounds made.
+        dft: result of DFT.
     """
 
     id: str
@@ -246,7 +248,7 @@ class Candidate:
     selection: Selection | None = None
     rounds: dict[int, RoundSelection] = field(default_factory=dict)
     round_checks: dict[str, Verdict] = field(default_factory=dict)
-    provenance: dict[str, Any] = field(default_factory=dict)
+    dft: DftResult | None = None
 
     @property
     def shortlisted(self) -> bool:

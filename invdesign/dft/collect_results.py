@@ -1,84 +1,85 @@
-"""The way back: results of DFT runs, tied to their candidates, beside what was predicted for them."""
+"""Results of DFT runs, matched with their candidates and compared with what was predicted for them."""
 
 from __future__ import annotations
 
 import csv
 import json
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from invdesign.campaign.active_learning.correction import learn
+from invdesign.core.dft_result import DftRun
 from invdesign.crystal.matching import rmsd, same_crystal
 from invdesign.dft.codes.hubbard import hubbard_u
 from invdesign.dft.codes.interface import Code, ParsedOutput
 from invdesign.dft.codes.registry import CODES, get_code, recognize
 from invdesign.dft.codes.trajectory import Trajectory
-from invdesign.dft.manifest import MANIFEST, read_manifest
+from invdesign.dft.manifest import MANIFEST, Job, read_manifest
 from invdesign.dft.phonons import read_phonons
-from invdesign.dft.results.calculation import Computed
-from invdesign.dft.results.comparison import PREDICTED
-from invdesign.dft.results.element_energies import keep, own_elements, with_kept
-from invdesign.dft.results.formation_energies import MORE, place
-from invdesign.dft.results.merge import run_of
-from invdesign.dft.results.sides import confront, confront_campaign
-from invdesign.dft.results.store import Found, hull_of, is_campaign, store_results
+from invdesign.dft.results.calculation import Calculation
+from invdesign.dft.results.comparison import PREDICTED, Comparison, compare_campaign, compare_records
+from invdesign.dft.results.elements import element_energies, store_elements, with_stored
+from invdesign.dft.results.formation_energies import MORE, Placement, compute_placements
+from invdesign.dft.results.store import PHONONS, Record, hull_of, is_campaign, store_results
 from invdesign.errors import InputError
 from invdesign.io.atomic import atomic_write
 from invdesign.stability.hull.hull import Hull
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
     import pandas as pd
     from pymatgen.core import Structure
 
-    from invdesign.dft.manifest import Job
-    from invdesign.dft.results.comparison import Confrontation
-    from invdesign.dft.results.formation_energies import Placed
-
 TABLE, RECORD = "dft.csv", "dft.json"
-CONFRONTATION, PICTURE = "confrontation.csv", "parity.png"
+COMPARISON, PICTURE = "comparison.csv", "parity.png"
 USABLE = ("done", "not converged")
-PHONONS = "phonon-check"
 
 
 @dataclass(slots=True)
 class Result:
-    """One run: where, of whom, by what, and what it says.
+    """One run.
 
     Attributes:
+        folder: of the run.
         job: of the manifest; None for a single run.
-        lowest_frequency: of a phonon check, THz; imaginary below 0.
-        settings: by which its energy compares; None where it gave none.
-        placed: where its energy puts it; None where it gave none.
+        code: that computed it.
+        output: parsed.
+        lowest_frequency: of a phonon check, THz; negative where imaginary.
+        settings: by which its energy compares; None without an energy.
+        placement: on the hull; None without an energy.
     """
 
     folder: Path
     job: Job | None
     code: Code
-    reading: ParsedOutput
+    output: ParsedOutput
     lowest_frequency: float | None = None
     settings: str | None = None
-    placed: Placed | None = None
+    placement: Placement | None = None
+
+    @property
+    def is_reference(self) -> bool:
+        """Return whether it is an element that formation energies are counted from."""
+        return self.job is not None and "reference_height" in self.job.entry
 
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """What a call of :func:`collect` found.
+    """Everything that a call of :func:`collect` read.
 
     Attributes:
         rows: one a run.
-        confrontation: predicted against computed.
-        notes: what did not belong to the campaign.
-        learned: what the campaign's results teach about its models.
-        stored: candidates of the campaign that carry results now; None where no campaign was given.
+        comparison: of predictions with DFT.
+        notes: folders that are not in a manifest, and results that are not of the campaign.
+        learned: corrections of the campaign's models.
+        stored: number of the campaign's candidates with results; None without a campaign.
     """
 
     rows: list[dict[str, Any]]
-    confrontation: Confrontation
+    comparison: Comparison
     notes: list[str]
     learned: list[str]
     stored: int | None
@@ -94,20 +95,20 @@ class Collection:
         return pd.DataFrame(self.rows)
 
     def as_json(self) -> dict[str, Any]:
-        """Everything, as plain values."""
+        """Return everything as plain values."""
         return {
-            "format": 2,
+            "format": 3,
             "runs": self.rows,
-            "confrontation": self.confrontation.rows(),
-            "summary": self.confrontation.summary(),
-            "sentences": self.confrontation.sentences(),
+            "comparison": self.comparison.rows(),
+            "summary": self.comparison.summary(),
+            "sentences": self.comparison.sentences(),
             "notes": self.notes,
             "learned": self.learned,
             "stored": self.stored,
         }
 
     def lines(self) -> list[str]:
-        """As a person reads it: a line a run, how many came to what, what is to be learnt."""
+        """Return the text: a line a run, the number of runs by status, the conclusions."""
         counts = Counter(row["status"] for row in self.rows)
         count = ", ".join(f"{n} {status}" for status, n in counts.most_common())
         stored = (
@@ -115,23 +116,23 @@ class Collection:
             if self.stored is None
             else f"; {self.stored} candidate{'s' * (self.stored != 1)} of the campaign with results"
         )
-        no_height = [row["scale"] for row in self.rows if row["scale"] and row["e_above_hull_dft"] is None]
-        missing = {what for _, _, what in (scale.partition(MORE) for scale in no_height) if what}
+        not_placed = [row["scale"] for row in self.rows if row["scale"] and row["e_above_hull_dft"] is None]
+        advice = {text for _, _, text in (scale.partition(MORE) for scale in not_placed) if text}
         return [
             *(_line(row) for row in self.rows),
-            *(f"For heights: {what}" for what in sorted(missing)),
+            *(f"For energies above hull: {text}" for text in sorted(advice)),
             *self.notes,
             f"{len(self.rows)} run{'s' * (len(self.rows) != 1)}: {count}{stored}.",
-            *self.confrontation.sentences(),
+            *self.comparison.sentences(),
             *(f"Learned: {line}" for line in self.learned),
         ]
 
 
 def collect(folders: Sequence[Path], out: Path) -> Collection:
-    """Read what is in folders; write ``dft.csv``, ``dft.json``, ``confrontation.csv`` and ``parity.png``.
+    """Read DFT results; write ``dft.csv``, ``dft.json``, ``comparison.csv`` and ``parity.png``.
 
     Whatever cannot be used is named in its row (``status``, ``reason``), and the rest goes on. Where ``out``
-    is a campaign's folder, results go into its store.
+    is a campaign's folder, results are stored in it.
 
     Args:
         folders: that ``dft write`` made, wherever they were computed; or of single runs.
@@ -145,27 +146,26 @@ def collect(folders: Sequence[Path], out: Path) -> Collection:
     campaign = out if is_campaign(out) else None
     folders = list({folder.resolve(): folder for folder in folders}.values())
     results = [result for folder in folders for result in _read(folder)]
-    finished = [(result, computed) for result in results if (computed := _computed(result)) is not None]
-    elements = own_elements(computed for _, computed in finished)
+    finished = [(result, one) for result in results if (one := _calculation(result)) is not None]
+    elements = element_energies(one for _, one in finished)
     if campaign:
-        elements = with_kept(campaign, elements, [result.folder for result in results])
+        elements = with_stored(campaign, elements, [result.folder for result in results])
     hull = Hull.load(hull_of(campaign) if campaign else "mp-hull")
-    heights = place([computed for _, computed in finished], elements, hull)
-    for (result, computed), placed in zip(finished, heights, strict=True):
-        result.settings, result.placed = computed.settings, placed
+    placements = compute_placements([one for _, one in finished], elements, hull)
+    for (result, one), placement in zip(finished, placements, strict=True):
+        result.settings, result.placement = one.settings, placement
     rows = [_row(result) for result in results]
-    _name_twins(rows, [result.job for result in results])
-    found = _of_candidates(results, rows, out)
-    strays = [note for folder in folders for note in _strays(folder)]
+    _note_repeats(rows, results)
+    records = _records(results, rows, out)
+    notes = [note for folder in folders for note in _unlisted(folder)]
     if campaign:
-        keep(campaign, elements)
-        stored = store_results(campaign, found)
+        store_elements(campaign, elements)
+        stored = store_results(campaign, records)
         learned = learn(stored.computed).lines() if stored.computed else []
-        n_stored = len(stored.computed)
-        notes = [*strays, *stored.notes]
-        collection = Collection(rows, confront_campaign(stored), notes, learned, n_stored)
+        comparison = compare_campaign(stored)
+        collection = Collection(rows, comparison, notes + stored.notes, learned, len(stored.computed))
     else:
-        collection = Collection(rows, confront(found), strays, [], None)
+        collection = Collection(rows, compare_records(records), notes, [], None)
     _write(collection, out)
     return collection
 
@@ -175,16 +175,16 @@ def _read(folder: Path) -> list[Result]:
         raise InputError(f"folders: {str(folder)!r} is no folder; give those that `dft write` made.")
     if (folder / MANIFEST).is_file():
         return [_checked(job) for job in read_manifest(folder)]
-    code, reading = _single(folder)
-    return [Result(folder, None, code, reading)]
+    code, output = _single(folder)
+    return [Result(folder, None, code, output)]
 
 
-def _strays(folder: Path) -> list[str]:
-    """Folders beside those of a manifest, which may be renamed ones with results."""
+def _unlisted(folder: Path) -> list[str]:
+    """Name the folders that the manifest does not list, which may be renamed ones with results."""
     if not (folder / MANIFEST).is_file():
         return []
-    own = {job.folder.name for job in read_manifest(folder)}
-    others = sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name not in own)
+    listed = {job.folder.name for job in read_manifest(folder)}
+    others = sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name not in listed)
     return [f"{folder / name}: not in the manifest, left alone" for name in others]
 
 
@@ -213,132 +213,146 @@ def _checked(job: Job) -> Result:
         return Result(job.folder, job, code, ParsedOutput("changed", reason))
     if job.task == PHONONS:
         found = read_phonons(job)
-        reading = ParsedOutput(found.status, found.reason, notes=found.notes)
-        return Result(job.folder, job, code, reading, found.lowest)
-    reading = _finite(code.read(job.folder))
-    if reading.first and not same_crystal(job.structure(), reading.first):
-        other = reading.first.composition.reduced_formula
+        output = ParsedOutput(found.status, found.reason, notes=found.notes)
+        return Result(job.folder, job, code, output, found.lowest)
+    output = _finite(code.read(job.folder))
+    if output.first and not same_crystal(job.structure(), output.first):
+        other = output.first.composition.reduced_formula
         reason = f"it started from another crystal ({other}), not from what was written"
-        reading = ParsedOutput("unrelated", reason)
+        output = ParsedOutput("unrelated", reason)
     elif reason := job.inputs_changed():
-        reading = replace(reading, notes=(*reading.notes, reason))
-    return Result(job.folder, job, code, reading)
+        output = replace(output, notes=(*output.notes, reason))
+    return Result(job.folder, job, code, output)
 
 
-def _finite(reading: ParsedOutput) -> ParsedOutput:
-    """The reading, unless its figures are none."""
-    figures = [reading.energy, reading.band_gap, reading.max_force, reading.pressure]
-    if all(figure is None or isfinite(figure) for figure in figures) and (reading.band_gap or 0) >= 0:
-        return reading
-    return ParsedOutput("truncated", "its figures are not finite, or its gap is below 0; run it again")
+def _finite(output: ParsedOutput) -> ParsedOutput:
+    """Return the output, or that its values are not finite."""
+    values = [output.energy, output.band_gap, output.max_force, output.pressure]
+    if all(value is None or isfinite(value) for value in values) and (output.band_gap or 0) >= 0:
+        return output
+    return ParsedOutput("truncated", "its values are not finite, or its gap is below 0; run it again")
 
 
-def _computed(result: Result) -> Computed | None:
-    """A finished calculation, if it is one."""
-    reading = result.reading
-    if reading.status != "done" or reading.structure is None or reading.energy is None:
+def _calculation(result: Result) -> Calculation | None:
+    output = result.output
+    if output.status != "done" or output.structure is None or output.energy is None:
         return None
-    return Computed(result.folder, result.job, result.code, reading.structure, reading.energy, reading)
+    return Calculation(result.folder, result.job, result.code, output.structure, output.energy, output)
 
 
 def _row(result: Result) -> dict[str, Any]:
-    reading, job, placed = result.reading, result.job, result.placed
+    output, job, placement = result.output, result.job, result.placement
     entry = job.entry if job else {}
     predicted = entry.get("predicted", {})
-    usable = reading.status in USABLE
-    structure = reading.structure if usable else None
+    usable = output.status in USABLE
+    structure = output.structure if usable else None
     written = job.structure() if job else None
-    moved = structure if written is not None and job is not None and job.task == "relax" else None
-    energy = reading.energy / len(structure) if structure and reading.energy is not None else None
+    relaxed = structure if job is not None and job.task == "relax" else None
+    energy = output.energy / len(structure) if structure and output.energy is not None else None
     return {
         "folder": str(result.folder),
         "candidate": entry.get("candidate"),
         "formula": entry.get("formula") or (structure.composition.reduced_formula if structure else None),
-        "element": written.symbol_set[0] if written and "reference_height" in entry else None,
+        "element": written.symbol_set[0] if written and result.is_reference else None,
         "code": result.code.name,
         "functional": _functional(result, written),
         "settings": result.settings,
         "task": job.task if job else None,
-        "status": reading.status,
-        "reason": reading.reason,
+        "status": output.status,
+        "reason": output.reason,
         **{
             f"{name}_predicted{end}": predicted.get(f"{name}{end}")
             for name in PREDICTED
             for end in ("", "_low", "_high")
         },
-        "band_gap_dft": reading.band_gap if usable else None,
-        "gap_is_direct": reading.direct if usable else None,
-        "formation_energy_dft": placed.formation_energy if placed else None,
-        "e_above_hull_dft": placed.e_above_hull if placed else None,
-        "scale": placed.scale if placed else None,
+        "band_gap_dft": output.band_gap if usable else None,
+        "gap_is_direct": output.direct if usable else None,
+        "formation_energy_dft": placement.formation_energy if placement else None,
+        "e_above_hull_dft": placement.e_above_hull if placement else None,
+        "scale": placement.scale if placement else None,
         "energy_per_atom": energy,
         "volume_predicted": _volume(written),
-        "volume_dft": _volume(moved),
-        "rmsd": rmsd(written, moved) if written and moved else None,
-        "max_force": reading.max_force if usable else None,
-        "pressure": reading.pressure if usable else None,
-        "moment": reading.moment if usable else None,
+        "volume_dft": _volume(relaxed),
+        "rmsd": rmsd(written, relaxed) if written and relaxed else None,
+        "max_force": output.max_force if usable else None,
+        "pressure": output.pressure if usable else None,
+        "moment": output.moment if usable else None,
         "lowest_frequency": result.lowest_frequency,
-        "notes": list(reading.notes),
+        "notes": list(output.notes),
     }
 
 
 def _functional(result: Result, written: Structure | None) -> str | None:
-    """As the output says, else the manifest; equal where gaps compare.
+    """Return the functional of the output, else of the manifest; equal where gaps compare.
 
     +U where the Materials Project has it is part of its PBE.
     """
-    reading, job = result.reading, result.job
+    output, job = result.output, result.job
     if job is None:
-        return reading.functional
+        return output.functional
     stated = str(job.settings.get("functional", "")).replace(",", ";").partition(";")[0]
-    functional = reading.functional or stated
-    values = job.entry.get("hubbard_u", {}) if reading.hubbard_u is None else reading.hubbard_u
+    functional = output.functional or stated
+    values = job.entry.get("hubbard_u", {}) if output.hubbard_u is None else output.hubbard_u
     lacks = written is not None and hubbard_u(written).keys() - values.keys()
     return (f"{functional} without U" if lacks else functional) or None
 
 
 def _volume(structure: Structure | None) -> float | None:
-    """Å³ per atom."""
+    """Return the volume in Å³ per atom."""
     return structure.volume / len(structure) if structure else None
 
 
-def _name_twins(rows: Sequence[dict[str, Any]], jobs: Sequence[Job | None]) -> None:
-    """Say of each run which others there are of its candidate, with the same code and task."""
+def _note_repeats(rows: Sequence[dict[str, Any]], results: Sequence[Result]) -> None:
+    """Note at each run the others of its candidate with the same code and task."""
     runs = defaultdict(list)
-    for row, job in zip(rows, jobs, strict=True):
-        if job is not None:
+    for row, result in zip(rows, results, strict=True):
+        if job := result.job:
             crystal = job.entry["source"].get("sha256", job.entry["source"]["path"])
             runs[job.entry["candidate"], crystal, job.code, job.task].append(row)
-    for twins in runs.values():
-        for row in twins:
-            others = [twin["folder"] for twin in twins if twin is not row]
-            if others:
+    for repeats in runs.values():
+        for row in repeats:
+            if others := [other["folder"] for other in repeats if other is not row]:
                 row["notes"].append(f"computed again in {', '.join(others)}")
 
 
-def _of_candidates(results: Sequence[Result], rows: Sequence[dict[str, Any]], out: Path) -> list[Found]:
-    """All runs but those of single folders and of the elements that energies are counted from."""
-    found = []
+def _records(results: Sequence[Result], rows: Sequence[dict[str, Any]], out: Path) -> list[Record]:
+    """Return all runs of candidates: no single ones, no reference elements."""
+    records = []
     for result, row in zip(results, rows, strict=True):
-        if result.job is None or "reference_height" in result.job.entry:
+        job = result.job
+        if job is None or result.is_reference:
             continue
-        folder, home = result.folder.resolve(), out.resolve()
-        place_ = folder.relative_to(home) if folder.is_relative_to(home) else folder
-        entry = result.job.entry
-        run = run_of(row | {"folder": str(place_)})
-        relaxed = "relaxed_with" in entry["source"]
-        found.append(
-            Found(
+        folder, root = result.folder.resolve(), out.resolve()
+        run = DftRun(
+            folder=str(folder.relative_to(root) if folder.is_relative_to(root) else folder),
+            code=job.code,
+            task=job.task,
+            status=row["status"],
+            functional=row["functional"],
+            settings=row["settings"],
+            reason=row["reason"],
+            band_gap=row["band_gap_dft"],
+            direct=row["gap_is_direct"],
+            energy_per_atom=row["energy_per_atom"],
+            formation_energy_per_atom=row["formation_energy_dft"],
+            e_above_hull=row["e_above_hull_dft"],
+            scale=row["scale"],
+            volume_per_atom=row["volume_dft"],
+            rmsd=row["rmsd"],
+            lowest_frequency=row["lowest_frequency"],
+        )
+        records.append(
+            Record(
                 row["candidate"],
                 row["formula"],
-                result.job.structure(),
-                relaxed,
-                entry.get("predicted", {}),
+                job.structure(),
+                "relaxed_with" in job.entry["source"],
+                job.entry.get("predicted", {}),
+                job.distributions(),
                 run,
             )
         )
-    return found
+    return records
 
 
 def _write(collection: Collection, out: Path) -> None:
@@ -348,9 +362,9 @@ def _write(collection: Collection, out: Path) -> None:
     with atomic_write(out / RECORD) as draft:
         text = json.dumps(collection.as_json(), indent=2, ensure_ascii=False)
         draft.write_text(text + "\n", encoding="utf-8")
-    if confronted := collection.confrontation.rows():
-        _write_table(confronted, out / CONFRONTATION)
-        collection.confrontation.draw(out / PICTURE)
+    if compared := collection.comparison.rows():
+        _write_table(compared, out / COMPARISON)
+        collection.comparison.draw(out / PICTURE)
 
 
 def _write_table(rows: Sequence[dict[str, Any]], path: Path) -> None:
@@ -368,18 +382,19 @@ def _line(row: dict[str, Any]) -> str:
         parts += [] if row["energy_per_atom"] is None else [f"{row['energy_per_atom']:.4f} eV/atom"]
         return ", ".join([*parts, *row["notes"]])
     if row["band_gap_dft"] is not None:
-        asked = row["band_gap_predicted"]
+        predicted = row["band_gap_predicted"]
         parts.append(
-            f"gap {row['band_gap_dft']:.2f} eV" + ("" if asked is None else f" (predicted {asked:.2f})")
+            f"gap {row['band_gap_dft']:.2f} eV"
+            + ("" if predicted is None else f" (predicted {predicted:.2f})")
         )
     if row["e_above_hull_dft"] is not None:
-        asked = row["e_above_hull_predicted"]
+        predicted = row["e_above_hull_predicted"]
         parts.append(
             f"{row['e_above_hull_dft']:.3f} eV/atom above the hull"
-            + ("" if asked is None else f" (predicted {asked:.3f})")
+            + ("" if predicted is None else f" (predicted {predicted:.3f})")
         )
     elif row["scale"] is not None:
-        parts.append(f"no height above the hull: {row['scale'].partition(MORE)[0].rstrip('.')}")
+        parts.append(f"no energy above hull: {row['scale'].partition(MORE)[0].rstrip('.')}")
     if row["volume_dft"] is not None:
         change = row["volume_dft"] / row["volume_predicted"] - 1
         parts.append(f"volume {change:+.1%}")

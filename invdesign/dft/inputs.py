@@ -1,22 +1,24 @@
-"""What is handed to DFT: crystals of a shortlist, of structure files, or as DFT has relaxed them before."""
+"""Structures to compute with DFT: a shortlist, structure files, or finished DFT relaxations."""
 
 from __future__ import annotations
 
 import csv
 import hashlib
 import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from invdesign.campaign.run import DATABASE
+from invdesign.campaign.store import Store
+from invdesign.core.candidate import Estimate
 from invdesign.crystal.structure_files import SHORTLIST, read_structures
 from invdesign.dft.codes.registry import get_code
 from invdesign.dft.manifest import MANIFEST, read_manifest
 from invdesign.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     from pymatgen.core import Structure
 
 SYMMETRY_TOLERANCE = 0.01  # Å; finds what is exact, moves nothing
@@ -30,12 +32,13 @@ class InputStructure:
     Attributes:
         id: the candidate's id in its campaign, or the structure's label in its file.
         structure: primitive standard cell.
-        source: the file that it came from, with the SHA-256 of that file's bytes; or the folder where it was
-            relaxed, and the code (``relaxed_with``).
+        source: the file of the structure, with the SHA-256 of its bytes; or the folder where it was relaxed,
+            and the code (``relaxed_with``).
         predicted: property → value, with ``_low`` and ``_high`` (90 %) where there is an interval.
-        target: what the campaign asked for, in words.
+        target: of the campaign, in words.
         reference_height: eV/atom above the ground state, of an element's crystal that formation energies
             are counted from; None for all else.
+        distributions: property → predicted distribution, of a campaign's candidate.
     """
 
     id: str
@@ -44,20 +47,21 @@ class InputStructure:
     predicted: dict[str, float] = field(default_factory=dict)
     target: str | None = None
     reference_height: float | None = None
+    distributions: Mapping[str, Estimate] = field(default_factory=dict)
 
     @property
     def formula(self) -> str:
-        """Reduced formula."""
+        """Return the reduced formula."""
         return str(self.structure.composition.reduced_formula)
 
 
 def skipped(candidate: str, formula: str, reason: str) -> dict[str, str]:
-    """One that is not written, for the manifest."""
+    """Return the manifest's entry of a crystal that is not written."""
     return {"candidate": candidate, "formula": formula, "reason": reason}
 
 
 def read_input_structures(source: Path | Sequence[Path]) -> tuple[list[InputStructure], list[dict[str, str]]]:
-    """Crystals of a campaign's folder, of its ``shortlist.csv``, of files, or of finished relaxations.
+    """Read crystals of a campaign's folder, a ``shortlist.csv``, structure files, or finished relaxations.
 
     Returns:
         The crystals, and the relaxations that are not finished (:func:`skipped`).
@@ -82,7 +86,7 @@ def _read(path: Path) -> Iterator[InputStructure | dict[str, str]]:
         return
     if path.is_dir() and (path / SHORTLIST).is_file():
         path /= SHORTLIST
-    elif path.is_dir() and (path / "candidates.db").is_file():
+    elif path.is_dir() and (path / DATABASE).is_file():
         raise InputError(
             f"source: {path} has no {SHORTLIST}; let its campaign end (give its command again) first."
         )
@@ -94,21 +98,26 @@ def _read(path: Path) -> Iterator[InputStructure | dict[str, str]]:
 
 
 def _relaxed(path: Path) -> Iterator[InputStructure | dict[str, str]]:
-    """What a ``dft write --task relax`` folder has come to."""
+    """Read the results of a folder of ``dft write --task relax``."""
     for job in read_manifest(path):
         if job.task != "relax":
             raise InputError(
                 f"source: {path} was written for {job.task}; give one of `dft write --task relax`."
             )
-        reading = get_code(job.code).read(job.folder)
+        output = get_code(job.code).read(job.folder)
         entry = job.entry
-        if reading.status != "done" or reading.structure is None:
-            why = reading.reason or reading.status
+        if output.status != "done" or output.structure is None:
+            why = output.reason or output.status
             yield skipped(entry["candidate"], entry["formula"], f"its relaxation is not done ({why})")
             continue
         source = {"path": str(job.folder), "relaxed_with": job.code}
         yield InputStructure(
-            entry["candidate"], _primitive(reading.structure), source, entry["predicted"], entry["target"]
+            entry["candidate"],
+            _primitive(output.structure),
+            source,
+            entry["predicted"],
+            entry["target"],
+            distributions=job.distributions(),
         )
 
 
@@ -121,7 +130,9 @@ def _is_shortlist(path: Path) -> bool:
 
 
 def _shortlisted(path: Path) -> Iterator[InputStructure]:
-    target = _target_beside(path)
+    target = _target_of(path)
+    database = path.with_name(DATABASE)
+    stored = {c.id: c.properties for c in Store(database).read("rank>=0")} if database.is_file() else {}
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     if not rows:
@@ -133,12 +144,18 @@ def _shortlisted(path: Path) -> Iterator[InputStructure]:
                 f"source: {path} names {row.get('cif_file')!r} for {row['candidate']}: not there; restore it."
             )
         ((_, structure),) = read_structures(cif)
+        estimates = stored.get(row["candidate"], {})
         yield InputStructure(
-            row["candidate"], _primitive(structure), _fingerprint(cif), _predicted(row), target
+            row["candidate"],
+            _primitive(structure),
+            _fingerprint(cif),
+            _values(estimates) if estimates else _intervals(row),
+            target,
+            distributions=estimates,
         )
 
 
-def _target_beside(shortlist: Path) -> str | None:
+def _target_of(shortlist: Path) -> str | None:
     record = shortlist.with_name("run.json")
     if not record.is_file():
         return None
@@ -149,8 +166,17 @@ def _target_beside(shortlist: Path) -> str | None:
     return None if words is None else str(words)
 
 
-def _predicted(row: dict[str, str]) -> dict[str, float]:
-    """The columns that have an interval, and their intervals."""
+def _values(estimates: Mapping[str, Estimate]) -> dict[str, float]:
+    """Return values and interval ends of distributions."""
+    return {
+        f"{name}{end}": value
+        for name, one in estimates.items()
+        for end, value in (("", one.value), ("_low", one.low), ("_high", one.high))
+    }
+
+
+def _intervals(row: dict[str, str]) -> dict[str, float]:
+    """Return the columns that have an interval, and their intervals."""
     names = [name for name in row if f"{name}_low" in row]
     columns = [column for name in names for column in (name, f"{name}_low", f"{name}_high")]
     return {column: float(row[column]) for column in columns if row[column]}

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from invdesign.core.candidate import Estimate
 from invdesign.errors import InputError
 
 if TYPE_CHECKING:
@@ -53,6 +54,10 @@ class Job:
         }
         entry = self.entry | {"folder": f"{self.name}/{name}", "files": files, "displacements": []}
         return Job(self.folder / name, self.code, self.task, entry, self.settings)
+
+    def distributions(self) -> dict[str, Estimate]:
+        """Return the predicted distributions by property."""
+        return {name: Estimate(**values) for name, values in self.entry.get("distributions", {}).items()}
 
     def inputs_changed(self) -> str | None:
         """Which input is no longer as it was written, as a sentence; None where all are."""

@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from invdesign.dft.codes.registry import get_code
 from invdesign.dft.inputs import InputStructure, read_input_structures, skipped
 from invdesign.dft.manifest import MANIFEST, poscar
 from invdesign.dft.phonons import displace
-from invdesign.dft.results.element_references import reference_structures
+from invdesign.dft.results.elements import reference_structures
 from invdesign.dft.slurm import SCRIPT, slurm_script
 from invdesign.errors import InputError
 from invdesign.stability.phonons import require_phonopy
@@ -195,6 +196,11 @@ def _entry(
         "space_group": int(crystal.structure.get_space_group_info(symprec=0.01)[1]),
         "target": crystal.target,
         "predicted": crystal.predicted,
+        **(
+            {"distributions": {name: asdict(one) for name, one in crystal.distributions.items()}}
+            if crystal.distributions
+            else {}
+        ),
         "source": crystal.source,
         **({} if crystal.reference_height is None else {"reference_height": crystal.reference_height}),
         **written,

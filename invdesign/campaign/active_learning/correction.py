@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, replace
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -137,7 +137,7 @@ class Learned:
 
 
 def learn(candidates: Sequence[Candidate], vectors: np.ndarray | None = None) -> Learned:
-    """Learn from candidates that carry a DFT result (``provenance["dft"]``).
+    """Learn from candidates that carry a DFT result (``dft``).
 
     Args:
         candidates: in any order; ``properties`` as the models predicted them. Of several functionals only
@@ -156,30 +156,29 @@ def learn(candidates: Sequence[Candidate], vectors: np.ndarray | None = None) ->
         if rows:
             lessons[prop] = _lesson(
                 [candidates[i].properties[prop] for i in rows],
-                np.array([float(_result(candidates[i])[prop]) for i in rows]),
+                np.array([_value(candidates[i], prop) for i in rows], dtype=float),
                 None if vectors is None else vectors[rows],
             )
-    failed = sum("failed" in _result(candidate) for candidate in candidates)
+    failed = sum(c.dft is not None and c.dft.failed is not None for c in candidates)
     return Learned(lessons, len(own), failed, most, len(returned) - len(own))
 
 
 def has_result(candidate: Candidate) -> bool:
     """Whether DFT has computed it, with at least one run that came to an end."""
-    result = _result(candidate)
-    return bool(result) and "failed" not in result
-
-
-def _result(candidate: Candidate) -> dict[str, Any]:
-    return candidate.provenance.get("dft") or {}
+    return candidate.dft is not None and candidate.dft.failed is None
 
 
 def _functional(candidate: Candidate) -> str:
-    return _result(candidate).get("functional") or "unknown"
+    return (candidate.dft and candidate.dft.functional) or "unknown"
+
+
+def _value(candidate: Candidate, prop: str) -> float | None:
+    return candidate.dft.value(prop) if candidate.dft else None
 
 
 def _has(candidate: Candidate, prop: str) -> bool:
-    value = _result(candidate).get(prop)
-    return prop in candidate.properties and isinstance(value, int | float) and isfinite(value)
+    value = _value(candidate, prop)
+    return prop in candidate.properties and value is not None and isfinite(value)
 
 
 def _lesson(estimates: Sequence[Estimate], computed: np.ndarray, vectors: np.ndarray | None) -> Lesson:

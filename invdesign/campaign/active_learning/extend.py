@@ -80,7 +80,7 @@ def draw_more(
             raise InputError(
                 f"continue: {str(out)!r} was begun from other results; remove it and give the command again."
             )
-    computed = [candidate for candidate in before if candidate.provenance.get("dft")]
+    computed = [candidate for candidate in before if candidate.dft]
     estimate_missing(computed, components)
     had = _genes_of(before)
     seed = int(np.random.SeedSequence((config.seed, number)).generate_state(1)[0])

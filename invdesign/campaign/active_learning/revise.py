@@ -37,15 +37,15 @@ def in_question(candidate: Candidate) -> bool:
     if candidate.structure is None or "relaxation" not in candidate.verdicts:
         return False
     refused = {gate for gate, verdict in candidate.verdicts.items() if not verdict.passed}
-    return refused <= REVISED | set(CHECKS) or bool(candidate.provenance.get("dft"))
+    return refused <= REVISED | set(CHECKS) or candidate.dft is not None
 
 
 def uncomputed(relaxed: Sequence[Candidate]) -> list[int]:
     """Indices of what was not sent to DFT yet and is no twin of what was."""
     from invdesign.crystal.matching import unique_groups
 
-    sent = [i for i, candidate in enumerate(relaxed) if candidate.provenance.get("dft")]
-    left = [i for i, candidate in enumerate(relaxed) if not candidate.provenance.get("dft")]
+    sent = [i for i, candidate in enumerate(relaxed) if candidate.dft]
+    left = [i for i, candidate in enumerate(relaxed) if not candidate.dft]
     groups = unique_groups([relaxed[i].structure for i in (*sent, *left)])  # type: ignore[misc]
     taken = set(groups[: len(sent)])
     return [i for i, group in zip(left, groups[len(sent) :], strict=True) if group not in taken]

@@ -182,7 +182,7 @@ def _origin(
         InputError: nothing came back yet.
     """
     predicted = {STABILITY, "formation_energy_per_atom", *(components.predictors or {})}
-    results = {c.id: _figures(c, predicted) for c in candidates if c.provenance.get("dft")}
+    results = {c.id: _figures(c, predicted) for c in candidates if c.dft}
     if not results:
         raise InputError(
             f"continue: {str(run)!r} has no results to learn from; run `invdesign dft collect FOLDERS "
@@ -201,7 +201,8 @@ def _origin(
 def _figures(candidate: Candidate, predicted: Iterable[str]) -> dict[str, Any]:
     """What of a result is learned from; nothing of one that failed."""
     names = {"functional", *predicted}
-    return {name: value for name, value in candidate.provenance["dft"].items() if name in names}
+    values = candidate.dft.as_dict() if candidate.dft else {}
+    return {name: value for name, value in values.items() if name in names}
 
 
 def _number(run: Path, origin: dict[str, Any]) -> int:

@@ -1,47 +1,56 @@
-"""Results of DFT in a campaign's store, beside what was predicted for the same candidates."""
+"""Results in a campaign's store: each candidate's runs merged, each value from its best task."""
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from invdesign.campaign.run import DATABASE
 from invdesign.campaign.store import Store
-from invdesign.core.target import parse_target
+from invdesign.core.candidate import Candidate, Estimate
+from invdesign.core.dft_result import DftResult, DftRun
+from invdesign.core.target import Target, parse_target
 from invdesign.crystal.matching import same_crystal
-from invdesign.dft.results.merge import merged
+from invdesign.dft.codes.registry import CODES, get_code
 from invdesign.io.lock import locked_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
     from pymatgen.core import Structure
 
-    from invdesign.core.candidate import Candidate
-    from invdesign.core.target import Target
-    from invdesign.dft.results.merge import Run
+ENERGY_TASKS = ("relax", "static", "gap")  # in the order in which a value is taken from them
+GAP_TASKS = ("gap", "static", "relax")  # along the path; on the denser grid
+PHONONS = "phonon-check"
+FAILED = frozenset({"failed", "not converged"})
+OF_ENERGY = ("energy_per_atom", "formation_energy_per_atom", "e_above_hull", "scale")  # of one run
+OF_GAP = ("band_gap", "direct")
+OF_CELL = ("volume_per_atom", "rmsd")
+OF_PHONONS = ("lowest_frequency",)
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """One run of a collection, and whose it says that it is.
+class Record:
+    """One run of a collection, and the candidate that its manifest names.
 
     Attributes:
         candidate: id in the manifest.
         formula: of the manifest.
-        written: the crystal that was handed over; None where its manifest is too old to say.
-        relaxed: whether that was already moved by DFT, so that it need not be the candidate's own any more.
-        predicted: the manifest's figures.
-        run: its record.
+        written: the crystal that was written.
+        relaxed: whether DFT had relaxed it before, so that it may differ from the candidate's.
+        predicted: values and interval ends of the manifest.
+        distributions: predicted, of the manifest.
+        run: what is stored.
     """
 
     candidate: str
     formula: str
-    written: Structure | None
+    written: Structure
     relaxed: bool
     predicted: Mapping[str, float]
-    run: Run
+    distributions: Mapping[str, Estimate]
+    run: DftRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +58,9 @@ class Campaign:
     """A campaign's folder after its results were stored.
 
     Attributes:
-        target: what it asked for.
-        computed: all candidates that carry a result of DFT, those of earlier collections too.
-        notes: which results did not belong to it.
+        target: of the campaign.
+        computed: all candidates with a DFT result, those of earlier collections included.
+        notes: which results were not stored.
     """
 
     target: Target
@@ -60,68 +69,167 @@ class Campaign:
 
 
 def is_campaign(folder: Path) -> bool:
-    """Whether a folder holds a campaign's store."""
+    """Return whether a folder holds a campaign's store."""
     return (folder / DATABASE).is_file()
 
 
 def hull_of(folder: Path) -> str:
-    """The hull that a campaign measures heights on."""
+    """Return the name of the hull that a campaign uses."""
     return str(Store(folder / DATABASE).identity.get("hull", "mp-hull"))
 
 
-def store_results(folder: Path, found: Sequence[Found]) -> Campaign:
-    """Put results into a campaign, in one transaction; the same results again change nothing.
+def store_results(folder: Path, records: Sequence[Record]) -> Campaign:
+    """Store results in a campaign, in one transaction; the same results again change nothing.
 
-    A run replaces what is stored of the same folder; those of other folders stay, and all are merged anew.
+    A run replaces what is stored of the same folder; those of other folders stay, and all are merged again.
 
     Args:
         folder: the campaign's.
-        found: every run; each must be of the candidate that it names.
+        records: every run; each must be of the candidate that it names.
 
     Raises:
-        InputError: no campaign's store, or another run is at work in the folder.
+        InputError: no campaign's store, or another process works in the folder.
     """
     with locked_folder(folder, DATABASE):
         store = Store(folder / DATABASE)
         candidates = {candidate.id: candidate for candidate in store.read()}
-        own: dict[str, list[Run]] = {}
-        notes = []
-        for one in found:
-            if (reason := _stranger(candidates.get(one.candidate), one)) is None:
-                own.setdefault(one.candidate, []).append(one.run)
-            elif reason not in notes:
-                notes.append(reason)
+        runs: dict[str, list[DftRun]] = defaultdict(list)
+        notes: dict[str, None] = {}
+        for record in records:
+            if reason := _mismatch(candidates.get(record.candidate), record):
+                notes[reason] = None
+            else:
+                runs[record.candidate].append(record.run)
         if given := store.identity.get("objects", {}).get("hull"):
-            notes.append(f"The campaign's hull was an object ({given}): heights are above {hull_of(folder)}.")
+            notes[f"The campaign's hull was an object ({given}); energies are above {hull_of(folder)}."] = (
+                None
+            )
         changed = []
-        for name, runs in own.items():
-            before = candidates[name].provenance.get("dft")
-            if (result := _with_earlier(before, runs)) != before and result is not None:
-                candidates[name].provenance["dft"] = result
-                changed.append(candidates[name])
+        for name, now in runs.items():
+            candidate = candidates[name]
+            folders = {run.folder for run in now}
+            earlier = [
+                run for run in (candidate.dft.runs if candidate.dft else ()) if run.folder not in folders
+            ]
+            result = merge_runs([*earlier, *now])
+            if result is not None and result != candidate.dft:
+                candidate.dft = result
+                changed.append(candidate)
         if changed:
             store.put(changed, complete=store.complete)
-        computed = [candidate for candidate in candidates.values() if "dft" in candidate.provenance]
-        return Campaign(parse_target(store.identity["target"]), computed, notes)
+        computed = [candidate for candidate in candidates.values() if candidate.dft]
+        return Campaign(parse_target(store.identity["target"]), computed, list(notes))
 
 
-def _stranger(candidate: Candidate | None, one: Found) -> str | None:
-    """Why a result is not of this campaign, as a sentence."""
-    whose = f"{one.candidate} ({one.formula})"
+def _mismatch(candidate: Candidate | None, record: Record) -> str | None:
+    """Return why a result is not of this campaign, as a sentence."""
+    label = f"{record.candidate} ({record.formula})"
     if candidate is None:
-        return f"{whose}: no candidate of this campaign, not stored"
-    own = candidate.gene.formula
-    other = own != one.formula or (
-        not one.relaxed
-        and one.written is not None
+        return f"{label}: no candidate of this campaign, not stored"
+    formula = candidate.gene.formula
+    differs = formula != record.formula or (
+        not record.relaxed
         and candidate.structure is not None
-        and not same_crystal(candidate.structure, one.written)
+        and not same_crystal(candidate.structure, record.written)
     )
-    return f"{whose}: in this campaign {one.candidate} is another {own}, not stored" if other else None
+    return (
+        f"{label}: in this campaign {record.candidate} is another {formula}, not stored" if differs else None
+    )
 
 
-def _with_earlier(before: Mapping[str, Any] | None, runs: Sequence[Run]) -> dict[str, Any] | None:
-    """The result with the runs that were stored before, of other folders."""
-    now = {run["folder"] for run in runs}
-    earlier = [run for run in (before or {}).get("runs", []) if run["folder"] not in now]
-    return merged([*earlier, *runs])
+def merge_runs(runs: Sequence[DftRun]) -> DftResult | None:
+    """Merge a candidate's runs into one result; None where none has ended.
+
+    Runs that compare, of one code with one functional and the same settings, are a group, and one group
+    counts (:func:`_group_rank`); energy, energy above hull and scale come from one of its runs. The lowest
+    frequency compares with no energy: any phonon check will do, those of the same code first.
+
+    Args:
+        runs: all of the candidate, in any order.
+    """
+    runs = sorted(runs, key=lambda run: (run.code, run.task, run.folder))
+    done = [run for run in runs if run.status == "done"]
+    if not done:
+        if not runs or any(run.status not in FAILED for run in runs):
+            return None
+        failed = "; ".join(f"{run.folder}: {run.reason}" for run in runs)
+        return DftResult(failed=failed, runs=tuple(runs))
+    checks = [run for run in done if run.task == PHONONS]
+    groups: dict[tuple[str, str | None, str | None], list[DftRun]] = defaultdict(list)
+    for run in done:
+        if run.task != PHONONS:
+            groups[run.code, run.functional, run.settings].append(run)
+    group = min(groups.values(), key=_group_rank) if groups else checks
+    group = sorted(group, key=lambda run: run.energy_per_atom or 0.0)
+    checks = [run for run in checks if run.code == group[0].code] or checks[:1]
+    best = (
+        _first(group, "e_above_hull", ENERGY_TASKS)
+        or _first(group, "energy_per_atom", ENERGY_TASKS)
+        or group[0]
+    )
+    counted = [*group, *(run for run in checks if run not in group)]
+    sources = {
+        OF_GAP: _first(group, "band_gap", GAP_TASKS),
+        OF_ENERGY: best,
+        OF_CELL: _first(group, "volume_per_atom", ("relax",)),
+        OF_PHONONS: _first(checks, "lowest_frequency", (PHONONS,)),
+    }
+    values: dict[str, Any] = {
+        name: getattr(run, name) for names, run in sources.items() if run for name in names
+    }
+    return DftResult(
+        code=best.code,
+        functional=best.functional,
+        folder=best.folder,
+        tasks=tuple(sorted({run.task for run in counted})),
+        notes=tuple(_notes(runs, counted)),
+        runs=tuple(runs),
+        **values,
+    )
+
+
+def _group_rank(group: Sequence[DftRun]) -> tuple[bool, bool, bool, bool, int, str, str]:
+    """Prefer an energy above hull, PBE (as the predictions), no second opinion, a relaxed cell."""
+    first = group[0]
+    tasks = {run.task for run in group}
+    return (
+        all(run.e_above_hull is None for run in group),
+        first.functional != "PBE",
+        first.code in CODES.names() and get_code(first.code).second_opinion,  # a plug-in may be gone
+        "relax" not in tasks,
+        -len(tasks),
+        first.code,
+        first.folder,
+    )
+
+
+def _first(runs: Sequence[DftRun], name: str, tasks: Sequence[str]) -> DftRun | None:
+    """Return the run that a value is taken from."""
+    found = (run for task in tasks for run in runs if run.task == task and getattr(run, name) is not None)
+    return next(found, None)
+
+
+def _notes(runs: Sequence[DftRun], counted: Sequence[DftRun]) -> list[str]:
+    """Name runs of other groups, of a task that was computed twice, and without a result."""
+    notes = []
+    seen: dict[str, DftRun] = {}
+    for run in counted:
+        first = seen.setdefault(run.task, run)
+        if first is not run:
+            notes.append(f"{run.task} twice: {first.folder} counts, not {run.folder}")
+    for run in runs:
+        if run.status != "done":
+            notes.append(f"{run.folder}: {run.status}")
+        elif run not in counted:
+            gap = "" if run.band_gap is None else f", gap {run.band_gap:.2f} eV"
+            notes.append(f"also by {_difference(run, counted[0])} in {run.folder}{gap}")
+    return notes
+
+
+def _difference(run: DftRun, counted: DftRun) -> str:
+    """Name a run by what distinguishes it from the one that counts."""
+    if run.code != counted.code:
+        return run.code
+    if run.functional != counted.functional:
+        return f"{run.code} with {run.functional}"
+    return f"{run.code} at other settings"

@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 
 from invdesign.data.dataset import read_dataset
-from invdesign.dft.results.element_references import ELEMENTS
+from invdesign.dft.results.elements import TABLE as ELEMENTS
 from invdesign.io.provenance import sha256
 from invdesign.potentials.interface import Potential
 from invdesign.potentials.registry import load_potential

@@ -12,6 +12,7 @@ from invdesign.campaign.active_learning.extend import CorrectedRanker
 from invdesign.campaign.active_learning.residual_gp import MIDDLE, Crystals, Errors, Zeros
 from invdesign.campaign.active_learning.revise import CLIP, standardised
 from invdesign.core.candidate import Z90, Candidate, Estimate
+from invdesign.core.dft_result import DftResult
 from invdesign.crystal.gene import Gene
 
 GENE = Gene(225, (("Na", "a"), ("Cl", "b")))
@@ -26,7 +27,7 @@ estimates = st.builds(Estimate, st.floats(0.1, 6), st.floats(0.05, 1), st.floats
 
 def computed(number: int, properties=BEFORE, **result) -> Candidate:
     result = result if "failed" in result else {"functional": "PBE"} | result
-    return Candidate(f"c{number:06d}", GENE, provenance={"dft": result}, properties=dict(properties))
+    return Candidate(f"c{number:06d}", GENE, properties=dict(properties), dft=DftResult(**result))
 
 
 def biased(n: int, bias: float, spread: float = 0.4, seed: int = 0) -> list[Candidate]:
@@ -58,7 +59,7 @@ def test_a_constant_bias_is_recovered_by_shrinkage(n, least, most):
 @pytest.mark.parametrize("spread", [0.2, 0.4, 1.2])
 def test_many_results_set_the_scale_of_intervals(spread):
     far = Estimate(9.0, 0.4, 0.1)
-    errors = [result.provenance["dft"]["band_gap"] - 1.5 for result in biased(400, 0.2, spread)]
+    errors = [result.dft.band_gap - 1.5 for result in biased(400, 0.2, spread)]
     results = [computed(i, {"band_gap": far}, band_gap=9 + error) for i, error in enumerate(errors)]
     (found,) = learn(results).correct("band_gap", [far])
     assert found.sigma == pytest.approx(spread, rel=0.1)
@@ -154,8 +155,8 @@ def test_what_cannot_be_zero_stays_so():
 
 
 def test_a_positive_property_is_learned_in_its_logarithm():
-    learned = learn([computed(i, bulk_modulus_gpa=150.0) for i in range(50)])
-    low, high = learned.correct("bulk_modulus_gpa", [STIFF, replace(STIFF, mean=300.0, sigma=60.0)])
+    learned = learn([computed(i, {"band_gap": STIFF}, band_gap=150.0) for i in range(50)])
+    low, high = learned.correct("band_gap", [STIFF, replace(STIFF, mean=300.0, sigma=60.0)])
     assert low.lognormal
     assert high.mean / low.mean == pytest.approx(3.0)
     assert 130 < low.mean < 150
@@ -164,8 +165,7 @@ def test_a_positive_property_is_learned_in_its_logarithm():
 
 def test_one_functional_is_learned_from():
     results = [computed(i, band_gap=1.5) for i in range(3)]
-    hybrid = computed(9, band_gap=3.0)
-    hybrid.provenance["dft"]["functional"] = "HSE06"
+    hybrid = computed(9, band_gap=3.0, functional="HSE06")
     learned = learn([*results, hybrid])
     assert learned.correct("band_gap", [GAP]) == learn(results).correct("band_gap", [GAP])
     assert learned.lines()[-1] == "Left out: 1 result of other functionals than PBE."

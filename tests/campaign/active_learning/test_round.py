@@ -13,6 +13,7 @@ from invdesign.campaign import design
 from invdesign.campaign.run import DATABASE
 from invdesign.campaign.store import Store
 from invdesign.cli import app
+from invdesign.core.dft_result import DftResult
 from invdesign.dft.write_inputs import write_inputs
 from invdesign.errors import InputError
 
@@ -31,9 +32,9 @@ def collect(folder, errors, failed=()):
     candidates = {candidate.id: candidate for candidate in store.read()}
     for id_, error in errors.items():
         gap = candidates[id_].properties["band_gap"].value + error
-        candidates[id_].provenance["dft"] = {"code": "gpaw", "functional": "PBE", "band_gap": gap}
+        candidates[id_].dft = DftResult(code="gpaw", functional="PBE", band_gap=gap)
     for id_ in failed:
-        candidates[id_].provenance["dft"] = {"failed": "did not converge"}
+        candidates[id_].dft = DftResult(failed="did not converge")
     store.put([candidates[id_] for id_ in (*errors, *failed)], complete=True)
 
 
@@ -60,7 +61,7 @@ def test_a_round_has_new_candidates_with_corrected_estimates(run, choose):
     for rank, candidate in enumerate(found.shortlist, start=1):
         before = store[candidate.id]
         assert candidate.selection.rank == rank
-        assert "dft" not in before.provenance
+        assert before.dft is None
         if "band_gap" in before.properties:  # spared where it was rejected above the hull
             assert before.properties["band_gap"].mean < candidate.properties["band_gap"].mean
         assert (found.out / rows(found.out)[rank - 1]["cif_file"]).is_file()
@@ -264,7 +265,7 @@ def test_an_unfinished_campaign_is_finished_first(run):
 
 def test_a_pool_can_be_empty(run):
     store = Store(run / DATABASE)
-    left = [c.id for c in store.read() if c.structure is not None and "dft" not in c.provenance]
+    left = [c.id for c in store.read() if c.structure is not None and c.dft is None]
     collect(run, {}, left)
     with pytest.raises(InputError, match="give --n and --n-relax"):
         chosen(run)

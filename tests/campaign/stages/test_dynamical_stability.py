@@ -14,6 +14,7 @@ from invdesign.campaign.stages import dynamical_stability as checks
 from invdesign.campaign.store import Store
 from invdesign.cli import main
 from invdesign.core.funnel import CHECKS
+from invdesign.core.dft_result import DftResult
 from invdesign.errors import InputError
 from invdesign.stability import phonons
 from invdesign.verdict import Verdict
@@ -122,7 +123,7 @@ def test_a_round_checks_whom_it_chooses(monkeypatch, tmp_path):
     computed = first.shortlist
     for candidate in computed:
         gap = candidate.properties["band_gap"].value + 0.1
-        candidate.provenance["dft"] = {"functional": "PBE", "band_gap": gap}
+        candidate.dft = DftResult(functional="PBE", band_gap=gap)
     store.put(computed, complete=True)
     before = len(judges["phonons"].seen)
 

@@ -19,17 +19,16 @@ from invdesign.dft.codes.registry import get_code
 from invdesign.dft.codes.vasp.read import read_vasp
 from invdesign.dft.collect_results import collect
 from invdesign.dft.manifest import Job
-from invdesign.dft.results.calculation import Computed
-from invdesign.dft.results.element_energies import own_elements
-from invdesign.dft.results.element_references import references, vasp_energies
-from invdesign.dft.results.formation_energies import place
+from invdesign.dft.results.calculation import Calculation
+from invdesign.dft.results.elements import element_energies, references, vasp_energies
+from invdesign.dft.results.formation_energies import compute_placements
 from invdesign.dft.write_inputs import write_inputs
 from invdesign.errors import InputError
 from invdesign.stability.hull.hull import Hull
 from invdesign.stability.hull.vasp import corrected_energy, corrections
 
 if TYPE_CHECKING:
-    from invdesign.dft.results.formation_energies import Placed
+    from invdesign.dft.results.formation_energies import Placement
     from invdesign.stability.hull.vasp import VaspRun
 
 DATA = Path(__file__).parents[2] / "data" / "dft"
@@ -51,18 +50,18 @@ def hull() -> Hull:
     return Hull.load()
 
 
-def run(structure: Structure, energy: float, task: str = "relax", **entry: Any) -> Computed:
+def run(structure: Structure, energy: float, task: str = "relax", **entry: Any) -> Calculation:
     settings = SETTINGS | entry.pop("settings", {})
     job = Job(Path("here"), settings["code"], task, entry, settings)
-    return Computed(Path("here"), job, get_code(settings["code"]), structure, energy)
+    return Calculation(Path("here"), job, get_code(settings["code"]), structure, energy)
 
 
-def element(symbol: str, energy: float, **entry: Any) -> Computed:
+def element(symbol: str, energy: float, **entry: Any) -> Calculation:
     return run(references()[symbol].structure, energy, "static", **{"reference_height": 0.0} | entry)
 
 
-def placed(*runs: Computed, hull: Hull) -> Placed:
-    return place(runs, own_elements(runs), hull)[0]
+def placed(*runs: Calculation, hull: Hull) -> Placement:
+    return compute_placements(runs, element_energies(runs), hull)[0]
 
 
 def test_every_reference_is_a_crystal_of_its_element() -> None:
@@ -102,7 +101,7 @@ def test_real_magnesia_by_gpaw(tmp_path: Path, hull: Hull) -> None:
     assert row["scale"] == "GPAW, elements computed with the same settings; MP2020: anion (oxide)"
 
 
-def test_formation_energy_is_counted_from_own_elements(hull: Hull) -> None:
+def test_formation_energy_is_counted_from_element_energies(hull: Hull) -> None:
     height = references()["O"].height
     mg, o2 = element("Mg", 2 * -1.6), element("O", 2 * (-4.9 + height), reference_height=height)
     found = placed(run(MGO, -12.0), mg, o2, hull=hull)
@@ -122,11 +121,11 @@ def test_energies_of_other_settings_are_no_references(hull: Hull) -> None:
     forces = run(references()["O"].structure, -9.8, "phonon-check", reference_height=0.0)
     assert "no energy of O" in placed(run(MGO, -12.0), mg, forces, hull=hull).scale
     sparse = replace(
-        element("O", -9.8, kpoints=[8, 8, 8]), reading=ParsedOutput("done", settings={"kpoints": [2, 2, 2]})
+        element("O", -9.8, kpoints=[8, 8, 8]), output=ParsedOutput("done", settings={"kpoints": [2, 2, 2]})
     )
     assert "no energy of O" in placed(run(MGO, -12.0), mg, sparse, hull=hull).scale
     lowered = ParsedOutput("done", functional="PBE", settings={"cutoff_ev": 400.0})
-    runs = [replace(one, reading=lowered) for one in (run(MGO, -12.0), mg, o2)]
+    runs = [replace(one, output=lowered) for one in (run(MGO, -12.0), mg, o2)]
     assert placed(*runs, hull=hull).e_above_hull is not None  # all of them
     assert "no energy of Mg, O" in placed(runs[0], mg, o2, hull=hull).scale
     qe = {"settings": {"code": "espresso"}, "pseudopotentials": {"Mg": "Mg.UPF", "O": "O.UPF"}}
@@ -149,15 +148,15 @@ def test_plus_u_has_no_height(hull: Hull) -> None:
 
 
 def test_what_else_has_no_height(hull: Hull) -> None:
-    single = Computed(Path("here"), None, GPAW(), MGO, -12.0)
-    assert "no manifest says" in place([single], [], hull)[0].scale
+    single = Calculation(Path("here"), None, GPAW(), MGO, -12.0)
+    assert "no manifest says" in compute_placements([single], [], hull)[0].scale
     elk = run(MGO, -12.0, settings={"code": "elk"})
     assert "muffin-tin" in placed(elk, hull=hull).scale
     missing = placed(run(rock_salt("Mn", "S", 5.2), -12.0), element("S", -40.0), hull=hull)
-    assert "compute your own crystal of Mn" in missing.scale
+    assert "compute a crystal of Mn" in missing.scale
     matpes = run(MGO, -12.0, settings={"code": "vasp", "input_set": "matpes"})
     assert "matpes" in placed(matpes, hull=hull).scale
-    assert own_elements([single, elk]) == []
+    assert element_energies([single, elk]) == []
 
 
 def test_less_sure_with_4f_electrons(hull: Hull) -> None:
@@ -232,9 +231,9 @@ def test_oxygen_starts_as_a_triplet(tmp_path: Path) -> None:
 def test_a_candidate_that_is_an_element_is_no_reference(hull: Hull) -> None:
     bad = run(Structure(Lattice.cubic(3.2), ["Mg"], [[0, 0, 0]]), -0.5)
     o2 = element("O", -9.8)
-    assert own_elements([bad]) == []
+    assert element_energies([bad]) == []
     assert "no energy of Mg" in placed(run(MGO, -12.0), bad, o2, hull=hull).scale
-    found = place([bad], own_elements([bad, element("Mg", -3.2)]), hull)[0]
+    found = compute_placements([bad], element_energies([bad, element("Mg", -3.2)]), hull)[0]
     assert found.e_above_hull == pytest.approx(-0.5 + 1.6, abs=0.02)  # it has a height of its own
 
 

@@ -133,7 +133,7 @@ def collect_command(
 ) -> None:
     """Read results of GPAW, VASP, Quantum ESPRESSO and Elk, and compare them with the predictions.
 
-    Writes dft.csv and dft.json (a row a run), confrontation.csv and parity.png. Unfinished, failed,
+    Writes dft.csv and dft.json (a row a run), comparison.csv and parity.png. Unfinished, failed,
     truncated and unrelated runs are reported; the others are used.
 
     **Examples**

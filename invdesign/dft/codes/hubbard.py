@@ -1,4 +1,4 @@
-"""+U as the Materials Project does, so that gaps of any code may be confronted with predictions.
+"""+U as the Materials Project does, so that gaps of any code compare with predictions.
 
 The predictors learned the Materials Project's gaps: PBE+U for Co, Cr, Fe, Mn, Mo, Ni, V and W in oxides and
 fluorides, PBE for all else. The values were fitted with VASP's projectors (the PAW spheres); other codes

@@ -75,7 +75,7 @@ def test_magnesia_relaxes_to_its_pbe_lattice_and_gap(tmp_path: Path) -> None:
     assert row["gap_is_direct"]
 
 
-def test_a_generated_candidate_is_confronted_with_what_was_predicted(tmp_path: Path) -> None:
+def test_a_generated_candidate_is_compared_with_its_prediction(tmp_path: Path) -> None:
     row = relaxed(GENERATED, tmp_path)
     assert (row["candidate"], row["formula"]) == ("c000054", "SrTe")
     assert row["band_gap_predicted"] == pytest.approx(1.848, abs=1e-3)

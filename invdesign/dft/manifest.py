@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from invdesign.core.candidate import Estimate
 from invdesign.errors import InputError
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
+
+    from invdesign.core.candidate import Estimate
 
 MANIFEST = "manifest.json"
 _NO_SETTINGS = frozenset({"format", "task", "written_with", "pseudo_dir", "skipped", "candidates"})
@@ -38,11 +39,11 @@ class Job:
 
     @property
     def name(self) -> str:
-        """The folder's name in the manifest, by which a person finds it."""
+        """Return the folder's name in the manifest."""
         return str(self.entry["folder"])
 
     def parts(self) -> list[Job]:
-        """The calculations it consists of: one per displacement of a phonon check, else itself."""
+        """Return the calculations it consists of: one per displacement of a phonon check, else itself."""
         names = self.entry.get("displacements", [])
         return [self._part(name) for name in names] if names else [self]
 
@@ -57,10 +58,12 @@ class Job:
 
     def distributions(self) -> dict[str, Estimate]:
         """Return the predicted distributions by property."""
+        from invdesign.core.candidate import Estimate  # needs numpy, which `invdesign --help` does not
+
         return {name: Estimate(**values) for name, values in self.entry.get("distributions", {}).items()}
 
     def inputs_changed(self) -> str | None:
-        """Which input is no longer as it was written, as a sentence; None where all are."""
+        """Return which input is no longer as it was written, as a sentence; None where all are."""
         for name, digest in self.entry["files"].items():
             if not (self.folder / name).is_file():
                 return f"{name} is missing"
@@ -69,7 +72,7 @@ class Job:
         return None
 
     def source_changed(self) -> str | None:
-        """Whether the candidate's file holds something else now, as a sentence.
+        """Return whether the candidate's file has changed, as a sentence.
 
         A file that has gone is no change: folders travel to other machines.
         """
@@ -87,14 +90,14 @@ class Job:
 
 
 def poscar(structure: Structure) -> str:
-    """A structure as a manifest keeps it."""
+    """Return a structure as a manifest keeps it."""
     from pymatgen.io.vasp import Poscar
 
     return Poscar(structure).get_str(significant_figures=16)
 
 
 def read_manifest(folder: Path) -> list[Job]:
-    """The folders that ``dft write`` made in ``folder``.
+    """Read the jobs that ``dft write`` made in ``folder``.
 
     Raises:
         InputError: no manifest there, or one that cannot be read.

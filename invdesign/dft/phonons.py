@@ -9,42 +9,40 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from invdesign.crystal.cif import UNREADABLE
 from invdesign.crystal.supercell import multiples
+from invdesign.dft.codes.interface import ParsedOutput, Status
 from invdesign.dft.codes.registry import get_code
+from invdesign.dft.manifest import Job
 from invdesign.stability.phonons import lowest_mode
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from phonopy import Phonopy
     from phonopy.structure.atoms import PhonopyAtoms
     from pymatgen.core import Structure
 
-    from invdesign.dft.codes.interface import ParsedOutput, Status
-    from invdesign.dft.manifest import Job
-
 DISPLACED, CELL = "phonopy_disp.yaml", "structure.vasp"
 REST = "rest"  # the folder of the supercell in which nothing is displaced
 DISTANCE = 0.03  # Å: far enough for forces good to 1 meV/Å, near enough to be harmonic
-# dearer than with a potential, so smaller: Å between periodic images, atoms
+# more expensive than with a potential, so smaller: Å between periodic images, atoms
 SIDE, MOST_ATOMS, MULTIPLES = 8.0, 64, (1, 2, 4)
 AT_REST, NO_PRESSURE = 0.02, 1.0  # eV/Å, GPa
 SAME_PLACE = 0.01  # Å
 
 
 @dataclass(frozen=True, slots=True)
-class PhononReading:
-    """What the displaced supercells of one candidate say.
+class PhononOutput:
+    """The result of the displaced supercells of one candidate.
 
     Attributes:
         status: ``done`` where every displacement is; else the status of the first that is not.
         reason: why it is not done, as a sentence, with the number of those that are.
-        lowest: frequency, THz; negative where imaginary: the crystal falls into another one. None
+        lowest: frequency, THz; negative where imaginary: the crystal is dynamically unstable. None
             unless done. The three motions of the whole crystal do not count.
         at: q-point of that mode, in reciprocal lattice vectors of the cell in ``structure.vasp``.
         notes: what to mind.
@@ -86,10 +84,10 @@ def displace(structure: Structure, folder: Path) -> dict[str, Structure]:
     }
 
 
-def read_phonons(job: Job) -> PhononReading:
-    """The lowest phonon frequency of a job of ``dft write --task phonon-check``, from its displacements.
+def read_phonons(job: Job) -> PhononOutput:
+    """Read the lowest phonon frequency of a job of ``dft write --task phonon-check``.
 
-    Whatever the state of the runs, it returns: unfinished, failed and foreign ones are named in ``reason``.
+    Whatever the state of the runs, it returns: unfinished, failed and unrelated ones are named in ``reason``.
 
     Args:
         job: of a manifest, with task ``phonon-check``; its calculations are ``job.parts()``.
@@ -99,16 +97,16 @@ def read_phonons(job: Job) -> PhononReading:
     if missing:
         name, first = next(iter(missing.items()))
         done = f"{len(readings) - len(missing)} of {len(readings)} supercells are done"
-        return PhononReading(first.status, f"{done}; {name}: {first.reason or first.status}")
+        return PhononOutput(first.status, f"{done}; {name}: {first.reason or first.status}")
     if find_spec("phonopy") is None:
-        return PhononReading("failed", "phonopy is not installed; pip install 'invdesign[phonons]'")
+        return PhononOutput("failed", "phonopy is not installed; pip install 'invdesign[phonons]'")
     try:
         return _of_forces(job.folder, list(readings.values()))
     except (OSError, RuntimeError, *UNREADABLE) as error:
-        return PhononReading("truncated", f"{DISPLACED} cannot be read ({error})")
+        return PhononOutput("truncated", f"{DISPLACED} cannot be read ({error})")
 
 
-def _of_forces(folder: Path, readings: list[ParsedOutput]) -> PhononReading:
+def _of_forces(folder: Path, readings: list[ParsedOutput]) -> PhononOutput:
     import phonopy
 
     phonon = phonopy.load(folder / DISPLACED, produce_fc=False, primitive_matrix="P")
@@ -116,11 +114,11 @@ def _of_forces(folder: Path, readings: list[ParsedOutput]) -> PhononReading:
     for reading, cell in zip(readings, _supercells(phonon), strict=True):
         ordered = _in_order(reading, cell)
         if ordered is None:
-            return PhononReading("unrelated", "a run has other positions than were written, or no forces")
+            return PhononOutput("unrelated", "a run has other positions than were written, or no forces")
         forces.append(ordered)
     at_rest, *displaced = forces
     mode = lowest_mode(phonon, [one - at_rest for one in displaced])
-    return PhononReading("done", lowest=mode.frequency, at=mode.at, notes=_notes(readings[0]))
+    return PhononOutput("done", lowest=mode.frequency, at=mode.at, notes=_notes(readings[0]))
 
 
 def _supercells(phonon: Phonopy) -> list[PhonopyAtoms]:
@@ -138,7 +136,7 @@ def _notes(rest: ParsedOutput) -> tuple[str, ...]:
 
 
 def _in_order(reading: ParsedOutput, cell: PhonopyAtoms) -> np.ndarray | None:
-    """Forces in phonopy's order of atoms, (n, 3) eV/Å; None where they are not of this cell."""
+    """Return forces in phonopy's order of atoms, (n, 3) eV/Å; None where they are not of this cell."""
     structure, forces = reading.structure, reading.forces
     if structure is None or forces is None or len(structure) != len(cell):
         return None

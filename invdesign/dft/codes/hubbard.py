@@ -33,5 +33,5 @@ def hubbard_u(structure: Structure) -> dict[str, float]:
 
 
 def orbital(symbol: str) -> str:
-    """The shell that U acts on, as Quantum ESPRESSO names it: ``Fe-3d``."""
+    """Return the shell that U acts on, as Quantum ESPRESSO names it: ``Fe-3d``."""
     return f"{symbol}-{ORBITALS.get(symbol, '3d')}"

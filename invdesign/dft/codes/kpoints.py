@@ -7,11 +7,10 @@ Even grids about Γ hold Γ and the zone boundary, where band edges mostly lie; 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from pymatgen.core import Structure
 
 Task = Literal["relax", "static", "gap", "phonon-check"]
@@ -22,7 +21,7 @@ DENSITY: dict[Task, int] = {"relax": 64, "static": 100, "gap": 100, "phonon-chec
 
 
 def k_grid(structure: Structure, task: Task) -> Grid:
-    """The Materials Project's density, each division rounded up to an even number."""
+    """Return a grid of the Materials Project's density, each division rounded up to an even number."""
     from pymatgen.io.vasp import Kpoints
 
     return _even(Kpoints.automatic_density_by_vol(structure, DENSITY[task], force_gamma=True).kpts[0])

@@ -37,7 +37,7 @@ def ionic_moments(structure: Structure) -> dict[str, float]:
 
 
 def starting_moments(structure: Structure) -> list[float]:
-    """A moment (μB) per site; none at all (an empty list) where spin is not needed.
+    """Return a moment (μB) per site; none at all (an empty list) where spin is not needed.
 
     Spin is needed with open d or f shells, and with an odd number of electrons outside metals: such a
     crystal cannot have a gap without it.
@@ -69,13 +69,13 @@ def _of_metals(structure: Structure) -> dict[str, float]:
 
 
 def oxidation_states(structure: Structure) -> dict[str, tuple[tuple[int, int], ...]]:
-    """The likeliest oxidation states, as (state, atoms), by element; empty where none balance."""
+    """Return the likeliest oxidation states, as (state, atoms), by element; empty where none balance."""
     found = assignments(structure.composition, most=1)
     return dict(found[0].states) if found else {}
 
 
 def _of_ion(element: Element, states: tuple[tuple[int, int], ...]) -> float:
-    """The mean over its atoms, of which there may be several oxidation states."""
+    """Return the mean over its atoms, of which there may be several oxidation states."""
     if element.is_lanthanoid or element.is_actinoid:
         each = [(_unpaired_f(element, state), atoms) for state, atoms in states]
     elif element.is_transition_metal:

@@ -22,7 +22,7 @@ from invdesign.crystal.structure_files import write_cif
 from invdesign.crystal.symmetry import gene_of
 from invdesign.dft.codes.gpaw.job import digests
 from invdesign.dft.collect_results import collect
-from invdesign.dft.phonons import PhononReading
+from invdesign.dft.phonons import PhononOutput
 from invdesign.dft.write_inputs import write_inputs
 
 DATA = Path(__file__).parents[2] / "data" / "dft"
@@ -229,7 +229,7 @@ def test_a_phonon_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     write_inputs(run, "gpaw", run / "phonons", task="phonon-check")
     found = collect([run / "phonons"], run)
     assert (found.rows[0]["status"], found.stored) == ("not run", 0)
-    done = PhononReading("done", lowest=-1.2, at=(0.5, 0.0, 0.0), notes=("one mode",))
+    done = PhononOutput("done", lowest=-1.2, at=(0.5, 0.0, 0.0), notes=("one mode",))
     monkeypatch.setattr("invdesign.dft.collect_results.read_phonons", lambda _: done)
     found = collect([written(run), run / "phonons"], run)
     assert "lowest frequency -1.20 THz, one mode" in " ".join(found.lines())

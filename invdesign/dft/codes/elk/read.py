@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,15 +14,13 @@ from invdesign.dft.codes.interface import ParsedOutput
 from invdesign.io.units import BOHR, HARTREE
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pymatgen.core import Structure
 
 INFO, EIGENVALUES, FERMI, BANDS, GEOMETRY = "INFO.OUT", "EIGVAL.OUT", "EFERMI.OUT", "BAND.OUT", "GEOMETRY.OUT"
 
 
 def read_elk(folder: Path) -> ParsedOutput:
-    """The energy and the gap of an Elk run: on the grid and, where it has one, along the path too."""
+    """Read energy and gap of an Elk run: on the grid and, where it has one, along the path too."""
     if not (folder / INFO).is_file():
         return ParsedOutput("not run", f"no {INFO}")
     text = (folder / INFO).read_text(encoding="utf-8", errors="replace")
@@ -52,7 +51,7 @@ def read_elk(folder: Path) -> ParsedOutput:
 
 
 def has_stopped(folder: Path) -> bool:
-    """Whether Elk came to its end here."""
+    """Return whether Elk has ended in a folder."""
     info = folder / INFO
     return info.is_file() and bool(
         re.search(r"Elk version .* stopped", info.read_text(encoding="utf-8", errors="replace")[-1000:])
@@ -73,7 +72,7 @@ def _bands(folder: Path) -> tuple[np.ndarray, float]:
 
 
 def _structure(path: Path) -> Structure:
-    """The crystal as Elk writes it down: in its own input format, lengths in bohr."""
+    """Read the crystal, in Elk's input format, lengths in bohr."""
     from pymatgen.core import Structure
 
     lines = [

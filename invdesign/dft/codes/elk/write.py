@@ -5,19 +5,16 @@ Not spin-polarised and without +U, so crystals that need either are refused by n
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from invdesign.dft.codes.gpaw.job import PATH_DENSITY
 from invdesign.dft.codes.hubbard import hubbard_u
-from invdesign.dft.codes.kpoints import k_grid
+from invdesign.dft.codes.kpoints import Task, k_grid
 from invdesign.dft.codes.magmoms import starting_moments
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pymatgen.core import Structure
-
-    from invdesign.dft.codes.kpoints import Task
 
 SPECIES = "/usr/share/elk-lapw/species/"  # of Debian's elk-lapw
 COMMAND, INPUT = "elk-lapw", "elk.in"
@@ -63,7 +60,7 @@ ngridk
 
 
 def unsupported_reason(structure: Structure) -> str | None:
-    """Why Elk should not compute this crystal, as a sentence; None where nothing speaks against it."""
+    """Return why Elk cannot compute a crystal, as a clause; None where it can."""
     if values := hubbard_u(structure):
         return f"it needs +U on {', '.join(values)}, which is not written for Elk; use vasp, espresso or gpaw"
     if starting_moments(structure):
@@ -118,7 +115,7 @@ def _atoms(structure: Structure) -> str:
 
 
 def _plot(path: Any) -> str:  # noqa: ANN401 - ASE's BandPath
-    """The path through the special points; where ASE's jumps, Elk's goes on through."""
+    """Return the path through the special points, continuous even where ASE's jumps."""
     points = [path.special_points[name] for name in _names(path.path)]
     vertices = "\n".join("  " + "  ".join(f"{x:.9f}" for x in point) for point in points)
     return f"\nplot1d\n  {len(points)} {len(path.kpts)}\n{vertices}\n"
@@ -131,7 +128,7 @@ def _names(path: str) -> list[str]:
 
 
 def settings() -> dict[str, Any]:
-    """What all folders have in common."""
+    """Return the settings common to all folders."""
     return {
         "functional": "PBE, no +U",
         "rgkmax": RGKMAX,

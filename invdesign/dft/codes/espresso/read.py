@@ -7,8 +7,11 @@ printed output of its ``scf``. With fixed occupations ASE reads every gap as 0, 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
+from xml.etree.ElementTree import Element
 
 import numpy as np
 
@@ -18,10 +21,6 @@ from invdesign.dft.codes.interface import ODD_GRID, ParsedOutput
 from invdesign.io.units import BOHR, HARTREE, HARTREE_PER_BOHR3, KBAR, RYDBERG
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-    from xml.etree.ElementTree import Element
-
     from pymatgen.core import Structure
 
 EDGE = 1e-6  # Hartree above the highest occupied level, with fixed occupations
@@ -31,7 +30,7 @@ _NUMBER = r"\s*(-?\d+\.\d+)"
 
 
 def read_espresso(folder: Path) -> ParsedOutput:
-    """The outputs of ``pw.x`` in a folder: what was printed there, and XML there or in ``out/``."""
+    """Read the outputs of ``pw.x`` in a folder: printed text, and XML there or in ``out/``."""
     texts = {
         path.name: path.read_text(encoding="utf-8", errors="replace")
         for path in sorted(folder.iterdir())
@@ -62,7 +61,7 @@ def read_espresso(folder: Path) -> ParsedOutput:
 
 
 def _stopped(printed: Mapping[str, str]) -> ParsedOutput | None:
-    """The run that did not come to its end or is not what was asked for, by what was printed."""
+    """Return a run that has not ended or ignored its input, by the printed text."""
     for name, text in printed.items():
         if "Error in routine" in text:
             error = text.split("Error in routine", 1)[1].split("%%%", 1)[0]
@@ -130,7 +129,7 @@ def _of_xml(root: Element, printed: Sequence[str]) -> ParsedOutput:
 
 
 def _settings(given: Element | None, grid: Sequence[int]) -> dict[str, Any]:
-    """What the run was told, as the XML repeats it: functional, U, and what energies compare by."""
+    """Return the input as the XML repeats it: functional, U, and decisive settings."""
     if given is None:
         return {}
     name = _text(given, "dft/functional")

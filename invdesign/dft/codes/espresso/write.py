@@ -7,21 +7,18 @@ output then states a Fermi energy, without which ASE reads every gap as zero (fi
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from invdesign.dft.codes.hubbard import FUNCTIONAL, PROJECTORS, hubbard_u, orbital
-from invdesign.dft.codes.kpoints import k_grid
+from invdesign.dft.codes.kpoints import Task, k_grid
 from invdesign.dft.codes.magmoms import starting_moments
 from invdesign.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
-
     from pymatgen.core import Structure
-
-    from invdesign.dft.codes.kpoints import Task
 
 # Generous for the common libraries, and one pair for all candidates, so that their energies compare and
 # that a relaxed cell is free of Pulay stress; lower it only after a convergence test.
@@ -112,7 +109,7 @@ def _names(paths: list[Path]) -> str:
 
 
 def _check(path: Path, element: str) -> str:
-    """The type (NC, US, PAW, or unknown) of what is seen to be a PBE pseudopotential of this element."""
+    """Return the type (NC, US, PAW, or unknown) of a checked PBE pseudopotential of an element."""
     head = path.read_text(encoding="utf-8", errors="replace")[:200_000]
     if "<PP_HEADER" not in head:
         raise InputError(f"pseudos: {path} is no UPF file (it has no PP_HEADER); restore it.")
@@ -175,7 +172,7 @@ def write_espresso(
 
 
 def _hubbard(values: dict[str, float]) -> list[str]:
-    """The card of +U."""
+    """Return the card of +U."""
     lines = [f"U {orbital(symbol)} {value:g}" for symbol, value in values.items()]
     return ["HUBBARD {ortho-atomic}", *lines] if lines else []
 
@@ -213,7 +210,7 @@ def _namelists(
 
 
 def settings(pseudos: Pseudopotentials) -> dict[str, Any]:
-    """What all folders have in common."""
+    """Return the settings common to all folders."""
     wavefunctions, density = pseudos.cutoffs
     note = (
         "found and checked: element and functional"

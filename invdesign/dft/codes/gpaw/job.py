@@ -35,7 +35,7 @@ class CalculationError(Exception):
 
 
 def band_gap(eigenvalues: Any, fermi: float) -> dict[str, Any]:  # noqa: ANN401 - an array or nested lists
-    """The gap between occupied and empty bands, in eV; 0 where any band crosses the Fermi level.
+    """Return the gap between occupied and empty bands, in eV; 0 where a band crosses the Fermi level.
 
     Args:
         eigenvalues: spin x k-point x band, eV.
@@ -49,7 +49,7 @@ def band_gap(eigenvalues: Any, fermi: float) -> dict[str, Any]:  # noqa: ANN401 
 
 
 def gap_between(eigenvalues: np.ndarray, occupied: np.ndarray) -> dict[str, Any]:
-    """The gap above the lowest bands, in eV; 0 where their number is not the same at every k-point.
+    """Return the gap above the occupied bands, in eV; 0 where their number differs among k-points.
 
     Args:
         eigenvalues: spin x k-point x band, eV.
@@ -116,7 +116,7 @@ def has_frames(trajectory: Path) -> bool:
 
 
 def start(folder: Path, settings: dict[str, Any]) -> tuple[Atoms, list[Atoms]]:
-    """The geometry to go on from, and the frames there are already."""
+    """Return the geometry to continue from, and the frames so far."""
     from ase.io import Trajectory, read
 
     atoms = read(folder / "structure.vasp", format="vasp")

@@ -1,10 +1,11 @@
-"""GPAW by our script: finished, failed and interrupted runs; and ASE trajectories of anybody's."""
+"""Finished, failed and interrupted GPAW runs of ``job.py``."""
 
 from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,12 +13,9 @@ from invdesign.crystal.cif import UNREADABLE
 from invdesign.dft.codes.gpaw.job import GPA, LOG, RESULT, TRAJECTORY, digests, has_frames
 from invdesign.dft.codes.interface import ParsedOutput, structure_of
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 
 def read_gpaw(folder: Path) -> ParsedOutput:
-    """``result.json`` of our script; without it, how far it came."""
+    """Read ``result.json``; without it, how far the run came."""
     from pymatgen.core.structure import StructureError
 
     if not (folder / RESULT).is_file():
@@ -29,9 +27,9 @@ def read_gpaw(folder: Path) -> ParsedOutput:
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         return ParsedOutput("truncated", f"{RESULT} is damaged ({error}); remove it and run again")
     if not isinstance(result, dict) or result.get("code") != "gpaw" or result.get("format") != 1:
-        return ParsedOutput("unrelated", f"{RESULT} is not of our GPAW script")
+        return ParsedOutput("unrelated", f"{RESULT} is not of invdesign's GPAW script")
     if result.get("inputs") != digests(folder):
-        return ParsedOutput("unrelated", f"{RESULT} was computed from other inputs than those beside it")
+        return ParsedOutput("unrelated", f"{RESULT} was computed from other inputs than those in its folder")
     if result.get("failed"):
         return ParsedOutput("failed", result["failed"])
     try:
@@ -41,7 +39,7 @@ def read_gpaw(folder: Path) -> ParsedOutput:
 
 
 def _crash(log: Path) -> str | None:
-    """The exception that the script's output ends with, if it does."""
+    """Return the exception that the script's output ends with, if it does."""
     if not log.is_file():
         return None
     last = log.read_text(encoding="utf-8", errors="replace").rstrip().rpartition("\n")[2]
@@ -74,7 +72,7 @@ def _of_gpaw(folder: Path, result: dict[str, Any]) -> ParsedOutput:
 
 
 def read_trajectory(path: Path) -> ParsedOutput:
-    """How far a trajectory of ours came: without ``result.json``, it is never ``done``."""
+    """Read how far a trajectory came: without ``result.json``, it is never ``done``."""
     if not path.is_file():
         return ParsedOutput("not run", "no output")
     if not has_frames(path):

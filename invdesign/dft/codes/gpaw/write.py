@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from invdesign.dft.codes.gpaw import job as gpaw_job
 from invdesign.dft.codes.hubbard import FUNCTIONAL, ORBITALS, PROJECTORS, hubbard_u
-from invdesign.dft.codes.kpoints import k_grid
+from invdesign.dft.codes.kpoints import Task, k_grid
 from invdesign.dft.codes.magmoms import starting_moments
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
-
-    from invdesign.dft.codes.kpoints import Task
 
 # valence electrons of gpaw-data 1.2's PBE setups; elements that are not here have none
 _SETUPS = """
@@ -34,7 +32,7 @@ MAX_STEPS = 100
 
 
 def unsupported_reason(structure: Structure) -> str | None:
-    """Why GPAW should not compute this crystal, as a sentence; None where nothing speaks against it."""
+    """Return why GPAW cannot compute a crystal, as a clause; None where it can."""
     symbols = sorted(structure.symbol_set)
     missing = [symbol for symbol in symbols if symbol not in VALENCE]
     if missing:
@@ -94,7 +92,7 @@ def _cutoff(task: Task) -> float:
 
 
 def settings(task: Task) -> dict[str, Any]:
-    """What all folders have in common."""
+    """Return the settings common to all folders."""
     return {
         "functional": FUNCTIONAL,
         "projectors": PROJECTORS,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import warnings
 import zlib
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,22 +18,18 @@ from invdesign.errors import InputError
 from invdesign.io.units import KBAR
 from invdesign.stability.hull.vasp import run_of
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
 HALF = 0.5  # filled: occupied
 _ENDED = "Voluntary context switches"  # the last lines of an OUTCAR
 
 
 def vasprun_of(folder: Path) -> Path | None:
-    """The ``vasprun.xml`` or ``vasprun.xml.gz`` of a folder."""
+    """Find the ``vasprun.xml`` or ``vasprun.xml.gz`` of a folder."""
     names = ("vasprun.xml", "vasprun.xml.gz")
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
 def read_vasp(folder: Path) -> ParsedOutput:
-    """``vasprun.xml`` or ``vasprun.xml.gz`` of a folder."""
+    """Read ``vasprun.xml`` or ``vasprun.xml.gz`` of a folder."""
     from pymatgen.io.vasp import Vasprun
 
     path = vasprun_of(folder)
@@ -48,7 +46,7 @@ def read_vasp(folder: Path) -> ParsedOutput:
 
 
 def _broken(path: Path) -> ParsedOutput | None:
-    """What is wrong with the file as such: not VASP's, or it breaks off."""
+    """Return what is wrong with the file as such: not VASP's, or it breaks off."""
     try:
         opener = gzip.open if path.suffix == ".gz" else open
         with opener(path, "rt", encoding="utf-8", errors="replace") as file:
@@ -106,7 +104,7 @@ def _of_vasp(run: Any, path: Path) -> ParsedOutput:  # noqa: ANN401 - pymatgen's
 
 
 def gap_of(eigenvalues: Mapping[Any, np.ndarray]) -> dict[str, Any]:
-    """The gap by occupation (``gpaw_job.gap_between``).
+    """Return the gap by occupation (``gap_between``).
 
     VASP can put the Fermi level into a band, and smearing fills levels above it a little.
     pymatgen's own takes every level that is filled at all as occupied.

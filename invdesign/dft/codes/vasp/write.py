@@ -2,7 +2,7 @@
 
 ``mp``: ``MPRelaxSet`` and ``MPStaticSet`` (PBE, with the Materials Project's +U), so that energies may meet
 the MP2020-corrected hull. ``matpes``: ``MatPESStaticSet`` (PBE, never +U, PBE_64 POTCARs, 680 eV), to
-compare with MatPES potentials, not with the hull. Ours, for both: the grid
+compare with MatPES potentials, not with the hull. Changed in both: the grid
 (:mod:`invdesign.dft.codes.kpoints`), and the moments to start from (:mod:`invdesign.dft.codes.magmoms`).
 For ``mp`` also Gaussian smearing of 0.05 eV wherever forces count: the sets' tetrahedron method gives
 metals wrong ones, and a predicted gap may be wrong.
@@ -11,19 +11,16 @@ metals wrong ones, and a predicted gap may be wrong.
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from invdesign.dft.codes.hubbard import FUNCTIONAL
-from invdesign.dft.codes.kpoints import k_grid, spaced_grid
+from invdesign.dft.codes.kpoints import Task, k_grid, spaced_grid
 from invdesign.dft.codes.magmoms import ionic_moments, oxidation_states
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pymatgen.core import Structure
     from pymatgen.io.vasp.sets import VaspInputSet
-
-    from invdesign.dft.codes.kpoints import Task
 
 InputSet = Literal["mp", "matpes"]
 SMEARING = {"ISMEAR": 0, "SIGMA": 0.05}
@@ -67,7 +64,7 @@ def write_vasp(structure: Structure, folder: Path, task: Task, input_set: InputS
 
 
 def make_set(structure: Structure, task: Task, input_set: InputSet) -> VaspInputSet:
-    """The input set of pymatgen's, with our changes."""
+    """Return pymatgen's input set with the changes of this module."""
     from pymatgen.io.vasp import Kpoints
     from pymatgen.io.vasp.sets import MatPESStaticSet, MPRelaxSet, MPStaticSet
 
@@ -93,7 +90,7 @@ def make_set(structure: Structure, task: Task, input_set: InputSet) -> VaspInput
 
 
 def settings(input_set: InputSet) -> dict[str, Any]:
-    """What all folders have in common."""
+    """Return the settings common to all folders."""
     from pymatgen.io.vasp.sets import MPRelaxSet
 
     if input_set == "matpes":

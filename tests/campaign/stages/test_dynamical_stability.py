@@ -13,8 +13,8 @@ from invdesign.campaign import CampaignConfig, design
 from invdesign.campaign.stages import dynamical_stability as checks
 from invdesign.campaign.store import Store
 from invdesign.cli import main
-from invdesign.core.funnel import CHECKS
 from invdesign.core.dft_result import DftResult
+from invdesign.core.funnel import CHECKS
 from invdesign.errors import InputError
 from invdesign.stability import phonons
 from invdesign.verdict import Verdict

@@ -1,4 +1,4 @@
-"""Many compositions at once, as arrays: what screening reads, counts and judges."""
+"""Many compositions at once, as arrays: what screening reads, counts and evaluates."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ def truncated_amounts(composition: Composition | Mapping[str, float] | str) -> d
 
 
 def _amounts(composition: Composition | Mapping[str, float] | str) -> dict[str, float]:
-    if isinstance(composition, str | float):  # a float has lost its formula, and is told so
+    if isinstance(composition, str | float):  # a float has lost its formula, and the message says so
         amounts = formula_amounts(composition)
     else:
         amounts = {}
@@ -166,7 +166,7 @@ def text_hash(text: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class CompositionTable:
-    """Formulas (n) and the numeric columns beside them, each of shape (n,); a missing number is NaN."""
+    """Formulas (n) and the numeric columns next to them, each of shape (n,); a missing number is NaN."""
 
     formulas: list[str]
     columns: dict[str, np.ndarray]

@@ -29,7 +29,7 @@ class ChargeRules:
     """What makes a composition neutral, in the words of ``smact.screening.smact_validity``.
 
     The first nine are smact's arguments and mean what they mean there (its ``mixed_valence`` is off by
-    default, ours on). With the last two smact's answer is had where ours differs on purpose.
+    default, ours on). With the last two, the answer is smact's where the default differs on purpose.
 
     Attributes:
         oxidation_states_set: None for the ICSD states filtered by the next three; one of ``STATE_SETS``
@@ -45,7 +45,7 @@ class ChargeRules:
         mixed_valence: let the elements of smact's list take several states in one compound.
         mixed_valence_combinations: products of states beyond which mixed valence is not tried. smact
             gives up, and says no, beyond ``SMACT_COMBINATIONS``; this search need not (None).
-        truncate_fractions: judge ``Li0.5CoO2`` as smact does, with no lithium atoms (it drops the
+        truncate_fractions: evaluate ``Li0.5CoO2`` as smact does, with no lithium atoms (it drops the
             fraction of every amount), rather than as LiCo2O4.
 
     Raises:

@@ -2,7 +2,7 @@
 
 Works on amounts by atomic number, (n, 104), as
 :func:`invdesign.predictors.features.composition_and_gene.counts_of` gives them, so that millions of
-compositions cost seconds. The figures by element are in ``supply.csv``:
+compositions cost seconds. The values by element are in ``supply.csv``:
 
 - abundance in the earth's continental crust, mg/kg: CRC Handbook of Chemistry and Physics (taken from
   mendeleev 1.3; smact 4.0 has misprints: S, Nb and Lu are off by factors of 10 and 100, Ru is missing);
@@ -42,7 +42,7 @@ HHI = ("hhi_production", "hhi_reserves")
 
 @lru_cache(maxsize=1)
 def _table() -> dict[str, np.ndarray]:
-    """Columns of ``supply.csv`` by atomic number, (104,) each; NaN where there is no figure."""
+    """Columns of ``supply.csv`` by atomic number, (104,) each; NaN where there is no value."""
     columns = {name: np.full(len(SYMBOLS), np.nan) for name in ("abundance", *HHI)}
     with Path(__file__).with_name("supply.csv").open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
@@ -59,7 +59,7 @@ def supply_risk(amounts: np.ndarray) -> np.ndarray:
     """Herfindahl-Hirschman indices of compositions: production and reserves, (n, 2).
 
     The mean over the elements by mass (Gaultois et al. 2013). Below 1 500 a market is called unconcentrated,
-    above 2 500 highly concentrated. NaN where an element has no figure.
+    above 2 500 highly concentrated. NaN where an element has no value.
 
     Args:
         amounts: by atomic number, (n, 104).
@@ -96,7 +96,7 @@ def contains(amounts: np.ndarray, elements: frozenset[str]) -> np.ndarray:
 
 
 def scarcer_than(abundance: float) -> frozenset[str]:
-    """Elements less abundant in the crust than so many mg/kg, those without a figure among them."""
+    """Elements less abundant in the crust than so many mg/kg, those without a value among them."""
     known = np.nan_to_num(_table()["abundance"])
     return frozenset(symbol for symbol, number in ATOMIC_NUMBER.items() if known[number] < abundance)
 
@@ -111,7 +111,7 @@ class Supply(NamedTuple):
 
 
 def supply_of(amounts: Mapping[str, float]) -> Supply:
-    """Return the same figures of one composition, amounts by symbol."""
+    """Return the same values of one composition, amounts by symbol."""
     row = np.zeros((1, len(SYMBOLS)))
     for symbol, amount in amounts.items():
         row[0, ATOMIC_NUMBER[symbol]] = amount

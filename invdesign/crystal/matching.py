@@ -91,7 +91,7 @@ def unique_groups(structures: Sequence[Structure]) -> list[int]:
 def rmsd(a: Structure, b: Structure) -> float | None:
     """Root mean square displacement between matched sites, Å, cells scaled to their mean volume.
 
-    The matcher's figure times (V/N)^(1/3), V/N being the geometric mean of both volumes per atom; the
+    The matcher's distance times (V/N)^(1/3), V/N being the geometric mean of both volumes per atom; the
     best fit over lattice mappings and translations at the tolerances of :func:`same_crystal`.
 
     Returns:

@@ -262,6 +262,6 @@ def _of_cell(text: str, column: str, table: Path, where: str) -> Structure:
     if column == FILE_COLUMN:
         file = table.parent / text
         if not (text and file.is_file()):
-            raise InputError(f"{where}: the file {text!r} is not beside the table; give it.")
+            raise InputError(f"{where}: the file {text!r} is not next to the table; give it.")
         text = _text(file)
     return next(read_cif(text, where))[1]

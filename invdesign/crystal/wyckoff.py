@@ -1,7 +1,7 @@
 """Wyckoff positions and normaliser relabellings of the 230 space groups, as arrays.
 
 The standard setting of International Tables A: unique axis b, cell choice 1, hexagonal axes,
-origin choice 2. The table beside this file is made by ``training.tables.wyckoff`` from pyxtal's and moyopy's.
+origin choice 2. ``training.tables.wyckoff`` makes the table next to this file from pyxtal's and moyopy's.
 """
 
 from __future__ import annotations

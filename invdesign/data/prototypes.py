@@ -104,12 +104,12 @@ class KnownPrototypes:
             if gene.prototype not in self.rows:
                 continue
             known = np.unique(self._known(gene, self.rows[gene.prototype]), axis=0)
-            theirs = _amounts(gene, known)
+            known_amounts = _amounts(gene, known)
             for part in np.array_split(which, -(-len(which) * len(known) // _PAIRS)):
                 wanted = _numbers([genes[i] for i in part])
                 distance = _unlikeness(wanted, known, _blocks(gene))
                 if others:
-                    distance[theirs == _amounts(gene, wanted)[:, None]] = np.inf
+                    distance[known_amounts == _amounts(gene, wanted)[:, None]] = np.inf
                 best = distance.min(axis=1)
                 found[part, 0] = np.where(np.isfinite(best), best, np.nan)
                 found[part, 1] = np.isfinite(distance).sum(axis=1)
@@ -155,15 +155,15 @@ def _unlikeness(wanted: Integers, known: Integers, blocks: list[Integers]) -> Ar
     unlike = element_distance()
     total = np.zeros((len(wanted), len(known)))
     for block in blocks:
-        ours, theirs = wanted[:, block], known[:, block]
+        new, old = wanted[:, block], known[:, block]
         if len(block) <= _PERMUTED:
             places = np.arange(len(block))
-            cost = unlike[ours.T[:, None, :, None], theirs.T[None, :, None, :]]  # (k, k, g, n)
+            cost = unlike[new.T[:, None, :, None], old.T[None, :, None, :]]  # (k, k, g, n)
             total += np.min([cost[places, order].sum(axis=0) for order in permutations(places)], axis=0)
         else:
-            ours = np.take_along_axis(ours, _by_electronegativity(ours), axis=1)
-            theirs = np.take_along_axis(theirs, _by_electronegativity(theirs), axis=1)
-            for a, b in zip(ours.T, theirs.T, strict=True):
+            new = np.take_along_axis(new, _by_electronegativity(new), axis=1)
+            old = np.take_along_axis(old, _by_electronegativity(old), axis=1)
+            for a, b in zip(new.T, old.T, strict=True):
                 total += unlike[a][:, b]
     total /= wanted.shape[1]
     return total

@@ -84,7 +84,7 @@ class RelaxedGenes:
 
 
 def read_relaxed(name: str | Path = "relaxed-genes") -> RelaxedGenes:
-    """Load the released crystals by name, or those of one's own folder.
+    """Load the released crystals by name, or those of a custom folder.
 
     Raises:
         InputError: the folder or a file of it is missing or damaged.

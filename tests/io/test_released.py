@@ -22,7 +22,7 @@ LOADERS = {
     "calibration": "stability.calibration:EnergyCalibration",
     "mp-hull": "stability.hull.hull:Hull",
     "known-materials": "filters.novelty:KnownMaterials",
-    "abandonment": "relaxation.early_stopping:AbandonmentRule",
+    "early-stopping": "relaxation.early_stopping:EarlyStoppingRule",
 }
 FUNCTIONS = {
     "geometries": "data.prototypes:load_library",

@@ -105,7 +105,7 @@ def decode_geometries(
     """Return the likeliest geometries of genes as they were decoded (space groups, elements, letters).
 
     At a temperature, those with atoms too close are drawn again. Gene and geometry are made canonical; the
-    figure is the shortest distance as a share of the sum of covalent radii.
+    number is the shortest distance as a share of the sum of covalent radii.
     """
     mean, sigma, direction, sharpness = network.geometry_of(latents, *tokens)
     strain = mean.clamp(-_STRAINED, _STRAINED)

@@ -40,11 +40,11 @@ def starts(
     rng: np.random.Generator,
 ) -> Tensor:
     """Latents (n, d) near known crystals that come close to what is wanted, in properties and in elements."""
-    strange = torch.ones(network.landmark_elements.shape[1], dtype=torch.bool)
-    strange[[0, *prompt.elements]] = False
+    excluded = torch.ones(network.landmark_elements.shape[1], dtype=torch.bool)
+    excluded[[0, *prompt.elements]] = False
     required = list(prompt.required)
-    there = network.landmark_elements
-    wrong = (there & strange).sum(1) + (~there[:, required]).sum(1)
+    present = network.landmark_elements
+    wrong = (present & excluded).sum(1) + (~present[:, required]).sum(1)
     with torch.inference_mode():
         expected = network.properties(network.landmarks)
     known = network.landmark_conditions

@@ -69,7 +69,7 @@ class Draft:
     """A gene in the making: 0 for what is masked; no letter is known before the space group is.
 
     Attributes:
-        amounts: element → atoms in the reduced formula, of the elements that have claimed theirs.
+        amounts: element → atoms in the reduced formula, of the elements that have claimed their amount.
     """
 
     group: int
@@ -163,14 +163,14 @@ class StoichiometryRules(Rules):
 
     def letters(self, draft: Draft, slot: int) -> Mask:  # noqa: D102
         multiplicities, mask = draft.multiplicities, np.zeros(len(LETTERS), dtype=bool)
-        judged: dict[tuple[int, Supply], bool] = {}
+        completable: dict[tuple[int, Supply], bool] = {}
         for letter, multiplicity, supply in _choices(draft.group, frozenset(draft.letters)):
             multiplicities[slot] = multiplicity
-            if (multiplicity, supply) not in judged:
-                judged[multiplicity, supply] = self._completable(
+            if (multiplicity, supply) not in completable:
+                completable[multiplicity, supply] = self._completable(
                     draft.elements, multiplicities, draft.amounts, (supply,)
                 )
-            mask[letter] = judged[multiplicity, supply]
+            mask[letter] = completable[multiplicity, supply]
         return mask
 
     def elements(self, draft: Draft, slot: int) -> Mask:  # noqa: D102

@@ -57,9 +57,9 @@ class GeneInference:
         starts = np.cumsum(lengths) - lengths
         hidden = torch.empty(int(lengths.sum()), self.conditions.shape[1])
         for length in np.unique(lengths):
-            alike = np.flatnonzero(lengths == length)
-            for first in range(0, len(alike), _BATCH):
-                rows = alike[first : first + _BATCH]
+            equal = np.flatnonzero(lengths == length)
+            for first in range(0, len(equal), _BATCH):
+                rows = equal[first : first + _BATCH]
                 places = (starts[rows][:, None] + np.arange(length)).ravel()
                 hidden[places] = self._run([queries[row] for row in rows]).flatten(0, 1)
         return hidden, torch.from_numpy(starts)

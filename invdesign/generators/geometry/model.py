@@ -1,7 +1,7 @@
 """The network of geometry diffusion: messages between orbits through the distances of their atoms.
 
-Every atom of an orbit sees the same surroundings up to a rotation, so that one atom of each is enough to
-look from; it sees all atoms of the cell and their 27 nearest images. Its surroundings are scalars, vectors
+Every atom of an orbit sees the same local environment up to a rotation, so that one atom of each is enough to
+look from; it sees all atoms of the cell and their 27 nearest images. Its environment is scalars, vectors
 and tensors, summed over neighbours per radial function and channel (the atomic basis of ACE: Drautz 2019;
 MACE: Batatia et al. 2022, with scalar messages). The output moves an atom along its vectors and strains the
 cell along its tensors: nothing depends on the origin, on which atom of an orbit is looked from, or on whole
@@ -54,19 +54,19 @@ class Interaction(nn.Module):
             nn.Linear(2 * width, width),
         )
 
-    def forward(self, h: Tensor, surroundings: Tensor, sites: Sites) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, h: Tensor, environment: Tensor, sites: Sites) -> tuple[Tensor, Tensor, Tensor]:
         """Return new states (B, S, width), vectors (B, S, 3, directed) and tensors (B, S, 6, directed).
 
         Args:
             h: (B, S, width) states of the orbits.
-            surroundings: (B, S, 10, radial, N) from ``GeometryNetwork.surroundings``.
+            environment: (B, S, 10, radial, N) from ``GeometryNetwork.environment``.
             sites: the genes.
         """
-        b, s, ten, _, n = surroundings.shape
+        b, s, ten, _, n = environment.shape
         state = self.norm(h)
         sent = self.send(state)
         sent = sent.gather(1, sites.orbit[..., None].expand(-1, -1, sent.shape[2]))  # (B, N, channels)
-        basis = (surroundings.reshape(b, -1, n) @ sent).view(b, s, ten, -1)  # (B, S, 10, radial · channels)
+        basis = (environment.reshape(b, -1, n) @ sent).view(b, s, ten, -1)  # (B, S, 10, radial · channels)
         vectors, tensors = self.vectors(basis[:, :, 1:4]), self.tensors(basis[:, :, 4:])
         seen = torch.cat([state, basis[:, :, 0], (vectors**2).sum(2), (tensors**2).sum(2)], 2)
         whole = (state * sites.weight[..., None]).sum(1, keepdim=True)
@@ -122,11 +122,11 @@ class GeometryNetwork(ModelMixin, ConfigMixin):
         """
         kind = cell_kind(sites)
         cell = cells(strain, sites.group, sites.volume)
-        surroundings = self.surroundings(sites, free, sites.to_primitive @ cell)
+        environment = self.environment(sites, free, sites.to_primitive @ cell)
         h = self._start(sites, (strain - self.cell_mean[kind]) / self.cell_std[kind], noise)
         vectors, tensors = [], []
         for layer in self.rounds:
-            h, vector, tensor = layer(h, surroundings, sites)
+            h, vector, tensor = layer(h, environment, sites)
             vectors.append(vector)
             tensors.append(tensor)
         h = self.norm(h)
@@ -164,7 +164,7 @@ class GeometryNetwork(ModelMixin, ConfigMixin):
         return start
 
     @torch.no_grad()
-    def surroundings(self, sites: Sites, free: Tensor, cell: Tensor) -> Tensor:
+    def environment(self, sites: Sites, free: Tensor, cell: Tensor) -> Tensor:
         """(B, S, 10, radial, N) what an orbit's first atom sees of each atom and its images.
 
         Per radial function (Gaussians of the distance over the sum of the radii): their number, their

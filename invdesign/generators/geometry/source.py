@@ -73,7 +73,7 @@ class GeometrySource:
         """So many geometries of each gene, best first, each with where it came from.
 
         The first half inherited from the known crystals of the same space group and letters whose elements
-        are most alike, as far as these leave the atoms room; the rest by diffusion.
+        are most similar, as far as these leave the atoms room; the rest by diffusion.
 
         Args:
             genes: realisable ones.
@@ -122,7 +122,7 @@ class GeometrySource:
         return found
 
     def inherited(self, gene: Gene, n: int) -> list[tuple[Geometry, str]]:
-        """Up to ``n`` from the known crystals of the same prototype, those with the likest elements first.
+        """Take up to ``n`` from known crystals of the same prototype, the most similar elements first.
 
         The cell is rescaled by the expected volumes.
         """

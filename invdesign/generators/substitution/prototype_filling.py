@@ -43,7 +43,7 @@ class Prototypes(Baseline):
     A prototype (space group, letters, and which orbits have the same element) is drawn as often as known
     crystals have it; then ions for it, together, in proportion to the product of their reports in the
     ICSD, of all sets that are neutral and whose cations are less electronegative than their anions. The
-    geometry is that of the known crystal on the same letters whose elements are most alike. Elements,
+    geometry is that of the known crystal on the same letters whose elements are most similar. Elements,
     formula, space group and size of the target are kept, its property windows are not.
 
     Args:

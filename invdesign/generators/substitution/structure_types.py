@@ -1,4 +1,4 @@
-"""Known crystals with a formula's elements in place of their own, the most alike first.
+"""Known crystals with a formula's elements in place of their own, the most similar first.
 
 For crystal structure prediction: every known crystal of the formula's type, every assignment of its elements
 to the known one's. Nothing about charges, so that intermetallics are predicted as well.
@@ -49,7 +49,7 @@ class StructureTypes:
         return cls(load_library(name))
 
     def propose(self, target: Target, n: int, seed: int | Sequence[int]) -> list[Candidate]:
-        """Up to ``n`` candidates with geometries, the most alike first; there may be fewer.
+        """Up to ``n`` candidates with geometries, the most similar first; there may be fewer.
 
         Args:
             target: with a formula.

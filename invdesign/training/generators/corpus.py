@@ -69,8 +69,8 @@ def read_corpus(data: Path, cache: Path, *, max_atoms: int = 20, relaxed: Path |
     Raises:
         InputError: a file of the data folder is missing or unreadable.
     """
-    heights = labelled_e_above_hull(data)
-    blocks = [_read(data, cache, source, max_atoms, heights) for source in _COLUMNS]
+    labels = labelled_e_above_hull(data)
+    blocks = [_read(data, cache, source, max_atoms, labels) for source in _COLUMNS]
     if relaxed is not None:
         blocks.append(_verified(relaxed))
     tokens = join([tokens for tokens, _, _ in blocks])
@@ -86,7 +86,7 @@ def read_corpus(data: Path, cache: Path, *, max_atoms: int = 20, relaxed: Path |
 
 
 def _read(
-    data: Path, cache: Path, source: str, max_atoms: int, heights: Labels
+    data: Path, cache: Path, source: str, max_atoms: int, labels: Labels
 ) -> tuple[TokenSet, NDArray[np.float64], NDArray[np.str_]]:
     import pandas as pd
 
@@ -97,8 +97,8 @@ def _read(
     known = np.full((len(table), len(CONDITIONS)), np.nan)
     for name, column in columns.items():
         known[:, CONDITIONS.index(name)] = pd.to_numeric(table[column], errors="coerce").to_numpy(float)
-    mine = np.array(heights.sources) == source
-    known[heights.rows[mine], CONDITIONS.index("e_above_hull")] = heights.e_above_hull[mine]
+    own = np.array(labels.sources) == source
+    known[labels.rows[own], CONDITIONS.index("e_above_hull")] = labels.e_above_hull[own]
     return tokens, known[tokens.row], table["pretty_formula"].to_numpy(str)[tokens.row]
 
 

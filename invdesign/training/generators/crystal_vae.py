@@ -187,8 +187,8 @@ def network_options(config: CrystalVAEConfig, corpus: Corpus) -> dict[str, Any]:
 def fit_heads(network: CrystalVAENetwork, crystals: Crystals, conditions: Tensor, seed: int) -> None:
     """Train new property heads on the finished latents, crystals with a gap drawn more often than metals.
 
-    Heads that learn beside the autoencoder see its early, noisy latents and lag behind: they told 1.6 eV of
-    crystals with a gap of 5.
+    Heads trained together with the autoencoder see its early, noisy latents and lag behind: they predicted
+    1.6 eV for crystals with a gap of 5.
     """
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)

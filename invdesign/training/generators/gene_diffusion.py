@@ -124,10 +124,10 @@ def sampling_weights(corpus: Corpus, non_metal_share: float, hypothetical_share:
     own crystals must not drift.
     """
     known = torch.from_numpy(corpus.conditions)
-    gap, height = (known[:, CONDITIONS.index(name)] for name in ("band_gap", "e_above_hull"))
+    gap, e_above_hull = (known[:, CONDITIONS.index(name)] for name in ("band_gap", "e_above_hull"))
     weights = torch.ones(len(gap))
-    ours = torch.from_numpy(corpus.source == "relaxed")  # were asked for gaps when they were made
-    non_metal, metal = (gap > 0) & ~ours, (gap == 0) & ~ours
+    generated = torch.from_numpy(corpus.source == "relaxed")  # their targets asked for gaps
+    non_metal, metal = (gap > 0) & ~generated, (gap == 0) & ~generated
     bins = torch.bucketize(gap.nan_to_num(), torch.arange(0.5, 8.0, 0.5))
     counts = torch.bincount(bins[non_metal], minlength=16).float()
     weights[non_metal] = counts[bins[non_metal]].rsqrt()
@@ -135,8 +135,8 @@ def sampling_weights(corpus: Corpus, non_metal_share: float, hypothetical_share:
     weights[non_metal] *= n_known * non_metal_share / weights[non_metal].sum()
     weights[metal] *= n_known * (1 - non_metal_share) / weights[metal].sum()
     hypothetical = torch.from_numpy(np.isin(corpus.source, HYPOTHETICAL))
-    weights[hypothetical & (height <= 0.1)] *= 4
-    weights[ours] *= 2
+    weights[hypothetical & (e_above_hull <= 0.1)] *= 4
+    weights[generated] *= 2
     weights[hypothetical] *= _rarity(corpus.tokens.elements, hypothetical.numpy())[hypothetical]
     weights[hypothetical] *= hypothetical_share / weights[hypothetical].sum()
     weights[~hypothetical] *= (1 - hypothetical_share) / weights[~hypothetical].sum()

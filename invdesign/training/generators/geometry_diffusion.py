@@ -134,7 +134,7 @@ class GeometryData:
 def train_geometry_diffusion(config: GeometryDiffusionConfig, *, progress: Progress) -> Path:
     """Train (or go on training) and write the pipeline, its log and its recipe to ``config.out``.
 
-    A checkpoint is written after every epoch beside the cache; the same config resumes from it.
+    A checkpoint is written after every epoch next to the cache; the same config resumes from it.
     """
     import yaml
 

@@ -1,6 +1,6 @@
 """Campaigns for the sake of learning: what the generator's crystals relax into, condensed to one artifact.
 
-Relaxed with a potential that judges nothing else, so that what learns from them is judged by another; a
+Relaxed with a potential that evaluates nothing else, so that another one evaluates what learns from them; a
 second such potential gives its opinion of the relaxed crystal, and the mean of both counts.
 """
 
@@ -67,7 +67,7 @@ class RelaxedGenesConfig(BaseModel):
     second_potential: str = Field(description="its opinion of the relaxed crystals counts as much")
     second_calibration: str
     hull: str = "mp-hull"
-    gaps: str = Field("band-gap", description="what estimates gaps; not the model that judges generators")
+    gaps: str = Field("band-gap", description="what estimates gaps; not the model that evaluates generators")
     campaigns: tuple[Harvest, ...] = Field(min_length=1)
     cache: Path = Path(".cache/invdesign")
     out: Path
@@ -97,19 +97,19 @@ def build_relaxed_genes(config: RelaxedGenesConfig, *, progress: Progress) -> Pa
     first = np.array([candidate.properties["e_above_hull"].mean for candidate in crystals])
     second = second_opinion(config, crystals, progress)
     mean = np.where(np.isnan(second), first, (first + second) / 2)
-    progress(0.8, "twins between campaigns")
-    _reject_high(crystals, mean)
-    _drop_twins(crystals, mean)
+    progress(0.8, "duplicates between campaigns")
+    _reject_unstable(crystals, mean)
+    _drop_duplicates(crystals, mean)
     progress(0.85, "band gaps")
     gaps = _gaps(config.gaps, crystals)
     found = zip(mean, first, second, gaps, strict=True)
     columns = ("e_above_hull", "e_above_hull_first", "e_above_hull_second", "band_gap")
-    figures = {
+    values = {
         id(candidate): dict(zip(columns, np.round(row, 4).tolist(), strict=True))
         for candidate, row in zip(crystals, found, strict=True)
     }
     rows = [
-        outcome(seed, candidate) | figures.get(id(candidate), {})
+        outcome(seed, candidate) | values.get(id(candidate), {})
         for seed, own in campaigns.items()
         for candidate in own
     ]
@@ -141,18 +141,18 @@ def relaxed(campaign: CampaignConfig) -> list[Candidate]:
     if not (path.exists() and Store(path).complete):
         design(campaign, progress=False)
     store = Store(path)
-    mine, theirs = _brief(campaign.identity()), _brief(store.identity)
-    if mine != theirs:
+    wanted, stored = _brief(campaign.identity()), _brief(store.identity)
+    if wanted != stored:
         raise InputError(
-            f"cache: {str(campaign.out)!r} holds another campaign ({theirs}, not {mine}); move it away."
+            f"cache: {str(campaign.out)!r} holds another campaign ({stored}, not {wanted}); move it away."
         )
     return store.read("place>=0")
 
 
 def _brief(identity: dict[str, Any]) -> dict[str, Any]:
     """Return what a campaign must share with its recipe, whatever folder the potential lies in."""
-    told = {name: identity[name] for name in ("target", "seed", "n_genes", "n_relax", "hull")}
-    return told | {"potential": Path(identity["potential"]).name}
+    shared = {name: identity[name] for name in ("target", "seed", "n_genes", "n_relax", "hull")}
+    return shared | {"potential": Path(identity["potential"]).name}
 
 
 def second_opinion(
@@ -166,7 +166,7 @@ def second_opinion(
 
     potential = load_potential(config.second_potential)
     calibration, hull = EnergyCalibration.load(config.second_calibration), Hull.load(config.hull)
-    heights = np.full(len(crystals), np.nan)
+    above_hull = np.full(len(crystals), np.nan)
     for start in range(0, len(crystals), BATCH):
         progress(0.5 + 0.3 * start / len(crystals), f"second opinion of {start} of {len(crystals)}")
         batch = crystals[start : start + BATCH]
@@ -175,30 +175,30 @@ def second_opinion(
             structure, placement = candidate.structure, candidate.placement
             elements = {str(element) for element in structure.elements}  # type: ignore[union-attr]
             if np.isfinite(energy) and elements <= hull.elements & calibration.elements:
-                heights[number] = compute_placement(
+                above_hull[number] = compute_placement(
                     structure.composition,  # type: ignore[union-attr]
                     float(energy),
                     calibration,
                     hull,
                     crystal_known=placement.crystal_known,  # type: ignore[union-attr]
                 ).e_above_hull
-    return heights
+    return above_hull
 
 
-def _reject_high(crystals: Sequence[Candidate], heights: NDArray[np.float64]) -> None:
-    for candidate, height in zip(crystals, heights, strict=True):
-        if candidate.alive and height > LIMIT:
-            reason = f"{height:.3f} eV/atom above the hull by both potentials"
+def _reject_unstable(crystals: Sequence[Candidate], energies: NDArray[np.float64]) -> None:
+    for candidate, energy in zip(crystals, energies, strict=True):
+        if candidate.alive and energy > LIMIT:
+            reason = f"{energy:.3f} eV/atom above the hull by both potentials"
             candidate.record(
-                Verdict("hull", passed=False, value=float(height), threshold=LIMIT, reason=reason)
+                Verdict("hull", passed=False, value=float(energy), threshold=LIMIT, reason=reason)
             )
 
 
-def _drop_twins(crystals: Sequence[Candidate], heights: NDArray[np.float64]) -> None:
+def _drop_duplicates(crystals: Sequence[Candidate], energies: NDArray[np.float64]) -> None:
     """Of crystals that match, in whichever campaign, keep the lowest in energy."""
     from invdesign.crystal.matching import unique_groups
 
-    alive = [place for place in np.argsort(heights, kind="stable") if crystals[place].alive]
+    alive = [place for place in np.argsort(energies, kind="stable") if crystals[place].alive]
     seen: set[int] = set()
     for place, group in zip(alive, unique_groups([crystals[i].structure for i in alive]), strict=True):
         if group in seen:

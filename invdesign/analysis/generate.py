@@ -236,7 +236,7 @@ def _batches(journal: Journal | None, workers: int) -> Iterator[_Batches]:
 
 
 def _proposals(run: Run, batches: _Batches, progress: Progress) -> list[Candidate]:
-    """The genes, then a structure for each."""
+    """Draw the genes, then make a structure for each."""
     part = 0.5 if run.structures else 1.0
     candidates = _genes(run, batches, lambda share, message: progress(part * share, message))
     for i, candidate in enumerate(candidates):

@@ -16,7 +16,7 @@ def root(kind: Kind) -> Path:
 
 
 def resolve(kind: Kind, name: str | Path) -> Path:
-    """The released folder of that name if there is one, else the path as given."""
+    """Return the released folder of that name if there is one, else the path as given."""
     released = root(kind) / name
     return released if "/" not in str(name) and released.is_dir() else Path(name)
 

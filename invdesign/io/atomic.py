@@ -10,7 +10,7 @@ from pathlib import Path
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """A path to write to that takes ``path``'s place when the block ends well: never half a file."""
+    """Yield a path that takes ``path``'s place when the block ends well: never half a file."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         yield draft

@@ -16,7 +16,7 @@ Model = TypeVar("Model", bound="BaseModel")
 
 
 def read_yaml(path: Path | str) -> dict[str, Any]:
-    """The mapping that a YAML file holds.
+    """Return the mapping that a YAML file holds.
 
     Raises:
         InputError: no such file, not YAML, or not a mapping.
@@ -38,7 +38,7 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
 
 
 def build(model: type[Model], fields: Mapping[str, Any], what: str) -> Model:
-    """A validated object of a pydantic model.
+    """Return a validated object of a pydantic model.
 
     Args:
         model: its class.
@@ -57,7 +57,7 @@ def build(model: type[Model], fields: Mapping[str, Any], what: str) -> Model:
 
 
 def input_error(error: ValidationError, what: str, known: tuple[str, ...] = ()) -> InputError:
-    """The most telling mistake that pydantic found, as one sentence."""
+    """Return the most telling mistake that pydantic found, as one sentence."""
     mistakes = error.errors(include_url=False)
     # a misspelt field is also a missing one: the misspelling says more
     first = next((mistake for mistake in mistakes if mistake["type"] == "extra_forbidden"), mistakes[0])

@@ -55,6 +55,6 @@ class Journal:
 
 
 def _different(theirs: dict[str, Any], mine: dict[str, Any]) -> str:
-    """What tells two runs apart, by name; empty: nothing."""
+    """Return the names of the settings that differ; empty: none."""
     mine = json.loads(json.dumps(mine))  # tuples as lists
     return ", ".join(key for key in (theirs | mine) if theirs.get(key) != mine.get(key))

@@ -148,7 +148,7 @@ def sha256(path: Path) -> str:
 
 
 def hardware() -> dict[str, Any]:
-    """The machine: processor, cores this process may use, accelerator, system."""
+    """Return the machine: processor, cores this process may use, accelerator, system."""
     import torch
 
     model = platform.processor() or platform.machine()

@@ -109,7 +109,7 @@ def _entry(candidate: Candidate, made: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def optimade_attributes(structure: Structure, space_group: int) -> dict[str, Any]:
-    """The standard's fields of an ordered crystal; lengths in Å."""
+    """Return the standard's fields of an ordered crystal; lengths in Å."""
     amounts = {str(element): int(n) for element, n in structure.composition.items()}
     unit = gcd(*amounts.values())
     reduced = {element: amounts[element] // unit for element in sorted(amounts)}
@@ -139,7 +139,7 @@ def optimade_attributes(structure: Structure, space_group: int) -> dict[str, Any
 
 
 def powder_pattern(candidate: Candidate) -> dict[str, Any]:
-    """The strongest peaks of the conventional cell's powder, Cu Kα, in order of angle."""
+    """Return the strongest peaks of the conventional cell's powder, Cu Kα, in order of angle."""
     from pymatgen.analysis.diffraction.xrd import XRDCalculator
 
     from invdesign.crystal.symmetry import realise
@@ -192,5 +192,5 @@ def _written(amounts: Mapping[str, int]) -> str:
 
 
 def _letters(place: int) -> str:
-    """A, B, … of an anonymous formula."""
+    """Return A, B, … of an anonymous formula."""
     return chr(ord("A") + place)

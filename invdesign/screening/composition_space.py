@@ -304,7 +304,7 @@ def _ordered(rows: NDArray[np.int32]) -> NDArray[np.int32]:
 
 
 def shard_of(count: int, i: int, n: int) -> range:
-    """The ``i``-th of ``n`` contiguous parts, from 1.
+    """Return the ``i``-th of ``n`` contiguous parts, from 1.
 
     Raises:
         InputError: there is no such shard.

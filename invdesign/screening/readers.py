@@ -120,7 +120,7 @@ def _blocks(rows: Iterator[_Row], size: int) -> Iterator[FormulaBlock]:
 
 
 def _fault(formula: str) -> str:
-    """What of a formula's text is beyond reading; whether the rest is one is not looked at here."""
+    """Return what is unreadable in a formula's text; whether the rest is one is not looked at here."""
     if not formula:
         return "no formula"
     if len(formula) > LONGEST_FORMULA:
@@ -231,7 +231,7 @@ def _of_text(lines: _Lines) -> Iterator[_Row]:
 
 
 def _header(lines: _Lines) -> tuple[str, str]:
-    """The first line that is not blank, left to be read again, and what its fields are divided by."""
+    """Return the first line that is not blank, left to be read again, and what its fields are divided by."""
     lines.mark()
     header = next((text for text in islice(lines, _MOST_BLANK) if text.strip()), "")
     lines.rewind(keep=0)

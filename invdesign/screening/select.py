@@ -76,7 +76,7 @@ def select_likeliest(
     known: str = "known-materials",
     include_known: bool = False,
 ) -> Selection:
-    """The ``n`` likeliest hits of a screening, or the first ``n`` formulas of a list, that can be taken on.
+    """Return the ``n`` likeliest hits of a screening, or the first ``n`` formulas of a list, that can be taken on.
 
     Where the target has windows, ``FURTHER`` times as many are judged anew by them: the screening may have
     had another target. Left out is what did not pass, is known, is outside the target, has no neutral charges
@@ -129,7 +129,7 @@ def select_likeliest(
 def _admitted(
     block: _Block, config: ScreenConfig, n_atoms: tuple[int, int], left_out: Counter[str]
 ) -> tuple[CompositionBatch, np.ndarray]:
-    """The compositions of a block that can be taken on, and their chances; the others are counted."""
+    """Return the compositions of a block that can be taken on, and their chances; the others are counted."""
     left_out["did not pass"] += int((~block.passed).sum())
     given = [block.formulas[row] for row in np.flatnonzero(block.passed).tolist()]
     batch, wrong = CompositionBatch.of(given)
@@ -147,7 +147,7 @@ def _admitted(
 
 
 def _blocks(path: Path) -> Iterator[_Block]:
-    """The rows of whatever the path leads to, a block at a time."""
+    """Yield the rows of whatever the path leads to, a block at a time."""
     inside = (path / ParquetFolder.name, path / CsvFile.name)
     path = next((one for one in inside if one.exists()), path)
     if path.is_dir() and not (parts := sorted(path.glob("*.parquet"))):
@@ -166,7 +166,7 @@ def _blocks(path: Path) -> Iterator[_Block]:
 
 
 def _block(rows: pa.RecordBatch) -> _Block:
-    """A piece of a table; every column but the formulas' may be missing."""
+    """Return a piece of a table; every column but the formulas' may be missing."""
     import pyarrow as pa
 
     columns = dict(zip(rows.schema.names, rows.columns, strict=True))
@@ -228,7 +228,7 @@ def _columns_of_shard(path: Path) -> list[str] | None:
 
 
 def _header(path: Path) -> tuple[list[str], str]:
-    """The fields of a text's first line, and what they are divided by."""
+    """Return the fields of a text's first line, and what they are divided by."""
     opener = gzip.open if path.suffix == ".gz" else open
     try:
         with opener(path, "rb") as file:

@@ -51,7 +51,7 @@ class Unit:
     digest: str = ""
 
     def batches(self, size: int) -> Iterator[tuple[CompositionBatch, dict[str, Any]]]:
-        """The compositions and what stands beside them, so many at a time."""
+        """Yield compositions and their extra columns, ``size`` at a time."""
         if isinstance(self.batch, tuple):
             space, start, stop = self.batch
             for batch in space.batches(start, stop, size):
@@ -72,7 +72,7 @@ class OfSpace:
         self.places = space.shard(*shard) if shard else range(len(space))
 
     def identity(self) -> dict[str, Any]:
-        """What it is, as JSON."""
+        """Return what identifies it, as JSON."""
         return {"space": self.space.model_dump(mode="json", exclude_defaults=True), "shard": self.shard}
 
     @property
@@ -103,7 +103,7 @@ class OfSubstitution:
             self._probability = self._probability[rows.start : rows.stop]
 
     def identity(self) -> dict[str, Any]:
-        """What it is, as JSON."""
+        """Return what identifies it, as JSON."""
         return {"like": self.formula, "n": self.n, "shard": self.shard}
 
     @property
@@ -140,7 +140,7 @@ class OfList:
             raise InputError("shard: standard input cannot be read twice; give a file.")
 
     def identity(self) -> dict[str, Any]:
-        """What it is, as JSON; whether a file's formulas are the same is seen when they are read."""
+        """Return what identifies it, as JSON; whether a file's formulas are the same is seen when they are read."""
         named: Any = str(self.source)
         if isinstance(self.source, list):
             text = "\n".join(map(str, self.source))
@@ -207,7 +207,7 @@ class OfList:
 
 
 def _within(unit: Unit, lines: list[int], skipped: int) -> Unit:
-    """What of a list's unit stands on some lines."""
+    """Restrict a unit of a list to some lines."""
     chosen = set(lines)
     assert isinstance(unit.batch, CompositionBatch)  # noqa: S101 - of a list
     rows = np.array([line in chosen for line in unit.extra["line"]], dtype=bool)

@@ -28,7 +28,7 @@ _WHOLE = ("line",)
 def table_of(
     screened: ScreenedBatch, columns: list[str], extra: Mapping[str, Any], *, rejected: bool
 ) -> pa.Table:
-    """A row each for the compositions that passed, or for all.
+    """Return a row each for the compositions that passed, or for all.
 
     Args:
         screened: a batch.
@@ -109,7 +109,7 @@ class CsvFile:
             to_disk(file)
 
     def blocks(self) -> Iterator[pa.Table]:
-        """The rows, a block at a time."""
+        """Yield the rows, a block at a time."""
         import pyarrow.csv
 
         if not self.path.stat().st_size:
@@ -166,7 +166,7 @@ class ParquetFolder:
         return self._parts
 
     def blocks(self) -> Iterator[pa.Table]:
-        """The rows, a block at a time."""
+        """Yield the rows, a block at a time."""
         import pyarrow.parquet as pq
 
         for part in sorted(self.path.glob("part-*")):
@@ -220,7 +220,7 @@ def cut(path: Path, mark: int) -> None:
 
 
 def to_disk(file: IO[Any]) -> None:
-    """What was written, through the system's memory: a journal must not know of more than is there."""
+    """Flush to the disk: a journal must not list rows that are not there."""
     file.flush()
     os.fsync(file.fileno())
 

@@ -294,7 +294,7 @@ def _predict(records: list[SampleRecord], unit: EvaluateUnit) -> None:
 
 
 def _group(samples: Sequence[Sample], records: Sequence[SampleRecord]) -> None:
-    """Number the distinct crystals, as sampled and in the end."""
+    """Assign numbers to the distinct crystals, as sampled and in the end."""
     from invdesign.crystal.matching import unique_groups
 
     readable = [(r, s.structure) for r, s in zip(records, samples, strict=True) if s.structure is not None]

@@ -84,7 +84,7 @@ class Polymorph:
         return f"{CIFS}/{file_formula(self.formula)}_{self.rank:02d}_{self.space_group}.cif"
 
     def row(self) -> dict[str, Any]:
-        """A row of the table."""
+        """Return a row of the table."""
         return {
             "formula": self.formula,
             "rank": self.rank,

@@ -60,19 +60,19 @@ class Map:
         return f"{known.words} ({known.unit})" if known else self.colour.replace("_", " ")
 
     def limits(self, values: NDArray[np.float64]) -> tuple[float, float]:
-        """Ends of a colour scale: the 2 % at either end would otherwise take most of it."""
+        """Return ends of a colour scale: the 2 % at either end would otherwise take most of it."""
         finite = values[np.isfinite(values)]
         low, high = np.quantile(finite, [0.02, 0.98]) if len(finite) else (0.0, 1.0)
         return float(low), float(max(high, low + 1e-9))
 
     def cluster_colours(self) -> list[str]:
-        """A colour for each material by its cluster."""
+        """Return a colour for each material by its cluster."""
         colours = [*PALETTE, OTHER, UNKNOWN]  # the last: -1
         return [colours[min(label, NAMED_CLUSTERS)] for label in self.cluster.tolist()]
 
 
 def map_rows(drawn: Map) -> list[dict[str, Any]]:
-    """A row for each material."""
+    """Return a row for each material."""
     rows = []
     for i, (x, y) in enumerate(drawn.points.tolist()):
         row = {

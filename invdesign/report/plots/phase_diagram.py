@@ -117,7 +117,7 @@ def _is_file(plot: Path) -> bool:
 def diagram_of(
     elements: Sequence[str], phases: Sequence[tuple[str, float]], source: str = "hull"
 ) -> PhaseDiagram:
-    """The phase diagram of a chemical system.
+    """Return the phase diagram of a chemical system.
 
     Args:
         elements: two to four symbols.
@@ -234,7 +234,7 @@ def _subscripts(formula: str) -> str:
 def _nearest(
     compounds: Sequence[tuple[_Point, PDEntry]], marks: Sequence[Mark]
 ) -> list[tuple[_Point, PDEntry]]:
-    """The compounds that are named: those nearest in composition to a candidate, then by place."""
+    """Return the compounds that are named: those nearest in composition to a candidate, then by place."""
 
     def distance(item: tuple[_Point, PDEntry]) -> float:
         composition = item[1].composition

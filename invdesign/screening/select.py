@@ -76,7 +76,7 @@ def select_likeliest(
     known: str = "known-materials",
     include_known: bool = False,
 ) -> Selection:
-    """Return the ``n`` likeliest hits of a screening, or the first ``n`` formulas of a list, that can be taken on.
+    """Return the ``n`` likeliest hits of a screening, or the first ``n`` usable formulas of a list.
 
     Where the target has windows, ``FURTHER`` times as many are judged anew by them: the screening may have
     had another target. Left out is what did not pass, is known, is outside the target, has no neutral charges

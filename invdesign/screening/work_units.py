@@ -140,7 +140,7 @@ class OfList:
             raise InputError("shard: standard input cannot be read twice; give a file.")
 
     def identity(self) -> dict[str, Any]:
-        """Return what identifies it, as JSON; whether a file's formulas are the same is seen when they are read."""
+        """Return what identifies it, as JSON; the formulas of a file are compared when they are read."""
         named: Any = str(self.source)
         if isinstance(self.source, list):
             text = "\n".join(map(str, self.source))

@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING
 
 from invdesign.crystal.elements import ATOMIC_NUMBER, element_table
 from invdesign.crystal.symmetry import SymmetryError, gene_of, loose_gene
+from invdesign.filters.novelty import KnownMaterials
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
-
-    from invdesign.filters.novelty import KnownMaterials
 
 RADIUS = 0.3  # Å, of covalent radii
 ELECTRONEGATIVITY = 1.0  # Pauling

@@ -24,6 +24,7 @@ of amounts; :class:`ChargeRules` has both by name. Otherwise the verdicts are eq
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from itertools import combinations_with_replacement, product
 from typing import TYPE_CHECKING
 
@@ -40,14 +41,11 @@ from invdesign.composition.oxidation_states import (
     oxidation_tables,
     states_of,
 )
+from invdesign.core.target import Target
 from invdesign.verdict import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from pymatgen.core import Composition
-
-    from invdesign.core.target import Target
 
 __all__ = ["GATE", "USUAL", "assignments", "charge_balance", "charges_suit", "usual_charges"]
 

@@ -6,11 +6,8 @@ assignment. With the elements sorted by electronegativity the cations are a pref
 Where no bit is common but charges beyond 63 could meet, Python's integers take the words' place.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
+from numpy.typing import NDArray
 
 from invdesign.composition.batch import CompositionBatch
 from invdesign.composition.oxidation_state_arrays import (
@@ -26,9 +23,6 @@ from invdesign.composition.oxidation_state_arrays import (
 from invdesign.composition.oxidation_states import ChargeRules, OxidationTables, oxidation_tables
 from invdesign.crystal.elements import SYMBOLS
 from invdesign.filters.metallicity import metallic
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 CHUNK = 4096  # compositions whose words stay in cache
 _DEFAULT = ChargeRules()

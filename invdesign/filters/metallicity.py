@@ -1,18 +1,14 @@
 """smact's metallicity score of many compositions at once."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 from itertools import combinations
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from invdesign.composition.oxidation_states import oxidation_tables
 from invdesign.crystal.elements import SYMBOLS
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 _ROUNDING = 1e-9  # of scores: nearer a threshold than this, smact itself is asked
 

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntFlag
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from invdesign.composition.formula import composition_key, text_hash
+from invdesign.crystal.gene import Gene
 from invdesign.errors import InputError
 from invdesign.io import artifacts
 from invdesign.verdict import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
     from pymatgen.core import Composition, Structure
-
-    from invdesign.crystal.gene import Gene
 
 GATE = "novelty"
 INDEX = "known.npz"

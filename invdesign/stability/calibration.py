@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from invdesign.crystal.elements import SYMBOLS
@@ -12,8 +13,6 @@ from invdesign.io import artifacts
 from invdesign.stability.energy_corrections import EnergyScale, fractions
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pymatgen.core import Composition
 
 FILE = "calibration.json"

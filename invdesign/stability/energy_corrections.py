@@ -14,6 +14,7 @@ coefficient (eV) × atomic fraction:
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,8 +23,6 @@ import numpy as np
 from invdesign.crystal.elements import SYMBOLS, element_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
     from pymatgen.core import Composition
 
 ANIONS = frozenset(

@@ -9,13 +9,11 @@ import numpy as np
 
 from invdesign.crystal.supercell import multiples, reduced
 from invdesign.potentials.batching import Pairs, neighbour_pairs
-from invdesign.potentials.interface import Frame, frame_of
+from invdesign.potentials.interface import Frame, Potential, frame_of
 
 if TYPE_CHECKING:
     from ase import Atoms
     from pymatgen.core import Structure
-
-    from invdesign.potentials.interface import Potential
 
 TEMPERATURE = 300.0  # K
 DURATION = 2000.0  # fs; sites are averaged over the second half

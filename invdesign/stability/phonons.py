@@ -17,13 +17,11 @@ import numpy as np
 
 from invdesign.crystal.supercell import multiples, reduced
 from invdesign.errors import InputError
-from invdesign.potentials.interface import Frame, frame_of
+from invdesign.potentials.interface import Frame, Potential, frame_of
 from invdesign.relaxation.relax import relax
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
-
-    from invdesign.potentials.interface import Potential
 
 SIDE = 9.0  # Å between periodic images
 MOST_ATOMS = 256

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,9 +26,6 @@ from invdesign.stability.hull.phases import ASSUMED, MP2020, Phase, Phases
 from invdesign.stability.hull.sources import read_csv, read_source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from pathlib import Path
-
     from pymatgen.core import Composition
 
 _TOLERANCE = 1e-10  # eV/atom by which a phase must undercut the hull to enter the basis

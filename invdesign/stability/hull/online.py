@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode, urljoin
 from urllib.request import Request, urlopen
@@ -17,9 +18,6 @@ from invdesign.crystal.elements import atomic_number
 from invdesign.errors import InputError
 from invdesign.stability.hull.phases import MP2020, Phase, Phases, formation_energies, phase, single_scale
 from invdesign.version import __version__
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
 
 MATERIALS_PROJECT = "https://api.materialsproject.org"
 _MP_ENERGY = "formation_energy_per_atom"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from invdesign.crystal.cif import UNREADABLE
@@ -13,9 +15,6 @@ from invdesign.errors import InputError
 from invdesign.stability.hull.phases import MP2020, Phase, Phases, formation_energies, single_scale
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
     from pymatgen.core import Structure
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,7 +16,12 @@ from invdesign.stability.calibration import GROWTH_ENDS, EnergyCalibration
 from invdesign.stability.energy_corrections import EnergyScale, fit_scale, fractions, terms_of
 from invdesign.stability.hull.hull import Hull
 from invdesign.training.cards.render import write_card
-from invdesign.training.stability.calibration_data import HYPOTHETICAL, known_targets, read_evaluated
+from invdesign.training.stability.calibration_data import (
+    HYPOTHETICAL,
+    EvaluatedSet,
+    known_targets,
+    read_evaluated,
+)
 from invdesign.training.stability.calibration_uncertainty import (
     FOLDS,
     Errors,
@@ -31,13 +37,9 @@ from invdesign.training.stability.self_consistent_hull import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from pymatgen.core import Composition
 
-    from invdesign.training.stability.calibration_data import EvaluatedSet
-
-    Progress = Callable[[float, str], None]
+Progress = Callable[[float, str], None]
 
 MINIMUM = 5  # crystals an element must be in to get a reference energy
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from invdesign.stability.energy_corrections import EnergyScale
 from invdesign.training.stability.hull import MP2020_SETS, on_mp2020, parse, read_set
 from invdesign.training.stability.potential_table import potential_table, relaxed_energies
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pymatgen.core import Composition
-
-    from invdesign.stability.energy_corrections import EnergyScale
 
 HYPOTHETICAL = "wbm"
 

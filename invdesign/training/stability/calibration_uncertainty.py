@@ -9,6 +9,7 @@ where the height is the predicted E above hull, cut to 0 … ``GROWTH_ENDS``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,8 +22,6 @@ from invdesign.stability.calibration import GROWTH_ENDS
 from invdesign.stability.energy_corrections import fractions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from pymatgen.core import Composition
 
 PRIOR = 20.0  # atoms' worth of the mean residual in an element's spread

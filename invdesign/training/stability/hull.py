@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,12 +17,10 @@ from invdesign.stability.hull.hull import Hull
 from invdesign.training.cards.render import write_card
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     import pandas as pd
     from pymatgen.core import Composition
 
-    Progress = Callable[[float, str], None]
+Progress = Callable[[float, str], None]
 
 MP2020_SETS = ("mp20", "mpts52")
 ON_HULL = 1e-6  # eV/atom
@@ -215,7 +214,7 @@ def competing(entries: HullEntries) -> np.ndarray:
 
     An unstable compound gives the hull energy at a point of a facet. Where the phases of the facet are in the
     data the point carries no information, and the error of its energy scale would make it a spurious phase.
-    Where they are missing it stands for them: those more than ``REDUNDANT`` below the hull of stable compounds.
+    Where they are missing it stands for them: points more than ``REDUNDANT`` below the stable hull.
     """
     stable = entries.take(np.flatnonzero(entries.stable))
     hull = to_hull(stable, np.ones(len(stable.formulas), dtype=bool))

@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -21,17 +22,13 @@ import numpy as np
 
 from invdesign.errors import InputError
 from invdesign.potentials.batching import BatchedPotential
-from invdesign.potentials.interface import Frame, frame_of
+from invdesign.potentials.interface import Frame, Potential, frame_of
 from invdesign.potentials.registry import load_potential
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from pymatgen.core import Structure
 
-    from invdesign.potentials.interface import Potential
-
-    Progress = Callable[[int, int], None]
+Progress = Callable[[int, int], None]
 
 ROWS_PER_CHUNK = 500
 RELAXED_PER_CHUNK = 100

@@ -6,22 +6,19 @@ phases and candidate share cancel. It can hold only phases with structures.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from invdesign.stability.calibration import EnergyCalibration
 from invdesign.stability.hull.hull import Hull
-from invdesign.training.stability.calibration_data import HYPOTHETICAL, known_targets
+from invdesign.training.stability.calibration_data import HYPOTHETICAL, EvaluatedSet, known_targets
 from invdesign.training.stability.hull import MP2020_SETS, HullEntries, detection, heights, to_hull
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from pymatgen.core import Composition
-
-    from invdesign.stability.calibration import EnergyCalibration
-    from invdesign.training.stability.calibration_data import EvaluatedSet
 
 THRESHOLDS = (0.05, 0.1)
 LOWER = 1e-4  # eV/atom by which another entry of a composition must lie lower to be its competitor

@@ -8,9 +8,8 @@ from invdesign.errors import InputError
 from invdesign.io.artifacts import root
 from invdesign.predictors.features.composition_and_gene import gene_matrix
 from invdesign.predictors.synthesizability import Synthesizability
-from invdesign.training.cards.synthesizability import strata, stratified_auc
 from invdesign.training.metrics import auc
-from invdesign.training.predictors.synthesizability import calibrate, fit
+from invdesign.training.predictors.synthesizability import calibrate, fit, strata, stratified_auc
 from invdesign.training.predictors.table import Settings
 
 SETTINGS = Settings(members=3, width=16, dropout=0.0, epochs=12, batch=64, learning_rate=1e-2)

@@ -14,7 +14,7 @@ from invdesign.training.predictors.table import PARTS
 
 if TYPE_CHECKING:
     from invdesign.predictors.graph.model import GraphBandGapPredictor
-    from invdesign.training.predictors.graph_band_gap import GraphBandGapConfig, GraphTable
+    from invdesign.training.predictors.graph_table import GraphBandGapConfig, GraphTable
 
 
 def evaluator_card(

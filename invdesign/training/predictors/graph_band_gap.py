@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict
 
 from invdesign.core.candidate import Z90
 from invdesign.data.splits import grouped_split
@@ -20,7 +19,8 @@ from invdesign.potentials.interface import Frame, frame_of
 from invdesign.predictors.graph.model import GraphBandGapPredictor, GraphNetwork, GraphShape, Scales
 from invdesign.training.conformal import by_thirds, temperature
 from invdesign.training.predictors.ensemble import find_domain
-from invdesign.training.predictors.table import PARTS, Recipe, read_crystals
+from invdesign.training.predictors.graph_table import GraphBandGapConfig, GraphTable
+from invdesign.training.predictors.table import PARTS, read_crystals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,54 +29,6 @@ if TYPE_CHECKING:
 
 SOURCES = ("mp20", "wbm")
 METALLIC = 1e-3  # eV; gaps below are those of metals
-
-
-class GraphSettings(BaseModel):
-    """How a graph network is trained; the ``network`` section of a recipe.
-
-    ``ema`` is the decay of the averaged weights a step, ``clip`` the largest norm of a gradient,
-    ``gap_weight`` what the gap counts against telling metals. An epoch draws the share ``metals`` of the
-    metals, which teach nothing about gaps, and weighs them by its inverse. ``jitter`` is how far atoms are
-    moved while training, Å: relaxed geometries differ by as much.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    epochs: int = 9
-    batch: int = 32
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.05
-    ema: float = 0.998
-    clip: float = 1.0
-    gap_weight: float = 1.0
-    metals: float = 0.25
-    jitter: float = 0.03
-
-
-class GraphBandGapConfig(Recipe):
-    """Recipe; kind ``graph-band-gap``.
-
-    ``start`` is a matgl M3GNet potential whose backbone is the first guess.
-    """
-
-    kind: Literal["graph-band-gap"]
-    start: Path
-    network: GraphSettings = GraphSettings()
-
-
-@dataclass(frozen=True, slots=True)
-class GraphTable:
-    """Crystals with their neighbours (cutoff of the network), gaps (eV, 0 for metals), part and data set."""
-
-    frames: list[Frame]
-    pairs: list[Pairs]
-    gap: np.ndarray
-    part: np.ndarray
-    source: np.ndarray
-
-    def rows(self, part: str) -> np.ndarray:
-        """Return the indices of a part's rows."""
-        return np.flatnonzero(self.part == part)
 
 
 def read_table(config: GraphBandGapConfig, shape: GraphShape, progress: Progress) -> GraphTable:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from invdesign.potentials.matgl.graph import PairGraph
     from invdesign.predictors.graph.model import GraphNetwork, Scales
-    from invdesign.training.predictors.graph_band_gap import GraphSettings, GraphTable
+    from invdesign.training.predictors.graph_table import GraphSettings, GraphTable
 
     Progress = Callable[[float, str], None]
     Batch = tuple[PairGraph, None, None, Tensor]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -10,8 +11,12 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from invdesign.crystal.gene import Gene
+from invdesign.data.splits import grouped_split
+from invdesign.predictors.features.composition_and_gene import gene_matrix
 from invdesign.predictors.synthesizability import Bag, Synthesizability
-from invdesign.training.predictors.table import PredictorConfig, Settings
+from invdesign.training.metrics import auc, calibration_error
+from invdesign.training.predictors.table import PARTS, PredictorConfig, Settings, read_crystals
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -114,8 +119,6 @@ def train_synthesizability(config: SynthesizabilityConfig, *, progress: Progress
     """Train, measure and write a model of the score."""
     import yaml
 
-    from invdesign.training.cards.synthesizability import Table, card
-
     table = Table.read(config, progress)
     train = table.part == "train"
     model = fit(
@@ -133,3 +136,225 @@ def train_synthesizability(config: SynthesizabilityConfig, *, progress: Progress
     (config.out / "recipe.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
     progress(1.0, f"written to {config.out}")
     return config.out
+
+
+REPORTED = ("mp20", "mpts52")
+SUBSTITUTED, GENERATED = "wbm", "generated"
+LOW = 0.1  # eV/atom above the hull: what a campaign hands on lies below
+COMPARED_MEMBERS = 2  # of the variants that the card compares with
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Crystals of all sources.
+
+    Attributes:
+        features: of ``gene_matrix``, (n, d).
+        reported: whether it was made and reported, (n,) bool.
+        source: ``mp20``, ``mpts52``, ``wbm`` or ``generated``, (n,).
+        part: ``train``, ``validation``, ``calibration`` or ``test``, by reduced composition, (n,).
+        height: E above hull, eV/atom, (n,).
+        size: number of elements and of atoms, (n, 2).
+        composition_width: so many features follow from the composition.
+    """
+
+    features: NDArray[np.float32]
+    reported: NDArray[np.bool_]
+    source: NDArray[np.str_]
+    part: NDArray[np.str_]
+    height: NDArray[np.float64]
+    size: NDArray[np.int64]
+    composition_width: int
+
+    @property
+    def maker(self) -> NDArray[np.int64]:
+        """0 of the reported, 1 of WBM, 2 of our own, (n,)."""
+        return np.where(self.reported, 0, np.where(self.source == SUBSTITUTED, 1, 2))
+
+    @classmethod
+    def read(cls, config: SynthesizabilityConfig, progress: Progress) -> Table:
+        """Read reported crystals of mp20 and mpts52, hypothetical ones of WBM, our own relaxed ones.
+
+        A hypothetical crystal with the gene of a reported one is that one, and left out.
+        """
+        from invdesign.data.relaxed_genes import read_relaxed
+        from invdesign.predictors.features.composition_and_gene import composition_matrix, counts_of
+        from invdesign.training.stability.hull import labelled_e_above_hull
+
+        progress(0.0, "reading crystals")
+        labelled = labelled_e_above_hull(config.data)
+        labelled_source = np.array(labelled.sources)
+        blocks: list[tuple[str, list[Gene], NDArray[np.float64]]] = []
+        for name in (*REPORTED, SUBSTITUTED):
+            crystals = read_crystals(config, name)
+            blocks.append(
+                (name, crystals.genes, labelled.e_above_hull[labelled_source == name][crystals.rows])
+            )
+        own = read_relaxed(config.relaxed)
+        blocks.append((GENERATED, [own.tokens.gene(i) for i in range(len(own.tokens))], own.e_above_hull))
+        known = {gene.hash for name, genes, _ in blocks if name in REPORTED for gene in genes}
+        rows = [
+            (name, gene, height)
+            for name, genes, heights in blocks
+            for gene, height in zip(genes, heights, strict=True)
+            if name in REPORTED or gene.hash not in known
+        ]
+        genes = [gene.canonical() for _, gene, _ in rows]
+        progress(0.1, f"features of {len(rows)} crystals")
+        part = np.empty(len(rows), dtype="<U16")
+        split = grouped_split([gene.formula for gene in genes], list(PARTS.values()), config.seed)
+        for name, chosen in zip(PARTS, split, strict=True):
+            part[chosen] = name
+        source = np.array([name for name, _, _ in rows])
+        return cls(
+            gene_matrix(genes),
+            np.isin(source, REPORTED),
+            source,
+            part,
+            np.array([height for _, _, height in rows]),
+            np.array([(len(gene.elements), gene.n_atoms) for gene in genes]),
+            composition_matrix(counts_of([{"Na": 1}])).shape[1],
+        )
+
+    def composition_alone(self) -> NDArray[np.float32]:
+        """Features with everything but the composition hidden."""
+        hidden = self.features.copy()
+        hidden[:, self.composition_width :] = np.nan
+        return hidden
+
+
+def measure(
+    score: NDArray[np.float64], table: Table, against: str, chosen: NDArray[np.bool_]
+) -> dict[str, float]:
+    """How well a score tells reported crystals from those of one source, among the test rows ``chosen``.
+
+    Args:
+        score: of every row, (n,).
+        table: all rows.
+        against: ``wbm`` or ``generated``.
+        chosen: (n,).
+
+    Returns:
+        Numbers of both, AUC, the same within crystals alike in size, and AUC of lying lower.
+    """
+    rows = chosen & (table.part == "test") & (table.reported | (table.source == against))
+    positive = table.reported[rows]
+    return {
+        "reported": int(positive.sum()),
+        "hypothetical": int((~positive).sum()),
+        "auc": auc(score[rows], positive),
+        "auc_alike": stratified_auc(score[rows], positive, strata(table.size[rows])),
+        "auc_height": auc(-table.height[rows], positive),
+    }
+
+
+def strata(size: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return a number for each crystal that those of as many elements and about as many atoms share, (n,)."""
+    atoms = np.digitize(size[:, 1], [3, 5, 7, 9, 11, 13, 15, 17, 19])
+    return np.asarray(size[:, 0] * 16 + atoms)
+
+
+def stratified_auc(
+    score: NDArray[np.float64], positive: NDArray[np.bool_], stratum: NDArray[np.int64]
+) -> float:
+    """AUC over the pairs within one stratum, all strata together."""
+    total, pairs = 0.0, 0
+    for value in np.unique(stratum):
+        own = stratum == value
+        n = int(positive[own].sum()) * int((~positive[own]).sum())
+        if n:
+            total += n * auc(score[own], positive[own])
+            pairs += n
+    return total / pairs if pairs else float("nan")
+
+
+def card(model: Synthesizability, table: Table, config: SynthesizabilityConfig, progress: Progress) -> str:
+    """Measure on the test rows and write the card."""
+    scores = {"shipped": model.score_features(table.features)}
+    fewer = config.network.model_copy(update={"members": COMPARED_MEMBERS})
+    train = table.part == "train"
+    variants = {
+        "composition alone": (table.composition_alone(), train),
+        "taught without our generated crystals": (table.features, train & (table.source != GENERATED)),
+        "taught without WBM": (table.features, train & (table.source != SUBSTITUTED)),
+    }
+    for number, (name, (features, rows)) in enumerate(variants.items()):
+        progress(number / len(variants), f"compared with: {name}")
+        other = fit(features[rows], table.maker[rows], fewer, config.seed, lambda _share, _message: None)
+        scores[name] = other.score_features(features)
+    return _text(scores, table, config)
+
+
+def _text(scores: dict[str, NDArray[np.float64]], table: Table, config: SynthesizabilityConfig) -> str:
+    every, low = np.ones(len(table.source), bool), table.height <= LOW
+    lines = [
+        "| reported crystals against | n | AUC | … of crystals alike in size | AUC of lying lower |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for words, chosen in (("", every), (f", both at most {LOW} eV/atom above the hull", low)):
+        for against in (SUBSTITUTED, GENERATED):
+            for name, score in scores.items():
+                found = measure(score, table, against, chosen)
+                label = f"**{against}{words}**" if name == "shipped" else f"… {name}"
+                lines.append(
+                    f"| {label} | {found['reported']} and {found['hypothetical']} | {found['auc']:.3f} | "
+                    f"{found['auc_alike']:.3f} | {found['auc_height']:.3f} |"
+                )
+    parts = {name: table.part[table.source == name] for name in (*REPORTED, SUBSTITUTED, GENERATED)}
+    counts = ", ".join(
+        f"{name} {np.count_nonzero(own == 'train')} and {np.count_nonzero(own == 'test')}"
+        for name, own in parts.items()
+    )
+    return f"""# synthesizability: is a gene like those of crystals that were made?
+
+{config.network.members} small networks on features of the composition, the space group and which elements
+sit where. Each was taught to tell all reported crystals from a random draw of as many hypothetical ones,
+half of each maker's (bagging for positive and unlabelled data: Mordelet and Vert 2014); the score is the
+mean of their answers, with one temperature, 0 to 1. Read it as the chance of having been reported if as
+many were reported as not. It does not see the energy.
+
+**A column of the shortlist, never a gate.** That nobody has reported a crystal does not say that it cannot be
+made, and the score partly knows who made it up (below). Novel crystals score lower than known ones for that
+alone: compare rows of one shortlist.
+
+**Data.** Reported: `mp20` and `mpts52` (Materials Project entries that were made; at most 20 atoms).
+Unlabelled: `wbm` (hypothetical, by substitution) and `relaxed-genes` (our generators', relaxed, kept or not);
+those with the gene of a reported crystal are left out. All CC BY 4.0. Split by reduced composition. Train and
+test crystals: {counts}.
+
+## Held-out crystals
+AUC: the chance that a reported crystal scores above a hypothetical one. "Alike in size" compares crystals
+of as many elements and about as many atoms only. "Lying lower" is what the energy above the hull alone
+would give.
+
+{chr(10).join(lines)}
+
+{_shares(scores["shipped"], table)}
+
+The variants have {COMPARED_MEMBERS} members. "Taught without" a maker is the test on hypothetical crystals
+of a kind that it has never met: the figure to expect for other people's, and a measure of how much of the
+rest is recognising the maker.
+
+## What it is not for
+Saying whether or how a crystal can be made: it knows no temperature, no pressure, no precursors. Genes of
+more than 20 atoms. Comparing generators, or our crystals with other people's: each maker leaves marks of
+its own (cells, frequent elements).
+"""
+
+
+def _shares(score: NDArray[np.float64], table: Table) -> str:
+    """Recall, share of hypothetical crystals above one half by source, and calibration."""
+    test = table.part == "test"
+    words = []
+    for name in (*REPORTED, SUBSTITUTED, GENERATED):
+        own = score[test & (table.source == name)]
+        words.append(f"{name} {(own > 0.5).mean():.3f} (median {np.median(own):.2f})")
+    low = test & (table.source == GENERATED) & (table.height <= LOW)
+    chance = weights(table.maker[test])
+    even = np.random.default_rng(0).choice(len(chance), 20_000, p=chance)
+    error = calibration_error(score[test][even], table.reported[test][even])
+    return (
+        f"Share scoring above one half (recall of the reported): {', '.join(words)};\n"
+        f"generated at most {LOW} eV/atom above the hull {(score[low] > 0.5).mean():.3f}. "
+        f"Calibration error, as many reported as not: {error:.3f}."
+    )

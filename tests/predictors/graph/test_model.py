@@ -17,7 +17,8 @@ from invdesign.io.artifacts import root
 from invdesign.potentials.batching import neighbour_pairs
 from invdesign.potentials.interface import Frame, frame_of
 from invdesign.predictors.graph.model import GraphBandGapPredictor, GraphNetwork, GraphShape, Scales
-from invdesign.training.predictors.graph_band_gap import GraphSettings, GraphTable, calibrated, scales_of
+from invdesign.training.predictors.graph_band_gap import calibrated, scales_of
+from invdesign.training.predictors.graph_table import GraphTable
 
 pytest.importorskip("matgl")
 

@@ -18,7 +18,7 @@ from invdesign.potentials.batching import neighbour_pairs
 from invdesign.potentials.interface import Frame, frame_of
 from invdesign.predictors.graph.model import GraphBandGapPredictor, GraphNetwork, GraphShape, Scales
 from invdesign.training.predictors.graph_band_gap import calibrated, scales_of
-from invdesign.training.predictors.graph_table import GraphTable
+from invdesign.training.predictors.graph_table import GraphSettings, GraphTable
 
 pytest.importorskip("matgl")
 

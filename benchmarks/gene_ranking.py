@@ -84,7 +84,7 @@ def figures(score: np.ndarray, hit: np.ndarray, height: np.ndarray, genes: list,
 
 
 def of_campaign(folder: Path, ranker: str) -> tuple[str, dict]:
-    """The judge, and the figures of a campaign's relaxed candidates ranked anew."""
+    """Return the potential, and the metrics of a campaign's relaxed candidates in a ranker's order."""
     store = Store(folder / "candidates.db")
     everything = store.read()
     tried = [c for c in everything if c.place is not None]
@@ -114,7 +114,7 @@ def of_campaign(folder: Path, ranker: str) -> tuple[str, dict]:
 
 
 def of_record(file: Path, ranker: str) -> tuple[str, dict]:
-    """The judge, and the figures of campaign 77 in the order of a ranker and of two earlier ones."""
+    """Return the potential, and the metrics of campaign 77 as ordered by three rankers."""
     with file.open(newline="", encoding="utf-8") as lines:
         rows = list(csv.DictReader(lines))
     genes = [Gene.parse(row["gene"]) for row in rows]

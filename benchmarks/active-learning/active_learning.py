@@ -74,7 +74,7 @@ class Pool:
     vectors: np.ndarray
 
     def sample(self, n: int, seed: int) -> tuple[Pool, Pool]:
-        """Some of them at random, and others of which nothing is ever revealed."""
+        """Draw some candidates at random, and others of which nothing is ever revealed."""
         rows = np.random.default_rng(seed).permutation(len(self.candidates))
         return self._of(np.sort(rows[:n])), self._of(np.sort(rows[n : 2 * n]))
 
@@ -91,7 +91,7 @@ class Pool:
 
 
 def gene_of_formula(formula: str) -> Gene:
-    """A gene of no symmetry: likeness is then that of the formulas."""
+    """Return a gene without symmetry: similarity is then that of the formulas."""
     from pymatgen.core import Composition
 
     amounts = Composition(formula).reduced_composition.get_el_amt_dict()
@@ -125,7 +125,7 @@ def pbe(data: Path) -> Pool:
 
 
 def of_gaps(formulas: Sequence[str], said: Estimates, gaps: np.ndarray, features: np.ndarray) -> Pool:
-    """A pool where the gap is all that is asked for."""
+    """Build a pool where the target sets the gap alone."""
     candidates = [
         Candidate(f"c{i:06d}", gene_of_formula(formula), properties={GAP: estimate})
         for i, (formula, estimate) in enumerate(zip(formulas, said.rows(), strict=True))
@@ -149,7 +149,7 @@ def measured(_data: Path) -> Pool:
 
 
 def formula_of(fractions: np.ndarray) -> str:
-    """The formula of atomic fractions by element (103,), in the least whole numbers that fit."""
+    """Return the formula of atomic fractions by element (103,), in the least whole numbers that fit."""
     from invdesign.crystal.elements import SYMBOLS
 
     own = np.flatnonzero(fractions)

@@ -39,12 +39,12 @@ def own(_errors: np.ndarray, _known: Crystals, asked: Crystals) -> Answer:
 
 
 def shift_and_scale(errors: np.ndarray, known: Crystals, asked: Crystals) -> Answer:
-    """The same for all crystals."""
+    """Correct all crystals by the same shift and scale."""
     return Errors.fit(Crystals(known.unit), errors).predict(Crystals(asked.unit))
 
 
 def shared(errors: np.ndarray, known: Crystals, asked: Crystals) -> Answer:
-    """What ships."""
+    """Correct as the released code does."""
     return Errors.fit(known, errors).predict(asked)
 
 

@@ -37,7 +37,7 @@ JUDGE = {"band_gap": "band-gap-evaluator"}  # guided, ranked and selected nothin
 
 
 def measure(method: Method, seed: int, given: argparse.Namespace) -> tuple[str, dict[str, Any]]:
-    """The judge's name and the figures of one method and seed."""
+    """Return the potential's name and the metrics of one method and seed."""
     if method.generator:
         folder = sample(method, given.n, seed, given.cache, given.workers)
         source, about = folder / SAMPLES, json.loads((folder / SAMPLING).read_text(encoding="utf-8"))
@@ -66,14 +66,14 @@ def measure(method: Method, seed: int, given: argparse.Namespace) -> tuple[str, 
 
 
 def _for(evaluation: EvaluationResult, target: str | None) -> EvaluationResult:
-    """The same structures, counted for another target."""
+    """Count the same structures for another target."""
     asked = parse_target(target) if target else None
     protocol = evaluation.protocol | {"target": target}
     return EvaluationResult(evaluation.records, protocol, evaluation.cost, evaluation.hardware, asked)
 
 
 def _of_target(asked: EvaluationResult) -> list[str]:
-    """The rates that a target adds."""
+    """Return the rates that a target adds."""
     return [name for name in asked.rates if name not in _for(asked, None).rates]
 
 

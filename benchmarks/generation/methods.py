@@ -138,7 +138,7 @@ def sample(method: Method, n: int, seed: int, cache: Path, workers: int | None) 
 
 
 def marked(method: Method) -> str:
-    """What tells its samples from those of other models, tables, options or code (its defaults)."""
+    """Hash the models, tables, options and code (its defaults) that its samples depend on."""
     asked = asdict(method) | {"what": "", "genes": GENES_PER_RELAXATION if method.ranked else 1}
     return hashlib.sha256(json.dumps([_code(), hashed(method), asked]).encode()).hexdigest()[:8]
 
@@ -161,7 +161,7 @@ def drawn(method: Method, n: int, seed: int, workers: int | None) -> list[Candid
 
 
 def _generated(method: Method, n: int, seed: int, workers: int | None) -> list[Candidate]:
-    """What ``invdesign generate`` gives a user."""
+    """Sample as ``invdesign generate`` does."""
     return generate(
         parse_target(method.target),
         n,
@@ -176,7 +176,7 @@ def _generated(method: Method, n: int, seed: int, workers: int | None) -> list[C
 
 
 def _ranked(method: Method, n: int, seed: int, workers: int | None) -> list[Candidate]:
-    """The genes worth a relaxation, with structures."""
+    """Sample the genes worth a relaxation, with structures."""
     chosen = _chosen(method, n, seed)
     chunks = [chosen[i : i + CHUNK] for i in range(0, len(chosen), CHUNK)]
     hands = min(workers or default_workers(), len(chunks))
@@ -197,7 +197,7 @@ class NewCompositions:
 
 
 def _chosen(method: Method, n: int, seed: int) -> list[Candidate]:
-    """The genes worth a relaxation."""
+    """Sample the genes worth a relaxation."""
     config = CampaignConfig(
         target=parse_target(method.target),
         generator=method.generator,
@@ -210,7 +210,7 @@ def _chosen(method: Method, n: int, seed: int) -> list[Candidate]:
 
 
 def _furnished(candidates: list[Candidate], seed: int) -> list[Candidate]:
-    """The same, each with a geometry and a structure, as ``generate`` gives them."""
+    """Add to each a geometry and a structure, as ``generate`` does."""
     genes, seeds = [c.gene for c in candidates], [(seed, int(c.id[1:])) for c in candidates]
     with one_thread():
         found = Components().get("geometry").propose_many(genes, [1] * len(genes), seeds)

@@ -111,7 +111,7 @@ def _honoured(name: str, prompt: str, n: int, seed: int) -> tuple[float | str, d
 
 
 def _found_again(candidate: Candidate) -> Gene | None:
-    """The gene of a candidate's atoms; None where no symmetry is found."""
+    """Return the gene of a candidate's atoms; None where no symmetry is found."""
     assert candidate.structure is not None  # noqa: S101 - given by `generate`
     try:
         return gene_of(candidate.structure)[0]

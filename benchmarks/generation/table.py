@@ -37,7 +37,7 @@ BASE = ("gene-diffusion-unconditional", "gene-diffusion", "diffcsp")  # what com
 
 
 def readme(folder: Path) -> str:
-    """The page."""
+    """Return the page."""
     reports = {
         name: json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
         for name in METHODS
@@ -145,7 +145,7 @@ def _rates(reports: dict[str, Any], judge: str) -> str:
 
 
 def _gaps(reports: dict[str, Any], judge: str) -> str:
-    """What was asked for beside what comes unasked, per target."""
+    """Compare conditional with unconditional samples, per target."""
     pooled = {name: report["judges"][judge]["pooled"]["rates"] for name, report in reports.items()}
     base = [name for name in BASE if name in pooled]
     rows = []
@@ -183,7 +183,7 @@ def _stricter(reports: dict[str, Any], judge: str) -> str:
 
 
 def _cost(reports: dict[str, Any], judge: str, speed: dict[str, Any]) -> str:
-    """What comes of an hour; sampling is known for what `speed.json` holds."""
+    """Return the yield of a core hour; the cost of sampling comes from `speed.json`."""
     rows = []
     for name, report in reports.items():
         own = report["judges"][judge]
@@ -240,7 +240,7 @@ def _prompts(report: dict[str, Any]) -> str:
 
 
 def _many(report: dict[str, Any]) -> str:
-    """What ``generate -n 10000`` gives."""
+    """Return what ``generate -n 10000`` gives."""
     rows = []
     for name, entry in report.items():
         if "speed" not in entry:  # its genes were not drawn by `generate`

@@ -22,7 +22,7 @@ NOVEL = Path(__file__).resolve().with_name("novel.txt")
 
 
 def corpus(data: Path) -> Corpus:
-    """The known crystals, with those marked that no model was trained on."""
+    """Return the known crystals; those that no model was trained on are marked."""
     return read_corpus(data, CACHE)
 
 
@@ -33,7 +33,7 @@ def held_out(known: Corpus, n: int, seed: int) -> list[int]:
 
 
 def novel(n: int, seed: int) -> list[Gene]:
-    """The first n different genes of gene diffusion that balance and whose composition is new.
+    """Return the first n different genes of gene diffusion that balance and whose composition is new.
 
     Kept in a file once drawn: every source is given the same, whatever becomes of the generator.
     """

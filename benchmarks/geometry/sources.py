@@ -22,17 +22,17 @@ def _seeds(genes: Sequence[Gene], seed: int) -> list[tuple[int, int]]:
 
 
 def inherited(source: GeometrySource, genes: Sequence[Gene], n: int, _seed: int) -> Proposals:
-    """The n most alike known crystals of the same prototype, as far as there are any."""
+    """Return geometries of the n most similar known crystals of the same prototype, or of fewer."""
     return [source.inherited(gene, n) for gene in genes]
 
 
 def diffusion(source: GeometrySource, genes: Sequence[Gene], n: int, seed: int) -> Proposals:
-    """The first n draws."""
+    """Return the first n draws."""
     return source.drawn(genes, [n] * len(genes), _seeds(genes, seed), draws=1)
 
 
 def chosen(source: GeometrySource, genes: Sequence[Gene], n: int, seed: int) -> Proposals:
-    """The n of 4 n draws whose atoms come least close."""
+    """Return the n of 4 n draws whose shortest distances are largest."""
     return source.drawn(genes, [n] * len(genes), _seeds(genes, seed), draws=4)
 
 
@@ -42,7 +42,7 @@ def sampled(source: GeometrySource, genes: Sequence[Gene], n: int, seed: int) ->
 
 
 def default(source: GeometrySource, genes: Sequence[Gene], n: int, seed: int) -> Proposals:
-    """What a campaign asks for."""
+    """Return the starts of a campaign."""
     counts = [trials_worthwhile(gene, n) for gene in genes]
     return source.propose_many(genes, counts, _seeds(genes, seed))
 

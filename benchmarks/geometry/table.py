@@ -44,7 +44,7 @@ def tried(rows: list[dict[str, Any]]) -> int:
 
 
 def relaxations(which: str) -> list[str]:
-    """The table of one set of genes: each source alone, then inherited ones before draws."""
+    """Return the table of one set of genes: each source alone, then inherited ones before draws."""
     found = {
         name: json.loads((HERE / f"{which}-{name}.json").read_text())
         for name in NAMES
@@ -76,7 +76,7 @@ def relaxations(which: str) -> list[str]:
 
 
 def matches() -> list[str]:
-    """The table of matching.json."""
+    """Return the table of matching.json."""
     results = json.loads((HERE / "matching.json").read_text())
     lines = [
         "| geometries | match at 1 | RMSD | match at 20 | RMSD | has one | plausible | per core second |",

@@ -105,7 +105,7 @@ def quick_baseline(table: Table, head: int, measured: LearnedProperty, sees: str
 
 
 def crystals_of(config: PropertyConfig) -> list[Structure]:
-    """The crystals behind a table's rows that are not extra, in their order.
+    """Return the crystals of a table's rows that are not auxiliary, in their order.
 
     Raises:
         InputError: the recipe does not predict band gaps from structure.

@@ -27,7 +27,7 @@ PBE = 0
 
 
 def load_published(name: str) -> Any:  # noqa: ANN401 (matgl is optional and untyped)
-    """The model of a folder; none of its files can run code.
+    """Load the model of a folder; none of its files can run code.
 
     Raises:
         InputError: matgl is not installed; there is no such folder or a file of it is missing or damaged; or

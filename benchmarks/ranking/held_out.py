@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 CACHE = Path(".cache/invdesign")
 OUT = Path(__file__).with_name("held_out.csv.gz")
-JUDGED = ("calibration", "test")
+EVALUATED = ("calibration", "test")
 SEED = 0  # of the band-gap model's split
 CHUNK = 64
 COLUMNS = ("source", "row", "formula", "part", "gap", "gap_mean", "gap_sigma", "gap_p_zero")
@@ -48,14 +48,14 @@ COLUMNS += ("height", "said_height", "said_sigma", "shipped_height", "shipped_si
 
 
 def parts_of(data: Path, source: str) -> dict[int, tuple[str, str]]:
-    """Formula and part of a data set's rows in the parts ``JUDGED``, by row of its file."""
+    """Return formula and part of a data set's rows in the parts ``EVALUATED``, by row of its file."""
     tokens = tokenise(data / "structures" / f"{source}.csv.gz", CACHE)
     formulas = [tokens.gene(index).formula for index in range(len(tokens))]
     split = grouped_split(formulas, list(PARTS.values()), SEED)
     chosen = {
         int(tokens.row[i]): (formulas[i], part)
         for part, rows in zip(PARTS, split, strict=True)
-        if part in JUDGED
+        if part in EVALUATED
         for i in rows
     }
     return dict(sorted(chosen.items()))

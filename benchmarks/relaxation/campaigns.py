@@ -58,7 +58,7 @@ class Judge:
         return self.hull.e_above_hull(composition, formation).e_above_hull
 
     def ceiling(self, composition: Composition) -> float:
-        """The potential's energy at the limit, eV/atom: the height is its energy plus a constant."""
+        """Return the potential's energy at the limit, eV/atom; E above hull differs by a constant."""
         return LIMIT - self.height(composition, 0.0)
 
     def survivors(self, trials: Sequence[Trial], ends: Sequence[Relaxed]) -> dict[int, float]:
@@ -239,5 +239,5 @@ def convergence(settings: Settings) -> dict[str, Any]:
 
 
 def _kind(end: Relaxed) -> str:
-    """The reason without its figures."""
+    """Return the reason without its values."""
     return "ran out of steps" if end.reason.startswith("not converged") else end.reason.split(": ")[-1]

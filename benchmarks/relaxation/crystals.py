@@ -58,7 +58,7 @@ class Trial:
 
 
 def generated(n: int, seed: int) -> list[Trial]:
-    """What the default campaign relaxes for ``TARGET``: genes through all gates, the n best, two trials each.
+    """Return what the default campaign relaxes for ``TARGET``: the n best genes, two starts each.
 
     As ``campaign.run`` and ``campaign.structures`` do it, for a campaign of this size.
     """

@@ -60,7 +60,7 @@ def _calculator(name: str) -> Any:  # noqa: ANN401 - ASE is untyped
 
 
 def ase_relax(structure: Structure, timed: Timed, *, fmax: float, max_steps: int) -> Relaxed:
-    """The usual loop: ``FIRE(FrechetCellFilter(atoms)).run(fmax)``; what it raises is its failure.
+    """Run the usual loop, ``FIRE(FrechetCellFilter(atoms)).run(fmax)``; what it raises is its failure.
 
     It is stopped where ours is, when the volume has left a quarter to four times its start: CHGNet's own
     graphs of a collapsing cell took 20 GB.
@@ -89,7 +89,7 @@ def ase_relax(structure: Structure, timed: Timed, *, fmax: float, max_steps: int
 
 
 def ase_fmax(start: Structure, end: Structure, forces: np.ndarray, stress: np.ndarray) -> float:
-    """What ``FrechetCellFilter``, begun at ``start``, would compare with its fmax at ``end``, eV/Å."""
+    """Return what ``FrechetCellFilter``, begun at ``start``, would compare with fmax at ``end``, eV/Å."""
     from ase.calculators.singlepoint import SinglePointCalculator
     from ase.filters import FrechetCellFilter
 

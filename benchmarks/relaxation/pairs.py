@@ -96,7 +96,7 @@ def _torch_sim(
 def _outcome(
     structures: Sequence[Structure], ends: Sequence[Relaxed], potential: Potential
 ) -> dict[str, float]:
-    """Steps, converged, and the largest fmax of a converged end by our measure and by ASE's, eV/Å."""
+    """Count steps and converged ends, with their largest fmax by our measure and by ASE's, eV/Å."""
     found = potential.evaluate([end.structure for end in ends])
     ours, theirs = [0.0], [0.0]
     for k, (start, end) in enumerate(zip(structures, ends, strict=True)):

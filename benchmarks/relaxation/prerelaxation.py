@@ -77,7 +77,7 @@ def compare(
 
 
 def shaken(structure: Structure, rng: np.random.Generator) -> Structure:
-    """The structure with every atom moved by about ``SHAKE``."""
+    """Return the structure with every atom displaced by about ``SHAKE``."""
     moves = rng.normal(0, SHAKE / np.sqrt(3), (len(structure), 3))
     positions = structure.cart_coords + moves
     return Structure(structure.lattice, structure.species, positions, coords_are_cartesian=True)

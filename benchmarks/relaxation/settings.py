@@ -25,7 +25,7 @@ class Settings:
     rule: str
 
     def named(self, *labels: str) -> dict[str, str]:
-        """What ``load_potential`` takes, by label."""
+        """Return what ``load_potential`` takes, by label."""
         names = {
             CHGNET: "chgnet",
             M3GNET: str(self.potentials / "M3GNet-MP-2021.2.8-matgl4"),

@@ -31,7 +31,7 @@ GPU_SIZES, GPU_ONE_AT_A_TIME = (1, 64, 512, 4096), 16
 
 
 def evaluation(settings: Settings) -> dict[str, Any]:
-    """A batched evaluation (energy, forces, stress) against a step of ASE's loop, by potential."""
+    """Time a batched evaluation (energy, forces, stress) against a step of ASE's loop, by potential."""
     names = settings.named(CHGNET, M3GNET, TENSORNET)
     structures = _known_to_all(settings, list(names.values()), settings.n or N_EVALUATED)
     figures = {label: _against_steps(name, structures) for label, name in names.items()}
@@ -104,7 +104,7 @@ def _differences(found: PotentialOutput, structures: list[Structure], timed: Tim
 
 
 def threads(settings: Settings) -> dict[str, Any]:
-    """The same evaluations by one thread, two threads, and two processes of one thread each."""
+    """Time the same evaluations by one thread, two threads, and two processes of one thread each."""
     import torch
 
     from invdesign.io.parallel import process_pool
@@ -170,7 +170,7 @@ def hull(settings: Settings) -> dict[str, Any]:
 
 
 def _highs(phases: list[tuple[str, float]], composition: Any) -> tuple[float, float]:  # noqa: ANN401
-    """The hull's energy by linear programming, eV/atom, and the seconds of the solver alone."""
+    """Return the hull's energy by linear programming, eV/atom, and the seconds of the solver alone."""
     from pymatgen.core import Composition
     from scipy.optimize import linprog
 

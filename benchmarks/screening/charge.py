@@ -38,7 +38,7 @@ CUSTOM = "Na 1\nCl -1 5 7\nFe 0 2 3\nO -2 -1 -1\nS -2 4 6\nCu 1 2\nSi 4 -4\nLi 1
 
 
 def rules_by_name(custom: str) -> dict[str, ChargeRules]:
-    """The sets of rules to compare."""
+    """Return the sets of rules to compare."""
     mixed = ChargeRules(mixed_valence_combinations=SMACT_COMBINATIONS)
     return {
         "smact's defaults": PLAIN,
@@ -69,7 +69,7 @@ def rules_by_name(custom: str) -> dict[str, ChargeRules]:
 
 
 def smact_says(formula: str, rules: ChargeRules) -> bool:
-    """The verdict of smact under our rules."""
+    """Return the verdict of smact under our rules."""
     return smact_validity(
         formula,
         use_pauling_test=rules.use_pauling_test,
@@ -128,7 +128,7 @@ def parity(every: list[str], rules: ChargeRules, seconds: float) -> dict[str, ob
 
 
 def fractions(rng: np.random.Generator) -> dict[str, int]:
-    """The same of fractional formulas, whose amounts both truncate; smact cannot where none is one."""
+    """Compare on fractional formulas, whose amounts both truncate; smact cannot where none is one."""
     rules = replace(PLAIN, truncate_fractions=True, include_alloys=False)
     every = []
     for _ in range(10_000):

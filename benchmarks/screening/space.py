@@ -43,7 +43,7 @@ def screened(out: Path, *given: str) -> dict[str, float]:
 
 
 def _family(pid: int) -> list[int]:
-    """A process and its descendants."""
+    """Return a process and its descendants."""
     path = Path(f"/proc/{pid}/task/{pid}/children")
     own = map(int, path.read_text().split()) if path.exists() else []
     return [pid, *(member for child in own for member in _family(child))]

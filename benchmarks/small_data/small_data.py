@@ -158,7 +158,7 @@ def table(name: str) -> str:
 
 
 def draw(name: str) -> None:
-    """The learning curve of a task."""
+    """Draw the learning curve of a task."""
     figures = json.loads(RESULTS.read_text())["tasks"][name]["figures"]
     first = f"{TRANSFER}: {TASKS[name]['models'][0]}"
     curves = {

@@ -107,12 +107,12 @@ def heights(data: Path, formulas: Sequence[str]) -> dict[str, float]:
 
 
 def _held_out(formulas: Sequence[str]) -> NDArray[np.int64]:
-    """Indices of the formulas that no generator is trained on."""
+    """Return indices of the formulas that no generator is trained on."""
     return grouped_split(list(formulas), (1 - HELD_OUT, HELD_OUT), 0)[1]
 
 
 def sources(methods: Sequence[str]) -> dict[str, Sources]:
-    """What each method proposes from; nothing has seen the held-out formulas."""
+    """Build what each method proposes from; nothing has seen the held-out formulas."""
     geometry = GeometrySource.load()
     formulas = [geometry.library.gene(i).formula for i in range(len(geometry.library))]
     geometry = geometry.without({formulas[i] for i in _held_out(formulas)})
@@ -127,7 +127,7 @@ def sources(methods: Sequence[str]) -> dict[str, Sources]:
 
 
 def plans(formulas: Sequence[str], k: int, seed: int, given: Sources) -> dict[str, Plan]:
-    """Starts of each formula; none where a method can make none: that counts as no match."""
+    """Make starts of each formula; none where a method can make none: that counts as no match."""
     found = {}
     for formula in formulas:
         try:
@@ -239,7 +239,7 @@ def _short(distance: float | None) -> float | None:
 
 
 def readme(report: dict[str, Any]) -> str:
-    """The table as a page."""
+    """Return the table as a page."""
     rows = []
     for method, entry in report["methods"].items():
         for state in (PROPOSED, ENERGY, BOTH):

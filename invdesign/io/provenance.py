@@ -8,19 +8,17 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from invdesign.io.artifacts import root
 from invdesign.io.atomic import atomic_write
 from invdesign.version import __version__
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 RUN_FILE = "run.json"
 

@@ -7,22 +7,20 @@ this file what a valid file is. The same campaign gives the same bytes: no time,
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from itertools import count
 from math import gcd, isfinite
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from invdesign.core.candidate import Candidate, Estimate
 from invdesign.core.target import PROPERTIES
 from invdesign.io.atomic import atomic_write
 from invdesign.report.shortlist_csv import CIF_FOLDER, NOVELTY, cif_name, reason_of
 from invdesign.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
     from pymatgen.core import Structure
-
-    from invdesign.core.candidate import Candidate, Estimate
 
 SHORTLIST_JSON = "shortlist.json"
 FORMAT = "1.0"  # of our fields; the first number changes when a reader of the old ones would be misled

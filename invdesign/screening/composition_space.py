@@ -8,11 +8,13 @@ A place is found by counting, so that a space of 10^10 formulas costs no more th
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import Annotated, Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
 from invdesign.composition.batch import MOST_ATOMS, CompositionBatch
@@ -20,12 +22,7 @@ from invdesign.core.target_parser import amounts_of, range_of, symbols_of
 from invdesign.crystal.elements import ATOMIC_NUMBER, EXCLUDED_BY_DEFAULT, SYMBOLS, element_table
 from invdesign.errors import InputError
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from numpy.typing import NDArray
-
-    Integers = NDArray[np.int64]
+Integers = NDArray[np.int64]
 
 MOST_ELEMENTS = 10
 _MOST_STOICHIOMETRIES = 2_000_000  # of one number of elements: 160 MB while they are sorted

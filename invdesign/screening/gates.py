@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from invdesign.composition.batch import CompositionBatch
 from invdesign.composition.formula import composition_key, text_hash
 from invdesign.composition.oxidation_state_arrays import ChargeCode
 from invdesign.composition.oxidation_states_batch import likeliest_states
 from invdesign.composition.supply import TOXIC, scarcest, supply_risk
+from invdesign.core.candidate import Estimates
 from invdesign.core.properties import STABILITY
+from invdesign.core.target import Target
 from invdesign.crystal.elements import ATOMIC_NUMBER, SYMBOLS
 from invdesign.filters.charge_balance import assignments
 from invdesign.filters.charge_balance_batch import charge_verdicts
 from invdesign.filters.novelty import KnownMaterials, Source
+from invdesign.predictors.property_predictor import PropertyPredictor
+from invdesign.predictors.stability.model import StabilityModel
+from invdesign.screening.config import ScreenConfig
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from invdesign.composition.batch import CompositionBatch
-    from invdesign.core.candidate import Estimates
-    from invdesign.core.target import Target
-    from invdesign.predictors.property_predictor import PropertyPredictor
-    from invdesign.predictors.stability.model import StabilityModel
-    from invdesign.screening.config import ScreenConfig
-
-    Flags = np.ndarray
+Flags = np.ndarray
 
 PASSED = "passed"
 CHARGE = {

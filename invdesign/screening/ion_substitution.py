@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from heapq import heappop, heappush
 from math import prod
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from invdesign.composition.batch import CompositionBatch
 from invdesign.composition.formula import reduced_amounts
@@ -16,12 +17,7 @@ from invdesign.errors import InputError
 from invdesign.generators.substitution.ion_exchange import substitution_table
 from invdesign.generators.substitution.parents import sensible
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from numpy.typing import NDArray
-
-    Choice = tuple[float, int]  # probability that an ion becomes, or stays, an element
+Choice = tuple[float, int]  # probability that an ion becomes, or stays, an element
 
 
 def substitute_ions(

@@ -9,9 +9,11 @@ from __future__ import annotations
 import codecs
 import csv
 import gzip
+import io
 import sys
 import zlib
 from collections import deque
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -22,9 +24,6 @@ from invdesign.composition.formula import FORMULA_COLUMNS
 from invdesign.errors import InputError
 
 if TYPE_CHECKING:
-    import io
-    from collections.abc import Iterable, Iterator
-
     import pyarrow as pa
 
 STDIN = "-"

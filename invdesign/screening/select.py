@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from heapq import nsmallest
 from itertools import count
@@ -16,7 +17,7 @@ import numpy as np
 from invdesign.composition.batch import CompositionBatch
 from invdesign.composition.formula import FORMULA_COLUMNS
 from invdesign.core.properties import models_from_composition
-from invdesign.core.target import MAX_ATOMS
+from invdesign.core.target import MAX_ATOMS, Target
 from invdesign.crystal.elements import SYMBOLS
 from invdesign.errors import InputError
 from invdesign.screening.config import ScreenConfig
@@ -26,11 +27,7 @@ from invdesign.screening.run import JOURNAL
 from invdesign.screening.writers import CsvFile, ParquetFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     import pyarrow as pa
-
-    from invdesign.core.target import Target
 
 FURTHER = 20
 _BLOCK = 1 << 16  # rows

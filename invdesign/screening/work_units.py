@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -16,10 +17,6 @@ from invdesign.screening.composition_space import Space, shard_of
 from invdesign.screening.deduplicate import SeenKeys
 from invdesign.screening.ion_substitution import substitute_ions
 from invdesign.screening.readers import STDIN, FormulaBlock, given_formulas, read_formulas
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 
 PLACES = 16_384
 LINES = 16_384

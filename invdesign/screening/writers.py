@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import csv
 import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from invdesign.errors import InputError
 from invdesign.io.atomic import atomic_write
-from invdesign.screening.gates import PASSED
+from invdesign.screening.gates import PASSED, ScreenedBatch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
-
     import pyarrow as pa
-
-    from invdesign.screening.gates import ScreenedBatch
 
 DECIMALS = 4
 _TEXT = ("given", "formula", "verdict", "charge", "states", "all_states", "known", "toxic", "in_domain")

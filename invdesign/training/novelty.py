@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -13,15 +14,12 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 
 from invdesign.composition.formula import composition_key, read_compositions, text_hash
+from invdesign.crystal.gene import Gene
 from invdesign.data.dataset import read_dataset
 from invdesign.filters.novelty import INDEX, KnownMaterials, Source, prototype_label
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pymatgen.core import Structure
-
-    from invdesign.crystal.gene import Gene
 
     Progress = Callable[[float, str], None]
 

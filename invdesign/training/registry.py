@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from invdesign.errors import InputError
 from invdesign.io.config import build, read_yaml, suggest
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from invdesign.training.predictors.transfer import Outcome
+from invdesign.training.predictors.transfer import Outcome
 
 RECIPES = {
     "gene-diffusion": "invdesign.training.generators.gene_diffusion:GeneDiffusionConfig:train_gene_diffusion",

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 from invdesign.io.atomic import atomic_write
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
 
 RAISES, LOWERS, INK, FAINT = "#1f6f8b", "#d98c3f", "#22303a", "#73828c"
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import textwrap
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from invdesign.core.funnel import Funnel, Stage
 from invdesign.io.atomic import atomic_write
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from matplotlib.axes import Axes
-
-    from invdesign.core.funnel import Funnel, Stage
 
 PASSED, LEFT, COST, INK, FAINT = "#1f6f8b", "#d5dde1", "#d98c3f", "#22303a", "#73828c"
 BAR = 0.62

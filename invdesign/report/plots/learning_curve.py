@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from invdesign.io.atomic import atomic_write
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
 INK, FAINT = "#22303a", "#73828c"
 ASIDE = 1.02  # so that one method's bars do not hide another's

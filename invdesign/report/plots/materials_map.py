@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from invdesign.core.properties import PROPERTIES
 from invdesign.io.atomic import atomic_write
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from matplotlib.axes import Axes
-    from numpy.typing import NDArray
 
 INK, UNKNOWN, CANDIDATE = "#22303a", "#d5dde1", "#d1495b"
 NAMED_CLUSTERS = 12  # the largest ones have a colour of their own, in the picture a number

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from invdesign.io.atomic import atomic_write
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
     from matplotlib.axes import Axes
 
 HELD, MISSED, INK, FAINT = "#1f6f8b", "#d1495b", "#22303a", "#73828c"

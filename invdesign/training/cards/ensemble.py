@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Container
 
 import numpy as np
 
 from invdesign.predictors.gene_ranker import query_origin_features
-from invdesign.predictors.models.ensemble import Distribution
+from invdesign.predictors.models.ensemble import Distribution, Ensemble
 from invdesign.training.metrics import domain_metrics, gap_metrics, held_out, rank_metrics, trivial
-from invdesign.training.predictors.table import PARTS
+from invdesign.training.predictors.table import PARTS, PredictorConfig, Table
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Container
-
-    from invdesign.predictors.models.ensemble import Ensemble
-    from invdesign.training.predictors.table import PredictorConfig, Table
-
-    View = Callable[[np.ndarray], np.ndarray]
+View = Callable[[np.ndarray], np.ndarray]
 
 HULL_THRESHOLD = 0.1  # eV/atom
 GAP_ROWS = {

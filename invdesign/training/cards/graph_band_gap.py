@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from invdesign.predictors.graph.model import GraphBandGapPredictor
 from invdesign.predictors.models.ensemble import Distribution
 from invdesign.training.cards.ensemble import GAP_ROWS, markdown
 from invdesign.training.metrics import gap_metrics
+from invdesign.training.predictors.graph_table import GraphBandGapConfig, GraphTable
 from invdesign.training.predictors.table import PARTS
-
-if TYPE_CHECKING:
-    from invdesign.predictors.graph.model import GraphBandGapPredictor
-    from invdesign.training.predictors.graph_table import GraphBandGapConfig, GraphTable
 
 
 def evaluator_card(

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from invdesign.composition.formula import composition_key
 from invdesign.data.splits import grouped_split
 from invdesign.data.tokens import TokenSet, join, tokenise
 from invdesign.filters.charge_balance import usual_charges
 from invdesign.training.stability.hull import Labels, labelled_e_above_hull
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 CONDITIONS = (
     "band_gap",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -14,9 +15,6 @@ from invdesign.data.tokens import LETTERS
 from invdesign.generators.gene_diffusion.model import N_ELEMENTS, GeneTransformer
 from invdesign.training.generators.corpus import CONDITIONS, HYPOTHETICAL, Corpus, read_corpus
 from invdesign.training.generators.trainer import Progress, Trainer, TrainingConfig
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 _MAX_RELABELLINGS = 8
 

@@ -12,9 +12,10 @@ import io
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from invdesign.analysis.evaluate.metrics import Rate
@@ -33,9 +34,6 @@ from invdesign.io.provenance import RUN_FILE, git_revision, sha256
 from invdesign.predictors.property_predictor import PropertyPredictor
 from invdesign.training.cards.render import write_card
 from invdesign.verdict import Verdict
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 Progress = Callable[[float, str], None]
 Row = dict[str, Any]

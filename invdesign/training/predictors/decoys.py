@@ -6,18 +6,15 @@ Some of them may exist all the same; a model that is taught that they do not is 
 from __future__ import annotations
 
 from itertools import product
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from invdesign.composition.batch import CompositionBatch
 from invdesign.composition.oxidation_states import ChargeRules
 from invdesign.crystal.elements import SYMBOLS
 from invdesign.filters.charge_balance_batch import charge_verdicts
 from invdesign.predictors.stability.analogues import composition_keys
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 WAYS = ("stoichiometry", "enumerated", "elements")
 """The same elements in the stoichiometry of another compound; in any with up to 12 atoms; its stoichiometry

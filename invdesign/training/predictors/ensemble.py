@@ -6,7 +6,7 @@ known by its composition only still teaches the shared layers).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -20,10 +20,7 @@ from invdesign.training.predictors.kernel import best_kernel, kernel_of
 from invdesign.training.predictors.table import PARTS, Settings, Table
 from invdesign.training.predictors.trees import grow, tell
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Progress = Callable[[float, str], None]
+Progress = Callable[[float, str], None]
 
 LEAST = {"train": 20, "validation": 1, "calibration": 1, "test": 1}
 """Rows with a label that each head needs in each part."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import csv
 import hashlib
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -22,10 +22,7 @@ from invdesign.training.predictors.ensemble import find_domain
 from invdesign.training.predictors.graph_table import GraphBandGapConfig, GraphTable
 from invdesign.training.predictors.table import PARTS, read_crystals
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Progress = Callable[[float, str], None]
+Progress = Callable[[float, str], None]
 
 SOURCES = ("mp20", "wbm")
 METALLIC = 1e-3  # eV; gaps below are those of metals

@@ -6,7 +6,9 @@ import logging
 import math
 import time
 import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,18 +21,12 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Sampler
 
 from invdesign.potentials.batching import CrystalBatch
-from invdesign.potentials.matgl.graph import pair_graph
-from invdesign.predictors.graph.model import node_types
+from invdesign.potentials.matgl.graph import PairGraph, pair_graph
+from invdesign.predictors.graph.model import GraphNetwork, Scales, node_types
+from invdesign.training.predictors.graph_table import GraphSettings, GraphTable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
     from torch import Tensor
-
-    from invdesign.potentials.matgl.graph import PairGraph
-    from invdesign.predictors.graph.model import GraphNetwork, Scales
-    from invdesign.training.predictors.graph_table import GraphSettings, GraphTable
 
     Progress = Callable[[float, str], None]
     Batch = tuple[PairGraph, None, None, Tensor]

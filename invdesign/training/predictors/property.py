@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import yaml
@@ -28,10 +29,7 @@ from invdesign.training.metrics import domain_metrics, finite, property_metrics
 from invdesign.training.predictors.ensemble import fit
 from invdesign.training.predictors.table import PARTS, Settings, Table, assemble, without
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-
-    Progress = Callable[[float, str], None]
+Progress = Callable[[float, str], None]
 
 Sees = Literal["structure", "composition", "composition and space group"]
 LEAST_ROWS = 65  # of 14 % in validation and calibration, LEAST_SCORES

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import yaml
+from numpy.typing import NDArray
 
 from invdesign.predictors.models.ensemble import Ensemble, Head
 from invdesign.predictors.stability import context_features
@@ -29,16 +31,9 @@ from invdesign.training.predictors.stability_data import (
     training_table,
 )
 from invdesign.training.predictors.stability_metrics import TIMES, measure
+from invdesign.training.predictors.table import Table
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from numpy.typing import NDArray
-
-    from invdesign.training.predictors.table import Table
-
-    Progress = Callable[[float, str], None]
+Progress = Callable[[float, str], None]
 
 HEADS = (Head(NOTHING, zero=True), Head(HEIGHT))
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from invdesign.composition.batch import CompositionBatch
@@ -19,12 +21,7 @@ from invdesign.stability.hull.hull import Hull
 from invdesign.training.predictors.decoys import KINDS, decoys
 from invdesign.training.predictors.table import PARTS, Settings, Table
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from numpy.typing import NDArray
-
-    Progress = Callable[[float, str], None]
+Progress = Callable[[float, str], None]
 
 EXISTS = 0.1
 """eV/atom above the hull up to which a known compound teaches that there is one."""

@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from invdesign.composition.batch import CompositionBatch
 from invdesign.predictors.stability.analogues import composition_keys
-from invdesign.predictors.stability.model import Stabilities
+from invdesign.predictors.stability.context_features import HullContext
+from invdesign.predictors.stability.model import Stabilities, StabilityModel
 from invdesign.training.metrics import auc, calibration_error
 from invdesign.training.predictors.decoys import KINDS, decoys
 from invdesign.training.predictors.stability_data import (
     EXISTS,
     SOURCES,
     Heights,
+    Sources,
+    StabilityConfig,
     joined,
     parts_of,
     read_generated,
     read_wbm,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from numpy.typing import NDArray
-
-    from invdesign.composition.batch import CompositionBatch
-    from invdesign.predictors.stability.context_features import HullContext
-    from invdesign.predictors.stability.model import StabilityModel
-    from invdesign.training.predictors.stability_data import Sources, StabilityConfig
 
 THRESHOLDS = (0.0, 0.05, 0.1)
 TIMES = 100

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn import functional
 
 from invdesign.crystal.gene import Gene
@@ -17,9 +18,6 @@ from invdesign.predictors.features.composition_and_gene import gene_matrix
 from invdesign.predictors.synthesizability import Bag, Synthesizability
 from invdesign.training.metrics import auc, calibration_error
 from invdesign.training.predictors.table import PARTS, PredictorConfig, Settings, read_crystals
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 Progress = Callable[[float, str], None]
 

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from invdesign.composition.formula import composition_key, read_compositions, reduced_amounts
 from invdesign.crystal.elements import ATOMIC_NUMBER
+from invdesign.crystal.gene import Gene
 from invdesign.data.splits import grouped_split
 from invdesign.predictors.features.composition_and_gene import composition_matrix, counts_of, padded
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from invdesign.crystal.gene import Gene
-
 
 PARTS = {"train": 0.76, "validation": 0.05, "calibration": 0.09, "test": 0.10}
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +14,7 @@ from invdesign.errors import InputError
 from invdesign.potentials.chgnet.potential import EMBEDDING_SIZE
 from invdesign.predictors.features.composition_and_gene import FRACTIONS, composition_rows
 from invdesign.predictors.models.ensemble import Ensemble
-from invdesign.predictors.transfer import Transferred, inputs_alone, is_transferred, represent
+from invdesign.predictors.transfer import Rows, Transferred, inputs_alone, is_transferred, represent
 from invdesign.training.predictors.transfer_cross_validation import (
     COMPOSITION,
     FOLDS,
@@ -20,23 +22,17 @@ from invdesign.training.predictors.transfer_cross_validation import (
     REPEATS,
     SCRATCH,
     TRANSFER,
+    Point,
+    Trials,
     calibrate,
     learn,
     points,
     run_trials,
     warnings_of,
 )
-from invdesign.training.predictors.transfer_examples import features_of
+from invdesign.training.predictors.transfer_examples import Examples, features_of
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
-
-    from invdesign.predictors.transfer import Rows
-    from invdesign.training.predictors.transfer_cross_validation import Point, Trials
-    from invdesign.training.predictors.transfer_examples import Examples
-
-    Progress = Callable[[float, str], None]
+Progress = Callable[[float, str], None]
 
 METRICS = "metrics.json"
 

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from invdesign.predictors.transfer import Calibrated, Rows, class_weights, fit_regression, nearest
+from invdesign.predictors.transfer import Calibrated, Regression, Rows, class_weights, fit_regression, nearest
 from invdesign.training.conformal import COVERAGE
 from invdesign.training.metrics import auc
+from invdesign.training.predictors.transfer_examples import Examples
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from invdesign.predictors.transfer import Regression
-    from invdesign.training.predictors.transfer_examples import Examples
-
-    Progress = Callable[[float, str], None]
+Progress = Callable[[float, str], None]
 
 FOLDS, REPEATS = 5, 5
 SIZES = (10, 20, 40, 80, 160, 320, 640)

@@ -28,14 +28,14 @@ from invdesign.predictors.features.composition_and_gene import padded
 from invdesign.predictors.property_predictor import PropertyPredictor
 from invdesign.predictors.stability.model import Stabilities, StabilityModel
 from invdesign.training.metrics import auc
-from invdesign.training.predictors.stability_data import EXISTS, Heights, Sources, StabilityConfig
-from invdesign.training.predictors.stability_metrics import (
+from invdesign.training.predictors.stability import (
     classification_metrics,
     energy_metrics,
     existence_metrics,
     hidden_compounds,
     hypothetical,
 )
+from invdesign.training.predictors.stability_data import EXISTS, Heights, Sources, StabilityConfig
 
 if TYPE_CHECKING:
     from invdesign.predictors.stability.context_features import HullContext

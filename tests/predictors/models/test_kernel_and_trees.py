@@ -7,7 +7,7 @@ import pytest
 
 from invdesign.predictors.models.kernel import LOGIT
 from invdesign.predictors.models.trees import SURE, Trees, predict_trees
-from invdesign.training.predictors.kernel import fit_kernel
+from invdesign.training.predictors.ensemble import fit_kernel
 from invdesign.training.predictors.trees import fit_forest, fit_trees
 
 

@@ -5,10 +5,8 @@ from invdesign.composition.batch import CompositionBatch
 from invdesign.errors import InputError
 from invdesign.predictors.stability.analogues import Analogues, Known, composition_keys, system_keys
 from invdesign.predictors.stability.model import LEVELS, Stabilities, StabilityModel, read_known, write_known
-from invdesign.training.predictors.decoys import KINDS, decoys
-from invdesign.training.predictors.stability import quantiles
-from invdesign.training.predictors.stability_data import parts_of
-from invdesign.training.predictors.stability_metrics import enrichment, existence_metrics
+from invdesign.training.predictors.stability import enrichment, existence_metrics, quantiles
+from invdesign.training.predictors.stability_data import KINDS, decoys, parts_of
 
 FORMULAS = [
     "NaCl",

@@ -341,7 +341,7 @@ def _show_tally(tally: Tally) -> None:
     console = Console(stderr=True)
     console.print(table)
     others = {"faults": tally.faults, "repeats": tally.repeats, "blank or comment": tally.skipped}
-    if tally.forgetful:
+    if tally.deduplication_incomplete:
         console.print("too many different formulas to remember: later repeats were screened again")
     if counts := ", ".join(f"{name}: {n:,}" for name, n in others.items() if n):
         console.print(counts, highlight=False)

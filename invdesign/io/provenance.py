@@ -1,4 +1,4 @@
-"""What a result came from: code, packages, weights, hardware; written beside it as ``run.json``."""
+"""Provenance of a result: code, packages, weights, hardware; written next to it as ``run.json``."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PACKAGES = (
     "smact",
     "torch",
 )
-"""Packages whose version can change a figure."""
+"""Packages whose version can change a result."""
 
 BUNDLED_WEIGHTS = {"chgnet-0.3.0": ("chgnet", "pretrained/0.3.0/*.pth.tar")}
 """Weights in a dependency's wheel: package and pattern within it, by name of the potential."""
@@ -126,11 +126,14 @@ def bundled_weights(name: str) -> Path:
 
 
 def folder_hashes(folder: Path) -> dict[str, str]:
-    """SHA-256 of every weight and table file of an artifact's folder, by path within it."""
+    """SHA-256 of every weight and table file of an artifact's folder, by path within it.
+
+    The card and its ``metrics.json`` are left out: rewording or measuring again changes no result.
+    """
     return {
         path.relative_to(folder).as_posix(): sha256(path)
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.suffix not in {".md", ".yaml", ".png"}
+        if path.is_file() and path.suffix not in {".md", ".yaml", ".png"} and path.name != "metrics.json"
     }
 
 

@@ -1,4 +1,4 @@
-"""The shortlist for machines: OPTIMADE structures, our figures beside them, the powder pattern to expect.
+"""The machine-readable shortlist: OPTIMADE structures with predictions and expected powder patterns.
 
 ``docs/reference/shortlist-json.md`` says what every field means, ``shortlist.schema.json`` next to
 this file what a valid file is. The same campaign gives the same bytes: no time, no machine.
@@ -176,9 +176,9 @@ def _estimate(name: str, estimate: Estimate) -> dict[str, Any]:
     }
 
 
-def _plain(figure: float | None) -> float | None:
-    """Six digits; None where there is no figure."""
-    return None if figure is None or not isfinite(figure) else float(f"{figure:.6g}")
+def _plain(value: float | None) -> float | None:
+    """Round to six digits; None where there is no value."""
+    return None if value is None or not isfinite(value) else float(f"{value:.6g}")
 
 
 def _rounded(rows: list[list[float]]) -> list[list[float]]:

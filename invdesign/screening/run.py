@@ -75,7 +75,7 @@ class Tally:
         repeats: repeated formulas.
         skipped: blank lines and comments.
         rows: written.
-        forgetful: whether there were too many formulas to remember, so that some repeats count as new.
+        deduplication_incomplete: too many different formulas to remember, so that some repeats count as new.
         fault_lines: the first faults, by line.
     """
 
@@ -86,7 +86,7 @@ class Tally:
     repeats: int = 0
     skipped: int = 0
     rows: int = 0
-    forgetful: bool = False
+    deduplication_incomplete: bool = False
     fault_lines: dict[int, str] = field(default_factory=dict)
 
     def add(self, other: Tally) -> None:
@@ -99,7 +99,7 @@ class Tally:
         self.repeats += other.repeats
         self.skipped += other.skipped
         self.rows += other.rows
-        self.forgetful |= other.forgetful
+        self.deduplication_incomplete |= other.deduplication_incomplete
         self.fault_lines = dict([*self.fault_lines.items(), *other.fault_lines.items()][:FAULTS_SHOWN])
 
     def reset(self) -> None:
@@ -235,7 +235,7 @@ def _screened(task: _Task) -> tuple[pa.Table, Tally]:
             found.append(table_of(screened, task.columns, extra, rejected=task.rejected))
     tally.fault_lines = dict(sorted(unit.faults.items())[:FAULTS_SHOWN])
     tally.faults, tally.repeats, tally.skipped = len(unit.faults), unit.repeats, unit.skipped
-    tally.forgetful = unit.forgetful
+    tally.deduplication_incomplete = unit.deduplication_incomplete
     if not found:
         found = [empty_table([*task.extra, "formula", "verdict", *task.columns])]
     table = pa.concat_tables(found)

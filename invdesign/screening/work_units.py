@@ -35,7 +35,7 @@ class Unit:
         faults: by line, what is there that is no formula.
         skipped: blank lines and comments.
         repeats: formulas that were there before.
-        forgetful: whether there were too many different formulas to remember: some repeats count as new.
+        deduplication_incomplete: too many different formulas to remember, so that some repeats count as new.
         digest: of what was read, to know it again.
     """
 
@@ -44,7 +44,7 @@ class Unit:
     faults: dict[int, str] = field(default_factory=dict)
     skipped: int = 0
     repeats: int = 0
-    forgetful: bool = False
+    deduplication_incomplete: bool = False
     digest: str = ""
 
     def batches(self, size: int) -> Iterator[tuple[CompositionBatch, dict[str, Any]]]:
@@ -198,7 +198,7 @@ class OfList:
             block.faults | {lines[row]: told for row, told in wrong.items()},
             skipped=block.skipped,
             repeats=int((~new).sum()),
-            forgetful=seen.full,
+            deduplication_incomplete=seen.full,
             digest=_digest(repr((lines, formulas, block.faults))),
         )
 

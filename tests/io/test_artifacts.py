@@ -4,6 +4,7 @@ import pytest
 
 from invdesign.errors import InputError
 from invdesign.io.artifacts import find, root
+from invdesign.io.provenance import folder_hashes
 
 
 def test_a_folder_in_the_working_directory_does_not_hide_a_released_one(tmp_path, monkeypatch):
@@ -19,3 +20,9 @@ def test_missing_and_empty_are_one_sentence(tmp_path):
     (tmp_path / "w.safetensors").touch()
     with pytest.raises(InputError, match="lacks w"):
         find("models", tmp_path, needs=("w.safetensors",))
+
+
+def test_the_card_and_its_metrics_are_not_hashed(tmp_path):
+    for name in ("hull.npz", "metrics.json", "README.md", "recipe.yaml"):
+        (tmp_path / name).write_text(name)
+    assert list(folder_hashes(tmp_path)) == ["hull.npz"]

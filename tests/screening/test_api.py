@@ -321,10 +321,10 @@ def test_what_was_too_much_to_remember_is_told(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(units, "SeenKeys", lambda: few(4))
     rows = screen(["NaCl", "KCl", "LiCl", "RbCl", "RbCl"], **PLAIN)
     list(rows)
-    assert rows.tally.forgetful
+    assert rows.tally.deduplication_incomplete
     rows = screen(["NaCl", "KCl"], **PLAIN)
     list(rows)
-    assert not rows.tally.forgetful
+    assert not rows.tally.deduplication_incomplete
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Building ``validators/known-materials``: an index of compositions, genes and prototypes."""
+"""Build ``validators/known-materials``: an index of compositions, genes and prototypes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import yaml
@@ -17,6 +17,7 @@ from invdesign.composition.formula import composition_key, read_compositions, te
 from invdesign.crystal.gene import Gene
 from invdesign.data.dataset import read_dataset
 from invdesign.filters.novelty import INDEX, KnownMaterials, Source, prototype_label
+from invdesign.training.cards.render import write_card
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -35,7 +36,7 @@ class KnownMaterialsConfig(BaseModel):
     kind: Literal["known-materials"]
     data: Path
     out: Path
-    seed: int = 0  # of the sample that the card's figures are measured on
+    seed: int = 0  # of the sample that the card's metrics are measured on
     pairs: int = 1500  # pairs of crystals in that sample
 
 
@@ -59,7 +60,7 @@ class Crystal:
 
     @property
     def structure(self) -> Structure:
-        """As pymatgen has it."""
+        """Return the pymatgen structure."""
         from pymatgen.core import Structure
 
         return Structure(self.matrix, self.numbers.tolist(), self.positions)
@@ -76,10 +77,10 @@ def build(config: KnownMaterialsConfig, *, progress: Progress) -> Path:
     progress(0.85, "measuring")
     config.out.mkdir(parents=True, exist_ok=True)
     known.save(config.out / INDEX)
-    figures = measure(crystals, config.pairs, config.seed)
     recipe = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
     (config.out / "recipe.yaml").write_text(recipe, encoding="utf-8")
-    (config.out / "README.md").write_text(card(known, failed, figures), encoding="utf-8")
+    matching = compare_with_matcher(crystals, config.pairs, config.seed)
+    write_card(config.out, "known_materials", measure_index(known, failed, matching))
     progress(1.0, f"{len(known.compositions)} compositions, {len(known.genes)} crystals in {config.out}")
     return config.out
 
@@ -99,7 +100,7 @@ def index(crystals: list[Crystal], sources: dict[int, int]) -> KnownMaterials:
 
 
 def _crystals(folder: Path, sources: dict[int, int], progress: Progress) -> tuple[list[Crystal], list[str]]:
-    """Crystals of the structure sets and the ids of those without a gene; notes their compositions."""
+    """Return the crystals of the structure sets and the ids of those without a gene; fill ``sources``."""
     from invdesign.crystal.symmetry import SymmetryError
 
     crystals: list[Crystal] = []
@@ -117,11 +118,11 @@ def _crystals(folder: Path, sources: dict[int, int], progress: Progress) -> tupl
     return crystals, failed
 
 
-def measure(crystals: list[Crystal], pairs: int, seed: int) -> dict[str, int]:
-    """How gene identity compares with ``StructureMatcher`` on pairs of equal composition.
+def compare_with_matcher(crystals: list[Crystal], pairs: int, seed: int) -> dict[str, int]:
+    """Compare gene identity with ``StructureMatcher`` on pairs of equal composition.
 
     Returns:
-        Number of pairs, and of those alike by both, by gene only, by matcher only, by neither.
+        Number of pairs, and of those equal by both, by gene only, by matcher only, by neither.
     """
     from invdesign.crystal.matching import same_crystal
 
@@ -138,54 +139,21 @@ def measure(crystals: list[Crystal], pairs: int, seed: int) -> dict[str, int]:
     return counts
 
 
-def card(known: KnownMaterials, failed: list[str], figures: dict[str, int]) -> str:
-    """Write the index's README.md."""
-    count = {source: int(((known.sources & source) > 0).sum()) for source in Source}
-    only = int((known.sources == Source.HYPOTHETICAL).sum())
-    alike, missed = figures["both"] + figures["matcher"], figures["matcher"]
-    return f"""# known-materials: what counts as known
+def measure_index(known: KnownMaterials, failed: list[str], matching: dict[str, int]) -> dict[str, Any]:
+    """Return the numbers of an index's card.
 
-{len(known.compositions)} compositions and the canonical genes of {len(known.genes)} crystals
-({len(np.unique(known.genes))} distinct genes, {len(known.prototypes)} prototypes).
-
-| file | what |
-| --- | --- |
-| `{INDEX}` | sorted 64-bit hashes of compositions (with their source), genes (with crystal ids), prototypes |
-| `recipe.yaml` | `invdesign train` on it rebuilds this folder (three minutes on one core) |
-
-## Sources and terms
-
-- {count[Source.MATERIALS_PROJECT]} compositions of the Materials Project (Bartel et al. 2020);
-- {count[Source.REPORTED]} compositions of experimentally known crystals: MP-20 (Xie et al. 2022) and MPTS-52
-  (Baird, Sparks 2022), both from the Materials Project;
-- {count[Source.HYPOTHETICAL]} compositions of hypothetical crystals by element substitution: WBM (Wang,
-  Botti, Marques 2021), ids `wbm-<row>`; {only} of them are known from nowhere else, and verdicts say
-  "hypothetical".
-
-All CC BY 4.0. Without a gene (no symmetry found): {len(failed)} crystals{_listed(failed)}.
-
-## Measured
-
-Gene identity against pymatgen's `StructureMatcher` (0.2, 0.3, 5), on {figures["pairs"]} random pairs of
-known crystals of equal composition:
-
-| | pairs |
-| --- | --- |
-| alike by both | {figures["both"]} |
-| alike by neither | {figures["neither"]} |
-| equal genes, different by the matcher (same positions, other coordinates) | {figures["gene"]} |
-| different genes, alike by the matcher (a distortion across the symmetry tolerance of 0.1 Å) | {missed} |
-
-So {missed / max(alike, 1):.0%} of the pairs that the matcher calls one crystal count as different genes.
-
-## Not for
-
-"Not here" is not "never made": the Materials Project of 2020 lacks most disordered compounds and whatever
-was published since; some compositions are left out of this data on purpose. Disorder-aware comparison
-(orderings of a known alloy) is not part of this index. Two keys share a 64-bit hash with probability
-1e-14 a query.
-"""
-
-
-def _listed(ids: list[str]) -> str:
-    return f" ({', '.join(ids[:10])})" if ids else ""
+    Args:
+        known: the index.
+        failed: ids of crystals without a gene.
+        matching: of :func:`compare_with_matcher`.
+    """
+    sources = {source.name.lower(): int(((known.sources & source) > 0).sum()) for source in Source}
+    return {
+        "n_compositions": len(known.compositions),
+        "n_crystals": len(known.genes),
+        "n_genes": len(np.unique(known.genes)),
+        "n_prototypes": len(known.prototypes),
+        "sources": sources | {"only_hypothetical": int((known.sources == Source.HYPOTHETICAL).sum())},
+        "without_gene": failed,
+        "matching": matching,
+    }

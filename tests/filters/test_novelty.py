@@ -9,7 +9,7 @@ from invdesign.composition.formula import text_hash
 from invdesign.crystal.gene import Gene
 from invdesign.errors import InputError
 from invdesign.filters.novelty import KnownMaterials, Source, prototype_label
-from invdesign.training.novelty import Crystal, index, measure
+from invdesign.training.novelty import Crystal, compare_with_matcher, index
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -124,7 +124,13 @@ def test_measure_compares_with_the_matcher() -> None:
         crystal("b", SALT, 5.7),
         crystal("c", Gene.parse("221 Na@a Cl@b"), 3.4),
     ]
-    assert measure(crystals, 10, seed=0) == {"pairs": 3, "both": 1, "gene": 0, "matcher": 0, "neither": 2}
+    assert compare_with_matcher(crystals, 10, seed=0) == {
+        "pairs": 3,
+        "both": 1,
+        "gene": 0,
+        "matcher": 0,
+        "neither": 2,
+    }
 
 
 def test_released_index() -> None:

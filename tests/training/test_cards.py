@@ -13,6 +13,15 @@ PROPERTY_MODELS = (
 )
 CARDS = dict.fromkeys(PROPERTY_MODELS, "property") | {"stability-composition": "stability"}
 
+VALIDATOR_CARDS = {"elements": "elements", "known-materials": "known_materials"}
+
+
+@pytest.mark.parametrize("name", VALIDATOR_CARDS)
+def test_a_validators_card_is_its_template_with_the_metrics(name):
+    folder = root("validators") / name
+    metrics = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+    assert render_card(VALIDATOR_CARDS[name], metrics) == (folder / "README.md").read_text(encoding="utf-8")
+
 
 @pytest.mark.parametrize("name", CARDS)
 def test_a_card_is_its_template_with_the_metrics(name):

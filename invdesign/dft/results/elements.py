@@ -37,12 +37,12 @@ class ReferenceCrystal:
 
     Attributes:
         structure: its cell.
-        height: energy above the element's ground state, eV/atom.
+        e_above_hull: energy above the element's ground state, eV/atom.
         origin: source of the crystal.
     """
 
     structure: Structure
-    height: float
+    e_above_hull: float
     origin: str
 
 
@@ -77,7 +77,7 @@ def reference_structures(
             crystal = table[symbol]
             source = {"path": f"validators/elements: {crystal.origin}"}
             found.append(
-                InputStructure(name, crystal.structure.copy(), source, reference_height=crystal.height)
+                InputStructure(name, crystal.structure.copy(), source, reference_height=crystal.e_above_hull)
             )
         elif symbol in given:
             one = given[symbol]
@@ -107,7 +107,7 @@ def references() -> dict[str, ReferenceCrystal]:
         if crystal := row.get("crystal"):
             positions = crystal["positions"]
             structure = Structure(Lattice(crystal["cell"]), [symbol] * len(positions), positions)
-            found[symbol] = ReferenceCrystal(structure, crystal["height"], crystal["origin"])
+            found[symbol] = ReferenceCrystal(structure, crystal["e_above_hull"], crystal["origin"])
     return found
 
 

@@ -1,8 +1,8 @@
-"""Building ``validators/elements``: a small crystal of each element, with its energy above the ground state.
+"""Build ``validators/elements``: a small crystal of each element, with its energy above the ground state.
 
 A crystal of the Materials Project (MP-20, MPTS-52) where a small one lies low, since its energy is known;
 else the element's textbook structure, which counts as the ground state. Textbook cells are relaxed by a
-potential that learnt PBE: at room-temperature volumes a stiff metal would lie up to 30 meV/atom too high.
+potential trained on PBE: at room-temperature volumes a stiff metal would lie up to 30 meV/atom too high.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from invdesign.io.provenance import sha256
 from invdesign.potentials.interface import Potential
 from invdesign.potentials.registry import load_potential
 from invdesign.relaxation.relax import relax
+from invdesign.training.cards.render import write_card
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -29,13 +30,13 @@ if TYPE_CHECKING:
 SETS = ("mp20", "mpts52")
 SMALL, LOW = 4, 0.03  # atoms and eV/atom that a crystal of the data may have to be preferred
 LARGEST, HIGHEST = 9, 0.05  # and where there is no textbook structure
-DISAGREES = 0.1  # eV/atom between the potential and the Materials Project: named on the card
-ANOTHER = 0.2  # beyond it the textbook lattice (of U, Np) is not that of the ground state
+NAMED_ERROR = 0.1  # eV/atom between the potential and the Materials Project: named on the card
+LARGEST_ERROR = 0.2  # beyond it the textbook lattice (of U, Np) is not that of the ground state
 # the data's crystal is another stacking: a long cell, many k-points, within 7 meV/atom of the textbook's
 STACKINGS = frozenset({"Mg", "Ca", "Ag", "Dy", "Kr"})
 SYMPREC = 0.05  # Å
-# molecules and chains: what holds them together neither the potential nor PBE knows well (selenium's cell
-# grows by half), and it hardly weighs
+# molecules and chains: the potential and PBE describe their weak bonds badly (selenium's cell grows by half),
+# which hardly changes the energy
 UNTOUCHED = frozenset({"H", "N", "P", "Cl", "Se", "Br", "I"})
 # space group, cell (a, b, c in Å, right angles but for hexagonal groups), one atom's position
 TEXTBOOK: dict[str, tuple[int, tuple[float, float, float], list[tuple[float, float, float]]]] = {
@@ -69,8 +70,8 @@ def build_element_references(config: ElementsConfig, *, progress: Callable[[floa
     found: dict[str, tuple[tuple[bool, float, int], Structure, str]] = {}
     for name in SETS:
         progress(0.1, f"elements of {name}")
-        for symbol, height, crystal, origin in _reported(config.data, name):
-            small = (len(crystal) > SMALL, height, len(crystal))
+        for symbol, above, crystal, origin in _reported(config.data, name):
+            small = (len(crystal) > SMALL, above, len(crystal))
             if symbol not in found or small < found[symbol][0]:
                 found[symbol] = (small, crystal, origin)
     rows: dict[str, dict[str, Any]] = {}
@@ -81,7 +82,7 @@ def build_element_references(config: ElementsConfig, *, progress: Callable[[floa
         rows[symbol] = {"mp_energy": config.mp_energies[symbol]}
         reported = None if symbol not in found else (found[symbol][0][1], *found[symbol][1:])
         chosen = _chosen(symbol, reported, potential)
-        if chosen and abs(_error(chosen | rows[symbol])) < ANOTHER:
+        if chosen and abs(_error(chosen | rows[symbol])) < LARGEST_ERROR:
             rows[symbol] |= chosen
     config.out.mkdir(parents=True, exist_ok=True)
     (config.out / "recipe.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
@@ -91,7 +92,7 @@ def build_element_references(config: ElementsConfig, *, progress: Callable[[floa
     sources = {name: sha256(config.data / "structures" / f"{name}.csv.gz") for name in SETS}
     table = {"format": 1, "sources": sources, "elements": rows}
     (config.out / ELEMENTS).write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
-    (config.out / "README.md").write_text(_card(rows, errors, config), encoding="utf-8")
+    write_card(config.out, "elements", measure_elements(rows, errors, config))
     progress(1.0, f"{len(errors)} crystals in {config.out}")
     return config.out
 
@@ -101,13 +102,13 @@ def _reported(data: Path, name: str) -> Iterator[tuple[str, float, Structure, st
     for entry in read_dataset(data / "structures" / f"{name}.csv.gz"):
         if not entry.structure.composition.is_element:
             continue
-        height = entry.properties["formation_energy_per_atom"]
+        above = entry.properties["formation_energy_per_atom"]
         crystal = entry.structure.get_primitive_structure()
         symbol = crystal[0].specie.symbol
-        preferred = symbol not in STACKINGS and len(crystal) <= SMALL and height <= LOW
-        alone = symbol not in TEXTBOOK and len(crystal) <= LARGEST and height <= HIGHEST
+        preferred = symbol not in STACKINGS and len(crystal) <= SMALL and above <= LOW
+        alone = symbol not in TEXTBOOK and len(crystal) <= LARGEST and above <= HIGHEST
         if preferred or (alone and _textbook(symbol) is None):
-            yield symbol, round(max(height, 0.0), 5), crystal, f"{entry.id} of {name}"
+            yield symbol, round(max(above, 0.0), 5), crystal, f"{entry.id} of {name}"
 
 
 def _textbook(symbol: str) -> Structure | None:
@@ -136,24 +137,24 @@ def _chosen(
 ) -> dict[str, Any] | None:
     """Return the table's row of an element, with the potential's energy."""
     if reported is not None:
-        height, crystal, origin = reported
+        above, crystal, origin = reported
     else:
         textbook = _textbook(symbol)
         if textbook is None:
             return None
-        height, crystal, origin = 0.0, textbook, "textbook structure"
+        above, crystal, origin = 0.0, textbook, "textbook structure"
     if reported is None and symbol not in UNTOUCHED:
         (relaxed,) = relax([crystal], potential, fmax=0.01, max_steps=300)
         if _group(relaxed.structure) == _group(crystal):
             crystal, origin = relaxed.structure, f"{origin}, relaxed with {potential.name}"
-        else:  # it fell into a more symmetric lattice, which DFT would not
+        else:  # it relaxed to a more symmetric lattice, which DFT would not
             volume = relaxed.structure.volume
             crystal, origin = crystal.scale_lattice(volume), f"{origin} at the volume of {potential.name}"
     crystal = _exact(crystal)
     return {
         "crystal": {
             "origin": origin,
-            "height": height,
+            "e_above_hull": above,
             "space_group": _group(crystal),
             "cell": crystal.lattice.matrix.round(12).tolist(),
             "positions": crystal.frac_coords.round(12).tolist(),
@@ -163,7 +164,7 @@ def _chosen(
 
 
 def _exact(crystal: Structure) -> Structure:
-    """Its primitive cell with the symmetry exact: a few thousandths off, it needs four times the k-points."""
+    """Return the primitive cell with exact symmetry: without it DFT needs four times the k-points."""
     from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
     exact: Structure = SpacegroupAnalyzer(crystal, symprec=SYMPREC).get_primitive_standard_structure()
@@ -176,53 +177,42 @@ def _group(crystal: Structure) -> int:
 
 def _error(row: dict[str, Any]) -> float:
     """Return the potential's energy less the expected one, eV/atom: its error, or a wrong structure's."""
-    return float(row["potential_energy"] - row["mp_energy"] - row["crystal"]["height"])
+    return float(row["potential_energy"] - row["mp_energy"] - row["crystal"]["e_above_hull"])
 
 
-def _card(rows: dict[str, dict[str, Any]], errors: dict[str, float], config: ElementsConfig) -> str:
-    apart = ", ".join(f"{symbol} {error:+.2f}" for symbol, error in errors.items() if abs(error) > DISAGREES)
-    median = sorted(abs(error) for error in errors.values())[len(errors) // 2]
-    known = [symbol for symbol in errors if "textbook" not in rows[symbol]["crystal"]["origin"]]
-    lines = [
-        f"| {symbol} | {len(row['crystal']['positions'])} | {row['crystal']['space_group']} | "
-        f"{row['crystal']['height']:.4f} | {row['crystal']['origin']} | {row['mp_energy']:.4f} | "
-        f"{errors[symbol]:+.3f} |"
-        for symbol, row in rows.items()
-        if symbol in errors
+def measure_elements(
+    rows: dict[str, dict[str, Any]], errors: dict[str, float], config: ElementsConfig
+) -> dict[str, Any]:
+    """Return the numbers of the table's card.
+
+    Args:
+        rows: of the table, by element.
+        errors: of the potential, eV/atom, by element with a crystal.
+        config: the recipe.
+    """
+    crystals = [
+        {
+            "symbol": symbol,
+            "atoms": len(rows[symbol]["crystal"]["positions"]),
+            **{name: rows[symbol]["crystal"][name] for name in ("space_group", "e_above_hull", "origin")},
+            "mp_energy": rows[symbol]["mp_energy"],
+            "error": error,
+        }
+        for symbol, error in errors.items()
     ]
-    without = ", ".join(symbol for symbol in rows if symbol not in errors)
-    named = f"; by more than {DISAGREES} for {apart}" if apart else ""
-    return f"""# elements: what formation energies are counted from
-
-`{ELEMENTS}`: for {len(rows)} elements the Materials Project's energy of the ground state (VASP, PBE,
-GGA/GGA+U with MP2020, which leaves elements uncorrected; eV/atom), and for {len(errors)} a small crystal
-to compute with another code. `recipe.yaml` rebuilds it: `invdesign train` on it, a minute on one core.
-
-## Crystals
-
-{len(known)} are the Materials Project's own (MP-20, MPTS-52: at most {SMALL} atoms, at most {LOW} eV/atom
-above the ground state, the lowest; at most {LARGEST} atoms and {HIGHEST} where there is no textbook
-structure). Their height is known and is subtracted from what is computed. The others are textbook
-structures, relaxed with {config.potential} ({", ".join(sorted(UNTOUCHED))} are not),
-and count as the ground state: PBE may prefer another by some meV/atom (for sodium the Materials Project has
-a cell of 29 atoms). For {", ".join(sorted(STACKINGS))} the data have another stacking with a long cell, at
-most 7 meV/atom above the ground state; the textbook's is taken.
-
-They are computed as they are, without relaxing: a volume wrong by 1 % costs a stiff metal 1 meV/atom.
-No crystal: {without}.
-
-**Check.** {config.potential}, which learnt these energies, differs from energy and height by
-{median:.3f} eV/atom in the median{named}.
-That is the potential's error and a wrong structure's together: it would show a wrong structure or a wrong
-energy, not one of 30 meV. Where they are {ANOTHER} apart there is no crystal.
-
-| | atoms | space group | height, eV/atom | crystal | Materials Project, eV/atom | {config.potential} − both |
-| --- | --- | --- | --- | --- | --- | --- |
-{chr(10).join(lines)}
-
-## Terms
-
-Energies and crystals of the Materials Project (Jain et al. 2013), CC BY 4.0; MP-20 (Xie et al. 2022),
-MPTS-52 (Baird, Sparks 2022). The lowest entries of bismuth and iodine were others in 2023: those taken agree
-with the heights in MP-20 to 0.1 meV/atom.
-"""
+    return {
+        "potential": config.potential,
+        "n_elements": len(rows),
+        "n_from_data": sum("textbook" not in crystal["origin"] for crystal in crystals),
+        "small": SMALL,
+        "low": LOW,
+        "largest": LARGEST,
+        "highest": HIGHEST,
+        "not_relaxed": sorted(UNTOUCHED),
+        "other_stackings": sorted(STACKINGS),
+        "without_crystal": [symbol for symbol in rows if symbol not in errors],
+        "median_error": sorted(abs(error) for error in errors.values())[len(errors) // 2],
+        "named_error": NAMED_ERROR,
+        "largest_error": LARGEST_ERROR,
+        "crystals": crystals,
+    }

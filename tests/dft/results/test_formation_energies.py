@@ -71,7 +71,7 @@ def test_every_reference_is_a_crystal_of_its_element() -> None:
         structure = reference.structure
         assert structure.symbol_set == (symbol,)
         assert len(structure) <= 12
-        assert 0 <= reference.height <= 0.05
+        assert 0 <= reference.e_above_hull <= 0.05
         assert structure.is_valid(tol=0.7)
         assert structure.get_space_group_info(1e-4)[1] > 2  # exact, or four times the k-points
     assert table["O"].structure.volume < 50  # two atoms
@@ -102,7 +102,7 @@ def test_real_magnesia_by_gpaw(tmp_path: Path, hull: Hull) -> None:
 
 
 def test_formation_energy_is_counted_from_element_energies(hull: Hull) -> None:
-    height = references()["O"].height
+    height = references()["O"].e_above_hull
     mg, o2 = element("Mg", 2 * -1.6), element("O", 2 * (-4.9 + height), reference_height=height)
     found = placed(run(MGO, -12.0), mg, o2, hull=hull)
     oxide = (corrections(MGO) or {})["MP2020 anion correction (oxide)"]

@@ -49,7 +49,7 @@ def test_the_recipe(tmp_path: Path) -> None:
     folder = build_element_references(config, progress=lambda *_: None)
     table = json.loads((folder / "elements.json").read_text())["elements"]
     assert table["Cu"]["crystal"]["origin"] == "mp-2 of mp20"
-    assert (table["Cu"]["crystal"]["height"], table["Cu"]["crystal"]["space_group"]) == (0.0, 225)
+    assert (table["Cu"]["crystal"]["e_above_hull"], table["Cu"]["crystal"]["space_group"]) == (0.0, 225)
     silver = table["Ag"]["crystal"]
     assert silver["origin"].startswith("textbook structure, relaxed with")
     assert (silver["space_group"], len(silver["positions"])) == (225, 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from invdesign.generators.geometry.source import trials_worthwhile
+from invdesign.generators.geometry.source import useful_starting_structures
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,7 +43,7 @@ def sampled(source: GeometrySource, genes: Sequence[Gene], n: int, seed: int) ->
 
 def default(source: GeometrySource, genes: Sequence[Gene], n: int, seed: int) -> Proposals:
     """Return the starts of a campaign."""
-    counts = [trials_worthwhile(gene, n) for gene in genes]
+    counts = [useful_starting_structures(gene, n) for gene in genes]
     return source.propose_many(genes, counts, _seeds(genes, seed))
 
 

@@ -80,7 +80,7 @@ class Components:
             component if isinstance(component, str) else component.name: component for component in given
         }
         if len(called) < len(given):
-            raise InputError("generator: two are called the same; give each another name.")
+            raise InputError("generator: two have the same name; give each another name.")
         return called
 
     def generator_called(self, name: str) -> Generator:
@@ -98,7 +98,7 @@ class Components:
         if calibration.potential != potential.name:
             raise InputError(
                 f"calibration: it is {calibration.potential}'s, the potential is {potential.name}; "
-                "give that potential's own."
+                "give one made for that potential."
             )
         if calibration.digest != potential.digest:
             raise InputError(

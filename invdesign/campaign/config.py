@@ -12,7 +12,7 @@ from invdesign.core.target import Target
 from invdesign.errors import InputError
 from invdesign.io.config import build, read_yaml
 
-_HOW = {"out", "workers"}  # where and with how many hands: never what comes out
+_HOW = {"out", "workers"}  # these never change the result
 
 
 class CampaignConfig(BaseModel):
@@ -53,10 +53,10 @@ class CampaignConfig(BaseModel):
         "gene-diffusion", description="name or folder; several share the relaxations by their yield"
     )
     geometry: str = Field("geometries", description="library that geometries are inherited from")
-    known: str = Field("known-materials", description="index that novelty is judged against")
+    known: str = Field("known-materials", description="index of known materials, for novelty")
     ranker: str = "gene-rank"
     potential: str = Field("chgnet", description="chgnet, a matgl folder, or a hub name")
-    calibration: str | None = Field(None, description="default: the potential's own")
+    calibration: str | None = Field(None, description="default: that of the potential")
     hull: str = "mp-hull"
     predictors: dict[str, str] = Field({}, description="model by property, in place of the released ones")
     workers: int | None = Field(None, ge=1, description="processes that relax; default: one per core")
@@ -74,7 +74,7 @@ class CampaignConfig(BaseModel):
 
     @field_validator("generator")
     @classmethod
-    def _told_apart(cls, given: str | tuple[str, ...]) -> str | tuple[str, ...]:
+    def _distinct(cls, given: str | tuple[str, ...]) -> str | tuple[str, ...]:
         if isinstance(given, str):
             return given
         if not given or len(set(given)) < len(given):
@@ -98,12 +98,12 @@ class CampaignConfig(BaseModel):
         return build(cls, {**read_yaml(path), **changes}, "campaign")
 
     def words(self) -> str:
-        """What is asked for in plain English."""
+        """Return the request in plain English."""
         n = len(self.formulas)
         return self.target.words() + (f", of {n} screened formula{'s' * (n > 1)}" if n else "")
 
     def identity(self) -> dict[str, Any]:
-        """What decides the result, as plain JSON: two runs with the same identity are the same campaign."""
+        """Return the fields that decide the result, as plain JSON; equal ones mean the same campaign."""
         fields = self.model_dump(mode="json", exclude={*_HOW, "target", "formulas", "check"})
         listed = {name: list(asked) for name in ("formulas", "check") if (asked := getattr(self, name))}
         return {"target": str(self.target), **listed, **fields}

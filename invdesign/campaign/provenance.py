@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 def made_with(config: CampaignConfig, components: Components) -> dict[str, Any]:
-    """The campaign as plain JSON, for ``shortlist.json``: nothing of the time or the machine.
+    """Describe the campaign as plain JSON for ``shortlist.json``, without time and machine.
 
     Returns:
         ``target`` in the language of targets and in ``words``, ``seed``, ``potential``, and ``weights``:
-        a SHA-256 by part of every folder of weights or tables (16 digits of the potential's file). Objects
-        of one's own have none.
+        a SHA-256 by part of every folder of weights or tables (16 digits of the potential's file). Custom
+        objects have none.
     """
     potential = components.get("potential")
     weights = {f"potential {potential.name}": potential.digest}

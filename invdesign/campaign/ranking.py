@@ -1,9 +1,9 @@
-"""Which candidates deserve the next euro: probability of a hit, trade-offs between goals, diversity.
+"""Ranking of candidates: probability of a hit, trade-offs between goals, diversity.
 
 A hit is a candidate whose properties all lie in their windows and that is stable; with calibrated,
 independent estimates its probability is a product
 (``docs/concepts/ranking.md``: how well it holds). Diversity is greedy:
-each pick discounts what resembles it, so that ten rows are not one compound ten times.
+each selected candidate lowers the scores of similar ones, so that ten rows are not one compound ten times.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from invdesign.core.target import Target
     from invdesign.crystal.gene import Gene
 
-SAME_GROUP = 0.6  # how alike two elements of one group of the periodic table count (same element: 1)
-CHEMISTRY, PROTOTYPE, STOICHIOMETRY = 0.6, 0.25, 0.15  # what makes two crystals alike; sums to 1
-DISCOUNT = 0.9  # a candidate just like one already picked keeps this much less of its score
+SAME_GROUP = 0.6  # similarity of two elements of one group of the periodic table (same element: 1)
+CHEMISTRY, PROTOTYPE, STOICHIOMETRY = 0.6, 0.25, 0.15  # weights of the similarity of two crystals; sum to 1
+DISCOUNT = 0.9  # fraction of its score that a candidate of similarity 1 to a selected one loses
 
 
 def window_probability(properties: Mapping[str, Estimate], windows: Mapping[str, Window]) -> float:
@@ -76,7 +76,7 @@ def pareto_ranks(goals: np.ndarray) -> np.ndarray:
 def select(
     genes: Sequence[Gene], scores: Sequence[float], n: int, *, per_formula: int, per_prototype: int
 ) -> list[int]:
-    """Indices of the ``n`` best genes, best first, of which no formula or prototype takes too many.
+    """Return the indices of the ``n`` best genes, best first, with caps per formula and prototype.
 
     When the caps leave places over, the best of the capped ones fill them. Ties go to the lower index.
 
@@ -120,7 +120,7 @@ def _traits(gene: Gene) -> _Traits:
 
 
 def similarity(a: Gene, b: Gene) -> float:
-    """How alike two crystals are, 0 to 1; 1 for the same reduced formula whatever the structure."""
+    """Return the similarity of two crystals, 0 to 1; 1 for the same reduced formula whatever the structure."""
     return _similarity(_traits(a), _traits(b))
 
 
@@ -137,10 +137,10 @@ def _similarity(a: _Traits, b: _Traits) -> float:
 
 
 def shortlist(candidates: Sequence[Candidate], target: Target, n: int) -> list[Candidate]:
-    """The ``n`` best candidates that are unlike one another, likeliest hit first.
+    """Select the ``n`` best candidates that differ from one another, likeliest hit first.
 
-    Each pick is the candidate with the highest probability of a hit times
-    ``1 - DISCOUNT × similarity`` to the nearest one already picked (maximal marginal relevance,
+    Each step selects the candidate with the highest probability of a hit times
+    ``1 - DISCOUNT × similarity`` to the nearest one already selected (maximal marginal relevance,
     Carbonell and Goldstein 1998). Equal scores go to the lower id: the order of ``candidates`` is immaterial.
     """
     pool = sorted(candidates, key=lambda c: c.id)

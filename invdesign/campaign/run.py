@@ -16,7 +16,7 @@ from invdesign.campaign.stages.filter import filter_genes, first_of_genes
 from invdesign.campaign.stages.generate import generate, generate_units
 from invdesign.campaign.stages.prerank import prerank
 from invdesign.campaign.stages.relax import RelaxUnit, relax_unit
-from invdesign.campaign.stages.shortlist import last_pick
+from invdesign.campaign.stages.shortlist import select_shortlist
 from invdesign.campaign.store import Store
 from invdesign.campaign.validate import check_names
 from invdesign.core.funnel import GATES, STRUCTURE_GATES, Funnel, GeneratorTally, yields
@@ -100,13 +100,13 @@ def design(
     Args:
         config: what to do; ``config.out`` is created and gets ``shortlist.csv``, ``shortlist.json``,
             ``cifs/``, ``candidates.db``, ``funnel.png`` and ``run.json``.
-        components: own objects in place of the components that the config names.
+        components: custom objects in place of the components that the config names.
         executor: takes the relaxation chunks (default: one process per core).
         progress: show the live funnel on stderr.
         had: genes (id by hash) of an earlier campaign that this one goes on from; they are not taken again.
 
     Raises:
-        InputError: the target cannot be met, a part is missing or does not fit, the folder is another
+        InputError: the target cannot be met, a component is missing or does not fit, the folder is another
             campaign's or in use, the disk is full, a worker died.
     """
     components = components or Components.from_config(config)
@@ -121,15 +121,17 @@ def design(
 
 
 def _store(config: CampaignConfig, components: Components) -> Store:
-    """The folder's store, which must be this campaign's."""
-    mine = {**config.identity(), "objects": components.signature()}
-    store = Store(config.out / DATABASE, mine)
-    theirs = store.identity
-    if different := sorted(key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key)):
-        told = ", ".join(
-            f"{key} {_brief(theirs.get(key))} there, {_brief(mine.get(key))} here" for key in different[:3]
+    """Open the store of the folder, which must belong to this campaign."""
+    identity = {**config.identity(), "objects": components.signature()}
+    store = Store(config.out / DATABASE, identity)
+    stored = store.identity
+    keys = sorted(identity.keys() | stored.keys())
+    if different := [key for key in keys if identity.get(key) != stored.get(key)]:
+        listed = ", ".join(
+            f"{key} {_brief(stored.get(key))} there, {_brief(identity.get(key))} here"
+            for key in different[:3]
         )
-        raise InputError(f"out: {str(config.out)!r} holds another campaign ({told}); give another folder.")
+        raise InputError(f"out: {str(config.out)!r} holds another campaign ({listed}); give another folder.")
     return store
 
 
@@ -139,7 +141,7 @@ def _brief(value: Any) -> str:  # noqa: ANN401 - any JSON
 
 
 def _check(config: CampaignConfig, components: Components) -> None:
-    """Load every part once before any work, and see that they fit one another and the target."""
+    """Load every component once before any work; check that they fit one another and the target."""
     from pymatgen.core import Composition
 
     from invdesign.filters.charge_balance import charge_balance
@@ -162,11 +164,13 @@ def _check(config: CampaignConfig, components: Components) -> None:
     components.check_scale()
     asked = target.with_formula(config.formulas[0]) if config.formulas else target
     for name in components.generators:
-        components.generator_called(name).propose(asked, 1, config.seed)  # tells what it can never meet
+        components.generator_called(name).propose(
+            asked, 1, config.seed
+        )  # raises where it can never meet the target
     for prop in components.predictors or {}:
         if getattr(components.predictor(prop), "judges", False):
             raise InputError(
-                f"predictors: the model of {prop} judges generators and selects nothing; give another."
+                f"predictors: the model of {prop} evaluates generators and is kept out of the selection; give another."
             )
     measured = {"e_above_hull", "formation_energy_per_atom", *(components.predictors or {})}
     if unknown := sorted(set(target.windows) - measured):
@@ -225,13 +229,13 @@ def _generate(
     *,
     had: Mapping[str, str],
 ) -> None:
-    """Generate the batches that are not stored; judge and store them in order, so that firsts are firsts."""
+    """Generate, filter and store in order the batches that are not stored yet."""
     live.phase("generator", config.n_genes)
     seen = {**first_of_genes(store.read()), **had}
     todo = [unit for unit in generate_units(config, components) if unit.first >= len(store)]
     for candidates, generating in run_tasks(generate, todo, workers=1, executor=executor, ordered=True):
-        judging = filter_genes(config, components, candidates, seen)
-        clock = generating + judging
+        filtering = filter_genes(config, components, candidates, seen)
+        clock = generating + filtering
         store.put(candidates, clock, generator=candidates[0].origin.generator)
         seen |= first_of_genes(candidates)
         live.count(candidates, GENE_PHASE, clock)
@@ -241,7 +245,7 @@ def _generate(
 def _structure_phase(
     config: CampaignConfig, components: Components, store: Store, live: LiveFunnel, executor: Executor | None
 ) -> None:
-    """Relax in rounds: a round is shared by what the rounds before it yielded, whoever ran them and when."""
+    """Relax in rounds; the yields of the earlier rounds decide how generators share a round."""
     known = {candidate.id: candidate for candidate in store.read("place>=0")}
     pools = {name: _pool(known, name) for name in components.generators}
     taken = dict.fromkeys(pools, 0)
@@ -272,11 +276,11 @@ def _structure_phase(
 def _last_phase(
     config: CampaignConfig, components: Components, store: Store, live: LiveFunnel, executor: Executor | None
 ) -> None:
-    """Tell the survivors apart and pick the shortlist; with checks, of those that hold."""
+    """Remove duplicates and select the shortlist; with checks, among those that pass them."""
     if config.check:
         survivors, clock = checked_pick(config, components, store, live, executor)
     else:
-        survivors, clock = last_pick(config, components, store.read("status=relaxed"))
+        survivors, clock = select_shortlist(config, components, store.read("status=relaxed"))
         live.count(survivors, ("duplicates",))
     store.put(survivors, clock, complete=True)
     live.count(survivors, ("shortlist",), clock)
@@ -284,9 +288,9 @@ def _last_phase(
 
 
 def _pool(known: Mapping[str, Candidate], generator: str) -> list[str]:
-    """A generator's candidates for relaxation by id, best first."""
-    own = [candidate for candidate in known.values() if candidate.origin.generator == generator]
-    return [candidate.id for candidate in sorted(own, key=lambda c: c.place or 0)]
+    """Return the ids of the candidates that a generator has for relaxation, best first."""
+    pool = [candidate for candidate in known.values() if candidate.origin.generator == generator]
+    return [candidate.id for candidate in sorted(pool, key=lambda c: c.place or 0)]
 
 
 def _record(pool: Sequence[str], taken: int, known: Mapping[str, Candidate]) -> Record:
@@ -298,10 +302,10 @@ def _record(pool: Sequence[str], taken: int, known: Mapping[str, Candidate]) -> 
 def _conclude(
     config: CampaignConfig, components: Components, store: Store, *, worked: bool
 ) -> CampaignResult:
-    """The result of a complete store, its files written (again); the record of who made it stays."""
+    """Return the result of a complete store and write its files; ``run.json`` stays if it is there."""
     from invdesign.report.outputs import write_outputs
 
-    # those of later rounds are not this campaign's own
+    # without those that later rounds added
     candidates = [candidate for candidate in store.read() if candidate.origin.round is None]
     funnel = Funnel.of(candidates, store.seconds)
     shortlisted = sorted(
@@ -324,8 +328,10 @@ def _message(config: CampaignConfig, funnel: Funnel, found: int) -> str:
     asked = config.n_shortlist
     if found >= asked:
         gates = "every gate" if not config.check else "every other gate"
-        told = f"{found} candidates shortlisted of {funnel.stages['shortlist'].entered} that passed {gates}"
-        return f"{told}{summarize_checks(config, funnel)}."
+        message = (
+            f"{found} candidates shortlisted of {funnel.stages['shortlist'].entered} that passed {gates}"
+        )
+        return f"{message}{summarize_checks(config, funnel)}."
     tight = max(
         (s for s in funnel if s.name not in {"generator", "pre-ranking", "shortlist", "unique"}),
         key=lambda stage: stage.rejected / max(1, stage.entered),
@@ -352,7 +358,7 @@ def _write_run_json(result: CampaignResult, potential: Potential) -> None:
             "potential": {"name": potential.name, "weights": potential.digest},
             "charge_balance": asdict(ChargeRules()),
             "funnel": result.funnel.as_json(),
-            "generators": [own.as_json() for own in result.yields],
+            "generators": [tally.as_json() for tally in result.yields],
             "shortlisted": len(result.shortlist),
             "message": result.message,
             "wall_s": round(result.wall, 1),

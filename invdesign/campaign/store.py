@@ -1,6 +1,6 @@
-"""Where a campaign's candidates live: an ASE database, one row each, rejected ones included.
+"""The store of a campaign's candidates: an ASE database, one row each, rejected ones included.
 
-``ase db run/candidates.db`` shows the main figures (key-value pairs); verdicts and estimates are JSON in
+``ase db run/candidates.db`` shows the main values (key-value pairs); verdicts and estimates are JSON in
 ``data``. A unit of work (a batch of genes, a chunk of relaxed candidates) is one transaction together
 with the seconds it cost, so a run killed at any moment holds whole units only.
 """
@@ -34,7 +34,7 @@ class Store:
 
     Args:
         path: the SQLite file.
-        identity: what campaign it is for, if it is to be made where there is none yet.
+        identity: of the campaign; a missing file is created with it.
 
     Raises:
         InputError: the file is not a candidates database.
@@ -61,7 +61,7 @@ class Store:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What campaign this is."""
+        """Return the identity of the campaign."""
         return dict(self._meta["identity"])
 
     @property
@@ -85,7 +85,7 @@ class Store:
         return float(self._meta.get("elapsed", 0.0))
 
     def __len__(self) -> int:
-        """Number of candidates."""
+        """Return the number of candidates."""
         return len(self._rows)
 
     def put(
@@ -123,7 +123,7 @@ class Store:
                 self._db.change_count = 0  # ASE commits after 5000 writes; a unit is one transaction
                 written[candidate.id] = self._db.write(
                     _atoms(candidate),
-                    key_value_pairs=_figures(candidate),
+                    key_value_pairs=_searchable_values(candidate),
                     data=_pack(candidate),
                     id=self._rows.get(candidate.id),
                 )
@@ -132,7 +132,7 @@ class Store:
         self._meta, self._since = meta, now
 
     def read(self, selection: str = "") -> list[Candidate]:
-        """Candidates by id; ``selection`` is one of ASE's, such as ``"status=relaxed"`` or ``"place>=0"``."""
+        """Return candidates by id; ``selection`` is one of ASE's, such as ``"status=relaxed"`` or ``"place>=0"``."""
         with self._db:  # one connection for all rows, else ASE opens one for each
             candidates = [_unpack(row) for row in self._db.select(selection)]
         return sorted(candidates, key=lambda candidate: candidate.id)
@@ -146,7 +146,7 @@ def _connect(path: Path) -> Any:  # noqa: ANN401 - ASE's databases have no types
 
 
 def _create(path: Path, identity: Mapping[str, Any]) -> None:
-    """Make an empty store beside its place and move it there: a kill leaves a whole one or none."""
+    """Create an empty store under another name and move it into place: a kill leaves a whole one or none."""
     draft = path.with_name(f".new.{path.name}")
     draft.unlink(missing_ok=True)
     database = _connect(draft)
@@ -177,7 +177,7 @@ def _atoms(candidate: Candidate) -> Atoms:
 
 
 def status(candidate: Candidate) -> str:
-    """How far a candidate came: rejected, gene (waiting to be relaxed), relaxed or shortlisted."""
+    """Return how far a candidate came: rejected, gene (waiting to be relaxed), relaxed or shortlisted."""
     if not candidate.alive:
         return "rejected"
     if candidate.shortlisted:
@@ -185,10 +185,10 @@ def status(candidate: Candidate) -> str:
     return "relaxed" if "relaxation" in candidate.verdicts else "gene"
 
 
-def _figures(candidate: Candidate) -> dict[str, str | float]:
-    """Flat key-value pairs: what one searches and lists by."""
+def _searchable_values(candidate: Candidate) -> dict[str, str | float]:
+    """Flat key-value pairs: to search and list by."""
     formula = candidate.gene.formula
-    figures: dict[str, str | float] = {
+    values: dict[str, str | float] = {
         "candidate": candidate.id,
         # ASE refuses text that reads as a number: sodium nitride, indium fluoride
         "compound": "".join(f"{el}{n:g}" for el, n in candidate.gene.composition.reduced_composition.items())
@@ -199,25 +199,25 @@ def _figures(candidate: Candidate) -> dict[str, str | float]:
         "status": status(candidate),
     }
     if rejected := [v.gate for v in candidate.verdicts.values() if not v.passed]:
-        figures["rejected_by"] = rejected[0]
+        values["rejected_by"] = rejected[0]
     if "pre-ranking" in candidate.verdicts and (score := candidate.verdicts["pre-ranking"].value) is not None:
-        figures["prerank_score"] = score
+        values["prerank_score"] = score
     if candidate.structure is not None:
         for name, estimate in candidate.properties.items():
-            figures[name] = estimate.value
-            figures[f"{name}_low"] = estimate.low
-            figures[f"{name}_high"] = estimate.high
-    searchable = {"place": candidate.place}
+            values[name] = estimate.value
+            values[f"{name}_low"] = estimate.low
+            values[f"{name}_high"] = estimate.high
+    optional = {"place": candidate.place}
     if candidate.selection is not None:
-        searchable["rank"] = candidate.selection.rank
-        figures["p_hit"] = candidate.selection.p_hit
+        optional["rank"] = candidate.selection.rank
+        values["p_hit"] = candidate.selection.p_hit
     if candidate.relaxation is not None:
-        searchable["n_steps"] = candidate.relaxation.n_steps
-    figures |= {name: value for name, value in searchable.items() if value is not None}
+        optional["n_steps"] = candidate.relaxation.n_steps
+    values |= {name: value for name, value in optional.items() if value is not None}
     for name in ("code", "band_gap", "e_above_hull", "formation_energy_per_atom", "volume_per_atom"):
         if candidate.dft is not None and (value := getattr(candidate.dft, name)) is not None:
-            figures[f"dft_{name}"] = value
-    return figures
+            values[f"dft_{name}"] = value
+    return values
 
 
 _RECORDS = {"origin": Origin, "relaxation": Relaxation, "placement": Placement, "selection": Selection}
@@ -268,7 +268,7 @@ def _unpack(row: Any) -> Candidate:  # noqa: ANN401 - ASE's AtomsRow has no type
             )
             for number, found in data["rounds"].items()
         },
-        round_checks={one["gate"]: Verdict(**one) for one in data["round_checks"]},
+        round_checks={verdict["gate"]: Verdict(**verdict) for verdict in data["round_checks"]},
         geometry=geometry
         and Geometry(tuple(geometry["lattice"]), tuple(tuple(free) for free in geometry["free"])),
         structure=Structure(Lattice(row.cell), row.numbers, row.positions, coords_are_cartesian=True)

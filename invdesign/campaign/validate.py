@@ -1,4 +1,4 @@
-"""What options name: there, of the right kind and with the elements needed, told before the dear work."""
+"""Checks of what options name, before the expensive work: it exists, is of its kind and has the elements."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FILES = {
 
 
 def check_names(**given: object) -> None:
-    """See that what options name is there and of their kind; None and objects of one's own pass.
+    """Check that what options name exists and is of their kind; None and custom objects pass.
 
     Args:
         **given: by option: ``hull``, ``reference``, ``calibration``.
@@ -35,7 +35,7 @@ def check_names(**given: object) -> None:
             continue
         file, others = _FILES[option]
         folder = artifacts.resolve("validators", name)
-        if (folder / file).is_file() or (option == "hull" and _own_phases(name)):
+        if (folder / file).is_file() or (option == "hull" and _is_hull_source(name)):
             continue
         released = ", ".join(
             sorted(path.parent.name for path in artifacts.root("validators").glob(f"*/{file}"))
@@ -45,7 +45,7 @@ def check_names(**given: object) -> None:
 
 
 def check_generators(names: Sequence[str]) -> None:
-    """See that generators are there, ``structure-types`` among them, before anything is loaded.
+    """Check that generators exist, ``structure-types`` among them, before anything is loaded.
 
     Raises:
         InputError: there is no such generator.
@@ -59,10 +59,10 @@ def check_generators(names: Sequence[str]) -> None:
 
 
 def check_least(least: int, **given: int | None) -> None:
-    """See that no number is below the least that can be; None passes.
+    """Check that no number is below the least allowed; None passes.
 
     Raises:
-        InputError: one is, by its name.
+        InputError: one is; the message names it.
     """
     for name, number in given.items():
         if number is not None and number < least:
@@ -70,22 +70,22 @@ def check_least(least: int, **given: int | None) -> None:
 
 
 def check_elements(targets: Mapping[str, Target], components: Components, kind: str) -> None:
-    """See that a part knows all elements.
+    """Check that a component supports all elements.
 
     Raises:
-        InputError: naming the first formula with one that it does not know.
+        InputError: for the first formula with an element that it does not support.
     """
     known = components.get(kind).elements
     for formula, target in targets.items():
         if strange := ", ".join(sorted(target.required - known)):
             called = components.get("potential").name if kind != "hull" else components.hull
             raise InputError(
-                f"formula: {formula}: the {kind} {called} does not know {strange}; give one without."
+                f"formula: {formula}: the {kind} {called} does not support {strange}; give a formula without."
             )
 
 
-def _own_phases(name: str) -> bool:
-    """Whether a hull's name means a user's own source, which says itself what it lacks."""
+def _is_hull_source(name: str) -> bool:
+    """Whether a hull's name means a custom source, which reports errors itself."""
     from invdesign.stability.hull.vasp import runs_in
 
     named = name.startswith(("mp:", "optimade:")) or name.endswith((".csv", ".csv.gz"))

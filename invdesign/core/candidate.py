@@ -40,7 +40,7 @@ class Estimate:
 
     @property
     def value(self) -> float:
-        """The single best figure: 0 where zero is likelier than not, else the mean."""
+        """Return the point estimate: 0 where zero is likelier than not, else the mean."""
         if self.p_zero == 0.0:
             return self.mean
         return 0.0 if self.p_zero > 0.5 else max(0.0, self.mean)
@@ -107,12 +107,12 @@ class Estimates:
 
     @property
     def value(self) -> np.ndarray:
-        """The single best figures."""
+        """Return the point estimates."""
         mixed = np.where(self.p_zero > 0.5, 0.0, np.maximum(0.0, self.mean))
         return np.asarray(np.where(self.p_zero == 0.0, self.mean, mixed))
 
     def quantile(self, level: float) -> np.ndarray:
-        """What a share ``level`` lies under: 0.05 and 0.95 are the ends of the 90 % interval."""
+        """Return the quantile of probability ``level``; 0.05 and 0.95 give the ends of the 90 % interval."""
         from scipy.special import ndtri
 
         if self.lognormal:

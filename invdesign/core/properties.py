@@ -132,7 +132,7 @@ class Window:
     def __post_init__(self) -> None:
         if isnan(self.low) or isnan(self.high) or self.low > self.high:
             raise InputError(
-                f"window: {self.low:g} to {self.high:g} holds nothing; give the lower figure first."
+                f"window: {self.low:g} to {self.high:g} holds nothing; give the lower value first."
             )
         if not (isfinite(self.low) or isfinite(self.high)):
             raise InputError(
@@ -154,7 +154,7 @@ class Window:
         return f"<{self.high:g}" if self.low == -inf else f"{self.low:g}–{self.high:g}"
 
     def __and__(self, other: Window) -> Window:
-        """What lies inside both."""
+        """Return the intersection."""
         return Window(max(self.low, other.low), min(self.high, other.high))
 
     @property
@@ -166,7 +166,7 @@ class Window:
 
 
 def known_property(name: str) -> Property:
-    """The registry's entry of a property.
+    """Return the registry's entry of a property.
 
     Raises:
         InputError: unknown.

@@ -153,13 +153,13 @@ class Target(BaseModel):
             return None
         production, reserves, *_ = supply_of(gene.amounts)
         if isnan(production):
-            return "supply risk unknown: an element has no figure"
+            return "supply risk unknown: an element has no value"
         if max(production, reserves) <= self.hhi_max:
             return None
         return f"supply risk too high: HHI {production:.0f} of production, {reserves:.0f} of reserves"
 
     def __str__(self) -> str:
-        """The target in its own language: ``parse_target(str(target)) == target``."""
+        """Return the target in the language of targets: ``parse_target(str(target)) == target``."""
         clauses = [f"{name}{window.clause}" for name, window in self.windows.items()]
         clauses.append(f"{STABILITY}<{self.e_above_hull_max!r}")
         if self.formula is not None:
@@ -180,7 +180,7 @@ class Target(BaseModel):
         return " ".join(clauses)
 
     def words(self) -> str:
-        """The target in plain English, as printed before a run starts."""
+        """Return the target in plain English, as printed before a run starts."""
         parts = [_in_words(name, window) for name, window in self.windows.items()]
         parts.append(f"at most {self.e_above_hull_max:g} eV/atom above the hull")
         if self.formula is not None:
@@ -220,7 +220,7 @@ def parse_target(
         clauses: one line, or several clauses such as ``band_gap=1.5±0.25``.
         elements: symbols that must be there.
         only: the only symbols that may be there.
-        exclude: symbols that must not be there, beside the default ones.
+        exclude: symbols that must not be there, in addition to the default ones.
         formula: exact formula.
         anonymous: formula type, ``ABC3``.
         space_group: numbers, symbols, or ranges ``195..206``.

@@ -14,11 +14,11 @@ from invdesign.crystal.elements import ATOMIC_NUMBER
 from invdesign.errors import InputError
 from invdesign.io.config import suggest
 
-_FIGURE = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _UNIT = r"\s*(?P<unit>[A-Za-z][A-Za-z/]*)?"
-_RANGE = re.compile(rf"(?P<low>{_FIGURE})\s*(?:\.\.+|…|–|to)\s*(?P<high>{_FIGURE}){_UNIT}")
-_AROUND = re.compile(rf"(?P<middle>{_FIGURE})\s*(?:±|\+/?-)\s*(?P<half>{_FIGURE}){_UNIT}")
-_SINGLE = re.compile(rf"(?P<figure>{_FIGURE}){_UNIT}")
+_RANGE = re.compile(rf"(?P<low>{_NUMBER})\s*(?:\.\.+|…|–|to)\s*(?P<high>{_NUMBER}){_UNIT}")
+_AROUND = re.compile(rf"(?P<middle>{_NUMBER})\s*(?:±|\+/?-)\s*(?P<half>{_NUMBER}){_UNIT}")
+_SINGLE = re.compile(rf"(?P<number>{_NUMBER}){_UNIT}")
 _CLAUSE = re.compile(r"\s*(?P<name>[A-Za-z][\w-]*)\s*(?P<sign>[=<>]+)\s*(?P<value>.+?)[\s,;]*", re.DOTALL)
 _NEXT_CLAUSE = re.compile(r"[\s,;]+(?=[A-Za-z][\w-]*\s*[=<>≤≥])")
 _PLAIN = str.maketrans({"≤": "<=", "≥": ">=", "−": "-"})
@@ -68,7 +68,7 @@ def amounts_of(formula: str, field: str) -> dict[str, int]:
 
 
 def reduced_as_written(formula: str) -> str:
-    """The reduced formula with its elements in the order given; the text itself where it is reduced.
+    """Return the reduced formula with its elements in the order given; the text itself where it is reduced.
 
     ``NiAl`` and ``Ca(OH)2`` stay, ``Ti2O4`` is ``TiO2``.
 
@@ -126,7 +126,7 @@ def _window_of(name: str, value: Any) -> Window:  # noqa: ANN401 - whatever YAML
         return value
     if isinstance(value, Mapping) and value and set(value) <= {"low", "high"}:
         try:
-            return Window(**{end: float(figure) for end, figure in value.items() if figure is not None})
+            return Window(**{end: float(number) for end, number in value.items() if number is not None})
         except (TypeError, ValueError) as error:
             if isinstance(error, InputError):
                 raise
@@ -175,13 +175,13 @@ def _add_limit(fields: dict[str, Any], key: str, sign: str, value: str) -> None:
         raise InputError(
             f"{key}: cannot read {key}{sign}{value}; write {key}{direction}{example}{unit and ' ' + unit}."
         )
-    figure = float(match["figure"])
-    if not 0 < figure <= most:
+    number = float(match["number"])
+    if not 0 < number <= most:
         raise InputError(
-            f"{key}: {figure:g} is not above 0 and at most {most:g}; write {key}{direction}{example}."
+            f"{key}: {number:g} is not above 0 and at most {most:g}; write {key}{direction}{example}."
         )
     narrower = min if direction == "<" else max
-    fields[field] = narrower(figure, fields.get(field, figure))
+    fields[field] = narrower(number, fields.get(field, number))
 
 
 def _add_window(fields: dict[str, Any], name: str, window: Window) -> None:
@@ -214,7 +214,7 @@ def _add_window(fields: dict[str, Any], name: str, window: Window) -> None:
 
 
 def _window(name: str, sign: str, text: str) -> Window:
-    """The window that ``sign`` and ``text`` say, in the property's unit."""
+    """Return the window that ``sign`` and ``text`` describe, in the property's unit."""
     entry = known_property(name)
     text, sign = text.strip(), sign or "="
     if sign == "=" and (match := _RANGE.fullmatch(text)):
@@ -223,15 +223,15 @@ def _window(name: str, sign: str, text: str) -> Window:
     elif sign == "=" and (match := _AROUND.fullmatch(text)):
         scale = _scale(name, match["unit"])
         middle, half = float(match["middle"]), float(match["half"])
-        # the tolerance may reach below what exists, the figure asked for may not
+        # the tolerance may reach below what exists, the value asked for may not
         low = middle * scale if middle * scale < entry.low else max(entry.low, (middle - half) * scale)
         high = (middle + half) * scale
     elif sign in {"<", "<=", ">", ">="} and (match := _SINGLE.fullmatch(text)):
-        figure = float(match["figure"]) * _scale(name, match["unit"])
-        low, high = (figure, inf) if ">" in sign else (-inf, figure)
+        number = float(match["number"]) * _scale(name, match["unit"])
+        low, high = (number, inf) if ">" in sign else (-inf, number)
     elif _SINGLE.fullmatch(text):
         raise InputError(
-            f"target: {name}{sign}{text} is one figure; give a tolerance ({name}={text}±0.25) or a range."
+            f"target: {name}{sign}{text} is one number; give a tolerance ({name}={text}±0.25) or a range."
         )
     else:
         forms = f"{name}=1.5±0.25, {name}=1.2..1.8, {name}>3 or {name}<0.5"
@@ -244,13 +244,13 @@ def _window(name: str, sign: str, text: str) -> Window:
 
 
 def _scale(name: str, unit: str | None) -> float:
-    """Factor from a written unit to the property's own; ``meV`` and the like are understood."""
-    own = PROPERTIES[name].unit
-    factors = {None: 1.0, own: 1.0, own.split("/")[0]: 1.0}
-    if own.startswith("eV"):
+    """Factor from a written unit to that of the property; ``meV`` and the like are understood."""
+    expected = PROPERTIES[name].unit
+    factors = {None: 1.0, expected: 1.0, expected.split("/")[0]: 1.0}
+    if expected.startswith("eV"):
         factors |= {f"m{key}": 1e-3 for key in factors if key}
     if unit not in factors:
-        raise InputError(f"target: {name} is given in {own}, not in {unit!r}.")
+        raise InputError(f"target: {name} is given in {expected}, not in {unit!r}.")
     return factors[unit]
 
 
@@ -343,7 +343,7 @@ def _groups_of(piece: str) -> range:
 
 @cache
 def _space_group_numbers() -> dict[str, int]:
-    """Number by short Hermann-Mauguin symbol without blanks or underscores."""
+    """Return the number by short Hermann-Mauguin symbol without blanks or underscores."""
     from moyopy import SpaceGroupType
 
     return {SpaceGroupType(n).hm_short.replace(" ", "").replace("_", ""): n for n in range(1, 231)}

@@ -101,7 +101,7 @@ def test_generators_are_named_once():
     with pytest.raises(ValueError, match="each once"):
         CampaignConfig(target=target, generator=["a", "a"])
     twice = Components(generator=(campaign_fakes.FakeGenerator(), campaign_fakes.FakeGenerator()))
-    with pytest.raises(InputError, match="called the same"):
+    with pytest.raises(InputError, match="have the same name"):
         _ = twice.generators
 
 

@@ -320,7 +320,7 @@ def test_limits_of_supply():
     assert "at most 2500" in target.words()
     assert "scarcer than 1 mg/kg" in target.words()
     risky = parse_target("hhi<2500", elements="Xe")
-    assert risky.allows(Gene.parse("225 Xe@a O@b")).reason == "supply risk unknown: an element has no figure"
+    assert risky.allows(Gene.parse("225 Xe@a O@b")).reason == "supply risk unknown: an element has no value"
     assert parse_target("exclude=radioactive").elements == parse_target("exclude=Th,U").elements
 
 

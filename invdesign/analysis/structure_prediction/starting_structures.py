@@ -123,12 +123,12 @@ def _starts(
     """Return the first geometry of every gene, then the second, and so on."""
     from invdesign.crystal.symmetry import realise
     from invdesign.filters.geometry import geometry_check
-    from invdesign.generators.geometry.source import trials_worthwhile
+    from invdesign.generators.geometry.source import useful_starting_structures
 
     bare = [i for i, family in enumerate(families) if family[0].geometry is None]
     genes = [families[i][0].gene for i in bare]
     seeds = [(*seed, number) for number in range(len(genes))]
-    counts = [trials_worthwhile(gene, GEOMETRIES) for gene in genes]
+    counts = [useful_starting_structures(gene, GEOMETRIES) for gene in genes]
     found = dict(zip(bare, source.propose_many(genes, counts, seeds) if genes else [], strict=True))
     rows = []
     for i, family in enumerate(families):

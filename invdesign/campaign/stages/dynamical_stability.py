@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from invdesign.campaign.progress import Clock
-from invdesign.campaign.stages.shortlist import picked, put_on_shortlist, tell_apart
+from invdesign.campaign.stages.shortlist import picked, put_on_shortlist, drop_duplicates
 from invdesign.core.funnel import CHECKS, gates_of
 from invdesign.io.parallel import one_thread, run_tasks
 from invdesign.stability import molecular_dynamics, phonons
@@ -42,7 +42,7 @@ class Check:
 
 
 def require(checks: Sequence[str]) -> None:
-    """See that what the checks need is installed, before anything is done.
+    """Check that what the checks need is installed, before anything is done.
 
     Raises:
         InputError: phonopy is not.
@@ -54,16 +54,16 @@ def require(checks: Sequence[str]) -> None:
 def checked_pick(
     config: CampaignConfig, components: Components, store: Store, live: LiveFunnel, executor: Executor | None
 ) -> tuple[list[Candidate], Clock]:
-    """Tell relaxed survivors apart, check whom the shortlist would hold, and pick it of those that passed.
+    """Remove duplicates, check the candidates that would be shortlisted, and select among those that passed.
 
-    Every candidate is stored as soon as it is checked, and read back: a resumed run sees what this one saw.
+    Every candidate is stored as soon as it is checked, and read back, as a resumed run would.
 
     Returns:
         The survivors of the structure phase, and the cost that is not stored yet.
     """
     survivors = _came_through(store)
     if not any("duplicates" in candidate.verdicts for candidate in survivors):
-        clock = tell_apart(config, components, survivors)
+        clock = drop_duplicates(config, components, survivors)
         store.put(survivors, clock)
         live.funnel.charge(clock.seconds)
     live.count(survivors, ("duplicates", *config.check))
@@ -80,7 +80,7 @@ def _came_through(store: Store) -> list[Candidate]:
 def _check(
     config: CampaignConfig, components: Components, store: Store, live: LiveFunnel, executor: Executor | None
 ) -> None:
-    """Check whom the shortlist would hold, and store each as soon as it is checked."""
+    """Check the candidates that would be shortlisted, and store each as soon as it is checked."""
 
     def keep(candidate: Candidate, clock: Clock) -> None:
         store.put([candidate], clock)
@@ -100,8 +100,8 @@ class Checks:
     Attributes:
         config: the campaign.
         components: what it is made of.
-        begin: is told how many are about to be checked.
-        keep: is given each with its new verdicts and the cost.
+        begin: called with the number of candidates about to be checked.
+        keep: called with each candidate, its new verdicts set, and the cost.
         executor: takes the checks; None: this process.
     """
 
@@ -115,10 +115,9 @@ class Checks:
 def check_picks(
     how: Checks, standing: Sequence[Candidate], pick: Callable[[list[Candidate]], list[Candidate]]
 ) -> list[Candidate]:
-    """Check the picked, again and again until only those are picked that passed.
+    """Check the selected candidates, and repeat until only those are selected that passed.
 
-    Those that have their verdicts already are not checked again. A resumed run goes through the same rounds:
-    what a later round would pick is not known before its turn.
+    Those that have their verdicts already are not checked again; a resumed run repeats the same selections.
 
     Returns:
         The same candidates, the checked ones with their verdicts.
@@ -186,5 +185,5 @@ def keeps_bonds(structure: Structure, potential: Potential, seed: tuple[int, ...
 def summarize_checks(config: CampaignConfig, funnel: Funnel) -> str:
     """Half a sentence on the checks, if there were any."""
     stages = [funnel.stages[gate] for gate in CHECKS if gate in config.check]
-    told = [f"{stage.passed} of {stage.entered} checked passed {stage.name}" for stage in stages]
-    return "; " + ", ".join(told) if told else ""
+    parts = [f"{stage.passed} of {stage.entered} checked passed {stage.name}" for stage in stages]
+    return "; " + ", ".join(parts) if parts else ""

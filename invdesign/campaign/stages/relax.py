@@ -67,55 +67,58 @@ def on_hull(candidates: Sequence[Candidate], context: Context) -> list[Verdict]:
 def starting_structures(
     candidates: Sequence[Candidate], config: CampaignConfig, components: Components
 ) -> list[list[tuple[Structure, str]]]:
-    """Plausible starting structures of each candidate, each with where it came from; none rejects it."""
+    """Find plausible starting structures of each candidate, with their sources; without any it is rejected."""
     from invdesign.crystal.symmetry import realise
     from invdesign.filters.geometry import geometry_check
-    from invdesign.generators.geometry.source import trials_worthwhile
+    from invdesign.generators.geometry.source import useful_starting_structures
 
     genes = [candidate.gene for candidate in candidates]
     proposals = components.get("geometry").propose_many(
         genes,
-        [trials_worthwhile(gene, config.n_starting_structures) for gene in genes],
+        [useful_starting_structures(gene, config.n_starting_structures) for gene in genes],
         [(config.seed, int(candidate.id[1:])) for candidate in candidates],
     )
-    started = []
+    found = []
     for candidate, proposed in zip(candidates, proposals, strict=True):
-        # a generator that makes geometries of its own knows best
-        own = [(candidate.geometry, _own(candidate))] if candidate.geometry is not None else []
-        tried = [*own, *proposed][: max(len(proposed), len(own))]
-        trials, verdict = [], Verdict("geometry", passed=False, reason="no geometry was found for this gene")
+        # a geometry from the generator comes first
+        generated = [] if candidate.geometry is None else [(candidate.geometry, _geometry_source(candidate))]
+        tried = [*generated, *proposed][: max(len(proposed), len(generated))]
+        plausible, verdict = (
+            [],
+            Verdict("geometry", passed=False, reason="no geometry was found for this gene"),
+        )
         for geometry, origin in tried:
             structure = realise(candidate.gene, geometry)
             verdict = geometry_check(structure)
             if verdict.passed:
-                trials.append((structure, origin))
-        if trials:
-            reason = f"{len(trials)} of {len(tried)} geometries plausible"
+                plausible.append((structure, origin))
+        if plausible:
+            reason = f"{len(plausible)} of {len(tried)} geometries plausible"
             verdict = Verdict("geometry", passed=True, reason=reason)
         candidate.record(verdict)
-        started.append(trials)
-    return started
+        found.append(plausible)
+    return found
 
 
-def _own(candidate: Candidate) -> str:
+def _geometry_source(candidate: Candidate) -> str:
     origin = candidate.origin
-    return f"after {origin.parent}" if origin.parent is not None else f"{origin.generator}'s own"
+    return f"after {origin.parent}" if origin.parent is not None else f"by {origin.generator}"
 
 
 def _relax(
     candidates: Sequence[Candidate],
-    trials: Sequence[list[tuple[Structure, str]]],
+    starts: Sequence[list[tuple[Structure, str]]],
     config: CampaignConfig,
     components: Components,
 ) -> dict[str, np.ndarray]:
-    """Relax all trials in one call and give each candidate its converged structure of lowest energy.
+    """Relax all starting structures in one call and give each candidate its converged structure of lowest energy.
 
     Returns:
         The potential's embedding of that structure by id, where it has one.
     """
     from invdesign.relaxation.relax import relax
 
-    numbered = [(number, structure) for number, own in enumerate(trials) for structure, _ in own]
+    numbered = [(number, structure) for number, group in enumerate(starts) for structure, _ in group]
     embeddings: dict[str, np.ndarray] = {}
     if not numbered:
         return embeddings
@@ -127,12 +130,12 @@ def _relax(
             fmax=config.fmax,
             max_steps=config.max_steps,
             keep_symmetry=config.keep_symmetry,
-            **(_prospects(candidates, numbered, config, components) if config.abandon else {}),
+            **(_early_stopping_options(candidates, numbered, config, components) if config.abandon else {}),
         )
     )
-    for candidate, own in zip(candidates, trials, strict=True):
-        if own:
-            outcomes = [(next(results), origin) for _, origin in own]
+    for candidate, group in zip(candidates, starts, strict=True):
+        if group:
+            outcomes = [(next(results), origin) for _, origin in group]
             candidate.record(_best_outcome(candidate, outcomes))
             for result, _ in outcomes:
                 if result.structure is candidate.structure and result.embedding is not None:
@@ -140,13 +143,13 @@ def _relax(
     return embeddings
 
 
-def _prospects(
+def _early_stopping_options(
     candidates: Sequence[Candidate],
     numbered: Sequence[tuple[int, Structure]],
     config: CampaignConfig,
     components: Components,
 ) -> dict[str, Any]:
-    """What lets a relaxation be cut short: ceilings, which trials are one candidate's, and the rule."""
+    """Return the options of early stopping: energy ceilings, candidate of each structure, and the rule."""
     from invdesign.relaxation.early_stopping import EarlyStoppingRule
 
     known = [candidate.verdicts["novelty"].value == 0 for candidate in candidates]
@@ -163,7 +166,7 @@ def _prospects(
 def ceiling(
     composition: Composition, config: CampaignConfig, components: Components, *, hypothetical: bool = True
 ) -> float:
-    """The potential's energy at which a crystal lies at the target's limit above the hull, eV/atom."""
+    """Return the potential's energy of a crystal whose E above hull is the target's limit, eV/atom."""
     calibration, hull = components.get("calibration"), components.get("hull")
     below = hull.e_above_hull(composition, 0.0).e_above_hull  # of the elements, above the hull
     zero = calibration.formation_energy(composition, 0.0, hypothetical=hypothetical)
@@ -220,12 +223,12 @@ def _place_on_hull(candidate: Candidate, config: CampaignConfig, components: Com
     candidate.record(hull_verdict(candidate, limit, place.probability_below(limit)))
 
 
-def hull_verdict(candidate: Candidate, limit: float, sure: float) -> Verdict:
-    """Whether the estimated height lies within the limit, eV/atom; ``sure``: its probability to."""
-    height, n_phases = candidate.properties["e_above_hull"].mean, candidate.placement.n_phases  # type: ignore[union-attr]
-    side = "above" if height > limit else "within"
+def hull_verdict(candidate: Candidate, limit: float, probability: float) -> Verdict:
+    """Compare E above hull with its limit, eV/atom; ``probability``: that it lies below."""
+    e_above_hull, n_phases = candidate.properties["e_above_hull"].mean, candidate.placement.n_phases  # type: ignore[union-attr]
+    side = "above" if e_above_hull > limit else "within"
     reason = (
-        f"{side} the limit of {limit:g} eV/atom: {height:.3f} above the hull of {n_phases} phases, "
-        f"{sure:.0%} sure to lie under it"
+        f"{side} the limit of {limit:g} eV/atom: {e_above_hull:.3f} above the hull of {n_phases} phases, "
+        f"probability {probability:.0%} to lie below it"
     )
-    return Verdict("hull", height <= limit, reason, height, limit)
+    return Verdict("hull", e_above_hull <= limit, reason, e_above_hull, limit)

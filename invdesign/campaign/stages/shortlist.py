@@ -1,4 +1,4 @@
-"""The last step of a campaign: tell relaxed survivors apart, appraise them, pick the shortlist."""
+"""The last step of a campaign: remove duplicates, rank the survivors and select the shortlist."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     Pick = Callable[[Sequence[Candidate], Target, int], list[Candidate]]
 
 
-def tell_apart(config: CampaignConfig, components: Components, candidates: Sequence[Candidate]) -> Clock:
-    """Give relaxed survivors their verdict of identity, and what they are ranked by.
+def drop_duplicates(config: CampaignConfig, components: Components, candidates: Sequence[Candidate]) -> Clock:
+    """Find duplicates among relaxed candidates, and give the others what they are ranked by.
 
     That is: probability of a hit, front among several goals, score of synthesizability.
 
@@ -37,7 +37,7 @@ def tell_apart(config: CampaignConfig, components: Components, candidates: Seque
     clock = Clock()
     apply_gates("duplicates", candidates, Context(config, components), clock)
     with clock.stage("shortlist"):
-        _appraise([candidate for candidate in candidates if candidate.alive], config, components)
+        _score([candidate for candidate in candidates if candidate.alive], config, components)
     return clock
 
 
@@ -53,46 +53,46 @@ def distinct(candidates: Sequence[Candidate], context: Context) -> list[Verdict]
 def picked(
     config: CampaignConfig, candidates: Sequence[Candidate], pick: Pick = shortlist
 ) -> list[Candidate]:
-    """Who of them would be the shortlist, likeliest hit first."""
+    """Select a shortlist, likeliest hit first."""
     return pick(candidates, config.target, config.n_shortlist)
 
 
 def put_on_shortlist(config: CampaignConfig, components: Components, chosen: Sequence[Candidate]) -> Clock:
-    """Number the chosen (``rank``, from 1) and say why each is there."""
+    """Number the selected candidates (``rank``, from 1) and explain each."""
     clock = Clock()
     with clock.stage("shortlist"):
         for rank, candidate in enumerate(chosen, start=1):
-            assert candidate.selection is not None  # noqa: S101 - appraised
+            assert candidate.selection is not None  # noqa: S101 - scored
             candidate.selection = replace(candidate.selection, rank=rank)
         _explain(chosen, config, components)
     return clock
 
 
-def last_pick(
+def select_shortlist(
     config: CampaignConfig, components: Components, candidates: Sequence[Candidate], pick: Pick = shortlist
 ) -> tuple[list[Candidate], Clock]:
-    """Tell relaxed survivors apart, rank them, pick the shortlist; all at once, without checks.
+    """Remove duplicates and select the shortlist, without checks.
 
     Args:
         config: the campaign.
         components: what it is made of.
         candidates: all that passed the structure phase, in order of id.
-        pick: chooses among those that are left, by the target, so many.
+        pick: selects among those that are left, for a target, a given number.
 
     Returns:
         The same candidates, and the cost.
     """
-    clock = tell_apart(config, components, candidates)
+    clock = drop_duplicates(config, components, candidates)
     chosen = picked(config, [candidate for candidate in candidates if candidate.alive], pick)
     return list(candidates), clock + put_on_shortlist(config, components, chosen)
 
 
-def _appraise(alive: Sequence[Candidate], config: CampaignConfig, components: Components) -> None:
-    """Give survivors what they are ranked by, and what is told beside it."""
+def _score(alive: Sequence[Candidate], config: CampaignConfig, components: Components) -> None:
+    """Give candidates what they are ranked by."""
     if not alive:
         return
     goals = [goal_probabilities(candidate.properties, config.target) for candidate in alive]
-    fronts = pareto_ranks(np.array([list(own.values()) for own in goals])) if config.target.windows else None
+    fronts = pareto_ranks(np.array([list(row.values()) for row in goals])) if config.target.windows else None
     scores = components.get("synthesizability").score([candidate.gene for candidate in alive])
     for i, candidate in enumerate(alive):
         candidate.selection = Selection(
@@ -103,7 +103,7 @@ def _appraise(alive: Sequence[Candidate], config: CampaignConfig, components: Co
 
 
 def _explain(chosen: Sequence[Candidate], config: CampaignConfig, components: Components) -> None:
-    """Say what drove the first property asked for, where a model that can be taken apart predicts it."""
+    """Explain the first property of the target, where a model that can be explained predicts it."""
     from invdesign.predictors.explain.explainer import Explainer
     from invdesign.predictors.property_predictor import PropertyPredictor
 
@@ -112,7 +112,7 @@ def _explain(chosen: Sequence[Candidate], config: CampaignConfig, components: Co
     if chosen and isinstance(predictor, PropertyPredictor) and predictor.sees == "structure":
         phrases = Explainer(predictor, components.get("neighbors")).why([c.structure for c in chosen])  # type: ignore[misc]
         for candidate, phrase in zip(chosen, phrases, strict=True):
-            assert candidate.selection is not None  # noqa: S101 - appraised
+            assert candidate.selection is not None  # noqa: S101 - scored
             candidate.selection = replace(candidate.selection, why=phrase)
 
 

@@ -77,7 +77,7 @@ class GeometrySource:
 
         Args:
             genes: realisable ones.
-            counts: one a gene, see ``trials_worthwhile``.
+            counts: one a gene, see ``useful_starting_structures``.
             seeds: one a gene; same genes and seeds, same geometries.
         """
         known = [self.inherited(gene, -(-n // 2)) for gene, n in zip(genes, counts, strict=True)]
@@ -156,7 +156,7 @@ class GeometrySource:
         return geometries(sites, free, cell)[best]
 
 
-def trials_worthwhile(gene: Gene, n: int) -> int:
+def useful_starting_structures(gene: Gene, n: int) -> int:
     """Return how many of at most ``n`` geometries of a gene are worth a relaxation.
 
     One where no coordinate is free, half of ``n`` where few are (docs/concepts/geometry.md).

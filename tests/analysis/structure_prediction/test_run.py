@@ -286,7 +286,7 @@ def test_a_folder_in_use_is_refused(faked, tmp_path):
         (["hello"], "formula: 'hello'"),
         (["Na0.5Cl"], "whole amounts"),
         (["Ca10P6O26"], "no multiple of the 21 atoms"),
-        (["LrO"], r"formula: LrO: the hull mp-hull does not know Lr; give one without\.$"),
+        (["LrO"], r"formula: LrO: the hull mp-hull does not support Lr; give a formula without\.$"),
         ([], "none was given"),
     ],
 )

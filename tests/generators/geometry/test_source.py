@@ -12,7 +12,7 @@ from invdesign.data.tokens import TokenSet, tokens_of
 from invdesign.generators.geometry.model import GeometryNetwork
 from invdesign.generators.geometry.pipeline import GeometryDiffusionPipeline
 from invdesign.generators.geometry.sites import Sites
-from invdesign.generators.geometry.source import GeometrySource, trials_worthwhile
+from invdesign.generators.geometry.source import GeometrySource, useful_starting_structures
 
 RUTILE = Gene.parse("136 Ti@a O@f")
 LIBRARY = [
@@ -67,7 +67,7 @@ def test_same_seed_same_geometries(source: GeometrySource) -> None:
     [("225 Na@a Cl@b", 1), ("136 Sn@a O@f", 2), ("62 Na@c Cl@c O@d", 4)],  # 0, 1, 7 free coordinates
 )
 def test_more_freedom_deserves_more_geometries(gene: str, worthwhile: int) -> None:
-    assert trials_worthwhile(Gene.parse(gene), 4) == worthwhile
+    assert useful_starting_structures(Gene.parse(gene), 4) == worthwhile
 
 
 def test_nothing_is_inherited_that_leaves_atoms_no_room(source: GeometrySource) -> None:

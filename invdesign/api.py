@@ -161,10 +161,10 @@ def next_round(run: str | Path, *, progress: bool = False, **options: Any) -> Ro
             :func:`invdesign.campaign.active_learning.round.next_round`.
 
     Returns:
-        The round: ``shortlist`` with corrected ``properties``, ``learned``, ``message``.
+        The round: ``shortlist`` with corrected ``properties``, ``corrections``, ``message``.
 
     Raises:
-        InputError: no campaign, no results, or nothing left to choose.
+        InputError: no campaign, no results, or nothing left to select.
     """
     from invdesign.campaign.active_learning.round import next_round as choose_next
 

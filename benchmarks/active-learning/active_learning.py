@@ -33,9 +33,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from invdesign.campaign.active_learning.acquisition import informative
-from invdesign.campaign.active_learning.correction import learn
-from invdesign.campaign.active_learning.revise import standardised
+from invdesign.campaign.active_learning.acquisition import most_informative
+from invdesign.campaign.active_learning.correction import fit_corrections
+from invdesign.campaign.active_learning.rescore import standardised
 from invdesign.campaign.ranking import hit_probability, shortlist
 from invdesign.core.candidate import Candidate, Estimate, Estimates
 from invdesign.core.dft_result import DftResult
@@ -203,9 +203,11 @@ class Campaign:
         pool = self.pool
         for i in chosen:
             pool.candidates[i].dft = DftResult(**pool.labels[i])
-        self.learned = learn([pool.candidates[i] for i in self.seen], pool.vectors[self.seen])
+        self.corrections = fit_corrections([pool.candidates[i] for i in self.seen], pool.vectors[self.seen])
         rest = [i for i in left if i not in set(chosen)]
-        rows = self.learned.corrected([pool.candidates[i].properties for i in rest], pool.vectors[rest])
+        rows = self.corrections.correct_rows(
+            [pool.candidates[i].properties for i in rest], pool.vectors[rest]
+        )
         for i, row in zip(rest, rows, strict=True):
             before = pool.candidates[i]
             self.revised[i] = Candidate(before.id, before.gene, properties=row)
@@ -218,9 +220,10 @@ class Campaign:
         if self.strategy == "hits" or not self.seen:
             place = {candidate.id: i for i, candidate in zip(left, candidates, strict=True)}
             return [place[c.id] for c in shortlist(candidates, self.target, self.batch)]
-        vectors, likeness = self.pool.vectors, self.learned.likeness([GAP, HEIGHT])
+        vectors, similarity = self.pool.vectors, self.corrections.similarity([GAP, HEIGHT])
         return [
-            left[i] for i in informative(self.batch, chances, vectors[left], vectors[self.seen], likeness)
+            left[i]
+            for i in most_informative(self.batch, chances, vectors[left], vectors[self.seen], similarity)
         ]
 
     def doubts(self, others: Pool) -> dict[str, float]:
@@ -233,7 +236,7 @@ class Campaign:
         hits = np.array([is_hit(label, self.target) for label in others.labels])
         open_ = [i for i, row in enumerate(said) if row[GAP].p_zero < 0.5]
         figures = {}
-        for when, rows in (("before", said), ("after", self.learned.corrected(said, others.vectors))):
+        for when, rows in (("before", said), ("after", self.corrections.correct_rows(said, others.vectors))):
             held = [rows[i][GAP].low <= others.labels[i][GAP] <= rows[i][GAP].high for i in open_]
             chances = np.array([hit_probability(row, self.target) for row in rows])
             figures[f"coverage_{when}"] = float(np.mean(held))

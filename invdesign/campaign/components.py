@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from invdesign.predictors.features.structure import Described
     from invdesign.predictors.registry import Predictor
 
+
 _LOADERS = {
     "generator": "invdesign.generators.registry:load_generator",
     "geometry": "invdesign.generators.geometry.source:GeometrySource.load",

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
 
+from invdesign.core.candidate import Candidate
 from invdesign.core.funnel import CHECKS, GENE_GATES, STRUCTURE_GATES, Funnel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from types import TracebackType
-    from typing import Self
-
     from rich.console import Console
     from rich.table import Table
 
-    from invdesign.core.candidate import Candidate
 
 PLAIN_INTERVAL = 15.0  # seconds between lines where the output is not a terminal
 GENE_PHASE = ("generator", *GENE_GATES)

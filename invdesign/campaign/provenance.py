@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any
 
+from invdesign.campaign.components import Components
+from invdesign.campaign.config import CampaignConfig
 from invdesign.io.artifacts import Kind, resolve
 from invdesign.io.provenance import folder_digest
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from invdesign.campaign.components import Components
-    from invdesign.campaign.config import CampaignConfig
 
 
 def made_with(config: CampaignConfig, components: Components) -> dict[str, Any]:

@@ -8,20 +8,16 @@ each selected candidate lowers the scores of similar ones, so that ten rows are 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from math import inf, prod
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from invdesign.core.target import STABILITY, Window
+from invdesign.core.candidate import Candidate, Estimate
+from invdesign.core.target import STABILITY, Target, Window
 from invdesign.crystal.elements import atomic_number, element_table
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from invdesign.core.candidate import Candidate, Estimate
-    from invdesign.core.target import Target
-    from invdesign.crystal.gene import Gene
+from invdesign.crystal.gene import Gene
 
 SAME_GROUP = 0.6  # similarity of two elements of one group of the periodic table (same element: 1)
 CHEMISTRY, PROTOTYPE, STOICHIOMETRY = 0.6, 0.25, 0.15  # weights of the similarity of two crystals; sum to 1
@@ -120,7 +116,7 @@ def _traits(gene: Gene) -> _Traits:
 
 
 def similarity(a: Gene, b: Gene) -> float:
-    """Return the similarity of two crystals, 0 to 1; 1 for the same reduced formula whatever the structure."""
+    """Return the similarity of two crystals, 0 to 1; 1 for the same reduced formula."""
     return _similarity(_traits(a), _traits(b))
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from invdesign.campaign.budget import Record, allot, rounds
 from invdesign.campaign.components import Components
+from invdesign.campaign.config import CampaignConfig
 from invdesign.campaign.progress import GENE_PHASE, LiveFunnel
 from invdesign.campaign.provenance import made_with
 from invdesign.campaign.stages.dynamical_stability import checked_pick, require, summarize_checks
@@ -19,6 +23,7 @@ from invdesign.campaign.stages.relax import RelaxUnit, relax_unit
 from invdesign.campaign.stages.shortlist import select_shortlist
 from invdesign.campaign.store import Store
 from invdesign.campaign.validate import check_names
+from invdesign.core.candidate import Candidate
 from invdesign.core.funnel import GATES, STRUCTURE_GATES, Funnel, GeneratorTally, yields
 from invdesign.errors import InputError
 from invdesign.io.lock import locked_folder
@@ -28,15 +33,10 @@ from invdesign.report.shortlist_json import SHORTLIST_JSON, write_shortlist_json
 from invdesign.verdict import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from concurrent.futures import Executor
-    from pathlib import Path
-
     import pandas as pd
 
-    from invdesign.campaign.config import CampaignConfig
-    from invdesign.core.candidate import Candidate
     from invdesign.potentials.interface import Potential
+
 
 DATABASE = "candidates.db"
 
@@ -170,7 +170,7 @@ def _check(config: CampaignConfig, components: Components) -> None:
     for prop in components.predictors or {}:
         if getattr(components.predictor(prop), "judges", False):
             raise InputError(
-                f"predictors: the model of {prop} evaluates generators and is kept out of the selection; give another."
+                f"predictors: the model of {prop} is for the evaluation of generators alone; give another."
             )
     measured = {"e_above_hull", "formation_energy_per_atom", *(components.predictors or {})}
     if unknown := sorted(set(target.windows) - measured):

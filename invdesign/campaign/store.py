@@ -8,9 +8,12 @@ with the seconds it cost, so a run killed at any moment holds whole units only.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from invdesign.campaign.progress import Clock
 from invdesign.core.candidate import Candidate, Estimate, Origin, Relaxation, RoundSelection, Selection
 from invdesign.core.dft_result import DftResult
 from invdesign.core.placement import Placement
@@ -18,13 +21,9 @@ from invdesign.errors import InputError
 from invdesign.verdict import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
     from _typeshed import DataclassInstance
     from ase import Atoms
 
-    from invdesign.campaign.progress import Clock
 
 FORMAT = 1
 
@@ -132,7 +131,7 @@ class Store:
         self._meta, self._since = meta, now
 
     def read(self, selection: str = "") -> list[Candidate]:
-        """Return candidates by id; ``selection`` is one of ASE's, such as ``"status=relaxed"`` or ``"place>=0"``."""
+        """Return candidates by id; ``selection`` is one of ASE's, such as ``"status=relaxed"``."""
         with self._db:  # one connection for all rows, else ASE opens one for each
             candidates = [_unpack(row) for row in self._db.select(selection)]
         return sorted(candidates, key=lambda candidate: candidate.id)

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from invdesign.campaign.components import Components
+from invdesign.core.target import Target
 from invdesign.errors import InputError
 from invdesign.io import artifacts
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from invdesign.campaign.components import Components
-    from invdesign.core.target import Target
 
 _FILES = {
     "hull": ("hull.npz", "a CSV, a folder of VASP runs, mp:Li-Fe-O or optimade:PROVIDER:Li-Fe-O"),

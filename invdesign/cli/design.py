@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from invdesign.campaign import CampaignConfig, CampaignResult
     from invdesign.campaign.active_learning.round import Round
     from invdesign.core.candidate import Candidate
-    from invdesign.core.funnel import Yield
+    from invdesign.core.funnel import GeneratorTally
 
 NEXT = "Next round"
 
@@ -303,7 +303,7 @@ def _show(result: CampaignResult) -> None:
     console.print(f"{result.out}: {files}", highlight=False)
 
 
-def _yields(yields: Sequence[Yield]) -> Table:
+def _yields(yields: Sequence[GeneratorTally]) -> Table:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")

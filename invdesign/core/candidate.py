@@ -20,6 +20,7 @@ from invdesign.verdict import Verdict
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
+
 Z90 = 1.6448536269514722  # half width of a normal's 90 % interval, in standard deviations
 
 

@@ -11,8 +11,10 @@ The language, one clause a condition, in any order, as arguments, as one line, o
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from math import inf, isnan
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -20,15 +22,10 @@ from invdesign.composition.supply import scarcer_than, supply_of
 from invdesign.core.properties import PROPERTIES, STABILITY, Property, Window
 from invdesign.core.target_parser import amounts_of, fields_of
 from invdesign.crystal.elements import EXCLUDED_BY_DEFAULT, SYMBOLS
+from invdesign.crystal.gene import Gene
 from invdesign.errors import InputError
 from invdesign.io.config import build, read_yaml
 from invdesign.verdict import Verdict
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from pathlib import Path
-
-    from invdesign.crystal.gene import Gene
 
 __all__ = ["MAX_ATOMS", "PROPERTIES", "STABILITY", "Property", "Target", "Window", "parse_target"]
 

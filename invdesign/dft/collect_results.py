@@ -11,7 +11,7 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from invdesign.campaign.active_learning.correction import learn
+from invdesign.campaign.active_learning.correction import fit_corrections
 from invdesign.core.dft_result import DftRun
 from invdesign.crystal.matching import rmsd, same_crystal
 from invdesign.dft.codes.hubbard import hubbard_u
@@ -161,7 +161,7 @@ def collect(folders: Sequence[Path], out: Path) -> Collection:
     if campaign:
         store_elements(campaign, elements)
         stored = store_results(campaign, records)
-        learned = learn(stored.computed).lines() if stored.computed else []
+        learned = fit_corrections(stored.computed).lines() if stored.computed else []
         comparison = compare_campaign(stored)
         collection = Collection(rows, comparison, notes + stored.notes, learned, len(stored.computed))
     else:

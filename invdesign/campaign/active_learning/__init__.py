@@ -1,1 +1,1 @@
-"""The rounds after a campaign, which learn from DFT results."""
+"""The rounds after a campaign: estimates corrected by DFT results, and the next candidates."""

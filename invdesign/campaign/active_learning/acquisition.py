@@ -1,49 +1,221 @@
-"""Which crystals to compute next for what they would teach about which of the others are hits."""
+"""Acquisition: which candidates a round selects for DFT, by corrected estimates."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from scipy.linalg import cholesky, solve_triangular
 
-from invdesign.campaign.active_learning.residual_gp import distances
+from invdesign.campaign.active_learning.correction import Corrections, fit_corrections, has_result
+from invdesign.campaign.active_learning.rescore import (
+    checks_of,
+    embeddings,
+    is_selectable,
+    not_yet_computed,
+    reapply_gates,
+    with_estimates,
+)
+from invdesign.campaign.active_learning.residual_gp import Similarity, distances
+from invdesign.campaign.components import Components
+from invdesign.campaign.config import CampaignConfig
+from invdesign.campaign.progress import Clock, LiveFunnel
+from invdesign.campaign.ranking import hit_probability, shortlist
+from invdesign.campaign.stages.dynamical_stability import Checks, check_picks, summarize_checks
+from invdesign.campaign.stages.predict import estimate_missing
+from invdesign.campaign.stages.shortlist import Pick, drop_duplicates, picked, put_on_shortlist
+from invdesign.campaign.store import Store
+from invdesign.core.candidate import Candidate
+from invdesign.core.funnel import CHECKS, Funnel
+from invdesign.core.properties import STABILITY
+from invdesign.core.target import Target
+from invdesign.errors import InputError
+from invdesign.io.parallel import default_workers, process_pool
 
-if TYPE_CHECKING:
-    from invdesign.campaign.active_learning.residual_gp import Setting
+Criterion = Literal["hits", "information"]
 
 
-def informative(
-    n: int, chances: np.ndarray, pool: np.ndarray, computed: np.ndarray, likeness: Setting
+@dataclass(frozen=True)
+class Request:
+    """What a round is asked for.
+
+    Attributes:
+        number: of the round.
+        config: the campaign's, with the round's length of the shortlist.
+        components: of the campaign.
+        store: of the campaign; verdicts of checks are written to it.
+        choose: criterion of the selection.
+    """
+
+    number: int
+    config: CampaignConfig
+    components: Components
+    store: Store
+    choose: str
+
+
+@dataclass(frozen=True)
+class Acquired:
+    """What a round selected.
+
+    Attributes:
+        shortlist: best first, with corrected estimates and the verdicts that follow from these.
+        corrections: fitted to the results.
+        message: one sentence on the outcome.
+        pool: number of candidates that could have been selected.
+    """
+
+    shortlist: list[Candidate]
+    corrections: Corrections
+    message: str
+    pool: int
+
+
+def acquire(
+    request: Request, candidates: Sequence[Candidate], executor: Executor | None, *, progress: bool
+) -> Acquired:
+    """Fit corrections to the results among a campaign's candidates, and select among the others.
+
+    With checks, only candidates that pass them are selected.
+
+    Args:
+        request: the round.
+        candidates: all of the campaign's.
+        executor: takes the checks; None: one process per core.
+        progress: show them on stderr.
+
+    Raises:
+        InputError: no candidate is left to select.
+    """
+    config, components = request.config, request.components
+    relaxed = [candidate for candidate in candidates if is_selectable(candidate)]
+    estimate_missing(relaxed, components)
+    vectors = embeddings(relaxed)
+    corrections = fit_corrections(relaxed, vectors)
+    pool = not_yet_computed(relaxed)
+    if not any(all(v.passed for v in checks_of(relaxed[i]).values()) for i in pool):
+        raise InputError(
+            "continue: every candidate that relaxed was computed; give --n and --n-relax to make more."
+        )
+    rows = corrections.correct_rows([relaxed[i].properties for i in pool], vectors[pool])
+    corrected = [with_estimates(relaxed[i], row) for i, row in zip(pool, rows, strict=True)]
+    drop_duplicates(config, components, corrected)
+    standing = [candidate for candidate in corrected if candidate.alive]
+
+    pick: Pick = shortlist
+    if request.choose == "information":
+        vector_of = {candidate.id: vectors[i] for i, candidate in zip(pool, corrected, strict=True)}
+        computed = vectors[[has_result(candidate) for candidate in relaxed]]
+        pick = _by_information(corrections, vector_of, computed)
+    stored = {candidate.id: candidate for candidate in relaxed}
+    for candidate in standing:
+        candidate.verdicts |= checks_of(stored[candidate.id])
+    if config.check:
+        standing = _checked(request, stored, standing, pick, executor, progress=progress)
+    left = [candidate for candidate in standing if candidate.alive]
+    selected = picked(config, left, pick)
+    put_on_shortlist(config, components, selected)
+    fillers = sum(not reapply_gates(candidate, config) for candidate in selected)
+    expected = sum(candidate.selection.p_hit for candidate in selected if candidate.selection)
+    message = (
+        f"{len(selected)} of {len(left)} candidates selected for {request.choose}, {expected:.1f} hits "
+        f"expected among them, after {corrections.n} result{'s' * (corrections.n != 1)}"
+    )
+    if fillers:
+        message += f"; {fillers} outside the campaign's limits, because no better ones are left"
+    funnel = Funnel()
+    funnel.count(standing, config.check)
+    return Acquired(selected, corrections, f"{message}{summarize_checks(config, funnel)}.", len(left))
+
+
+def _checked(
+    request: Request,
+    stored: Mapping[str, Candidate],
+    standing: Sequence[Candidate],
+    pick: Pick,
+    executor: Executor | None,
+    *,
+    progress: bool,
+) -> list[Candidate]:
+    """Check the candidates that would be selected, and store each as soon as it is checked.
+
+    The verdicts are stored as ``round_checks``: ``verdicts`` are the campaign's funnel.
+    """
+    config = request.config
+    with ExitStack() as stack:
+        live = stack.enter_context(LiveFunnel(f"Checks of round {request.number}", show=progress))
+        if executor is None and (workers := config.workers or default_workers()) > 1:
+            executor = stack.enter_context(process_pool(workers))
+
+        def begin(n: int) -> None:
+            live.phase(config.check[0], live.funnel.stages[config.check[0]].entered + n)
+
+        def keep(candidate: Candidate, clock: Clock) -> None:
+            row = stored[candidate.id]
+            row.round_checks = {
+                gate: candidate.verdicts[gate] for gate in CHECKS if gate in candidate.verdicts
+            }
+            request.store.put([row], complete=True)
+            live.count([candidate], config.check, clock)
+
+        how = Checks(config, request.components, begin, keep, executor)
+        return check_picks(how, standing, lambda left: picked(config, left, pick))
+
+
+def _by_information(
+    corrections: Corrections, vector_of: Mapping[str, np.ndarray], computed: np.ndarray
+) -> Pick:
+    """Select by information; ``vector_of`` has embeddings by id, ``computed`` those of results (k, d)."""
+
+    def pick(candidates: Sequence[Candidate], target: Target, n: int) -> list[Candidate]:
+        if not candidates:
+            return []
+        chances = np.array([hit_probability(candidate.properties, target) for candidate in candidates])
+        vectors = np.array([vector_of[candidate.id] for candidate in candidates])
+        similarity = corrections.similarity([*target.windows, STABILITY])
+        return [candidates[i] for i in most_informative(n, chances, vectors, computed, similarity)]
+
+    return pick
+
+
+def most_informative(
+    n: int, chances: np.ndarray, pool: np.ndarray, computed: np.ndarray, similarity: Similarity
 ) -> list[int]:
-    """Indices of the ``n`` crystals of a pool that leave least doubt about which of the others are hits.
+    """Select the ``n`` crystals of a pool whose results tell most about hits among the rest.
 
-    Picked one by one, each given those before: what two like crystals would both teach counts once. What is
-    lowered is the variance of the models' errors, averaged over the pool with weight p (1 - p): where a hit
-    is in doubt. BoTorch's ``qNegIntegratedPosteriorVariance`` is the same for a pool of equal weights, and
-    picks the same; over a finite pool and with the kernel known it has this closed form, a thousand times
-    as fast. Ties go to the lower index.
+    Greedy: each step lowers the variance of the models' errors, averaged over the pool with weight p (1 - p),
+    given the crystals already selected, so that the shared information of similar crystals counts once.
+    BoTorch's ``qNegIntegratedPosteriorVariance`` is the same for a pool of equal weights, and selects the
+    same; over a finite pool and with a known kernel it has this closed form, a thousand times as fast. Ties
+    go to the lower index.
 
     Args:
         n: how many; fewer where the pool is smaller.
         chances: probability of a hit, (m,).
         pool: standardised embeddings, (m, d).
         computed: of crystals with results, (k, d).
-        likeness: how like crystals share errors, in units of the noise.
+        similarity: covariance of errors, in units of the noise.
+
+    Returns:
+        Indices in the pool, in the order of selection.
     """
 
     def covariance(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-        return np.asarray(likeness.shared * np.exp(-likeness.reach * distances(left, right)))
+        return np.asarray(similarity.shared * np.exp(-similarity.reach * distances(left, right)))
 
     factor = cholesky(covariance(computed, computed) + np.eye(len(computed)), lower=True)
-    told = solve_triangular(factor, covariance(computed, pool), lower=True)
-    left = covariance(pool, pool) - told.T @ told  # what the results have not told yet
-    doubt = chances * (1 - chances)
-    picked: list[int] = []
+    explained = solve_triangular(factor, covariance(computed, pool), lower=True)
+    left = covariance(pool, pool) - explained.T @ explained  # posterior covariance
+    weights = chances * (1 - chances)
+    selected: list[int] = []
     for _ in range(min(n, len(pool))):
-        gain = doubt @ left**2 / (np.diag(left) + 1)
-        gain[picked] = -1.0
+        gain = weights @ left**2 / (np.diag(left) + 1)
+        gain[selected] = -1.0
         best = int(np.argmax(gain))
-        picked.append(best)
+        selected.append(best)
         left = left - np.outer(left[:, best], left[best]) / (left[best, best] + 1)
-    return picked
+    return selected

@@ -1,45 +1,41 @@
-"""What returned DFT results teach: how far each model was off, and how sure it may be of the next crystal.
+"""Bias correction and recalibration of estimates by DFT results.
 
-No weight of a model changes. What a model says of a crystal is corrected by the errors that it made on the
-computed ones (:mod:`invdesign.campaign.active_learning.residual_gp`): for a property that can be zero, the
-probability of zero and the rest by themselves; for a positive one, the logarithm.
+No weight of a model changes. A model's estimates are corrected by its errors on the computed crystals
+(:mod:`invdesign.campaign.active_learning.residual_gp`): for a property that can be zero, the probability of
+zero and the rest separately; for a positive one, the logarithm.
 ``docs/concepts/active-learning.md`` has the measurements.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from invdesign.campaign.active_learning.residual_gp import MIDDLE, Crystals, Errors, Zeros
+from invdesign.campaign.active_learning.residual_gp import MIDDLE, Crystals, Errors, Similarity, Zeros
+from invdesign.core.candidate import Candidate, Estimate
 from invdesign.core.properties import PROPERTIES
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from invdesign.campaign.active_learning.residual_gp import Setting
-    from invdesign.core.candidate import Candidate, Estimate
-
-LEAST = 1e-3  # eV; a computed gap below is none, as in the models' training
+LEAST = 1e-3
+"""A computed gap below is zero, eV, as in the training of the models."""
 
 
 @dataclass(frozen=True, slots=True)
-class Lesson:
-    """What the results say of one property's model.
+class BiasCorrection:
+    """Correction of one property's estimates.
 
     Attributes:
-        n: results.
-        n_zero: of these, computed as zero where the model thinks zero possible.
+        n: number of results.
+        n_zero: of these, computed as zero where the model gives zero a probability.
         lognormal: whether errors are of the logarithm.
-        deviation: median predicted deviation of the results that are not zero.
-        errors: of what is not zero; None where nothing was.
-        zeros: None where the property is never zero.
-        shift: what an average prediction is off by, shrunk towards 0; in ``deviation``.
-        scale: of an average interval.
+        deviation: median predicted standard deviation of the results that are not zero.
+        errors: process of the errors of results that are not zero; None where there are none.
+        zeros: process of the probability of zero; None where the property is never zero.
+        shift: mean error of an average prediction, shrunk towards 0; in units of ``deviation``.
+        scale: factor on the width of an average interval.
     """
 
     n: int
@@ -54,32 +50,31 @@ class Lesson:
     def correct(
         self, estimates: Sequence[Estimate], vectors: np.ndarray | None, *, widths: bool = True
     ) -> list[Estimate]:
-        """Estimates of crystals to come, with their standardised vectors (n, d) if there were any before."""
-        mean, sigma, said = _columns(estimates)
+        """Correct estimates; ``vectors`` (n, d) as in :func:`fit_corrections`."""
+        mean, sigma, zero = _columns(estimates)
         if self.errors is not None:
             shift, scale = self.errors.predict(Crystals(self.deviation / sigma, vectors))
             mean, sigma = mean + sigma * shift, sigma * (scale if widths else 1.0)
-        zero = said
         if self.zeros is not None:
-            one = np.ones(len(said))
-            zero = np.where(said > 0, self.zeros.predict(Crystals(one, vectors), said), 0.0)
+            found = self.zeros.predict(Crystals(np.ones(len(zero)), vectors), zero)
+            zero = np.where(zero > 0, found, 0.0)
         rows = zip(estimates, mean.tolist(), sigma.tolist(), zero.tolist(), strict=True)
-        return [_changed(*row) for row in rows]
+        return [_with_moments(*row) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
-class Learned:
-    """What a campaign's results teach.
+class Corrections:
+    """Corrections of all properties, from a campaign's results.
 
     Attributes:
-        lessons: by property.
-        n: candidates with a result.
-        n_failed: candidates of which every run failed.
-        functional: of the results that were learned from.
-        n_others: results of other functionals, which were left out.
+        by_property: those of properties with results.
+        n: number of candidates with a result.
+        n_failed: number of candidates of which every run failed.
+        functional: of the results that count.
+        n_others: number of results of other functionals, which are left out.
     """
 
-    lessons: Mapping[str, Lesson]
+    by_property: Mapping[str, BiasCorrection]
     n: int
     n_failed: int
     functional: str | None
@@ -93,78 +88,78 @@ class Learned:
         *,
         widths: bool = True,
     ) -> list[Estimate]:
-        """Estimates of one property as the results would have them.
+        """Correct estimates of one property; without a result of it nothing changes.
 
         Args:
-            prop: the property; without a result of it nothing changes.
+            prop: the property.
             estimates: as the models give them.
-            vectors: standardised embeddings (n, d) of the crystals, where :func:`learn` was given any.
-            widths: of intervals are corrected too; not those of another model than the one learned of.
+            vectors: standardised embeddings (n, d) of the crystals, where :func:`fit_corrections` had any.
+            widths: correct the widths of intervals too; not for another model than that of the results.
         """
-        if prop not in self.lessons or not estimates:
+        if prop not in self.by_property or not estimates:
             return list(estimates)
-        return self.lessons[prop].correct(estimates, vectors, widths=widths)
+        return self.by_property[prop].correct(estimates, vectors, widths=widths)
 
-    def corrected(
+    def correct_rows(
         self,
         rows: Sequence[Mapping[str, Estimate]],
         vectors: np.ndarray | None = None,
         *,
         widths: bool = True,
     ) -> list[dict[str, Estimate]]:
-        """All properties of several crystals, which have the same ones."""
+        """Correct all properties of several crystals, which have the same properties."""
         columns = {
             prop: self.correct(prop, [row[prop] for row in rows], vectors, widths=widths)
             for prop in (rows[0] if rows else ())
         }
         return [{prop: column[i] for prop, column in columns.items()} for i in range(len(rows))]
 
-    def likeness(self, props: Iterable[str]) -> Setting:
-        """How like crystals share the errors of the first of these properties that has results."""
-        learned = (self.lessons[prop].errors for prop in props if prop in self.lessons)
-        return next((errors.likeness for errors in learned if errors is not None), MIDDLE)
+    def similarity(self, props: Iterable[str]) -> Similarity:
+        """Return the covariance of errors of the first of these properties that has results."""
+        fitted = (self.by_property[prop].errors for prop in props if prop in self.by_property)
+        return next((errors.similarity for errors in fitted if errors is not None), MIDDLE)
 
     def lines(self) -> list[str]:
-        """What was learned, a sentence a property."""
-        told = [_sentence(prop, lesson) for prop, lesson in self.lessons.items()]
+        """Describe the corrections, a sentence a property."""
+        lines = [_sentence(prop, correction) for prop, correction in self.by_property.items()]
         if self.n_others:
-            told.append(
+            lines.append(
                 f"Left out: {_count(self.n_others, 'result')} of other functionals than {self.functional}."
             )
         if self.n_failed:
-            told.append(f"Failed, and not chosen again: {_count(self.n_failed, 'candidate')}.")
-        return told or ["Nothing learned: no result has a property that was predicted."]
+            lines.append(f"Failed, and not selected again: {_count(self.n_failed, 'candidate')}.")
+        return lines or ["No correction: no result has a property that was predicted."]
 
 
-def learn(candidates: Sequence[Candidate], vectors: np.ndarray | None = None) -> Learned:
-    """Learn from candidates that carry a DFT result (``dft``).
+def fit_corrections(candidates: Sequence[Candidate], vectors: np.ndarray | None = None) -> Corrections:
+    """Fit corrections to candidates that have a DFT result (``dft``).
 
     Args:
         candidates: in any order; ``properties`` as the models predicted them. Of several functionals only
-            the one with most results counts: their gaps are not on one scale.
-        vectors: standardised embeddings (n, d) by which crystals are alike. Without them a model's errors
-            are a shift and a scale alone.
+            the one with most results counts, because their gaps differ.
+        vectors: standardised embeddings (n, d), for the similarity of crystals. Without them a correction is
+            a shift and a scale alone.
     """
     order = sorted(range(len(candidates)), key=lambda i: candidates[i].id)
     returned = [i for i in order if has_result(candidates[i])]
     functionals = Counter(_functional(candidates[i]) for i in returned)
     most = min(functionals, key=lambda name: (-functionals[name], name)) if functionals else None
-    own = [i for i in returned if _functional(candidates[i]) == most]
-    lessons = {}
-    for prop in dict.fromkeys(name for i in own for name in candidates[i].properties):
-        rows = [i for i in own if _has(candidates[i], prop)]
+    used = [i for i in returned if _functional(candidates[i]) == most]
+    by_property = {}
+    for prop in dict.fromkeys(name for i in used for name in candidates[i].properties):
+        rows = [i for i in used if _has(candidates[i], prop)]
         if rows:
-            lessons[prop] = _lesson(
+            by_property[prop] = _fit(
                 [candidates[i].properties[prop] for i in rows],
                 np.array([_value(candidates[i], prop) for i in rows], dtype=float),
                 None if vectors is None else vectors[rows],
             )
     failed = sum(c.dft is not None and c.dft.failed is not None for c in candidates)
-    return Learned(lessons, len(own), failed, most, len(returned) - len(own))
+    return Corrections(by_property, len(used), failed, most, len(returned) - len(used))
 
 
 def has_result(candidate: Candidate) -> bool:
-    """Whether DFT has computed it, with at least one run that came to an end."""
+    """Whether at least one DFT run of it succeeded."""
     return candidate.dft is not None and candidate.dft.failed is None
 
 
@@ -181,10 +176,10 @@ def _has(candidate: Candidate, prop: str) -> bool:
     return prop in candidate.properties and value is not None and isfinite(value)
 
 
-def _lesson(estimates: Sequence[Estimate], computed: np.ndarray, vectors: np.ndarray | None) -> Lesson:
-    mean, sigma, said = _columns(estimates)
+def _fit(estimates: Sequence[Estimate], computed: np.ndarray, vectors: np.ndarray | None) -> BiasCorrection:
+    mean, sigma, p_zero = _columns(estimates)
     lognormal = estimates[0].lognormal
-    can_be_zero = said > 0
+    can_be_zero = p_zero > 0
     zero = can_be_zero & (computed <= LEAST)
     rest = np.flatnonzero(~zero & (computed > 0) if lognormal else ~zero)
     target = np.log(computed[rest]) if lognormal else computed[rest]
@@ -194,45 +189,45 @@ def _lesson(estimates: Sequence[Estimate], computed: np.ndarray, vectors: np.nda
         unit, error = deviation / sigma[rest], (target - mean[rest]) / sigma[rest]
         errors = Errors.fit(Crystals(unit, None if vectors is None else vectors[rest]), error)
         plain = Errors.fit(Crystals(unit), error)
-        shift, scale = (float(one[0]) for one in plain.predict(Crystals(np.ones(1))))
+        shift, scale = (float(values[0]) for values in plain.predict(Crystals(np.ones(1))))
     zeros = None
     if can_be_zero.any():
         rows = np.flatnonzero(can_be_zero)
         seen = Crystals(np.ones(len(rows)), None if vectors is None else vectors[rows])
-        zeros = Zeros.fit(seen, said[rows], zero[rows])
-    return Lesson(len(computed), int(zero.sum()), lognormal, deviation, errors, zeros, shift, scale)
+        zeros = Zeros.fit(seen, p_zero[rows], zero[rows])
+    return BiasCorrection(len(computed), int(zero.sum()), lognormal, deviation, errors, zeros, shift, scale)
 
 
 def _columns(estimates: Sequence[Estimate]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean and deviation (of the logarithm if lognormal) and probability of zero, (n,) each."""
+    """Return mean and deviation (of the logarithm if lognormal) and probability of zero, (n,) each."""
     mean, sigma = np.array([e.mean for e in estimates]), np.array([e.sigma for e in estimates])
     if estimates[0].lognormal:
         mean, sigma = np.log(mean), sigma / mean
     return mean, sigma, np.array([e.p_zero for e in estimates])
 
 
-def _changed(estimate: Estimate, mean: float, sigma: float, zero: float) -> Estimate:
+def _with_moments(estimate: Estimate, mean: float, sigma: float, zero: float) -> Estimate:
     if estimate.lognormal:
         mean = float(np.exp(mean))
         sigma *= mean
     return replace(estimate, mean=mean, sigma=sigma, p_zero=zero)
 
 
-def _sentence(prop: str, lesson: Lesson) -> str:
+def _sentence(prop: str, correction: BiasCorrection) -> str:
     known = PROPERTIES.get(prop)
     name, unit = (known.words, f" {known.unit}") if known else (prop.replace("_", " "), "")
-    told = f"{name[0].upper()}{name[1:]}: {_count(lesson.n, 'result')}"
-    if lesson.n_zero:
-        told += f", {lesson.n_zero} of them zero"
-    if lesson.errors is None:
-        return f"{told}; only its probability of being zero is corrected."
-    off = lesson.shift * lesson.deviation
-    moved = f"× {np.exp(off):.2f}" if lesson.lognormal else f"shifted by {off:+.2f}{unit}"
-    told += f"; predictions {moved}, intervals × {lesson.scale:.2f}"
-    if lesson.errors.known.vectors is None:
-        return f"{told}."
-    sure = lesson.errors.alike
-    return f"{told}; {sure:.0%} sure that like crystals share errors (50% without results)."
+    text = f"{name[0].upper()}{name[1:]}: {_count(correction.n, 'result')}"
+    if correction.n_zero:
+        text += f", {correction.n_zero} of them zero"
+    if correction.errors is None:
+        return f"{text}; only its probability of being zero is corrected."
+    shift = correction.shift * correction.deviation
+    moved = f"× {np.exp(shift):.2f}" if correction.lognormal else f"shifted by {shift:+.2f}{unit}"
+    text += f"; predictions {moved}, intervals × {correction.scale:.2f}"
+    if correction.errors.known.vectors is None:
+        return f"{text}."
+    probability = correction.errors.p_shared
+    return f"{text}; {probability:.0%} sure that similar crystals share errors (50% without results)."
 
 
 def _count(n: int, what: str) -> str:

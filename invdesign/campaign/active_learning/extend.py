@@ -1,52 +1,49 @@
-"""More candidates for a campaign that has results: a campaign of its own, whose candidates join the store."""
+"""Extension of a campaign that has results: a second campaign whose candidates join the store."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from invdesign.campaign.active_learning.correction import Learned, learn
+from invdesign.campaign.active_learning.correction import Corrections, fit_corrections
 from invdesign.campaign.components import Components
+from invdesign.campaign.config import CampaignConfig
 from invdesign.campaign.run import DATABASE, design
 from invdesign.campaign.stages.filter import first_of_genes
 from invdesign.campaign.stages.predict import estimate_missing
 from invdesign.campaign.store import Store
+from invdesign.core.candidate import Candidate, Estimate
 from invdesign.crystal.gene import Gene
 from invdesign.errors import InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from concurrent.futures import Executor
-    from pathlib import Path
-
-    from invdesign.campaign.config import CampaignConfig
-    from invdesign.core.candidate import Candidate, Estimate
 
 FOLDER = "more"
 
 
 @dataclass(frozen=True)
 class CorrectedRanker:
-    """A campaign's ranker, its estimates moved as the results of DFT would have them.
+    """A campaign's ranker with corrected estimates.
 
-    The widths of its intervals stay: those of the models that see relaxed crystals are what was learned.
+    The widths of its intervals stay: the correction is fitted to the models for relaxed crystals.
     """
 
     ranker: Any
-    learned: Learned
+    corrections: Corrections
     name: str
 
     def predict(self, genes: Sequence[Gene]) -> list[dict[str, Estimate]]:
-        """As the ranker's own."""
-        return self.learned.corrected(
+        """Predict as the ranker does, with the correction."""
+        return self.corrections.correct_rows(
             Components(ranker=self.ranker).get("ranker").predict(genes), widths=False
         )
 
 
-def draw_more(
+def extend(
     store: Store,
     config: CampaignConfig,
     components: Components,
@@ -57,9 +54,9 @@ def draw_more(
     executor: Executor | None = None,
     progress: bool = True,
 ) -> None:
-    """Run a campaign in ``out/more``, quick-ranked by what was learned, and put its candidates in the store.
+    """Run a campaign in ``out/more`` with corrected pre-ranking, and add its candidates to the store.
 
-    Killed at any moment, the same call resumes. Its seed is drawn from the campaign's and the round's.
+    Killed at any moment, the same call resumes. The seed follows from the campaign's seed and the round.
 
     Args:
         store: of the finished campaign.
@@ -67,12 +64,12 @@ def draw_more(
         components: its components.
         number: of the round.
         out: the round's folder.
-        name: of the results that were learned from.
+        name: of the results that the correction is fitted to.
         executor: takes the relaxations.
         progress: show the live funnel on stderr.
     """
     before = [candidate for candidate in store.read() if candidate.origin.round != number]
-    if len(before) < len(store):  # they were put there in one transaction
+    if len(before) < len(store):  # added already, in one transaction
         return
     if (out / FOLDER / DATABASE).is_file():
         begun = Store(out / FOLDER / DATABASE).identity["objects"]
@@ -85,9 +82,11 @@ def draw_more(
     had = _genes_of(before)
     seed = int(np.random.SeedSequence((config.seed, number)).generate_state(1)[0])
     result = design(
-        # the round checks whom it chooses; this shortlist is nobody's
+        # the round applies the checks, to its own selection
         config.model_copy(update={"out": out / FOLDER, "seed": seed, "check": ()}),
-        components=replace(components, ranker=CorrectedRanker(components.ranker, learn(computed), name)),
+        components=replace(
+            components, ranker=CorrectedRanker(components.ranker, fit_corrections(computed), name)
+        ),
         executor=executor,
         progress=progress,
         had=had,
@@ -97,7 +96,7 @@ def draw_more(
 
 
 def _genes_of(candidates: Sequence[Candidate]) -> dict[str, str]:
-    """Id by gene hash, of genes as they were proposed and as they relaxed."""
+    """Return ids by gene hash, of genes as proposed and as relaxed."""
     proposed = {
         Gene.parse(candidate.relaxation.proposed_gene).hash: candidate.id
         for candidate in candidates
@@ -107,12 +106,12 @@ def _genes_of(candidates: Sequence[Candidate]) -> dict[str, str]:
 
 
 def _joined(candidate: Candidate, first: int, number: int, had: Mapping[str, str]) -> Candidate:
-    """The candidate as one of the store's: ids counted on, and no rank, which is for one shortlist."""
+    """Return a candidate for the store: ids continue those of the campaign, the rank is dropped."""
 
     def renamed(text: str) -> str:
         return re.sub(r"\bc(\d{6,})\b", lambda found: f"c{first + int(found[1]):06d}", text)
 
-    verdicts = {  # "same gene as" one of the store's has that one's id already
+    verdicts = {  # "same gene as" a stored candidate names its id already
         gate: verdict
         if gate == "unique" and candidate.gene.hash in had
         else replace(verdict, reason=renamed(verdict.reason))

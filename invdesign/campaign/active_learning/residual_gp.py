@@ -1,9 +1,9 @@
-"""What computed results say of the errors still to come: Gaussian processes on predicted minus computed.
+"""Gaussian processes of the errors of predictions, fitted to DFT results.
 
-An error is a shift that all predictions share, plus a part that like crystals share, plus noise. How much of
-an error like crystals share, and how far likeness reaches, is not chosen but averaged over, each setting by
-its evidence: with a few results the prior (half of the weight on "like crystals share nothing") decides, with
-many the results do. A setting's variances sum to one, so that before the first result nothing changes.
+An error is a shift that all predictions share, plus a part that similar crystals share, plus noise. How much
+of an error similar crystals share, and the length scale of similarity, are averaged over, each kernel by its
+evidence: with few results the prior decides (half of the weight on "similar crystals share nothing"), with
+many the results. The prior variances of a kernel sum to one, so that without results nothing changes.
 """
 
 from __future__ import annotations
@@ -17,52 +17,52 @@ from scipy.linalg import cho_solve, cholesky, solve_triangular
 from scipy.special import expit, log_expit, logit
 
 PRIOR = 10.0
-"""So many calibrated predictions the released intervals are worth, in their scale as in their middle."""
+"""Weight of the prior, in results: on the mean error as on the scale of the intervals."""
 
 ODDS = 6.0
-"""Noise of one result in squared log odds: it tells p (1 - p) of them, a sixth in the average of all p."""
+"""Noise of one result in squared log odds: its information is p (1 - p), a sixth on average over p."""
 
-SURE = 1e-4  # probability of zero that no model says with more certainty
-NEWTON = 50  # most steps to the mode; five are usual
+EXTREME = 1e-4  # probabilities of zero are clipped to this distance from 0 and 1
+NEWTON = 50  # largest number of steps; five are usual
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
-    """Variance that like crystals share, against 1 of noise; inverse reach of likeness; log weight."""
+class Similarity:
+    """Kernel: variance that similar crystals share, in units of noise; inverse length scale; log weight."""
 
     shared: float
     reach: float
     weight: float
 
 
-ALONE = Setting(0.0, 0.0, 0.0)
-ALIKE = tuple(Setting(*one, -log(12)) for one in product((0.1, 0.3, 1.0, 3.0), (0.1, 0.3, 1.0)))
-"""Beside :data:`ALONE`; together they weigh as much as it."""
+INDEPENDENT = Similarity(0.0, 0.0, 0.0)
+KERNELS = tuple(Similarity(*pair, -log(12)) for pair in product((0.1, 0.3, 1.0, 3.0), (0.1, 0.3, 1.0)))
+"""Kernels with similarity; together they have the prior weight of :data:`INDEPENDENT`."""
 
-MIDDLE = ALIKE[7]
-"""Shared variance as large as the noise, at middle reach: likeness where no result speaks for any."""
+MIDDLE = KERNELS[7]
+"""Kernel without results: shared variance as large as the noise, at the middle length scale."""
 
 
 def distances(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Mean squared difference of standardised vectors (n, d) and (m, d), (n, m)."""
+    """Return the mean squared differences of standardised vectors (n, d) and (m, d), (n, m)."""
     squared = (left**2).sum(1)[:, None] + (right**2).sum(1) - 2 * left @ right.T
     return np.asarray(squared.clip(0) / left.shape[1])
 
 
 @dataclass(frozen=True, slots=True)
 class Crystals:
-    """What a process sees of n crystals.
+    """Inputs of a process for n crystals.
 
     Attributes:
-        unit: how far the shared shift moves each, in units of its own deviation, (n,).
-        vectors: standardised embeddings (n, d), or None: then none is like another.
+        unit: effect of the shared shift on each, in units of its predicted deviation, (n,).
+        vectors: standardised embeddings (n, d), or None: then there is no similarity.
     """
 
     unit: np.ndarray
     vectors: np.ndarray | None = None
 
     def __len__(self) -> int:
-        """How many."""
+        """Return the number of crystals."""
         return len(self.unit)
 
 
@@ -71,29 +71,29 @@ class Covariance:
 
     def __init__(self, left: Crystals, right: Crystals) -> None:
         self._shift = np.outer(left.unit, right.unit) / PRIOR
-        self._apart = None
+        self._distances = None
         if left.vectors is not None and right.vectors is not None:
-            self._apart = distances(left.vectors, right.vectors)
+            self._distances = distances(left.vectors, right.vectors)
 
-    def at(self, setting: Setting) -> np.ndarray:
-        """(n, m); a setting of :data:`ALIKE` needs vectors."""
-        if self._apart is None or not setting.shared:
+    def of(self, kernel: Similarity) -> np.ndarray:
+        """Return the covariance by one kernel, (n, m)."""
+        if self._distances is None or not kernel.shared:
             return self._shift
-        return np.asarray(self._shift + setting.shared * np.exp(-setting.reach * self._apart))
+        return np.asarray(self._shift + kernel.shared * np.exp(-kernel.reach * self._distances))
 
 
-def _variance(crystals: Crystals, setting: Setting) -> np.ndarray:
-    return np.asarray(crystals.unit**2 / PRIOR + setting.shared)
+def _variance(crystals: Crystals, kernel: Similarity) -> np.ndarray:
+    return np.asarray(crystals.unit**2 / PRIOR + kernel.shared)
 
 
-def _width(crystals: Crystals, setting: Setting) -> np.ndarray:
-    """Deviation with the noise: what errors are divided by, so that each is 1 wide before any result."""
-    return np.asarray(np.sqrt(1 + _variance(crystals, setting)))
+def _width(crystals: Crystals, kernel: Similarity) -> np.ndarray:
+    """Return the deviation with the noise, by which errors are divided: prior variance 1."""
+    return np.asarray(np.sqrt(1 + _variance(crystals, kernel)))
 
 
-def settings(crystals: Crystals) -> tuple[Setting, ...]:
-    """Those that are averaged over."""
-    return (ALONE,) if crystals.vectors is None else (ALONE, *ALIKE)
+def kernels(crystals: Crystals) -> tuple[Similarity, ...]:
+    """Return the kernels that are averaged over."""
+    return (INDEPENDENT,) if crystals.vectors is None else (INDEPENDENT, *KERNELS)
 
 
 def _shares(evidences: list[float]) -> np.ndarray:
@@ -103,38 +103,38 @@ def _shares(evidences: list[float]) -> np.ndarray:
 
 @dataclass(frozen=True, slots=True)
 class Errors:
-    """Standardised errors (computed less predicted, in predicted deviations) of crystals to come.
+    """Process of standardised errors: computed minus predicted, in predicted deviations.
 
-    The scale of all variances is unknown: an inverse gamma worth :data:`PRIOR` results at 1.
+    The scale of all variances is unknown, with an inverse gamma prior of weight :data:`PRIOR` at 1.
     """
 
     known: Crystals
-    factors: tuple[tuple[Setting, np.ndarray, np.ndarray, float], ...]
-    """Per setting: Cholesky factor (n, n), weights (n,), scale of the variances."""
+    factors: tuple[tuple[Similarity, np.ndarray, np.ndarray, float], ...]
+    """By kernel: Cholesky factor (n, n), weights (n,), scale of the variances."""
     shares: np.ndarray
 
     @classmethod
     def fit(cls, known: Crystals, errors: np.ndarray) -> Errors:
-        """Learn from errors (n,) of computed crystals."""
+        """Fit the process to errors (n,) of computed crystals."""
         n, factors, evidences = len(errors), [], []
         grams = Covariance(known, known)
-        for setting in settings(known):
-            width = _width(known, setting)
-            gram = (grams.at(setting) + np.eye(n)) / np.outer(width, width)
+        for kernel in kernels(known):
+            width = _width(known, kernel)
+            gram = (grams.of(kernel) + np.eye(n)) / np.outer(width, width)
             factor = cholesky(gram, lower=True)
             weights = cho_solve((factor, True), errors)
             misfit = float(errors @ weights)
             evidence = -np.log(np.diag(factor)).sum() - (PRIOR + n) / 2 * np.log1p(misfit / PRIOR)
-            evidences.append(float(evidence + setting.weight))
-            factors.append((setting, factor, weights, (PRIOR + misfit) / (PRIOR + n)))
+            evidences.append(float(evidence + kernel.weight))
+            factors.append((kernel, factor, weights, (PRIOR + misfit) / (PRIOR + n)))
         return cls(known, tuple(factors), _shares(evidences))
 
     def predict(self, crystals: Crystals) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and deviation of each crystal's error, (n,) both, in predicted deviations."""
+        """Return mean and deviation of each crystal's error, (n,) both, in predicted deviations."""
         means, squares = np.zeros(len(crystals)), np.zeros(len(crystals))
         crosses = Covariance(self.known, crystals)
-        for share, (setting, factor, weights, scale) in zip(self.shares, self.factors, strict=True):
-            cross = crosses.at(setting) / np.outer(_width(self.known, setting), _width(crystals, setting))
+        for share, (kernel, factor, weights, scale) in zip(self.shares, self.factors, strict=True):
+            cross = crosses.of(kernel) / np.outer(_width(self.known, kernel), _width(crystals, kernel))
             mean = cross.T @ weights
             explained = (solve_triangular(factor, cross, lower=True) ** 2).sum(0)
             means += share * mean
@@ -142,60 +142,64 @@ class Errors:
         return means, np.sqrt(squares - means**2)
 
     @property
-    def alike(self) -> float:
-        """Probability that like crystals share errors."""
+    def p_shared(self) -> float:
+        """Return the probability that similar crystals share errors."""
         return float(1 - self.shares[0])
 
     @property
-    def likeness(self) -> Setting:
-        """The setting by which crystals are alike that the results speak for most."""
+    def similarity(self) -> Similarity:
+        """Return the kernel with similarity that has the largest evidence."""
         return self.factors[1 + int(self.shares[1:].argmax())][0] if len(self.shares) > 1 else MIDDLE
 
 
 @dataclass(frozen=True, slots=True)
 class Zeros:
-    """Probability of being zero: the log odds said, plus an error as above (Laplace's approximation).
+    """Probability of zero: the predicted log odds plus an error as above (Laplace's approximation).
 
-    Its variances are :data:`ODDS` times as large, as is the noise of a result.
+    Variances and noise are :data:`ODDS` times as large.
     """
 
     known: Crystals
-    modes: tuple[tuple[Setting, np.ndarray, np.ndarray, np.ndarray], ...]
-    """Per setting: gradient at the mode (n,), root of the curvature (n,), Cholesky factor (n, n)."""
+    modes: tuple[tuple[Similarity, np.ndarray, np.ndarray, np.ndarray], ...]
+    """By kernel: gradient at the mode (n,), root of the curvature (n,), Cholesky factor (n, n)."""
     shares: np.ndarray
 
     @classmethod
-    def fit(cls, known: Crystals, said: np.ndarray, zero: np.ndarray) -> Zeros:
-        """Learn from what was said of computed crystals, (n,), and whether they were zero, (n,)."""
+    def fit(cls, known: Crystals, predicted: np.ndarray, zero: np.ndarray) -> Zeros:
+        """Fit to predicted probabilities of zero (n,) and to whether DFT gave zero (n,)."""
         modes, evidences, grams = [], [], Covariance(known, known)
-        for setting in settings(known):
-            odds = _odds(said, ODDS * _variance(known, setting))
-            gradient, root, factor, evidence = _mode(odds, zero, ODDS * grams.at(setting))
-            modes.append((setting, gradient, root, factor))
-            evidences.append(evidence + setting.weight)
+        for kernel in kernels(known):
+            odds = _odds(predicted, ODDS * _variance(known, kernel))
+            gradient, root, factor, evidence = _mode(odds, zero, ODDS * grams.of(kernel))
+            modes.append((kernel, gradient, root, factor))
+            evidences.append(evidence + kernel.weight)
         return cls(known, tuple(modes), _shares(evidences))
 
-    def predict(self, crystals: Crystals, said: np.ndarray) -> np.ndarray:
-        """Corrected probability of zero, (n,)."""
+    def predict(self, crystals: Crystals, predicted: np.ndarray) -> np.ndarray:
+        """Return the corrected probability of zero, (n,)."""
         found, crosses = np.zeros(len(crystals)), Covariance(self.known, crystals)
-        for share, (setting, gradient, root, factor) in zip(self.shares, self.modes, strict=True):
-            cross = ODDS * crosses.at(setting)
-            before = ODDS * _variance(crystals, setting)
+        for share, (kernel, gradient, root, factor) in zip(self.shares, self.modes, strict=True):
+            cross = ODDS * crosses.of(kernel)
+            before = ODDS * _variance(crystals, kernel)
             explained = (solve_triangular(factor, root[:, None] * cross, lower=True) ** 2).sum(0)
-            odds = _odds(said, before) + cross.T @ gradient
+            odds = _odds(predicted, before) + cross.T @ gradient
             found += share * expit(odds / np.sqrt(1 + pi / 8 * (before - explained)))
         return found
 
 
-def _odds(said: np.ndarray, variance: np.ndarray) -> np.ndarray:
-    """Log odds whose mean over the prior is again what was said."""
-    return np.asarray(logit(said.clip(SURE, 1 - SURE)) * np.sqrt(1 + pi / 8 * variance))
+def _odds(predicted: np.ndarray, variance: np.ndarray) -> np.ndarray:
+    """Return log odds such that the probability averaged over the prior is the predicted one."""
+    return np.asarray(logit(predicted.clip(EXTREME, 1 - EXTREME)) * np.sqrt(1 + pi / 8 * variance))
 
 
 def _mode(
     odds: np.ndarray, zero: np.ndarray, gram: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
-    """Newton's method (Rasmussen and Williams 2006, algorithm 3.1): gradient, root, factor, evidence."""
+    """Find the mode by Newton's method (Rasmussen and Williams 2006, algorithm 3.1).
+
+    Returns:
+        Gradient (n,), root of the curvature (n,), Cholesky factor (n, n), log evidence.
+    """
     shift = np.zeros(len(odds))
     for _ in range(NEWTON):
         chance = expit(odds + shift)

@@ -1,25 +1,29 @@
-"""The rounds after the first: learn from what DFT returned, correct the estimates, choose what is next.
+"""The rounds after the first: estimates corrected by DFT results, and the candidates to compute next.
 
-A round reads the campaign's store and writes a folder of its own, ``round-2``, ``round-3``, …; the store's
-predictions stay as the models made them, so that results are always compared with those.
+A round reads the campaign's store and writes a folder ``round-2``, ``round-3``, …; the stored estimates stay
+as the models made them, so that DFT results are always compared with those.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from invdesign.campaign.active_learning.correction import Learned, has_result
-from invdesign.campaign.active_learning.extend import draw_more
-from invdesign.campaign.active_learning.revise import remember_round
-from invdesign.campaign.active_learning.select import Ask, Choice, choose_next
+from invdesign.campaign.active_learning.acquisition import Criterion, Request, acquire
+from invdesign.campaign.active_learning.correction import Corrections, has_result
+from invdesign.campaign.active_learning.extend import extend
+from invdesign.campaign.active_learning.rescore import record_round
 from invdesign.campaign.components import Components
 from invdesign.campaign.config import CampaignConfig
 from invdesign.campaign.run import DATABASE
 from invdesign.campaign.stages.dynamical_stability import require
 from invdesign.campaign.store import Store
+from invdesign.core.candidate import Candidate
 from invdesign.core.properties import STABILITY, known_property
 from invdesign.errors import InputError
 from invdesign.io.config import build
@@ -28,26 +32,20 @@ from invdesign.io.parallel import one_thread
 from invdesign.io.provenance import RUN_FILE, write_run_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from concurrent.futures import Executor
-    from pathlib import Path
-
     import pandas as pd
-
-    from invdesign.core.candidate import Candidate
 
 
 @dataclass(frozen=True)
 class Round:
-    """What is to be computed next.
+    """The candidates to compute next.
 
     Attributes:
-        number: 2 is the first after the campaign's own shortlist.
-        out: its folder.
+        number: 2 is the first after the campaign.
+        out: folder of the round.
         config: the campaign's.
         shortlist: best first, with corrected ``properties`` and the verdicts that follow from these;
             ``selection`` has ``rank`` and ``p_hit``.
-        learned: what the results taught.
+        corrections: fitted to the results.
         message: one sentence on the outcome.
     """
 
@@ -55,11 +53,11 @@ class Round:
     out: Path
     config: CampaignConfig
     shortlist: list[Candidate]
-    learned: Learned
+    corrections: Corrections
     message: str
 
     def __repr__(self) -> str:
-        """Return the number of crystals chosen and the folder."""
+        """Return the number of crystals selected and the folder."""
         return f"<round {self.number} in {self.out}: {len(self.shortlist)} crystals>"
 
     def to_pandas(self) -> pd.DataFrame:
@@ -71,11 +69,11 @@ class Round:
         return pd.DataFrame([row_of(candidate) for candidate in self.shortlist])
 
     def lines(self) -> list[str]:
-        """What was learned, and which of the goals no result tells of."""
-        asked = [*self.config.target.windows, STABILITY]
-        untold = [known_property(prop).words for prop in asked if prop not in self.learned.lessons]
-        told = [f"No result yet of {', '.join(untold)}: estimated as before."] if untold else []
-        return [*self.learned.lines(), *told]
+        """Describe the corrections, and name the goals without a result."""
+        goals = [*self.config.target.windows, STABILITY]
+        without = [known_property(goal).words for goal in goals if goal not in self.corrections.by_property]
+        last = [f"No result yet of {', '.join(without)}: estimated as before."] if without else []
+        return [*self.corrections.lines(), *last]
 
 
 def next_round(
@@ -90,34 +88,34 @@ def next_round(
     workers: int | None = None,
     progress: bool = True,
 ) -> Round:
-    """Choose what to compute next in a finished campaign with DFT results, and write it as ``round-N``.
+    """Select what to compute next in a finished campaign with DFT results, and write it as ``round-N``.
 
     The same results and options give the same round again; new results begin the next.
 
     Args:
         run: the campaign's folder, with results that ``dft collect`` put there.
-        choose: ``hits``: the likeliest, unlike one another; ``information``: those that leave least doubt
-            about which of the others are hits.
-        n_shortlist: how many; by default as many as the campaign's own.
-        n_genes: generate so many more genes first; by default none, or with ``n_relax`` the campaign's own.
-        n_relax: relax so many of these; by default none, or with ``n_genes`` the campaign's own.
-        components: own objects, where the campaign was made with such.
+        choose: ``hits``: the likeliest hits that differ from one another; ``information``: those whose
+            results leave the least uncertainty about hits among the others.
+        n_shortlist: how many; by default as many as in the campaign.
+        n_genes: genes to generate first; by default none, or with ``n_relax`` as many as in the campaign.
+        n_relax: how many of them to relax; by default none, or with ``n_genes`` as many as in the campaign.
+        components: custom objects, where the campaign was made with such.
         executor: takes the relaxations and checks.
         workers: processes that relax and check; default: one per core.
         progress: show the live funnel on stderr.
 
     Raises:
-        InputError: no campaign, not finished, no results, other options for results that a round was chosen
-            from already, nothing left to choose from, or another run is at work in the folder.
+        InputError: no campaign, not finished, no results, other options for results that a round was selected
+            from already, nothing left to select from, or another run is at work in the folder.
     """
-    if choose not in get_args(Choice):
-        raise InputError(f"choose: {choose!r} is not known; give {' or '.join(get_args(Choice))}.")
+    if choose not in get_args(Criterion):
+        raise InputError(f"choose: {choose!r} is not known; give {' or '.join(get_args(Criterion))}.")
     if not (run / DATABASE).is_file():
         raise InputError(f"continue: {str(run)!r} holds no campaign (no {DATABASE}); give the folder of one.")
     with locked_folder(run, DATABASE):
         store = Store(run / DATABASE)
         config = _config(store, run, n_shortlist, workers)
-        components = _parts(store, config, components)
+        components = _components(store, config, components)
         require(config.check)
         candidates = store.read()
         asked = {"choose": choose, "n_shortlist": config.n_shortlist, "n_genes": n_genes, "n_relax": n_relax}
@@ -125,7 +123,7 @@ def next_round(
         number = _number(run, origin)
         out = run / f"round-{number}"
         if n_genes is not None or n_relax is not None:
-            draw_more(
+            extend(
                 store,
                 _with(config, {"n_genes": n_genes, "n_relax": n_relax}),
                 components,
@@ -137,38 +135,38 @@ def next_round(
             )
             candidates = store.read()
         with one_thread():
-            ask = Ask(number, config, components, store, choose)
-            chosen = choose_next(ask, candidates, executor, progress=progress)
-        if changed := remember_round(candidates, chosen.shortlist, number):
+            request = Request(number, config, components, store, choose)
+            acquired = acquire(request, candidates, executor, progress=progress)
+        if changed := record_round(candidates, acquired.shortlist, number):
             store.put(changed, complete=True)
-        found = Round(number, out, config, chosen.shortlist, chosen.learned, chosen.message)
-        return _write(found, components, origin, chosen.pool)
+        found = Round(number, out, config, acquired.shortlist, acquired.corrections, acquired.message)
+        return _write(found, components, origin, acquired.pool)
 
 
 def _config(store: Store, run: Path, n_shortlist: int | None, workers: int | None) -> CampaignConfig:
-    """The campaign's own config."""
+    """Restore the campaign's config."""
     if not store.complete:
         raise InputError(
-            f"continue: the campaign in {str(run)!r} has not finished; give its own command again first."
+            f"continue: the campaign in {str(run)!r} has not finished; repeat its command first."
         )
     fields = {name: value for name, value in store.identity.items() if name != "objects"}
-    own = build(CampaignConfig, fields | {"out": run, "workers": workers}, "campaign")
-    return _with(own, {"n_shortlist": n_shortlist})
+    config = build(CampaignConfig, fields | {"out": run, "workers": workers}, "campaign")
+    return _with(config, {"n_shortlist": n_shortlist})
 
 
 def _with(config: CampaignConfig, changes: dict[str, int | None]) -> CampaignConfig:
-    """The config with those fields that are given."""
+    """Replace the fields that are given."""
     given = {name: value for name, value in changes.items() if value is not None}
     return build(CampaignConfig, dict(config) | given, "campaign")
 
 
-def _parts(store: Store, config: CampaignConfig, given: Components | None) -> Components:
-    """The campaign's own components."""
+def _components(store: Store, config: CampaignConfig, given: Components | None) -> Components:
+    """Restore the campaign's components."""
     components, objects = given or Components.from_config(config), store.identity.get("objects", {})
     if components.signature() != objects:
-        own = ", ".join(f"{kind} {name}" for kind, name in sorted(objects.items())) or "none"
+        named = ", ".join(f"{kind} {name}" for kind, name in sorted(objects.items())) or "none"
         raise InputError(
-            f"components: the campaign was made with other objects ({own}); give the same to next_round."
+            f"components: the campaign was made with other objects ({named}); give the same to next_round."
         )
     return components
 
@@ -176,13 +174,13 @@ def _parts(store: Store, config: CampaignConfig, given: Components | None) -> Co
 def _origin(
     run: Path, store: Store, candidates: Sequence[Candidate], components: Components
 ) -> dict[str, Any]:
-    """What a round is learned from, by content.
+    """Describe the results that a round is selected from, by content.
 
     Raises:
-        InputError: nothing came back yet.
+        InputError: there are none yet.
     """
     predicted = {STABILITY, "formation_energy_per_atom", *(components.predictors or {})}
-    results = {c.id: _figures(c, predicted) for c in candidates if c.dft}
+    results = {c.id: _fitted_values(c, predicted) for c in candidates if c.dft}
     if not results:
         raise InputError(
             f"continue: {str(run)!r} has no results to learn from; run `invdesign dft collect FOLDERS "
@@ -198,18 +196,18 @@ def _origin(
     }
 
 
-def _figures(candidate: Candidate, predicted: Iterable[str]) -> dict[str, Any]:
-    """What of a result is learned from; nothing of one that failed."""
+def _fitted_values(candidate: Candidate, predicted: Iterable[str]) -> dict[str, Any]:
+    """Return the values of a result that corrections are fitted to; none of one that failed."""
     names = {"functional", *predicted}
     values = candidate.dft.as_dict() if candidate.dft else {}
     return {name: value for name, value in values.items() if name in names}
 
 
 def _number(run: Path, origin: dict[str, Any]) -> int:
-    """The latest round's where it was chosen in this way from these results, else the next.
+    """Return the latest round's number where it has these results and options, else the next.
 
     Raises:
-        InputError: it was chosen from these results in another way.
+        InputError: it has these results, but other options.
     """
     number = 2
     while (record := run / f"round-{number}" / RUN_FILE).is_file():
@@ -222,8 +220,8 @@ def _number(run: Path, origin: dict[str, Any]) -> int:
     if {name: latest[name] for name in origin} != json.loads(json.dumps(origin)):
         folder = record.parent.with_name(f"round-{number - 1}")
         raise InputError(
-            f"continue: {folder} was chosen from these results already, with other options; compute it and "
-            "collect its results, or remove it to choose anew."
+            f"continue: {folder} was selected from these results already, with other options; compute it and "
+            "collect its results, or remove it to select again."
         )
     return number - 1
 
@@ -236,7 +234,7 @@ def _write(found: Round, components: Components, origin: dict[str, Any], pool: i
 
     write_cifs(found.shortlist, found.out / CIF_FOLDER)
     write_table(found.shortlist, found.out / SHORTLIST)
-    if not (found.out / RUN_FILE).exists():  # who made it first stays on record
+    if not (found.out / RUN_FILE).exists():  # the record of the first call stays
         write_shortlist_json(found.shortlist, found.out / SHORTLIST_JSON, made_with(found.config, components))
         write_run_json(
             found.out,

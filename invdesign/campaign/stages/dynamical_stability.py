@@ -6,29 +6,26 @@ each that fails the next best, until the shortlist holds those alone that passed
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from invdesign.campaign.progress import Clock
-from invdesign.campaign.stages.shortlist import picked, put_on_shortlist, drop_duplicates
-from invdesign.core.funnel import CHECKS, gates_of
+from invdesign.campaign.components import Components
+from invdesign.campaign.config import CampaignConfig
+from invdesign.campaign.progress import Clock, LiveFunnel
+from invdesign.campaign.stages.shortlist import drop_duplicates, picked, put_on_shortlist
+from invdesign.campaign.store import Store
+from invdesign.core.candidate import Candidate
+from invdesign.core.funnel import CHECKS, Funnel, gates_of
 from invdesign.io.parallel import one_thread, run_tasks
 from invdesign.stability import molecular_dynamics, phonons
 from invdesign.verdict import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from concurrent.futures import Executor
-
     from pymatgen.core import Structure
 
-    from invdesign.campaign.components import Components
-    from invdesign.campaign.config import CampaignConfig
-    from invdesign.campaign.progress import LiveFunnel
-    from invdesign.campaign.store import Store
-    from invdesign.core.candidate import Candidate
-    from invdesign.core.funnel import Funnel
     from invdesign.potentials.interface import Potential
 
 

@@ -67,7 +67,7 @@ def on_hull(candidates: Sequence[Candidate], context: Context) -> list[Verdict]:
 def starting_structures(
     candidates: Sequence[Candidate], config: CampaignConfig, components: Components
 ) -> list[list[tuple[Structure, str]]]:
-    """Find plausible starting structures of each candidate, with their sources; without any it is rejected."""
+    """Find plausible starting structures of each candidate and their sources; reject it without any."""
     from invdesign.crystal.symmetry import realise
     from invdesign.filters.geometry import geometry_check
     from invdesign.generators.geometry.source import useful_starting_structures
@@ -111,7 +111,7 @@ def _relax(
     config: CampaignConfig,
     components: Components,
 ) -> dict[str, np.ndarray]:
-    """Relax all starting structures in one call and give each candidate its converged structure of lowest energy.
+    """Relax all starting structures in one call; keep of each candidate the converged one of lowest energy.
 
     Returns:
         The potential's embedding of that structure by id, where it has one.

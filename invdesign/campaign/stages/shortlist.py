@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from invdesign.campaign.components import Components
+from invdesign.campaign.config import CampaignConfig
 from invdesign.campaign.progress import Clock
 from invdesign.campaign.ranking import goal_probabilities, hit_probability, pareto_ranks, shortlist
 from invdesign.campaign.stages.filter import novelty_verdict
 from invdesign.campaign.stages.gates import Context, apply_gates
 from invdesign.core.candidate import Candidate, Selection
+from invdesign.core.target import Target
 from invdesign.verdict import Verdict
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from invdesign.campaign.components import Components
-    from invdesign.campaign.config import CampaignConfig
-    from invdesign.core.target import Target
-
-    Pick = Callable[[Sequence[Candidate], Target, int], list[Candidate]]
+Pick = Callable[[Sequence[Candidate], Target, int], list[Candidate]]
 
 
 def drop_duplicates(config: CampaignConfig, components: Components, candidates: Sequence[Candidate]) -> Clock:
@@ -58,7 +55,7 @@ def picked(
 
 
 def put_on_shortlist(config: CampaignConfig, components: Components, chosen: Sequence[Candidate]) -> Clock:
-    """Number the selected candidates (``rank``, from 1) and explain each."""
+    """Give the selected candidates their rank, from 1, and an explanation."""
     clock = Clock()
     with clock.stage("shortlist"):
         for rank, candidate in enumerate(chosen, start=1):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from invdesign.campaign.active_learning.acquisition import informative
+from invdesign.campaign.active_learning.acquisition import most_informative
 from invdesign.campaign.active_learning.residual_gp import MIDDLE
 
 
@@ -18,26 +18,26 @@ def crystals(seed: int, n: int, d: int = 6) -> np.ndarray:
 def test_picks_are_distinct_and_the_same_again(seed, n_computed, n):
     pool, computed = crystals(seed, 20), crystals(seed + 1, n_computed)
     chances = np.random.default_rng(seed).uniform(size=20)
-    picks = informative(n, chances, pool, computed, MIDDLE)
+    picks = most_informative(n, chances, pool, computed, MIDDLE)
     assert len(set(picks)) == n
-    assert informative(n, chances, pool, computed, MIDDLE) == picks
-    assert informative(3, chances, pool, computed, MIDDLE) == picks[:3] or n < 3
+    assert most_informative(n, chances, pool, computed, MIDDLE) == picks
+    assert most_informative(3, chances, pool, computed, MIDDLE) == picks[:3] or n < 3
 
 
 def test_a_small_pool_is_taken_whole():
-    assert sorted(informative(9, np.full(3, 0.5), crystals(0, 3), crystals(1, 2), MIDDLE)) == [0, 1, 2]
+    assert sorted(most_informative(9, np.full(3, 0.5), crystals(0, 3), crystals(1, 2), MIDDLE)) == [0, 1, 2]
 
 
 def test_twins_are_not_both_picked():
     pool = np.repeat(np.eye(4) * 8, 5, axis=0)  # four kinds of crystal, five of each
-    picks = informative(4, np.full(20, 0.5), pool, np.zeros((1, 4)), MIDDLE)
+    picks = most_informative(4, np.full(20, 0.5), pool, np.zeros((1, 4)), MIDDLE)
     assert {pick // 5 for pick in picks} == {0, 1, 2, 3}
 
 
 def test_what_is_known_or_certain_is_not_asked():
     pool = np.repeat(np.eye(3) * 8, 4, axis=0)
     chances = np.array([0.5] * 4 + [0.5] * 4 + [0.0] * 4)  # the last kind is certainly no hit
-    (pick,) = informative(1, chances, pool, np.repeat(pool[:1], 5, axis=0), MIDDLE)
+    (pick,) = most_informative(1, chances, pool, np.repeat(pool[:1], 5, axis=0), MIDDLE)
     assert 4 <= pick < 8  # the first kind was computed five times
 
 
@@ -70,4 +70,4 @@ def test_botorch_picks_the_same():
         found, _ = optimize_acqf_discrete(acquisition, 1, pool[left])
         picks.append(left[int((pool[left] - found).abs().sum(1).argmin())])
         acquisition.set_X_pending(pool[picks])
-    assert informative(4, np.full(30, 0.5), pool.numpy(), computed.numpy(), MIDDLE) == picks
+    assert most_informative(4, np.full(30, 0.5), pool.numpy(), computed.numpy(), MIDDLE) == picks

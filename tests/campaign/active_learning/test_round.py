@@ -1,4 +1,4 @@
-"""Rounds after the first: what is learned from, what may be chosen, and that the same comes out again."""
+"""Rounds after the first: what estimates are corrected by, what may be selected, and that the same comes out again."""
 
 import csv
 import json
@@ -76,7 +76,7 @@ def test_the_same_again_is_the_same_round_and_other_options_are_refused(run):
     files = {path: path.read_bytes() for path in first.out.rglob("*") if path.is_file()}
     assert chosen(run, n_shortlist=4).number == 2
     assert {path: path.read_bytes() for path in first.out.rglob("*") if path.is_file()} == files
-    with pytest.raises(InputError, match="round-2 was chosen from these results already"):
+    with pytest.raises(InputError, match="round-2 was selected from these results already"):
         chosen(run, n_shortlist=4, choose="information")
 
 
@@ -85,8 +85,8 @@ def test_results_of_a_round_count_in_the_next(run):
     collect(run, {candidate.id: 0.4 for candidate in second.shortlist[1:]}, [second.shortlist[0].id])
     third = chosen(run, n_shortlist=3)
     assert third.number == 3
-    assert third.learned.lessons["band_gap"].n == 8
-    assert third.learned.n_failed == 1
+    assert third.corrections.by_property["band_gap"].n == 8
+    assert third.corrections.n_failed == 1
     assert not {c.id for c in third.shortlist} & {c.id for c in second.shortlist}
     assert record(third.out)["learned_from"]["failed"] == [second.shortlist[0].id]
 
@@ -119,11 +119,11 @@ def test_revived_candidates_teach_the_property_that_the_campaign_spared_them(run
         candidate.properties.pop("band_gap")
     store.put(spared, complete=True)
     third = chosen(run, n_shortlist=2)
-    assert third.learned.lessons["band_gap"].n == 6 + len(bare)
+    assert third.corrections.by_property["band_gap"].n == 6 + len(bare)
     assert record(third.out)["learned_from"]["results"] == digest
 
 
-def test_the_chosen_are_judged_by_their_corrected_estimates(run):
+def test_gates_are_applied_to_corrected_estimates(run):
     found = chosen(run, n_shortlist=30)
     target, fillers = found.config.target, 0
     for candidate in found.shortlist:
@@ -145,13 +145,13 @@ def test_a_round_leaves_on_record_what_it_said(run):
     found = chosen(run, n_shortlist=4)
     stored = {candidate.id: candidate for candidate in Store(run / DATABASE).read()}
     for candidate in found.shortlist:
-        said, gap = stored[candidate.id].rounds[2], candidate.properties["band_gap"]
-        assert said.p_hit == pytest.approx(candidate.selection.p_hit, rel=1e-4)
-        assert said["band_gap"] == pytest.approx([gap.value, gap.low, gap.high], rel=1e-4)
+        predicted, gap = stored[candidate.id].rounds[2], candidate.properties["band_gap"]
+        assert predicted.p_hit == pytest.approx(candidate.selection.p_hit, rel=1e-4)
+        assert predicted.estimates["band_gap"] == pytest.approx([gap.value, gap.low, gap.high], rel=1e-4)
     shutil.rmtree(found.out)
     again = chosen(run, n_shortlist=2)
-    told = [c.id for c in Store(run / DATABASE).read() if 2 in c.rounds]
-    assert told == sorted(candidate.id for candidate in again.shortlist)
+    selected = [c.id for c in Store(run / DATABASE).read() if 2 in c.rounds]
+    assert selected == sorted(candidate.id for candidate in again.shortlist)
 
 
 def test_dft_inputs_of_a_round_carry_the_campaigns_ids(run, tmp_path):
@@ -277,17 +277,17 @@ def test_objects_must_be_given_again(run):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "expected"),
     [
         (["--continue", "{run}", "--elements", "O", "--seed", "3"], "leave out elements, seed"),
         (["band_gap>3", "--continue", "{run}"], "leave out target"),
-        (["--choose", "hits"], "give --continue FOLDER"),
+        (["--choose", "hits"], "needs --continue FOLDER"),
         (["--continue", "{run}", "--choose", "luck"], "give hits or information"),
         (["--continue", "nowhere"], "holds no campaign"),
     ],
 )
-def test_the_command_refuses_in_a_sentence(run, arguments, told):
+def test_the_command_refuses_in_a_sentence(run, arguments, expected):
     found = CliRunner().invoke(app, ["design", *(a.format(run=run) for a in arguments)])
     assert found.exit_code == 2
-    assert told in " ".join(found.output.replace("│", " ").split())
+    assert expected in " ".join(found.output.replace("│", " ").split())
     assert "Traceback" not in found.output

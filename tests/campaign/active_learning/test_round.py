@@ -1,4 +1,4 @@
-"""Rounds after the first: what estimates are corrected by, what may be selected, and that the same comes out again."""
+"""Rounds after the first: which results count, what may be selected, and that the same comes out again."""
 
 import csv
 import json

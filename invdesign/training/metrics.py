@@ -145,6 +145,11 @@ def domain_metrics(ensemble: Ensemble, table: Table, head: str) -> dict[str, flo
     ]
     error = np.concatenate([np.abs(d.mean - y)[k] for (d, y, _), k in zip(found, counted, strict=True)])
     inside = np.concatenate([i[k] for (_, _, i), k in zip(found, counted, strict=True)])
+    return inside_outside(error, inside)
+
+
+def inside_outside(error: np.ndarray, inside: np.ndarray) -> dict[str, float | None]:
+    """Return the mean errors (n,) inside and outside the applicability domain; None: no row there."""
     return {
         "n": len(inside),
         "n_outside": int((~inside).sum()),
@@ -157,6 +162,8 @@ def finite(metrics: Any) -> Any:  # noqa: ANN401 - JSON
     """Metrics as JSON may hold them: what is not a number (no case to measure) becomes None."""
     if isinstance(metrics, dict):
         return {name: finite(value) for name, value in metrics.items()}
+    if isinstance(metrics, list):
+        return [finite(value) for value in metrics]
     return None if isinstance(metrics, float) and not isfinite(metrics) else metrics
 
 

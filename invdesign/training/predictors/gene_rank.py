@@ -7,14 +7,33 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import yaml
 
 from invdesign.crystal.gene import Gene
 from invdesign.data.relaxed_genes import read_relaxed
-from invdesign.predictors.gene_ranker import CHOSEN, SOURCES, UNSELECTED, known_crystals, rank_matrix
-from invdesign.predictors.models.ensemble import Head
+from invdesign.predictors.gene_ranker import (
+    CHOSEN,
+    SOURCES,
+    UNSELECTED,
+    known_crystals,
+    query_origin_features,
+    rank_matrix,
+)
+from invdesign.predictors.models.ensemble import Distribution, Ensemble, Head
 from invdesign.stability.hull.hull import Hull
+from invdesign.training.cards.render import write_card
+from invdesign.training.metrics import (
+    View,
+    domain_metrics,
+    finite,
+    gap_metrics,
+    held_out,
+    rank_metrics,
+    trivial,
+)
 from invdesign.training.predictors.ensemble import fit
 from invdesign.training.predictors.table import (
+    PARTS,
     PredictorConfig,
     Table,
     assemble,
@@ -27,6 +46,9 @@ Progress = Callable[[float, str], None]
 
 
 OLDER_SCALE = "wbm"  # its formation energies need the shift to MP2020
+HULL_THRESHOLD = 0.1  # eV/atom
+COMPARED = ("wbm", UNSELECTED)
+"""Sources for which composition alone and the trivial prediction are measured as well."""
 RANGE = (-0.2, 0.5)  # eV/atom; how far beyond is of no interest
 HEADS = (
     Head("e_above_hull", calibrated_on=UNSELECTED),
@@ -40,18 +62,64 @@ class GeneRankConfig(PredictorConfig):
 
     kind: Literal["gene-rank"]
     relaxed: str = "relaxed-genes"
+    note: str = ""  # of the card
     unselected: int  # seed of the campaign that relaxed nearly all; calibrates and tests
 
 
 def train_gene_rank(config: GeneRankConfig, *, progress: Progress) -> Path:
     """Train, measure and write a gene ranker."""
-    from invdesign.training.cards.ensemble import gene_rank_card, write_release
-
     table = training_table(config, progress)
     ensemble = fit(table, HEADS, config.network, config.seed, lambda s, m: progress(0.2 + 0.75 * s, m))
-    write_release(ensemble, config, gene_rank_card(ensemble, table))
+    ensemble.save(config.out, config.kind)
+    metrics = {
+        "members": config.network.members,
+        "rows": {part: len(table.rows(part)) for part in PARTS} | {"auxiliary": int(table.extra.sum())},
+        "calibrated_on": ["validation", "calibration"],
+        "e_above_hull": held_out_metrics(ensemble, table, "e_above_hull"),
+        "domain": domain_metrics(ensemble, table, "e_above_hull"),
+        "band_gap": held_out_metrics(ensemble, table, "band_gap", query=query_origin_features),
+        "note": config.note.strip(),
+    }
+    write_card(config.out, "gene_rank", finite(metrics))
+    (config.out / "recipe.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
     progress(1.0, f"written to {config.out}")
     return config.out
+
+
+def held_out_metrics(
+    ensemble: Ensemble, table: Table, head: str, *, query: View | None = None
+) -> dict[str, dict[str, float]]:
+    """Return the metrics of one head on the test rows, by source and for the baselines of ``COMPARED``.
+
+    Args:
+        ensemble: the model.
+        table: its test rows are measured.
+        head: property.
+        query: turns the features of a held-out crystal into those of a query, if they differ.
+    """
+    index = [h.name for h in ensemble.heads].index(head)
+    zero = ensemble.heads[index].zero
+
+    def measure(found: Distribution, label: np.ndarray) -> dict[str, float]:
+        return gap_metrics(found, label) if zero else rank_metrics(found, label, HULL_THRESHOLD)
+
+    def composition_alone(features: np.ndarray) -> np.ndarray:
+        alone = features.copy()
+        alone[:, table.composition_width :] = np.nan
+        alone[:, table.composition_width] = 0.0
+        return alone
+
+    columns = {}
+    for source, (found, label, inside) in held_out(ensemble, table, head).items():
+        columns[source] = measure(found, label) | {"inside": float(inside.mean())}
+    if query:
+        for source, (found, label, _) in held_out(ensemble, table, head, query).items():
+            columns[f"{source}, as a query"] = measure(found, label)
+    for source, (found, label, _) in held_out(ensemble, table, head, composition_alone).items():
+        if source in COMPARED:
+            columns[f"{source}, composition alone"] = measure(found, label)
+            columns[f"{source}, trivial"] = measure(trivial(table, index, len(label), zero=zero), label)
+    return columns
 
 
 def training_table(config: GeneRankConfig, progress: Progress) -> Table:

@@ -1,12 +1,14 @@
-"""Recipe of the judge of band gaps: crystals, warm start, training, calibration, card."""
+"""Recipe of the band-gap evaluator: crystals, warm start, training, calibration, card."""
 
 from __future__ import annotations
 
 import csv
 import hashlib
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +19,10 @@ from invdesign.errors import InputError
 from invdesign.potentials.batching import Pairs, neighbour_pairs
 from invdesign.potentials.interface import Frame, frame_of
 from invdesign.predictors.graph.model import GraphBandGapPredictor, GraphNetwork, GraphShape, Scales
+from invdesign.predictors.models.ensemble import Distribution
+from invdesign.training.cards.render import write_card
 from invdesign.training.conformal import by_thirds, temperature
+from invdesign.training.metrics import finite, gap_metrics, inside_outside
 from invdesign.training.predictors.ensemble import find_domain
 from invdesign.training.predictors.graph_table import GraphBandGapConfig, GraphTable
 from invdesign.training.predictors.table import PARTS, read_crystals
@@ -56,14 +61,12 @@ def read_table(config: GraphBandGapConfig, shape: GraphShape, progress: Progress
 
 
 def train_graph_band_gap(config: GraphBandGapConfig, *, progress: Progress) -> Path:
-    """Train, calibrate, measure and write a judge.
+    """Train, calibrate, measure and write an evaluator.
 
     Raises:
         InputError: matgl is not installed, or ``start`` holds no M3GNet.
     """
     import yaml
-
-    from invdesign.training.cards.graph_band_gap import evaluator_card
 
     network = warm_network(config.start, config.seed)
     table = read_table(config, network.shape, progress)
@@ -81,15 +84,66 @@ def train_graph_band_gap(config: GraphBandGapConfig, *, progress: Progress) -> P
         seed=config.seed,
         progress=lambda share, message: progress(0.04 + 0.92 * share, message),
     )
-    progress(0.96, "calibration and figures")
-    judge = calibrated(network, scales, table, config.seed)
-    judge.save(config.out)
+    progress(0.96, "calibration and metrics")
+    evaluator = calibrated(network, scales, table, config.seed)
+    evaluator.save(config.out)
     _write_history(history, config.out / "training.csv")
-    (config.out / "README.md").write_text(evaluator_card(judge, table, config, history), encoding="utf-8")
+    write_card(config.out, "graph_band_gap", finite(evaluator_metrics(evaluator, table, config, history)))
     recipe = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
     (config.out / "recipe.yaml").write_text(recipe, encoding="utf-8")
     progress(1.0, f"written to {config.out}")
     return config.out
+
+
+def evaluator_metrics(
+    evaluator: GraphBandGapPredictor,
+    table: GraphTable,
+    config: GraphBandGapConfig,
+    history: list[dict[str, float]],
+) -> dict[str, Any]:
+    """Return the numbers of the card, measured on the test rows.
+
+    Args:
+        evaluator: trained and calibrated.
+        table: its test rows are measured.
+        config: the recipe.
+        history: of the training, a row an epoch.
+    """
+    rows = table.rows("test")
+    start = time.monotonic()
+    raw, features = evaluator.raw([table.frames[k] for k in rows], {})
+    seconds = time.monotonic() - start
+    found, gap, source = evaluator.distribution(raw), table.gap[rows], table.source[rows]
+    held_out = {}
+    for name in dict.fromkeys(source.tolist()):
+        chosen = source == name
+        part = Distribution(found.mean[chosen], found.sigma[chosen], found.p_zero[chosen])
+        held_out[name] = gap_metrics(part, gap[chosen])
+    positive = gap > 0
+    inside = np.ones(positive.sum(), dtype=bool)
+    if evaluator.domain:
+        inside = evaluator.domain.distance(features)[positive] <= evaluator.domain.threshold
+    on_gpu = evaluator.device.type == "cuda"
+    threads = f"{torch.get_num_threads()} CPU thread(s), shared with other work"
+    shape, settings = evaluator.network.shape, config.network
+    return {
+        "blocks": shape.blocks,
+        "width": shape.width,
+        "n_parameters": sum(p.numel() for p in evaluator.network.parameters()),
+        "rows": {part: len(table.rows(part)) for part in PARTS},
+        "start": config.start.name,
+        "seed": config.seed,
+        **settings.model_dump(include={"learning_rate", "batch", "epochs", "metals", "jitter", "ema"}),
+        "dropout": shape.dropout,
+        "epoch": int(min(history, key=lambda row: row["error"])["epoch"]) + 1,
+        "minutes": sum(row["seconds"] for row in history) / 60,
+        "hardware": f"one {torch.cuda.get_device_name()}" if on_gpu else threads,
+        "training_crystals_per_s": float(np.median([row["crystals_per_s"] for row in history])),
+        "held_out": held_out,
+        "domain": inside_outside(np.abs(found.mean - gap)[positive], inside),
+        "crystals_per_s": len(rows) / seconds,
+        "atoms": float(np.mean([len(table.frames[k]) for k in rows])),
+    }
 
 
 def warm_network(start: Path, seed: int) -> GraphNetwork:
@@ -132,24 +186,24 @@ def calibrated(network: GraphNetwork, scales: Scales, table: GraphTable, seed: i
 
     Split-conformal within thirds of the predicted gap, as ``training.calibrate``.
     """
-    judge = GraphBandGapPredictor(network, scales)
+    evaluator = GraphBandGapPredictor(network, scales)
     rows = table.rows("calibration")
-    raw, features = judge.raw([table.frames[k] for k in rows], {})
+    raw, features = evaluator.raw([table.frames[k] for k in rows], {})
     gap = table.gap[rows]
-    found = judge.distribution(raw)
+    found = evaluator.distribution(raw)
     open_ = gap > 0
     mean = found.mean[open_]
     score = np.abs(gap[open_] - mean) / (Z90 * found.sigma[open_])
     (low, high), (one, two, three) = by_thirds(mean, score)
-    judge.scales = replace(
+    evaluator.scales = replace(
         scales,
         temperature=temperature(raw[:, 0], gap <= 0),
         edges=(low, high),
         intervals=(one, two, three),
     )
-    _, known = judge.raw([table.frames[k] for k in table.rows("train")], {})
-    judge.domain = find_domain(known, features, seed)
-    return judge
+    _, known = evaluator.raw([table.frames[k] for k in table.rows("train")], {})
+    evaluator.domain = find_domain(known, features, seed)
+    return evaluator
 
 
 def _write_history(history: list[dict[str, float]], path: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import yaml
 
 from invdesign.predictors.explain.neighbors import Neighbors
+from invdesign.training.cards.render import write_card
 from invdesign.training.predictors.table import Recipe, read_crystals
 from invdesign.training.stability.potential_table import potential_table
 
@@ -71,44 +72,27 @@ def build_neighbors(config: NeighborsConfig, *, progress: Progress) -> Path:
     known_materials.save(config.out)
     recipe = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
     (config.out / "recipe.yaml").write_text(recipe, encoding="utf-8")
-    (config.out / "README.md").write_text(card(known_materials, everything), encoding="utf-8")
+    metrics = {
+        "n": len(known_materials.ids),
+        "n_components": known_materials.points.shape[1],
+        "properties": nearest_metrics(known_materials, everything),
+    }
+    write_card(config.out, "neighbors", metrics)
     progress(1.0, f"{len(ids)} known materials in {config.out}")
     return config.out
 
 
-def card(table: Neighbors, embeddings: np.ndarray) -> str:
-    """Return the table's README.md, with how much a neighbor's value says."""
-    rows = []
+def nearest_metrics(table: Neighbors, embeddings: np.ndarray) -> dict[str, dict[str, float]]:
+    """Return, by property, how well the value of the nearest material of another composition predicts it."""
+    found = {}
     for column, name in enumerate(table.names.tolist()):
         known = np.flatnonzero(np.isfinite(table.values[:, column]))
         values = table.values[:, column]
         sample = known[:: max(1, len(known) // 1000)]
         nearest, _ = table.nearest_other(embeddings, sample, known)
-        error = np.abs(values[nearest] - values[sample]).mean()
-        spread = np.abs(values[sample] - np.median(values[known])).mean()
-        rows.append(f"| {name} | {len(known)} | {error:.3g} | {spread:.3g} |")
-    listed = "\n".join(rows)
-    return f"""# neighbors: known materials to set a prediction beside
-
-{len(table.ids)} known crystals of up to 20 atoms: identifier, formula, space group, computed properties, and
-the first {table.points.shape[1]} principal components of CHGNet 0.3.0's embedding.
-`invdesign explain` names the nearest ones; `invdesign train configs/predictors/neighbors.yaml` builds it.
-
-How much the nearest material of another composition says (about 1 000 materials a property):
-
-| property | known | mean difference to the nearest | to the median of all |
-| --- | --- | --- | --- |
-{listed}
-
-A distance of 1 is the median distance of a known material to the nearest of another composition.
-
-## Sources and terms
-
-Gaps (PBE) and formation energies: MP-20 (Xie et al. 2022) from the Materials Project, CC BY 4.0, ids `mp-…`.
-Moduli, Debye temperatures, thermal conductivities: AFLOW (AEL/AGL), ids `aflow-<row>`.
-
-## Not for
-
-Values are computed, not measured. Materials that are missing here may well be known. Near in this space means
-alike to a potential: elements, bonds, surroundings; a property that hangs on more can differ.
-"""
+        found[name] = {
+            "n": len(known),
+            "to_nearest": float(np.abs(values[nearest] - values[sample]).mean()),
+            "to_median": float(np.abs(values[sample] - np.median(values[known])).mean()),
+        }
+    return found

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
+import yaml
 from numpy.typing import NDArray
 from torch.nn import functional
 
@@ -16,7 +17,8 @@ from invdesign.crystal.gene import Gene
 from invdesign.data.splits import grouped_split
 from invdesign.predictors.features.composition_and_gene import gene_matrix
 from invdesign.predictors.synthesizability import Bag, Synthesizability
-from invdesign.training.metrics import auc, calibration_error
+from invdesign.training.cards.render import write_card
+from invdesign.training.metrics import auc, calibration_error, finite
 from invdesign.training.predictors.table import PARTS, PredictorConfig, Settings, read_crystals
 
 Progress = Callable[[float, str], None]
@@ -115,8 +117,6 @@ def weights(maker: NDArray[np.int64]) -> NDArray[np.float64]:
 
 def train_synthesizability(config: SynthesizabilityConfig, *, progress: Progress) -> Path:
     """Train, measure and write a model of the score."""
-    import yaml
-
     table = Table.read(config, progress)
     train = table.part == "train"
     model = fit(
@@ -129,8 +129,9 @@ def train_synthesizability(config: SynthesizabilityConfig, *, progress: Progress
     held = table.part == "calibration"
     calibrate(model, table.features[held], table.maker[held])
     model.save(config.out)
-    text = card(Synthesizability.load(config.out), table, config, lambda s, m: progress(0.7 + 0.3 * s, m))
-    (config.out / "README.md").write_text(text)
+    released = Synthesizability.load(config.out)
+    metrics = held_out_metrics(released, table, config, lambda s, m: progress(0.7 + 0.3 * s, m))
+    write_card(config.out, "synthesizability", finite(metrics))
     (config.out / "recipe.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
     progress(1.0, f"written to {config.out}")
     return config.out
@@ -138,7 +139,8 @@ def train_synthesizability(config: SynthesizabilityConfig, *, progress: Progress
 
 REPORTED = ("mp20", "mpts52")
 SUBSTITUTED, GENERATED = "wbm", "generated"
-LOW = 0.1  # eV/atom above the hull: what a campaign hands on lies below
+SOURCES = (*REPORTED, SUBSTITUTED, GENERATED)
+LOW = 0.1  # eV/atom above the hull: the default limit of a campaign
 COMPARED_MEMBERS = 2  # of the variants that the card compares with
 
 
@@ -151,7 +153,7 @@ class Table:
         reported: whether it was made and reported, (n,) bool.
         source: ``mp20``, ``mpts52``, ``wbm`` or ``generated``, (n,).
         part: ``train``, ``validation``, ``calibration`` or ``test``, by reduced composition, (n,).
-        height: E above hull, eV/atom, (n,).
+        e_above_hull: energy above hull, eV/atom, (n,).
         size: number of elements and of atoms, (n, 2).
         composition_width: so many features follow from the composition.
     """
@@ -160,7 +162,7 @@ class Table:
     reported: NDArray[np.bool_]
     source: NDArray[np.str_]
     part: NDArray[np.str_]
-    height: NDArray[np.float64]
+    e_above_hull: NDArray[np.float64]
     size: NDArray[np.int64]
     composition_width: int
 
@@ -233,16 +235,16 @@ def measure(
         chosen: (n,).
 
     Returns:
-        Numbers of both, AUC, the same within crystals alike in size, and AUC of lying lower.
+        Numbers of both, AUC, AUC within crystals similar in size, AUC of the energy above hull alone.
     """
     rows = chosen & (table.part == "test") & (table.reported | (table.source == against))
     positive = table.reported[rows]
     return {
-        "reported": int(positive.sum()),
-        "hypothetical": int((~positive).sum()),
+        "n_reported": int(positive.sum()),
+        "n_hypothetical": int((~positive).sum()),
         "auc": auc(score[rows], positive),
-        "auc_alike": stratified_auc(score[rows], positive, strata(table.size[rows])),
-        "auc_height": auc(-table.height[rows], positive),
+        "auc_similar_size": stratified_auc(score[rows], positive, strata(table.size[rows])),
+        "auc_energy": auc(-table.e_above_hull[rows], positive),
     }
 
 
@@ -266,93 +268,51 @@ def stratified_auc(
     return total / pairs if pairs else float("nan")
 
 
-def card(model: Synthesizability, table: Table, config: SynthesizabilityConfig, progress: Progress) -> str:
-    """Measure on the test rows and write the card."""
-    scores = {"shipped": model.score_features(table.features)}
+def held_out_metrics(
+    model: Synthesizability, table: Table, config: SynthesizabilityConfig, progress: Progress
+) -> dict[str, Any]:
+    """Return the numbers of the card: the model and variants of it, trained here, on the test rows."""
+    scores = {"released": model.score_features(table.features)}
     fewer = config.network.model_copy(update={"members": COMPARED_MEMBERS})
     train = table.part == "train"
     variants = {
         "composition alone": (table.composition_alone(), train),
-        "taught without our generated crystals": (table.features, train & (table.source != GENERATED)),
-        "taught without WBM": (table.features, train & (table.source != SUBSTITUTED)),
+        "trained without our generated crystals": (table.features, train & (table.source != GENERATED)),
+        "trained without WBM": (table.features, train & (table.source != SUBSTITUTED)),
     }
     for number, (name, (features, rows)) in enumerate(variants.items()):
         progress(number / len(variants), f"compared with: {name}")
         other = fit(features[rows], table.maker[rows], fewer, config.seed, lambda _share, _message: None)
         scores[name] = other.score_features(features)
-    return _text(scores, table, config)
-
-
-def _text(scores: dict[str, NDArray[np.float64]], table: Table, config: SynthesizabilityConfig) -> str:
-    every, low = np.ones(len(table.source), bool), table.height <= LOW
-    lines = [
-        "| reported crystals against | n | AUC | … of crystals alike in size | AUC of lying lower |",
-        "| --- | --- | --- | --- | --- |",
-    ]
-    for words, chosen in (("", every), (f", both at most {LOW} eV/atom above the hull", low)):
-        for against in (SUBSTITUTED, GENERATED):
-            for name, score in scores.items():
-                found = measure(score, table, against, chosen)
-                label = f"**{against}{words}**" if name == "shipped" else f"… {name}"
-                lines.append(
-                    f"| {label} | {found['reported']} and {found['hypothetical']} | {found['auc']:.3f} | "
-                    f"{found['auc_alike']:.3f} | {found['auc_height']:.3f} |"
-                )
-    parts = {name: table.part[table.source == name] for name in (*REPORTED, SUBSTITUTED, GENERATED)}
-    counts = ", ".join(
-        f"{name} {np.count_nonzero(own == 'train')} and {np.count_nonzero(own == 'test')}"
-        for name, own in parts.items()
-    )
-    return f"""# synthesizability: is a gene like those of crystals that were made?
-
-{config.network.members} small networks on features of the composition, the space group and which elements
-sit where. Each was taught to tell all reported crystals from a random draw of as many hypothetical ones,
-half of each maker's (bagging for positive and unlabelled data: Mordelet and Vert 2014); the score is the
-mean of their answers, with one temperature, 0 to 1. Read it as the chance of having been reported if as
-many were reported as not. It does not see the energy.
-
-**A column of the shortlist, never a gate.** That nobody has reported a crystal does not say that it cannot be
-made, and the score partly knows who made it up (below). Novel crystals score lower than known ones for that
-alone: compare rows of one shortlist.
-
-**Data.** Reported: `mp20` and `mpts52` (Materials Project entries that were made; at most 20 atoms).
-Unlabelled: `wbm` (hypothetical, by substitution) and `relaxed-genes` (our generators', relaxed, kept or not);
-those with the gene of a reported crystal are left out. All CC BY 4.0. Split by reduced composition. Train and
-test crystals: {counts}.
-
-## Held-out crystals
-AUC: the chance that a reported crystal scores above a hypothetical one. "Alike in size" compares crystals
-of as many elements and about as many atoms only. "Lying lower" is what the energy above the hull alone
-would give.
-
-{chr(10).join(lines)}
-
-{_shares(scores["shipped"], table)}
-
-The variants have {COMPARED_MEMBERS} members. "Taught without" a maker is the test on hypothetical crystals
-of a kind that it has never met: the figure to expect for other people's, and a measure of how much of the
-rest is recognising the maker.
-
-## What it is not for
-Saying whether or how a crystal can be made: it knows no temperature, no pressure, no precursors. Genes of
-more than 20 atoms. Comparing generators, or our crystals with other people's: each maker leaves marks of
-its own (cells, frequent elements).
-"""
-
-
-def _shares(score: NDArray[np.float64], table: Table) -> str:
-    """Recall, share of hypothetical crystals above one half by source, and calibration."""
-    test = table.part == "test"
-    words = []
-    for name in (*REPORTED, SUBSTITUTED, GENERATED):
-        own = score[test & (table.source == name)]
-        words.append(f"{name} {(own > 0.5).mean():.3f} (median {np.median(own):.2f})")
-    low = test & (table.source == GENERATED) & (table.height <= LOW)
+    every, low = np.ones(len(table.source), bool), table.e_above_hull <= LOW
+    score, test = scores["released"], table.part == "test"
     chance = weights(table.maker[test])
     even = np.random.default_rng(0).choice(len(chance), 20_000, p=chance)
-    error = calibration_error(score[test][even], table.reported[test][even])
-    return (
-        f"Share scoring above one half (recall of the reported): {', '.join(words)};\n"
-        f"generated at most {LOW} eV/atom above the hull {(score[low] > 0.5).mean():.3f}. "
-        f"Calibration error, as many reported as not: {error:.3f}."
-    )
+    in_test = {name: score[test & (table.source == name)] for name in SOURCES}
+    return {
+        "members": config.network.members,
+        "members_of_variants": COMPARED_MEMBERS,
+        "rows_of": {
+            name: {
+                part: np.count_nonzero(table.part[table.source == name] == part) for part in ("train", "test")
+            }
+            for name in SOURCES
+        },
+        "comparisons": [
+            {
+                "against": against,
+                "low": chosen is low,
+                "model": name,
+                **measure(compared, table, against, chosen),
+            }
+            for chosen in (every, low)
+            for against in (SUBSTITUTED, GENERATED)
+            for name, compared in scores.items()
+        ],
+        "scores": {
+            name: {"above_half": float((found > 0.5).mean()), "median": float(np.median(found))}
+            for name, found in in_test.items()
+        },
+        "low_generated_above_half": float((score[test & (table.source == GENERATED) & low] > 0.5).mean()),
+        "ece": calibration_error(score[test][even], table.reported[test][even]),
+    }

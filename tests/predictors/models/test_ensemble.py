@@ -11,9 +11,8 @@ import pytest
 
 from invdesign.errors import InputError
 from invdesign.predictors.models.ensemble import Ensemble, Head, IntervalCalibration
-from invdesign.training.cards.ensemble import held_out
 from invdesign.training.conformal import by_thirds, conformal
-from invdesign.training.metrics import auc, calibration_error, covered, gap_metrics
+from invdesign.training.metrics import auc, calibration_error, covered, gap_metrics, held_out
 from invdesign.training.predictors.ensemble import LEAST_SCORES, PARTS, Settings, Table, calibrate, fit
 from invdesign.training.predictors.trees import tell
 

@@ -105,7 +105,7 @@ def heights(data: Path, judged: dict[int, tuple[str, str]], energies: np.ndarray
     errors = hypothetical_errors(calibration.references, sample, hull)
     gain = np.full(len(sample.formulas), np.nan)
     gain[rows] = energies - sample.energies[rows]
-    with_gain = Errors(errors.formulas, errors.compositions, errors.residual, errors.heights, gain)
+    with_gain = Errors(errors.formulas, errors.compositions, errors.residual, errors.e_above_hull, gain)
     test = rows[[part == "test" for _, part in judged.values()]]
     fitted = fit_uncertainty(with_gain.take(np.setdiff1d(np.arange(len(gain)), test)))
     shifted = energies - [calibration.references.energy(composition) for composition in compositions]
@@ -113,7 +113,7 @@ def heights(data: Path, judged: dict[int, tuple[str, str]], energies: np.ndarray
     shipped = place(hull, compositions, shifted + calibration.hypothetical_offset)
     pairs = zip(compositions, shipped, strict=True)
     return {
-        "height": errors.heights[rows],
+        "height": errors.e_above_hull[rows],
         "said_height": said,
         "said_sigma": fitted.sigmas(compositions, said),
         "shipped_height": shipped,

@@ -24,7 +24,7 @@ ELECTRONEGATIVITY = 1.0  # Pauling
 
 
 def like_elements(first: str, second: str) -> bool:
-    """Whether two elements mix on one site of a crystal, as far as size and electronegativity tell."""
+    """Whether two elements mix on one site of a crystal, by size and electronegativity."""
     table, places = element_table(), [ATOMIC_NUMBER[first], ATOMIC_NUMBER[second]]
     radii, pull = table["covalent_radius"][places], table["electronegativity"][places]
     return bool(abs(radii[0] - radii[1]) <= RADIUS and abs(pull[0] - pull[1]) <= ELECTRONEGATIVITY)

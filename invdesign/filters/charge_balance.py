@@ -2,7 +2,7 @@
 
 The rules and the oxidation states are smact's (``smact_validity``; :class:`ChargeRules` has its arguments),
 and so is the verdict; the search is ours (:mod:`invdesign.composition.oxidation_states`) and also finds the
-likeliest assignment. :mod:`invdesign.filters.charge_balance_batch` judges many compositions by the same
+likeliest assignment. :mod:`invdesign.filters.charge_balance_batch` checks many compositions by the same
 rules.
 
 An assignment is valid if the charges cancel and every cation is less electronegative than every anion, so
@@ -14,7 +14,7 @@ Measured on 6 000 Materials Project compositions within 0.05 eV/atom of the hull
 stoichiometries and element frequencies but shuffled elements: 94 % of the known pass (92 % of those that
 are not all-metal), 35 % of the shuffled are rejected (47 %). The gate is kept permissive on purpose: with
 only states of at least 1 % of an element's reports it would reject 56 % (75 %) of the shuffled, but lose
-13 % (17 %) of the known; the verdict's figure, the share of the rarest state used, carries that
+13 % (17 %) of the known; the verdict's value, the share of the rarest state used, carries that
 information on. Without mixed valence 90 % (87 %) of the known pass.
 
 Where smact would try more than a million combinations it gives up and says no, and it drops the fractions
@@ -71,14 +71,14 @@ def usual_charges(composition: Composition | Mapping[str, float] | str) -> bool:
 def charge_balance(
     composition: Composition | Mapping[str, float] | str, rules: ChargeRules = _DEFAULT
 ) -> Verdict:
-    """Judge whether a composition can be charge neutral.
+    """Check whether a composition can be charge neutral.
 
     Args:
         composition: formula or amounts; a multiple of a formula gets the formula's verdict.
         rules: which states, and what else counts.
 
     Returns:
-        The verdict; its reason names the likeliest oxidation states or what prevents any, its figure is
+        The verdict; its reason names the likeliest oxidation states or what prevents any, its value is
         the share of ICSD reports of its rarest state.
 
     Raises:
@@ -205,7 +205,7 @@ def _every_sum(
         for charge, (score, states) in _every_option(tables, element, amounts[element], sign, mixed=several):
             for so_far, sets in total.items():
                 longer.setdefault(so_far + charge, []).extend(
-                    Balance(own.score + score, (*own.states, (element, states))) for own in sets
+                    Balance(balance.score + score, (*balance.states, (element, states))) for balance in sets
                 )
         total = {charge: sorted(sets, key=_by_score)[:most] for charge, sets in longer.items()}
     return total

@@ -29,7 +29,7 @@ _DEFAULT = ChargeRules()
 
 
 def charge_verdicts(batch: CompositionBatch, rules: ChargeRules = _DEFAULT) -> NDArray[np.int8]:
-    """Judge compositions: a :class:`ChargeCode` each, (n,).
+    """Check compositions: a :class:`ChargeCode` each, (n,).
 
     Raises:
         InputError: the rules name no set of oxidation states.
@@ -140,8 +140,8 @@ class _Search:
         """As :meth:`_ordered` with states of any sign: sums of charges above each element's lowest state."""
         words = self.elements.words[int(mixed)][2][numbers, np.minimum(amounts, BITS)]
         total = words[0]
-        for own in words[1:]:
-            total = sums(total, own)
+        for word in words[1:]:
+            total = sums(total, word)
         target = -(self.elements.furthest[2][numbers] * amounts).sum(axis=0)
         within = (target >= 0) & (target < BITS)
         found = within & ((total >> np.clip(target, 0, BITS - 1).astype(np.uint64)) & np.uint64(1) == 1)

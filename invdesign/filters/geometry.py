@@ -71,7 +71,7 @@ def geometry_check(structure: Structure) -> Verdict:
 def shortest_contact(structure: Structure) -> tuple[str, str, float, float]:
     """Find the two elements that are closest for their size, their distance (Å) and its share of the radii.
 
-    An atom's own periodic images count. Where no two atoms are within the sum of their radii, the pair
+    Periodic images of the same atom count. Where no two atoms are within the sum of their radii, the pair
     that is nearest to it is found by looking further.
     """
     numbers = np.array(structure.atomic_numbers)

@@ -35,8 +35,8 @@ def metallic(numbers: NDArray[np.uint8], amounts: NDArray[np.int64], threshold: 
 
     scores = metallicity(numbers, amounts)
     for row in np.flatnonzero(np.abs(scores - threshold) < _ROUNDING).tolist():
-        own = zip(numbers[row].tolist(), amounts[row].tolist(), strict=True)
-        scores[row] = metallicity_score(Composition({SYMBOLS[z]: n for z, n in own if z}))
+        pairs = zip(numbers[row].tolist(), amounts[row].tolist(), strict=True)
+        scores[row] = metallicity_score(Composition({SYMBOLS[z]: n for z, n in pairs if z}))
     return scores >= threshold
 
 
@@ -58,8 +58,10 @@ def metallicity(numbers: NDArray[np.uint8], amounts: NDArray[np.int64]) -> NDArr
         apart += np.where(present[:, right], np.abs(scale[:, left] - scale[:, right]), 0.0)
     kinds = present.sum(axis=1)
     unlike = np.minimum(apart / np.maximum(kinds * (kinds - 1) / 2, 1) / 3.0, 1.0)
-    alike = np.where(np.isnan(scale).any(axis=1), 0.5, 1.0 - unlike)
-    score = 0.3 * share + 0.2 * d_share + 0.2 * np.minimum(n_metals / 3.0, 1.0) + 0.15 * octet + 0.15 * alike
+    similar = np.where(np.isnan(scale).any(axis=1), 0.5, 1.0 - unlike)
+    score = (
+        0.3 * share + 0.2 * d_share + 0.2 * np.minimum(n_metals / 3.0, 1.0) + 0.15 * octet + 0.15 * similar
+    )
     return np.asarray(np.clip(score, 0.0, 1.0))
 
 
@@ -74,6 +76,6 @@ def _elements() -> _Elements:
     return _Elements(
         metal=np.array([False, *(symbol in metals for symbol in symbols)]),
         d_block=np.array([False, *(symbol in d_block for symbol in symbols)]),
-        valence=np.array([0.0, *(np.nan if own is None else own["NValence"] for own in known)]),
+        valence=np.array([0.0, *(np.nan if element is None else element["NValence"] for element in known)]),
         scale=np.array([0.0, *(scale.get(symbol, np.nan) for symbol in symbols)]),
     )

@@ -98,7 +98,7 @@ class KnownMaterials:
         """Say what is known of a gene; always passes.
 
         Returns:
-            Verdict whose figure is 0 for a known gene (its reason names the crystals), 1 for a known
+            Verdict whose value is 0 for a known gene (its reason names the crystals), 1 for a known
             composition with an unknown gene, 2 where neither is known. Of two thirds of the known
             compositions no crystal is in the index; the reason says so.
         """
@@ -141,8 +141,8 @@ def _is_reported(ids: Sequence[str]) -> bool:
     return any(not name.startswith(SUBSTITUTED) for name in ids)
 
 
-def _verdict(figure: int, reason: str) -> Verdict:
-    return Verdict(GATE, passed=True, reason=reason, value=float(figure))
+def _verdict(value: int, reason: str) -> Verdict:
+    return Verdict(GATE, passed=True, reason=reason, value=float(value))
 
 
 def prototype_label(gene: Gene) -> str:

@@ -9,7 +9,7 @@ Kind = Literal["models", "validators"]
 
 
 def root(kind: Kind) -> Path:
-    """Folder of the released artifacts: inside the wheel, or beside the package in a checkout."""
+    """Folder of the released artifacts: inside the wheel, or next to the package in a checkout."""
     package = Path(__file__).resolve().parents[1]
     installed = package / "_artifacts" / kind
     return installed if installed.is_dir() else package.parent / kind
@@ -26,7 +26,7 @@ def find(kind: Kind, name: str | Path, *, needs: tuple[str, ...] = ()) -> Path:
 
     Args:
         kind: ``models`` or ``validators``.
-        name: a released artifact's name (``gene-diffusion``) or a user's own folder; a released name
+        name: a released artifact's name (``gene-diffusion``) or a custom folder; a released name
             wins over a folder of that name in the working directory (``./gene-diffusion`` is the folder).
         needs: files that must be there and not be empty.
 

@@ -1,4 +1,4 @@
-"""Typed objects from mappings and YAML files, every mistake told in one sentence."""
+"""Typed objects from mappings and YAML files, every mistake reported in one sentence."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
     try:
         fields = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        told = getattr(error, "strerror", None) or " ".join(str(error).split())
+        detail = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise InputError(
-            f"config {str(path)!r} cannot be read as YAML ({told}); give a readable YAML file."
+            f"config {str(path)!r} cannot be read as YAML ({detail}); give a readable YAML file."
         ) from error
     if not isinstance(fields, dict):
         raise InputError(f"config {str(path)!r} is not a mapping; write fields such as 'seed: 0'.")
@@ -56,7 +56,7 @@ def build(model: type[Model], fields: Mapping[str, Any], what: str) -> Model:
 
 
 def input_error(error: ValidationError, what: str, known: tuple[str, ...] = ()) -> InputError:
-    """Return the most telling mistake that pydantic found, as one sentence."""
+    """Return the most informative mistake that pydantic found, as one sentence."""
     mistakes = error.errors(include_url=False)
     # a misspelt field is also a missing one: the misspelling says more
     first = next((mistake for mistake in mistakes if mistake["type"] == "extra_forbidden"), mistakes[0])

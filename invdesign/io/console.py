@@ -1,4 +1,4 @@
-"""Tables on a terminal, in a pipe or in a file, with no figure cut."""
+"""Tables on a terminal, in a pipe or in a file, with no number cut."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ class Journal:
             os.fsync(file.fileno())
 
 
-def _different(theirs: dict[str, Any], mine: dict[str, Any]) -> str:
+def _different(stored: dict[str, Any], identity: dict[str, Any]) -> str:
     """Return the names of the settings that differ; empty: none."""
-    mine = json.loads(json.dumps(mine))  # tuples as lists
-    return ", ".join(key for key in (theirs | mine) if theirs.get(key) != mine.get(key))
+    identity = json.loads(json.dumps(identity))  # tuples as lists
+    return ", ".join(key for key in (stored | identity) if stored.get(key) != identity.get(key))

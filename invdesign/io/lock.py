@@ -1,4 +1,4 @@
-"""The output folder: one run at a time, and what goes wrong with it told in one sentence."""
+"""The output folder: one run at a time, and errors of the disk in one sentence."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ LOCK = ".lock"
 
 
 @contextmanager
-def locked_folder(out: Path, own: str | tuple[str, ...]) -> Iterator[None]:
-    """Hold a folder alone, made if not there, and tell a full disk in one sentence.
+def locked_folder(out: Path, prefixes: str | tuple[str, ...]) -> Iterator[None]:
+    """Lock a folder, created if missing; report a full disk in one sentence.
 
     Args:
         out: the folder.
-        own: what its files' names begin with by which a run of this kind knows its folder again.
+        prefixes: what its files' names begin with by which a run of this kind knows its folder again.
 
     Raises:
         InputError: it holds other files, it cannot be made or written, another run is at work in it, or the
@@ -31,7 +31,7 @@ def locked_folder(out: Path, own: str | tuple[str, ...]) -> Iterator[None]:
     try:
         names = [path.name for path in out.iterdir()] if out.is_dir() else []
         strange = sorted(name for name in names if name != LOCK)
-        if strange and not any(name.startswith(own) for name in strange):
+        if strange and not any(name.startswith(prefixes) for name in strange):
             raise InputError(
                 f"out: {str(out)!r} holds other files ({strange[0]}); give a new or empty folder."
             )

@@ -79,6 +79,6 @@ class Registry:
             ) from error
 
     def version(self, name: str) -> str:
-        """Return name and version of the distribution that brings a plug-in; this package's for its own."""
+        """Return name and version of the distribution that brings a plug-in, or of this package."""
         brought_by = self.entries[name].dist
         return f"{brought_by.name} {brought_by.version}" if brought_by else f"invdesign {__version__}"

@@ -51,15 +51,15 @@ class Space(BaseModel):
     """Compositions in smallest whole amounts. Texts such as ``"Cu,Zn"``, ``"2..4"``, ``"ABX3"`` are read.
 
     Attributes:
-        elements: that may be there; none given: every one that is not excluded by default
-            (:data:`EXCLUDED_BY_DEFAULT`). Those named in the other fields always belong to it.
+        elements: allowed; none given: every one that is not excluded by default
+            (:data:`EXCLUDED_BY_DEFAULT`). Those of the other fields always belong to it.
         n_elements: fewest and most elements; 2 to 4, or what the anonymous formulas have.
         max_atoms: most atoms of the reduced formula; 12, or what the anonymous formulas have.
         anonymous: formula types such as ``ABX3``: letters are distinct elements, in every order; no others.
         cations: elements of the positive part; where only anions are given, every other element.
         anions: elements of the negative part; where only cations are given, every other element.
             With either, each formula has at least one cation and one anion, not the same, and an
-            element in both lists may be either. Whether charges balance is not looked at here.
+            element in both lists may be either. Charge balance is not checked here.
         required: elements that every formula has.
 
     Raises:
@@ -114,7 +114,7 @@ class Space(BaseModel):
 
     @property
     def pool(self) -> frozenset[str]:
-        """Every element that may be there."""
+        """Return every allowed element."""
         named = self.cations | self.anions | self.required
         if self.elements:
             return self.elements | named
@@ -123,13 +123,13 @@ class Space(BaseModel):
         return named | (frozenset(SYMBOLS[1:]) - EXCLUDED_BY_DEFAULT)
 
     def __len__(self) -> int:
-        """How many formulas, counted without making them."""
+        """Return the number of formulas, counted without enumerating them."""
         return self._parts[-1].end
 
     def batches(
         self, start: int = 0, stop: int | None = None, size: int = 8192
     ) -> Iterator[CompositionBatch]:
-        """Formulas at the places ``start`` to ``stop``, in order.
+        """Yield formulas at the places ``start`` to ``stop``, in order.
 
         A batch has formulas of one number of elements and ends at a multiple of ``size`` at the latest, so
         that the batches of a part are those of the whole.

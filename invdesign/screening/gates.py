@@ -40,7 +40,7 @@ CHARGE = {
     ChargeCode.UNKNOWN_STATES: "no known oxidation state",
     ChargeCode.NO_ELECTRONEGATIVITY: "no electronegativity",
 }
-"""Words of the table for each code."""
+"""Texts of the table for each code."""
 
 
 @dataclass(slots=True)

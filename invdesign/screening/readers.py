@@ -1,6 +1,6 @@
 """Formulas from text, CSV, Parquet or standard input, a block at a time, whatever the size of the source.
 
-A line that is no formula's is a fault, told with its number; the rest goes on. Nothing is guessed to be
+A line without a formula is a fault, reported with its number; reading continues. No text counts as
 missing: ``NaN`` is sodium nitride.
 """
 
@@ -49,7 +49,7 @@ class FormulaBlock:
     Attributes:
         lines: where each formula stands: its line, from 1; of a CSV row over several lines the first; of
             Parquet its row, from 1. Ascending.
-        formulas: beside ``lines``.
+        formulas: in the order of ``lines``.
         faults: by line, what is there instead of a formula.
         skipped: blank lines and, in text, comments.
     """
@@ -65,7 +65,7 @@ _Row = tuple[int, str | None, str]
 
 
 def read_formulas(source: str | Path, column: str | None = None, size: int = 8192) -> Iterator[FormulaBlock]:
-    """Formulas block by block; where blocks end depends on the source and ``size`` alone.
+    """Yield formulas block by block; where blocks end depends on the source and ``size`` alone.
 
     Text has one formula a line; blank lines and those that begin with ``#`` are skipped. CSV, with commas,
     semicolons or tabs, is what is called ``.csv`` or ``.tsv``, or begins with a line that names the column.
@@ -85,7 +85,7 @@ def read_formulas(source: str | Path, column: str | None = None, size: int = 819
 
 
 def given_formulas(formulas: Iterable[object], size: int = 8192) -> Iterator[FormulaBlock]:
-    """Formulas at hand, block by block as those of a file; lines count from 1.
+    """Yield given formulas, block by block as those of a file; lines count from 1.
 
     Args:
         formulas: texts; anything else is a fault.
@@ -106,8 +106,8 @@ def _blocks(rows: Iterator[_Row], size: int) -> Iterator[FormulaBlock]:
         if formula is None:
             block.skipped += 1
             continue
-        if told := fault or _fault(formula):
-            block.faults[line] = told
+        if reason := fault or _fault(formula):
+            block.faults[line] = reason
         else:
             block.lines.append(line)
             block.formulas.append(formula)

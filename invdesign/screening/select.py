@@ -1,4 +1,4 @@
-"""The likeliest formulas of a screening, or of any table or list, that a target admits: on to structures."""
+"""Select the likeliest formulas of a screening, table or list that a target admits, for structures."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 FURTHER = 20
 _BLOCK = 1 << 16  # rows
 _LONGEST_HEADER = 1 << 16  # bytes
-_JUDGED = ("verdict", "p_hit")
+_RESULTS = ("verdict", "p_hit")
 _REASONS = {
     "target": "elements or supply outside the target",
     "charge balance": "charges do not balance",
@@ -42,12 +42,12 @@ _REASONS = {
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What is to be taken on.
+    """The selected formulas.
 
     Attributes:
         formulas: likeliest first; without likelihoods in their order.
         rows: that were read.
-        left_out: how many of these cannot be taken on, by reason.
+        left_out: how many of these were rejected, by reason.
     """
 
     formulas: list[str]
@@ -75,9 +75,9 @@ def select_likeliest(
 ) -> Selection:
     """Return the ``n`` likeliest hits of a screening, or the first ``n`` usable formulas of a list.
 
-    Where the target has windows, ``FURTHER`` times as many are judged anew by them: the screening may have
-    had another target. Left out is what did not pass, is known, is outside the target, has no neutral charges
-    or too many atoms. Any number of rows, in flat memory.
+    Where the target has windows, ``FURTHER`` times as many are evaluated again by them: the screening may
+    have had another target. Rejected are formulas that did not pass, are known or outside the target, or have
+    no neutral charges or too many atoms. Any number of rows, in flat memory.
 
     Args:
         path: a screening's folder, its table, or any CSV, Parquet or text with formulas.
@@ -153,9 +153,9 @@ def _blocks(path: Path) -> Iterator[_Block]:
         )
     if path.is_dir() or path.suffix in {".parquet", ".pq"}:
         for part in parts if path.is_dir() else [path]:
-            yield from map(_block, _told(_of_parquet(part), part))
-    elif path.is_file() and not set(_JUDGED).isdisjoint(_columns_of_shard(path) or _header(path)[0]):
-        yield from map(_block, _told(_of_csv(path), path))
+            yield from map(_block, _reporting_errors(_of_parquet(part), part))
+    elif path.is_file() and not set(_RESULTS).isdisjoint(_columns_of_shard(path) or _header(path)[0]):
+        yield from map(_block, _reporting_errors(_of_csv(path), path))
     else:
         for found in read_formulas(path):
             n = len(found.formulas)
@@ -177,8 +177,8 @@ def _block(rows: pa.RecordBatch) -> _Block:
     return _Block(formulas, passed, p_hit)
 
 
-def _told(batches: Iterator[pa.RecordBatch], path: Path) -> Iterator[pa.RecordBatch]:
-    """Batches, with what is wrong with a file as a sentence."""
+def _reporting_errors(batches: Iterator[pa.RecordBatch], path: Path) -> Iterator[pa.RecordBatch]:
+    """Yield batches; raise an error of the file as one sentence."""
     import pyarrow as pa
 
     try:
@@ -243,4 +243,4 @@ def _columns(names: Sequence[str], path: Path) -> list[str]:
     formula = next((name for name in FORMULA_COLUMNS if name in names), None)
     if formula is None:
         raise InputError(f"from: {str(path)!r} has no column of formulas; name one formula.")
-    return [formula, *(name for name in _JUDGED if name in names)]
+    return [formula, *(name for name in _RESULTS if name in names)]

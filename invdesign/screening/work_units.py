@@ -1,4 +1,4 @@
-"""The formulas of a screening in units of work: a list's lines, a space's places, a compound's likenesses."""
+"""The formulas of a screening in units of work: lines of a list, places of a space, ion substitutions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PLACES = 16_384
 LINES = 16_384
 """Formulas of a unit: of a space, and of a list, whose reader waits for them."""
 BATCH = 4096
-"""Compositions that are judged at once."""
+"""Compositions that are screened at once."""
 
 
 @dataclass(slots=True)
@@ -31,7 +31,7 @@ class Unit:
 
     Attributes:
         batch: the compositions, or where they are: a space and two of its places.
-        beside: what the table says of each before the verdicts: ``line``, ``given``, ``p_exchange``.
+        extra: columns of the table before the verdict: ``line``, ``given``, ``p_exchange``.
         faults: by line, what is there that is no formula.
         skipped: blank lines and comments.
         repeats: formulas that were there before.
@@ -74,11 +74,11 @@ class OfSpace:
 
     @property
     def total(self) -> int:
-        """How many formulas."""
+        """Return the number of formulas."""
         return len(self.places)
 
     def units(self) -> Iterator[Unit]:
-        """In order; they begin at the places where those of the whole space do."""
+        """Yield units in order; they begin at the places where those of the whole space do."""
         first, last = self.places.start, self.places.stop
         for begin in range(first // PLACES * PLACES, last, PLACES):
             start, stop = max(begin, first), min(begin + PLACES, last)
@@ -87,7 +87,7 @@ class OfSpace:
 
 
 class OfSubstitution:
-    """Formulas around a known compound, the likeliest exchange first."""
+    """Ion substitutions of a known compound, the likeliest first."""
 
     extra: tuple[str, ...] = ("p_exchange",)
 
@@ -105,11 +105,11 @@ class OfSubstitution:
 
     @property
     def total(self) -> int:
-        """How many formulas."""
+        """Return the number of formulas."""
         return len(self._batch)
 
     def units(self) -> Iterator[Unit]:
-        """In order."""
+        """Yield units in order."""
         for start in range(0, len(self._batch), LINES):
             rows = slice(start, start + LINES)
             shares = [float(f"{p:.3g}") for p in self._probability[rows].tolist()]
@@ -118,7 +118,7 @@ class OfSubstitution:
 
 
 class OfList:
-    """The formulas of a file, of standard input, or at hand. A composition that comes again is dropped."""
+    """The formulas of a file, of standard input, or given as texts. A repeated composition is dropped."""
 
     extra: tuple[str, ...] = ("line", "given")
 
@@ -146,7 +146,7 @@ class OfList:
 
     @property
     def total(self) -> int | None:
-        """Lines, or formulas at hand; of what is packed or piped nothing is known before it is read."""
+        """Return the number of lines or formulas; None for packed or piped input, before it is read."""
         if isinstance(self.source, list):
             return len(self.source)
         if self.source == STDIN or Path(self.source).suffix in {".gz", ".parquet", ".pq"}:
@@ -157,7 +157,7 @@ class OfList:
         return self._lines
 
     def units(self) -> Iterator[Unit]:
-        """In order; those before a shard are read for what they repeat, none after it."""
+        """Yield units in order; lines before a shard are read only to find repeats, none after it."""
         seen = SeenKeys()
         wanted = range(sys.maxsize)
         if self.shard:
@@ -195,7 +195,7 @@ class OfList:
         return Unit(
             batch.take(new),
             {"line": [lines[row] for row in rows], "given": [formulas[row] for row in rows]},
-            block.faults | {lines[row]: told for row, told in wrong.items()},
+            block.faults | {lines[row]: fault for row, fault in wrong.items()},
             skipped=block.skipped,
             repeats=int((~new).sum()),
             deduplication_incomplete=seen.full,
@@ -212,7 +212,7 @@ def _within(unit: Unit, lines: list[int], skipped: int) -> Unit:
         name: [value for value, kept in zip(values, rows.tolist(), strict=True) if kept]
         for name, values in unit.extra.items()
     }
-    faults = {line: told for line, told in unit.faults.items() if line in chosen}
+    faults = {line: fault for line, fault in unit.faults.items() if line in chosen}
     repeats = len(chosen) - int(rows.sum()) - len(faults)
     batch = unit.batch.take(rows)
     return replace(unit, batch=batch, extra=extra, faults=faults, skipped=skipped, repeats=repeats)

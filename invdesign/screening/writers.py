@@ -29,7 +29,7 @@ def table_of(
 
     Args:
         screened: a batch.
-        columns: beside those of ``extra``, formula and verdict; nulls where the batch knows nothing of one.
+        columns: in addition to ``extra``, formula and verdict; null where the batch lacks one.
         extra: of all compositions, before the others: ``line`` and ``given``.
         rejected: also those that did not pass.
     """
@@ -46,20 +46,20 @@ def table_of(
         elif name in _TEXT:
             arrays[name] = values[rows].tolist()
         else:
-            figures = np.round(values[rows].astype(float), DECIMALS) + 0.0  # no -0
-            arrays[name] = pa.array(figures, mask=np.isnan(figures))
+            rounded = np.round(values[rows].astype(float), DECIMALS) + 0.0  # no -0
+            arrays[name] = pa.array(rounded, mask=np.isnan(rounded))
     return pa.table({name: pa.array(values, type_of(name)) for name, values in arrays.items()})
 
 
 def empty_table(columns: list[str]) -> pa.Table:
-    """No rows."""
+    """Return a table without rows."""
     import pyarrow as pa
 
     return pa.table({name: pa.array([], type_of(name)) for name in columns})
 
 
 def type_of(name: str) -> pa.DataType:
-    """Type of a column."""
+    """Return the type of a column."""
     import pyarrow as pa
 
     if name in _TEXT:
@@ -92,7 +92,7 @@ class CsvFile:
             self._write(empty_table(self._columns), header=True)
 
     def append(self, table: pa.Table) -> int:
-        """Add rows; the mark after them."""
+        """Add rows; return the mark after them."""
         if len(table):  # of no rows at all pyarrow 26 writes zeros
             self._write(table.combine_chunks(), header=False)
         return self.path.stat().st_size
@@ -152,7 +152,7 @@ class ParquetFolder:
             raise lost(self.path)
 
     def append(self, table: pa.Table) -> int:
-        """Add rows; the number of parts there then are."""
+        """Add rows; return the number of parts."""
         import pyarrow.parquet as pq
 
         if len(table):
@@ -174,7 +174,7 @@ class ParquetFolder:
 
 
 class FaultsFile:
-    """What lines that are no formulas hold, as CSV; there is no file without any."""
+    """Lines that are not formulas, as CSV; without any there is no file."""
 
     name = "faults.csv"
 
@@ -193,7 +193,7 @@ class FaultsFile:
             cut(self.path, mark)
 
     def append(self, faults: dict[int, str]) -> int:
-        """Add some by line; the mark after them."""
+        """Add faults by line; return the mark after them."""
         if faults:
             with self.path.open("a", encoding="utf-8", newline="") as file:
                 writer = csv.writer(file)
@@ -223,6 +223,7 @@ def to_disk(file: IO[Any]) -> None:
 
 
 def lost(path: Path) -> InputError:
-    """Rows that the journal knows are not there."""
-    msg = f"out: {str(path)!r} has lost rows (deleted, or the power failed); give another folder."
-    return InputError(msg)
+    """Return the error for rows that the journal lists and the file lacks."""
+    return InputError(
+        f"out: {str(path)!r} has lost rows (deleted, or the power failed); give another folder."
+    )

@@ -57,7 +57,7 @@ class HullContext:
         columns = [
             around.energy,
             np.log1p(around.n_phases),
-            np.log1p(around.n_own),
+            np.log1p(around.n_full),
             around.nearest,
             around.pure,
             np.log(batch.amounts.sum(axis=1)),

@@ -19,7 +19,7 @@ TITLE = 120  # characters of a line
 
 def draw_funnel(funnel: Funnel, path: Path, *, title: str) -> None:
     """Draw the funnel's counts (log scale), core seconds and main reasons of rejection."""
-    # an own figure and canvas: pyplot would take hold of a notebook's or a script's state
+    # a separate figure and canvas: pyplot would change a notebook's or a script's state
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -15,7 +15,7 @@ COLOURS = ("#1f6f8b", "#d98c3f", "#7a9e5b", "#8a6ea5", "#b5485d")
 def draw_learning_curve(
     curves: Mapping[str, Sequence[tuple[int, float, float]]], path: Path, *, ordinate: str, title: str = ""
 ) -> None:
-    """Draw (n, mean, spread) of every method, the spread as bars; the last one, a yardstick, is grey.
+    """Draw (n, mean, std) of every method, std as bars; the last one, a baseline, is grey.
 
     Args:
         curves: by method.
@@ -31,15 +31,15 @@ def draw_learning_curve(
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     for place, (method, points) in enumerate(curves.items()):
-        n, mean, spread = zip(*points, strict=True)
+        n, mean, std = zip(*points, strict=True)
         last = place == len(curves) - 1
         colour = FAINT if last else COLOURS[place]
-        beside = [size * ASIDE ** (place - (len(curves) - 1) / 2) for size in n]
+        shifted = [size * ASIDE ** (place - (len(curves) - 1) / 2) for size in n]
         style = "--" if last else "-"
         axes.errorbar(
-            beside,
+            shifted,
             mean,
-            spread,
+            std,
             fmt=f"o{style}",
             markersize=4,
             capsize=3,

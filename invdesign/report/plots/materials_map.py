@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 INK, UNKNOWN, CANDIDATE = "#22303a", "#d5dde1", "#d1495b"
-NAMED_CLUSTERS = 12  # the largest ones have a colour of their own, in the picture a number
+NAMED_CLUSTERS = 12  # the largest ones have a separate colour, in the picture a number
 PALETTE = (
     *("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377"),
     *("#ee8866", "#44bb99", "#997700", "#222255", "#bbcc33", "#663333"),
@@ -92,7 +92,7 @@ def map_rows(drawn: Map) -> list[dict[str, Any]]:
 
 def draw_png(drawn: Map, path: Path) -> None:
     """Draw the map coloured by the property, if there is one, and by cluster with the outliers ringed."""
-    # an own figure and canvas: pyplot would take hold of a notebook's or a script's state
+    # a separate figure and canvas: pyplot would change a notebook's or a script's state
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

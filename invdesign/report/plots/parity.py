@@ -21,12 +21,12 @@ def draw_parity(panels: Sequence[Mapping[str, Any]], path: Path, *, title: str, 
 
     Args:
         panels: each with ``words``, ``unit``, ``points`` (rows of ``formula, predicted, low, high,
-            computed, inside``), ``caption``, and ``bars``: whether to draw the computed figures alone.
+            computed, inside``), ``caption``, and ``bars``: whether to draw the computed values alone.
         path: the PNG; replaced whole.
         title: above all.
         below: a line under it.
     """
-    # an own figure and canvas: pyplot would take hold of a notebook's or a script's state
+    # a separate figure and canvas: pyplot would change a notebook's or a script's state
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -39,23 +39,23 @@ class Mark:
         label: its name.
         composition: of the diagram's elements.
         energy: formation energy, eV/atom.
-        height: above the hull, eV/atom.
+        e_above_hull: eV/atom.
     """
 
     label: str
     composition: Composition
     energy: float
-    height: float
+    e_above_hull: float
 
     @property
     def colour(self) -> str:
         """Whether it lies above the hull, or on and below it."""
-        return ABOVE if self.height > 1e-3 else BELOW
+        return ABOVE if self.e_above_hull > 1e-3 else BELOW
 
     @property
     def words(self) -> str:
-        """Name and height."""
-        return f"{self.label}  {self.height:+.3f}"
+        """Return the name and the energy above hull."""
+        return f"{self.label}  {self.e_above_hull:+.3f}"
 
 
 def check_target(plot: Path, compositions: Sequence[Composition]) -> None:
@@ -137,7 +137,7 @@ def diagram_of(
 
 def draw_png(diagram: PhaseDiagram, marks: Sequence[Mark], path: Path, *, title: str) -> None:
     """Draw the diagram: phases on the hull and tie lines, those up to 0.2 eV/atom above it, candidates."""
-    # an own figure and canvas: pyplot would take hold of a notebook's or a script's state
+    # a separate figure and canvas: pyplot would change a notebook's or a script's state
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from pymatgen.analysis.phase_diagram import PDPlotter
@@ -193,9 +193,9 @@ def draw_html(diagram: PhaseDiagram, marks: Sequence[Mark], path: Path, *, title
         style: dict[str, Any] = {
             "mode": "markers",
             "marker": {"symbol": "diamond", "size": 13, "color": mark.colour, "line": {"width": 1}},
-            "name": f"{mark.label} ({mark.height:+.3f} eV/atom)",
+            "name": f"{mark.label} ({mark.e_above_hull:+.3f} eV/atom)",
             "hovertext": f"{mark.label}<br>formation energy {mark.energy:.3f} eV/atom"
-            f"<br>{mark.height:+.3f} eV/atom from the hull",
+            f"<br>{mark.e_above_hull:+.3f} eV/atom from the hull",
             "hoverinfo": "text",
         }
         if len(symbols) == 3:
@@ -250,7 +250,7 @@ def _nearest(
 
 
 def _label(axes: Any, labels: Sequence[tuple[str, _Point, float]], points: Sequence[_Point]) -> None:  # noqa: ANN401
-    """Names beside their points, outward first; what would cover another goes further out, on a line."""
+    """Write names next to their points, outward first; overlapping ones go further out, on a line."""
     figure = axes.figure
     figure.draw_without_rendering()  # settles the scales
     flat = _pixels(axes, points)
@@ -286,7 +286,7 @@ def _label(axes: Any, labels: Sequence[tuple[str, _Point, float]], points: Seque
 def _free_place(
     at: np.ndarray, half: np.ndarray, outward: float, taken: Sequence[tuple[float, float, float, float]]
 ) -> tuple[np.ndarray, float]:
-    """Where a label fits: its centre, and how far it is from its point, pixels.
+    """Find where a label fits: its centre, and its distance from its point, pixels.
 
     Args:
         at: the point.
@@ -325,7 +325,7 @@ def _frame_tetrahedron(axes: Any, corners: Sequence[_Point]) -> None:  # noqa: A
 
 
 def _draw_marks(axes: Axes, marks: Sequence[Mark], points: Sequence[tuple[float, ...]]) -> None:
-    order = sorted(range(len(marks)), key=lambda i: marks[i].height)
+    order = sorted(range(len(marks)), key=lambda i: marks[i].e_above_hull)
     for i in order:
         axes.plot(*([x] for x in points[i]), "D", color=marks[i].colour, markersize=8, mec="white", zorder=6)
     if not marks:

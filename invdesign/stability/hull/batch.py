@@ -31,7 +31,7 @@ class Competitors:
     Attributes:
         energy: of the best mixture of other phases, eV/atom, (n,).
         n_phases: other compounds in the chemical system and within it, (n,).
-        n_own: those of them with all its elements, (n,).
+        n_full: those of them with all its elements, (n,).
         nearest: least distance to another compound, half the sum of the differences of atomic fractions;
             1 where there is none, (n,).
         pure: share of atoms that the best mixture leaves as elements, (n,).
@@ -39,7 +39,7 @@ class Competitors:
 
     energy: NDArray[np.float64]
     n_phases: NDArray[np.int64]
-    n_own: NDArray[np.int64]
+    n_full: NDArray[np.int64]
     nearest: NDArray[np.float64]
     pure: NDArray[np.float64]
 
@@ -86,16 +86,16 @@ class HullBatch:
         systems, which = np.unique(numbers, axis=0, return_inverse=True)
         which = which.ravel()
         members = [self._members(system) for system in systems.tolist()]
-        sizes = np.array([len(own) for own in members])
+        sizes = np.array([len(indices) for indices in members])
         by_size = np.argsort(sizes[which], kind="stable")
         start = 0
         while start < len(by_size):
             most = max(256, _MOST_CELLS // (k * (k + int(sizes[which[by_size[-1]]]))))
             stop = min(start + most, len(by_size))
             chunk = by_size[start:stop]
-            used, own = np.unique(which[chunk], return_inverse=True)
+            used, system = np.unique(which[chunk], return_inverse=True)
             matrix, costs, full = self._columns(systems[used], [members[i] for i in used.tolist()])
-            part = _around(matrix[own], costs[own], full[own], goals[chunk])
+            part = _around(matrix[system], costs[system], full[system], goals[chunk])
             for name in Competitors.__slots__:
                 getattr(found, name)[rows[chunk]] = getattr(part, name)
             start = stop
@@ -105,12 +105,10 @@ class HullBatch:
         bits = reduce(or_, (1 << number for number in system))
         found: list[int] = []
         if 1 << len(system) > len(self._systems):  # more subsets than there are systems
-            return [i for key, own in self._systems.items() if not key & ~bits for i in own]
+            return [i for key, indices in self._systems.items() if not key & ~bits for i in indices]
         subset = bits
         while subset:
-            own = self._systems.get(subset)
-            if own:
-                found += own
+            found += self._systems.get(subset, ())
             subset = (subset - 1) & bits
         return found
 
@@ -122,8 +120,8 @@ class HullBatch:
         The first k are the elements; systems with fewer phases than the largest are padded.
         """
         s, k = systems.shape
-        sizes = np.array([len(own) for own in members])
-        flat = np.array([index for own in members for index in own], dtype=np.intp)
+        sizes = np.array([len(indices) for indices in members])
+        flat = np.array([index for indices in members for index in indices], dtype=np.intp)
         owner = np.repeat(np.arange(s), sizes)
         place = k + np.arange(len(flat)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
         width = k + int(sizes.max(initial=0))

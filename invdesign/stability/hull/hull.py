@@ -39,7 +39,7 @@ class HullResult:
     Attributes:
         e_above_hull: eV/atom; negative: below the known hull by so much.
         decomposition: competing phases, atomic fraction by formula (sums to 1). Where the data lack the
-            phases that a compound decomposes into, its own composition stands for them.
+            phases that a compound decomposes into, its composition stands for them.
         n_phases: compositions known in the chemical system, its elements among them; few means a poorly
             explored system, whose hull is only an upper bound, and ``e_above_hull`` a lower one.
         composition_known: whether one of them has this composition.
@@ -209,7 +209,7 @@ class Hull:
         n_phases = len(chosen) + len(order)
         used = self.competing[chosen] & (known | ~same)
         chosen, matrix = chosen[used], matrix[:, used]
-        height, basis, shares = lowest_mixture(matrix, self.energies[chosen], goal)
+        lowest, basis, shares = lowest_mixture(matrix, self.energies[chosen], goal)
         names = [
             SYMBOLS[order[i]] if i < len(order) else self.formulas[chosen[i - len(order)]] for i in basis
         ]
@@ -218,7 +218,7 @@ class Hull:
             reverse=True,
         )
         return HullResult(
-            e_above_hull=formation_energy_per_atom - height,
+            e_above_hull=formation_energy_per_atom - lowest,
             decomposition={name: share for share, name in parts},
             n_phases=n_phases,
             composition_known=bool(same.any()) or len(order) == 1,

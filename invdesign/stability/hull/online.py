@@ -140,8 +140,8 @@ def _get(url: str, headers: dict[str, str]) -> Any:  # noqa: ANN401 - JSON
         with urlopen(request, timeout=_TIMEOUT) as answer:  # noqa: S310 - http(s) alone, see above
             return json.load(answer)
     except HTTPError as error:
-        told = "the key was refused; check MP_API_KEY" if error.code in {401, 403} else "try again later"
-        raise InputError(f"hull: {host} answered {error.code} {error.reason}; {told}.") from error
+        advice = "the key was refused; check MP_API_KEY" if error.code in {401, 403} else "try again later"
+        raise InputError(f"hull: {host} answered {error.code} {error.reason}; {advice}.") from error
     except (URLError, TimeoutError, ConnectionError, HTTPException) as error:
         raise InputError(
             f"hull: {host} cannot be reached ({getattr(error, 'reason', error)}); give a hull from a file."

@@ -18,7 +18,7 @@ ASSUMED = " (assumed)"
 """Ends the scale of a table of formation energies that names none."""
 NOT_STATED = "not stated"
 
-_SAME_SCALE = frozenset({MP2020.lower(), "mp2020", "gga_gga+u"})  # the last: the Materials Project's own name
+_SAME_SCALE = frozenset({MP2020.lower(), "mp2020", "gga_gga+u"})  # the last: the Materials Project's name
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ def formation_energies(phases: Sequence[Phase], where: str) -> list[Phase]:
         where: the source, for the message.
 
     Raises:
-        InputError: an element has no phase of its own.
+        InputError: an element has no phase.
     """
     lowest: dict[int, float] = {}
     for phase in phases:

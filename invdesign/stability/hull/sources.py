@@ -53,7 +53,7 @@ def read_csv(path: Path) -> Phases:
 
     Columns: ``formula`` and ``formation_energy_per_atom`` (eV/atom, elements at 0); or instead of it
     ``energy_per_atom`` (eV/atom) or ``energy`` (eV of the formula as written), from which formation
-    energies are counted by the file's own elements. The scale is in a column ``scale`` or ``functional``
+    energies are relative to the file's elements. The scale is in a column ``scale`` or ``functional``
     or in a line ``# scale: …`` at the top. Without it, formation energies count as the Materials Project's
     (MP2020), total energies as of no stated scale.
 

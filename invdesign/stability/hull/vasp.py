@@ -45,7 +45,7 @@ def read_runs(files: Sequence[Path], where: str) -> Phases:
 
     PBE and PBE+U runs that the Materials Project could have made (its POTCARs, its U in oxides and
     fluorides) get its MP2020 corrections, by which runs with and without U may meet. All others keep their
-    energies and must agree in functional and U. Formation energies are counted from the runs' own elements.
+    energies and must agree in functional and U. Formation energies are relative to the runs of the elements.
 
     Raises:
         InputError: a run cannot be read or did not converge, functionals or U are mixed, or an element

@@ -1,4 +1,4 @@
-"""Fitting a potential's calibration to known crystals and measuring it on others."""
+"""Fit a potential's calibration to known crystals and measure it on others."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from invdesign.training.stability.calibration_uncertainty import (
     cross_validate,
     fit_uncertainty,
 )
-from invdesign.training.stability.hull import MP2020_SETS, detection, heights, load_shift
+from invdesign.training.stability.hull import MP2020_SETS, detection, energies_above_hull, load_shift
 from invdesign.training.stability.self_consistent_hull import (
     above_hull,
     compare_hulls,
@@ -136,13 +136,13 @@ def hold_out(samples: dict[str, EvaluatedSet], config: CalibrationConfig) -> np.
 
 
 def hypothetical_errors(references: EnergyScale, sample: EvaluatedSet, hull: Hull) -> Errors:
-    """Errors of the potential, offset not yet added, and DFT's heights."""
+    """Errors of the potential, offset not yet added, and DFT's energies above hull."""
     reference = np.array([references.energy(composition) for composition in sample.compositions])
     return Errors(
         sample.formulas,
         sample.compositions,
         residual=sample.energies - reference - sample.formation,
-        heights=heights(hull, sample.compositions, sample.formation),
+        e_above_hull=energies_above_hull(hull, sample.compositions, sample.formation),
         gain=sample.relaxed - sample.energies,
     )
 
@@ -161,7 +161,7 @@ def measure_calibration(
     residual = hold_out(samples, config)
     errors = hypothetical_errors(calibration.references, samples[HYPOTHETICAL], hull)
     gain = errors.gain[np.isfinite(errors.gain)]
-    test = hypothetical(calibration, samples[HYPOTHETICAL], errors.heights)
+    test = hypothetical(calibration, samples[HYPOTHETICAL], errors.e_above_hull)
     predicted = test.truth + test.potential - test.dft
     sigmas = np.array([calibration.sigma(c, e) for c, e in zip(test.compositions, predicted, strict=True)])
     relaxing = {"n": len(gain), "median": -1000 * float(np.median(gain)), "mean": -1000 * float(gain.mean())}
@@ -182,10 +182,10 @@ def measure_calibration(
         "growth_ends": GROWTH_ENDS,
         "relaxing": relaxing if len(gain) else None,
         **_uncertainty(errors, config),
-        "above_hull": above_hull(calibration, samples, residual, errors.heights, hull),
+        "above_hull": above_hull(calibration, samples, residual, errors.e_above_hull, hull),
         "n_unstable": int((held_out_known(samples, residual, hull).truth > 0.1).sum()),
         "n_hypothetical": len(test.truth),
-        "hulls": compare_hulls(calibration, samples, residual, errors.heights, hull),
+        "hulls": compare_hulls(calibration, samples, residual, errors.e_above_hull, hull),
         "false_stable": 1 - detection(predicted, test.truth, 0.1)["precision"],
         "most_uncertain": sorted(calibration.spread, key=lambda symbol: -calibration.spread[symbol])[:8],
         "beyond_three_sigma": float((np.abs(test.potential - test.dft) > 3 * sigmas).mean()),
@@ -230,7 +230,7 @@ def _energy_scale(samples: dict[str, EvaluatedSet], residual: np.ndarray, errors
     wbm, shifted = samples[HYPOTHETICAL], errors.residual
     bare = shifted + wbm.formation - wbm.as_published
     offset = -float(np.median(shifted))  # of single points
-    refitted = _own_references(errors, bare)
+    refitted = _refitted_residual(errors, bare)
     is_control = np.array([not _anions(composition) for composition in wbm.compositions])
 
     def about_median(values: np.ndarray, rows: np.ndarray | slice = slice(None)) -> float:
@@ -258,7 +258,7 @@ def _energy_scale(samples: dict[str, EvaluatedSet], residual: np.ndarray, errors
     return {"scale": scale, "single_point_offset": offset, "chemistry": chemistry}
 
 
-def _own_references(errors: Errors, bare: np.ndarray) -> np.ndarray:
+def _refitted_residual(errors: Errors, bare: np.ndarray) -> np.ndarray:
     """Return published residuals after a refit of every term on the other half of WBM."""
     out = np.zeros(len(bare))
     halves = grouped_split(errors.formulas, [0.5, 0.5], 0)
@@ -285,10 +285,10 @@ def _groups(compositions: Sequence[Composition]) -> dict[str, np.ndarray]:
 
 def _uncertainty(errors: Errors, config: CalibrationConfig) -> dict[str, Any]:
     single = Errors(
-        errors.formulas, errors.compositions, errors.residual, errors.heights, np.nan * errors.gain
+        errors.formulas, errors.compositions, errors.residual, errors.e_above_hull, np.nan * errors.gain
     )
     found = {
-        name: cross_validate(single, config.seed, by_element=element, by_height=energy)
+        name: cross_validate(single, config.seed, by_element=element, by_energy=energy)
         for name, element, energy in (
             ("constant", False, False),
             ("by_element", True, False),

@@ -1,10 +1,10 @@
-"""How far a potential errs on crystals that it has not seen, by element and by height above the hull.
+"""Errors of a potential on crystals outside its fit, by element and by energy above hull.
 
 The error of a hypothetical crystal is taken as normal about an offset, with the standard deviation
 
-    σ = (mean over its atoms of a spread by element) × (1 + growth × height)
+    σ = (mean over its atoms of the element's σ) × (1 + growth × E above hull)
 
-where the height is the predicted E above hull, cut to 0 … ``GROWTH_ENDS``.
+with the predicted E above hull, cut to 0 … ``GROWTH_ENDS``.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ class Errors:
         formulas: group crystals in cross-validation.
         compositions: n.
         residual: formation energy of the potential minus DFT's, eV/atom, (n,).
-        heights: E above hull by DFT, eV/atom, (n,).
+        e_above_hull: energy above hull by DFT, eV/atom, (n,).
         gain: by how much relaxing with the potential changes its energy, eV/atom, (n,); nan where unknown.
     """
 
     formulas: list[str]
     compositions: list[Composition]
     residual: np.ndarray
-    heights: np.ndarray
+    e_above_hull: np.ndarray
     gain: np.ndarray
 
     def take(self, chosen: np.ndarray) -> Errors:
@@ -55,7 +55,7 @@ class Errors:
             [self.formulas[i] for i in chosen],
             [self.compositions[i] for i in chosen],
             self.residual[chosen],
-            self.heights[chosen],
+            self.e_above_hull[chosen],
             self.gain[chosen],
         )
 
@@ -63,7 +63,7 @@ class Errors:
         """Return the crystals relaxed with the potential, as a campaign does."""
         done = self.take(np.flatnonzero(np.isfinite(self.gain)))
         return Errors(
-            done.formulas, done.compositions, done.residual + done.gain, done.heights, 0.0 * done.gain
+            done.formulas, done.compositions, done.residual + done.gain, done.e_above_hull, 0.0 * done.gain
         )
 
 
@@ -89,7 +89,7 @@ def _reach(predicted: np.ndarray) -> np.ndarray:
     return np.asarray(np.clip(predicted, 0.0, GROWTH_ENDS))
 
 
-def fit_uncertainty(errors: Errors, *, by_element: bool = True, by_height: bool = True) -> Uncertainty:
+def fit_uncertainty(errors: Errors, *, by_element: bool = True, by_energy: bool = True) -> Uncertainty:
     """Fit offset, spread and growth.
 
     The shape is fitted on single points at DFT's geometries. Relaxing with the potential makes it err
@@ -98,16 +98,16 @@ def fit_uncertainty(errors: Errors, *, by_element: bool = True, by_height: bool 
     Args:
         errors: of hypothetical crystals.
         by_element: False gives all elements one spread.
-        by_height: False leaves out the growth.
+        by_energy: False leaves out the growth.
     """
     offset = -float(np.median(errors.residual))
-    size, reach = np.abs(errors.residual + offset), _reach(errors.heights + errors.residual + offset)
+    size, reach = np.abs(errors.residual + offset), _reach(errors.e_above_hull + errors.residual + offset)
     symbols = sorted({symbol for c in errors.compositions for symbol in fractions(c)}, key=SYMBOLS.index)
     matrix = _fractions(errors.compositions, symbols)
     growth = 0.0
-    for _ in range(2):  # the second time with the spread free of what the heights explain
+    for _ in range(2):  # the second time with the spread free of what E above hull explains
         raw = _by_element(matrix, size / (1.0 + growth * reach)) if by_element else np.ones(len(symbols))
-        growth = _growth(size / (matrix @ raw), reach) if by_height else 0.0
+        growth = _growth(size / (matrix @ raw), reach) if by_energy else 0.0
     width = (matrix @ raw) * (1.0 + growth * reach)
     factor = float(np.quantile(size / width, COVERAGE)) / Z90
     found = Uncertainty(offset, dict(zip(symbols, (factor * raw).tolist(), strict=True)), growth)
@@ -131,7 +131,7 @@ def _by_element(matrix: np.ndarray, size: np.ndarray) -> np.ndarray:
 
 
 def _growth(score: np.ndarray, reach: np.ndarray) -> float:
-    """Growth of the scale of a Laplace distribution with the height, by maximum likelihood."""
+    """Growth of the scale of a Laplace distribution with E above hull, by maximum likelihood."""
     from scipy.optimize import minimize_scalar
 
     def cost(growth: float) -> float:
@@ -160,7 +160,7 @@ def _after_relaxing(found: Uncertainty, errors: Errors) -> Uncertainty:
 def score(found: Uncertainty, errors: Errors) -> np.ndarray:
     """Errors in standard deviations, (n,)."""
     residual = errors.residual + found.offset
-    return np.asarray(residual / found.sigmas(errors.compositions, errors.heights + residual))
+    return np.asarray(residual / found.sigmas(errors.compositions, errors.e_above_hull + residual))
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +181,7 @@ class HeldOut:
         """Measure how well the distributions fit.
 
         Returns:
-            Coverage of 90 % overall and by thirds of the predicted height; mean log-likelihood; mean
+            Coverage of 90 % overall and by thirds of the predicted E above hull; mean log-likelihood; mean
             continuous ranked probability score, meV/atom (Gneiting and Raftery 2007: a proper score that
             outliers do not rule); Brier scores of the probability of lying under 0.05 and 0.1 eV/atom.
         """
@@ -206,16 +206,18 @@ class HeldOut:
         ]
 
 
-def cross_validate(errors: Errors, seed: int, *, by_element: bool = True, by_height: bool = True) -> HeldOut:
+def cross_validate(errors: Errors, seed: int, *, by_element: bool = True, by_energy: bool = True) -> HeldOut:
     """Predict crystals with fits without their composition; the relaxed ones if there are any."""
     relaxed = bool(np.isfinite(errors.gain).any())
     parts: list[HeldOut] = []
     for part in grouped_split(errors.formulas, [1 / FOLDS] * FOLDS, seed):
         rest = np.setdiff1d(np.arange(len(errors.formulas)), part)
-        found = fit_uncertainty(errors.take(rest), by_element=by_element, by_height=by_height)
-        judged = errors.take(part).relaxed() if relaxed else errors.take(part)
-        predicted = judged.heights + judged.residual + found.offset
-        parts.append(HeldOut(predicted, found.sigmas(judged.compositions, predicted), judged.heights))
+        found = fit_uncertainty(errors.take(rest), by_element=by_element, by_energy=by_energy)
+        held_out = errors.take(part).relaxed() if relaxed else errors.take(part)
+        predicted = held_out.e_above_hull + held_out.residual + found.offset
+        parts.append(
+            HeldOut(predicted, found.sigmas(held_out.compositions, predicted), held_out.e_above_hull)
+        )
     return HeldOut(
         *(np.concatenate([getattr(p, name) for p in parts]) for name in ("predicted", "sigma", "truth"))
     )

@@ -1,4 +1,4 @@
-"""Building ``validators/mp-hull``: one hull from two Materials Project tables on different energy scales."""
+"""Build ``validators/mp-hull``: one hull from two Materials Project tables on different energy scales."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def labelled_e_above_hull(data: Path, hull: str | Path = "mp-hull") -> Labels:
     """Energies above hull of mp20, mpts52 (reported) and wbm (computed after the scale fix).
 
     WBM's formation energies are on the older Materials Project scale: of the compounds it shares with
-    ``mp_hull`` the lower quartile of the difference is zero in every anion class, so the hull's own shift
+    ``mp_hull`` the lower quartile of the difference is zero in every anion class, so the hull's shift
     brings them to MP2020.
 
     Raises:
@@ -116,11 +116,11 @@ def labelled_e_above_hull(data: Path, hull: str | Path = "mp-hull") -> Labels:
 
 
 def wbm_e_above_hull(table: pd.DataFrame, hull: Hull, shift: EnergyScale) -> np.ndarray:
-    """Heights above ``hull`` of a table with formulas and formation energies on the older scale."""
+    """Return E above ``hull`` of a table with formulas and formation energies on the older scale."""
     compositions = parse(table["pretty_formula"].tolist())
     formation = np.array(table["formation_energy_per_atom"], dtype=float)
     energies = on_mp2020(compositions, formation, shift)
-    return heights(hull, compositions, energies)
+    return energies_above_hull(hull, compositions, energies)
 
 
 def on_mp2020(compositions: Sequence[Composition], energies: np.ndarray, shift: EnergyScale) -> np.ndarray:
@@ -129,10 +129,10 @@ def on_mp2020(compositions: Sequence[Composition], energies: np.ndarray, shift: 
     return np.asarray(energies + shifts)
 
 
-def heights(
+def energies_above_hull(
     hull: Hull, compositions: Sequence[Composition], energies: np.ndarray, *, known: bool = True
 ) -> np.ndarray:
-    """E above hull of many compositions and formation energies, eV/atom, (n,)."""
+    """Return E above hull of many compositions and formation energies, eV/atom, (n,)."""
     pairs = zip(compositions, energies, strict=True)
     return np.array([hull.e_above_hull(c, float(e), known=known).e_above_hull for c, e in pairs])
 
@@ -176,11 +176,11 @@ def _lowest_entries(entries: pd.DataFrame) -> HullEntries:
     """One entry per reduced composition, the lowest; elements are not entries, they define zero."""
     lowest: dict[str, tuple[float, float, Composition]] = {}
     energies = entries["formation_energy_per_atom"].tolist()
-    heights_above = entries["e_above_hull"].tolist()
+    above_hull = entries["e_above_hull"].tolist()
     compositions = parse(entries["pretty_formula"].tolist())
-    for composition, energy, height in zip(compositions, energies, heights_above, strict=True):
+    for composition, energy, above in zip(compositions, energies, above_hull, strict=True):
         key = composition.reduced_formula
-        entry = (energy - height, height, composition.reduced_composition)
+        entry = (energy - above, above, composition.reduced_composition)
         if len(composition) > 1 and (key not in lowest or entry[:2] < lowest[key][:2]):
             lowest[key] = entry
     keys = sorted(lowest)
@@ -301,7 +301,7 @@ def measure_hull(
     elements_only = fit_scale(compositions, before, delta=config.delta, extra_terms=False)
     random = np.random.default_rng(config.seed)
     exact = newer.take(random.choice(len(newer.formulas), SAMPLE, replace=False))
-    gap = np.abs(heights(hull, exact.compositions, exact.hull_energies)) * 1000
+    gap = np.abs(energies_above_hull(hull, exact.compositions, exact.hull_energies)) * 1000
     return {
         "n_compounds": len(hull),
         "n_systems": len({composition.chemical_system for composition in entries.compositions}),
@@ -353,7 +353,7 @@ def _leave_one_out(hull: Hull, config: HullConfig) -> dict[str, Any]:
     reported = np.array(entries["e_above_hull"], dtype=float)
     energies = np.array(entries["formation_energy_per_atom"], dtype=float)
     compositions = parse(entries["pretty_formula"].tolist())
-    predicted = np.maximum(heights(hull, compositions, energies, known=False), 0.0)
+    predicted = np.maximum(energies_above_hull(hull, compositions, energies, known=False), 0.0)
     error = np.abs(predicted - reported)
     above = reported > 0
     return {
@@ -369,11 +369,11 @@ def _leave_one_out(hull: Hull, config: HullConfig) -> dict[str, Any]:
 
 def detection(predicted: np.ndarray, truth: np.ndarray, threshold: float) -> dict[str, float]:
     """Precision, recall, F1 and specificity of ``predicted <= threshold`` for ``truth <= threshold``."""
-    said, true = predicted <= threshold, truth <= threshold
-    hits = float((said & true).sum())
+    predicted_stable, true = predicted <= threshold, truth <= threshold
+    hits = float((predicted_stable & true).sum())
     return {
-        "precision": hits / said.sum(),
+        "precision": hits / predicted_stable.sum(),
         "recall": hits / true.sum(),
-        "f1": 2 * hits / (said.sum() + true.sum()),
-        "specificity": float((~said & ~true).sum()) / (~true).sum(),
+        "f1": 2 * hits / (predicted_stable.sum() + true.sum()),
+        "specificity": float((~predicted_stable & ~true).sum()) / (~true).sum(),
     }

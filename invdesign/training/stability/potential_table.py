@@ -161,7 +161,7 @@ def _evaluate(rows: list[_Row], potential: Potential) -> dict[str, np.ndarray]:
     for k, (_, cif) in enumerate(rows):
         try:
             frames[k] = frame_of(_structure(cif))
-        except ValueError as error:  # pymatgen's and our own word for a CIF that is no crystal
+        except ValueError as error:  # raised for a CIF that is no crystal
             failure[k] = str(error)
     order = sorted(frames, key=lambda k: len(frames[k]))  # like sizes together: even micro-batches
     energies, features, failures = _without_gradients(potential, [frames[k] for k in order])

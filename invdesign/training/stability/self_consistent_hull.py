@@ -1,4 +1,4 @@
-"""Energy above hull through a calibration, against the alternative: a hull of the potential's own energies.
+"""Energy above hull through a calibration, against the alternative: a hull of the potential's energies.
 
 The self-consistent hull takes the competing phases' energies from the potential too, so that errors which
 phases and candidate share cancel. It can hold only phases with structures.
@@ -15,7 +15,13 @@ import numpy as np
 from invdesign.stability.calibration import EnergyCalibration
 from invdesign.stability.hull.hull import Hull
 from invdesign.training.stability.calibration_data import HYPOTHETICAL, EvaluatedSet, known_targets
-from invdesign.training.stability.hull import MP2020_SETS, HullEntries, detection, heights, to_hull
+from invdesign.training.stability.hull import (
+    MP2020_SETS,
+    HullEntries,
+    detection,
+    energies_above_hull,
+    to_hull,
+)
 
 if TYPE_CHECKING:
     from pymatgen.core import Composition
@@ -26,14 +32,14 @@ LOWER = 1e-4  # eV/atom by which another entry of a composition must lie lower t
 
 @dataclass(frozen=True, slots=True)
 class HullTest:
-    """Crystals whose height above the hull is asked for.
+    """Crystals to place on a hull.
 
     Attributes:
         compositions: n.
         dft: DFT formation energies, eV/atom, (n,).
         potential: the potential's, as a campaign would have them, eV/atom, (n,).
-        truth: height above the hull by DFT, eV/atom, (n,).
-        left_out: whether their own composition is taken from the hull.
+        truth: E above hull by DFT, eV/atom, (n,).
+        left_out: whether their composition is taken from the hull.
     """
 
     compositions: list[Composition]
@@ -43,12 +49,12 @@ class HullTest:
     left_out: bool
 
     def on(self, hull: Hull) -> np.ndarray:
-        """Heights of the potential's energies, eV/atom, (n,)."""
-        return heights(hull, self.compositions, self.potential, known=not self.left_out)
+        """Return E above hull of the potential's energies, eV/atom, (n,)."""
+        return energies_above_hull(hull, self.compositions, self.potential, known=not self.left_out)
 
 
 def held_out_known(samples: dict[str, EvaluatedSet], residual: np.ndarray, hull: Hull) -> HullTest:
-    """MPTS-52's compounds against the reported heights, their own compositions left out of the hull.
+    """MPTS-52's compounds against the reported E above hull, their compositions left out of the hull.
 
     Args:
         samples: by data set.
@@ -59,11 +65,11 @@ def held_out_known(samples: dict[str, EvaluatedSet], residual: np.ndarray, hull:
     chosen = np.array(
         [i for i, c in enumerate(sample.compositions) if len(c) > 1 and set(map(str, c)) <= hull.elements]
     )
-    own = residual[-len(sample.formulas) :]
+    errors = residual[-len(sample.formulas) :]
     return HullTest(
         [sample.compositions[i] for i in chosen],
         sample.formation[chosen],
-        (sample.formation + own)[chosen],
+        (sample.formation + errors)[chosen],
         sample.reported[chosen],
         left_out=True,
     )
@@ -75,7 +81,7 @@ def hypothetical(calibration: EnergyCalibration, sample: EvaluatedSet, truth: np
     Args:
         calibration: whose offset is added.
         sample: n crystals.
-        truth: DFT's heights on the hull, eV/atom, (n,); the hull's own gaps are in both and cancel.
+        truth: DFT's E above hull, eV/atom, (n,); gaps in the hull are in both and cancel.
     """
     relaxed = np.isfinite(sample.relaxed)
     chosen = np.flatnonzero(relaxed if relaxed.any() else ~relaxed)
@@ -107,14 +113,14 @@ def above_hull(
 ) -> dict[str, list[float]]:
     """Measure on the reference hull: MPTS-52 with ever less of itself in it, WBM with and without offset."""
     known = held_out_known(samples, residual, hull)
-    own = heights(hull, known.compositions, known.potential)
+    in_hull = energies_above_hull(hull, known.compositions, known.potential)
     left_out = known.on(hull)
     polymorph = has_lower_polymorph(samples, known)
     new = hypothetical(calibration, samples[HYPOTHETICAL], truth)
     shifted = new.on(hull)
     return {
-        "mpts52_in_hull": hull_metrics(own, known.truth),
-        "mpts52_entry_left_out": hull_metrics(np.where(polymorph, own, left_out), known.truth),
+        "mpts52_in_hull": hull_metrics(in_hull, known.truth),
+        "mpts52_entry_left_out": hull_metrics(np.where(polymorph, in_hull, left_out), known.truth),
         "mpts52_composition_left_out": hull_metrics(left_out, known.truth),
         "wbm_without_offset": hull_metrics(shifted - calibration.hypothetical_offset, new.truth),
         "wbm": hull_metrics(shifted, new.truth),
@@ -122,14 +128,14 @@ def above_hull(
 
 
 def has_lower_polymorph(samples: dict[str, EvaluatedSet], known: HullTest) -> np.ndarray:
-    """Whether another entry of the composition lies lower: then the entry there is not its own, (n,)."""
+    """Whether another entry of the composition lies lower: then the hull has another crystal, (n,)."""
     lowest: dict[str, float] = {}
     for name in MP2020_SETS:
         for composition, energy in zip(samples[name].compositions, samples[name].formation, strict=True):
             key = composition.reduced_formula
             lowest[key] = min(lowest.get(key, np.inf), float(energy))
-    own = zip(known.compositions, known.dft, strict=True)
-    return np.array([lowest[composition.reduced_formula] < energy - LOWER for composition, energy in own])
+    entries = zip(known.compositions, known.dft, strict=True)
+    return np.array([lowest[composition.reduced_formula] < energy - LOWER for composition, energy in entries])
 
 
 def compare_hulls(
@@ -142,19 +148,19 @@ def compare_hulls(
     """Measure the hulls that a candidate with the potential's energy could meet, on the same entries."""
     compositions, targets = known_targets(samples)
     dft = np.concatenate([samples[name].formation for name in MP2020_SETS])
-    own = dft + targets - [calibration.references.energy(c) for c in compositions]
-    dft_phases, own_phases = hull_of(compositions, dft), hull_of(compositions, own)
-    mixed = with_energies(hull, compositions, dft, own)
+    energies = dft + targets - [calibration.references.energy(c) for c in compositions]
+    dft_phases, consistent = hull_of(compositions, dft), hull_of(compositions, energies)
+    mixed = with_energies(hull, compositions, dft, energies)
     found = {}
     for name, every in (
         ("mpts52", held_out_known(samples, residual, hull)),
         ("wbm", hypothetical(calibration, samples[HYPOTHETICAL], truth)),
     ):
-        covered = [set(map(str, c)) <= own_phases.elements for c in every.compositions]
+        covered = [set(map(str, c)) <= consistent.elements for c in every.compositions]
         test = _take(every, np.flatnonzero(covered))
         # DFT on the restricted hull: what coverage costs is out of the metrics with this truth
-        restricted = heights(dft_phases, test.compositions, test.dft, known=not test.left_out)
-        by_structures, self_consistent = test.on(dft_phases), test.on(own_phases)
+        restricted = energies_above_hull(dft_phases, test.compositions, test.dft, known=not test.left_out)
+        by_structures, self_consistent = test.on(dft_phases), test.on(consistent)
         found[name] = {
             "reference": hull_metrics(test.on(hull), test.truth),
             "mixed": hull_metrics(test.on(mixed), test.truth),
@@ -188,13 +194,15 @@ def hull_of(compositions: Sequence[Composition], energies: np.ndarray) -> Hull:
     return to_hull(entries, entries.stable)
 
 
-def with_energies(hull: Hull, compositions: Sequence[Composition], dft: np.ndarray, own: np.ndarray) -> Hull:
+def with_energies(
+    hull: Hull, compositions: Sequence[Composition], dft: np.ndarray, potential: np.ndarray
+) -> Hull:
     """Return the hull with each entry moved by the potential's error on the composition's lowest entry."""
     lowest = _lowest(compositions, dft)
     moved = hull.energies.copy()
     for k, formula in enumerate(hull.formulas):
         if formula in lowest:
-            moved[k] += own[lowest[formula]] - dft[lowest[formula]]
+            moved[k] += potential[lowest[formula]] - dft[lowest[formula]]
     return Hull(hull.formulas, hull.numbers, hull.fractions, moved, hull.competing)
 
 

@@ -32,7 +32,7 @@ def test_hidden_phases_take_no_part(hull):
     batch, _ = CompositionBatch.of(["Na2Cl3"])
     seen, unseen = HullBatch(hull).competitors(batch), HullBatch(hull, kept).competitors(batch)
     assert seen.energy[0] < unseen.energy[0] - 0.5
-    assert seen.n_own[0] == unseen.n_own[0] + 1
+    assert seen.n_full[0] == unseen.n_full[0] + 1
     assert seen.nearest[0] == pytest.approx(0.1)  # 0.5 and 0.4 sodium
 
 

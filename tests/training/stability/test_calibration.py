@@ -128,7 +128,7 @@ def test_growth_with_height_is_found_and_covers_every_third() -> None:
     errors = _errors(3000, 5, lambda _, predicted: 0.03 * (1 + 4 * predicted))
     assert fit_uncertainty(errors).growth == pytest.approx(4.0, rel=0.25)
     covered = cross_validate(errors, 0).metrics()
-    without = cross_validate(errors, 0, by_height=False).metrics()
+    without = cross_validate(errors, 0, by_energy=False).metrics()
     assert covered[:4] == pytest.approx([0.9] * 4, abs=0.03)
     assert without[3] < 0.85
     assert without[1] > 0.95

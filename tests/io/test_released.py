@@ -27,7 +27,7 @@ LOADERS = {
 FUNCTIONS = {
     "geometries": "data.prototypes:load_library",
     "relaxed-genes": "data.relaxed_genes:read_relaxed",
-    "elements": "dft.results.element_references:references",
+    "elements": "dft.results.elements:references",
 }
 FOLDERS = sorted(path for kind in ("models", "validators") for path in root(kind).iterdir() if path.is_dir())
 

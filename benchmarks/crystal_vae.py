@@ -1,7 +1,7 @@
 """What crystal-vae reconstructs, samples and finds, before any relaxation; writes crystal_vae.json.
 
 python benchmarks/crystal_vae.py ../shared/data
-Judges of gaps that the VAE never sees: the predictor band-gap on the decoded, unrelaxed structures, and
+Predictors of gaps that the VAE never sees: the predictor band-gap on the decoded, unrelaxed structures, and
 gene-rank on the genes alone.
 """
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from invdesign.core.target import Window
     from invdesign.training.generators.corpus import Corpus
 
-    Judges = tuple[PropertyPredictor, GeneRanker]
+    Predictors = tuple[PropertyPredictor, GeneRanker]
 
 N, SEED = 500, 11
 N_SEARCH = 200
@@ -112,17 +112,17 @@ def samples(vae: CrystalVAE, known: KnownMaterials) -> dict[str, Any]:
     }
 
 
-def judged(candidates: list[Candidate], judge: PropertyPredictor) -> NDArray[np.float64]:
-    """(n,) gaps by the judge, eV; NaN where the geometry is implausible."""
+def predicted_gaps(candidates: list[Candidate], predictor: PropertyPredictor) -> NDArray[np.float64]:
+    """(n,) gaps by the predictor, eV; NaN where the geometry is implausible."""
     gaps = np.full(len(candidates), np.nan)
     good = [i for i, c in enumerate(candidates) if c.structure and geometry_check(c.structure).passed]
     structures = [candidates[i].structure for i in good]
-    gaps[good] = [estimate.value for estimate in judge.predict([s for s in structures if s is not None])]
+    gaps[good] = [estimate.value for estimate in predictor.predict([s for s in structures if s is not None])]
     return gaps
 
 
-def search(vae: CrystalVAE, judges: Judges, known: KnownMaterials) -> dict[str, Any]:
-    """How far latent search moves the gap that the heads expect, and the gaps that the judges see."""
+def search(vae: CrystalVAE, predictors: Predictors, known: KnownMaterials) -> dict[str, Any]:
+    """How far latent search moves the gap that the heads expect, and the gaps that the predictors see."""
     rng = np.random.default_rng(SEED)
     anything = parse_target(())
     untargeted = vae.propose(anything, N_SEARCH, SEED)
@@ -140,7 +140,7 @@ def search(vae: CrystalVAE, judges: Judges, known: KnownMaterials) -> dict[str, 
             "propose": (vae.propose(target, N_SEARCH, SEED), None),
         }
         figures[text] = {
-            name: moments(vae, candidates, latents, judges, window)
+            name: moments(vae, candidates, latents, predictors, window)
             for name, (candidates, latents) in rows.items()
         }
         figures[text]["propose"] |= describe(rows["propose"][0], known)
@@ -151,12 +151,12 @@ def moments(
     vae: CrystalVAE,
     candidates: list[Candidate],
     latents: torch.Tensor | None,
-    judges: Judges,
+    predictors: Predictors,
     window: Window,
 ) -> dict[str, float]:
     """Median gaps, and shares of all candidates inside the window."""
-    predictor, ranker = judges
-    by_structure = judged(candidates, predictor)
+    predictor, ranker = predictors
+    by_structure = predicted_gaps(candidates, predictor)
     by_gene = np.array([e["band_gap"].value for e in ranker.predict([c.gene for c in candidates])])
     expected = {}
     if latents is not None:
@@ -178,12 +178,12 @@ def main(data: Path) -> None:
     """Measure and write the figures."""
     torch.set_num_threads(1)
     vae, known = CrystalVAE.load(), KnownMaterials.load()
-    judges = (PropertyPredictor.load("band-gap", "band_gap"), GeneRanker.load("gene-rank"))
+    predictors = (PropertyPredictor.load("band-gap", "band_gap"), GeneRanker.load("gene-rank"))
     corpus = read_corpus(data, CACHE)
     results = {
         "reconstruction of held-out mp20": reconstruction(vae, corpus),
         "samples": samples(vae, known),
-        "latent search": search(vae, judges, known),
+        "latent search": search(vae, predictors, known),
     }
     report = {
         "n": N,

@@ -2,7 +2,7 @@
 
 python benchmarks/gene_diffusion.py ../shared/data
 gene-rank tells gaps and stability: it does not guide, but learned from relaxed-genes as the generator did.
-`benchmarks/generation` has the judge that neither has seen.
+`benchmarks/generation` has an evaluator on which neither was trained.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def describe(
     """Shares of a sample of genes."""
     novelty = np.array([known.novelty(gene).value for gene in genes])
     estimates = ranker.predict(genes)
-    figures = {
+    metrics = {
         "unique": len({gene.hash for gene in genes}) / len(genes),
         "realisable": float(np.mean([gene.realisable for gene in genes])),
         "charge balanced": float(np.mean([charge_balance(gene.composition).passed for gene in genes])),
@@ -51,8 +51,8 @@ def describe(
     }
     if window:
         inside = [e["band_gap"].probability(window) for e in estimates]
-        figures["mean P(gap in window), gene-rank"] = float(np.mean(inside))
-    return figures
+        metrics["mean P(gap in window), gene-rank"] = float(np.mean(inside))
+    return metrics
 
 
 def element_shares(counts: np.ndarray) -> np.ndarray:
@@ -61,7 +61,7 @@ def element_shares(counts: np.ndarray) -> np.ndarray:
 
 
 def main(data: Path) -> None:
-    """Measure and write the figures."""
+    """Measure and write the metrics."""
     ranker, known = GeneRanker.load("gene-rank"), KnownMaterials.load()
     results: dict[str, object] = {}
     free = GeneDiffusion.load()

@@ -1,15 +1,15 @@
-"""Does pre-ranking find the candidates worth relaxing? Writes gene_ranking.json, by judge.
+"""Does pre-ranking find the candidates worth relaxing? Writes gene_ranking.json, by potential.
 
 A ranker learns from DFT and from generated crystals relaxed with M3GNet. A campaign that relaxes all that
-pass its gates lets any ranking of them be judged afterwards, by its potential. Campaign 501, judged by
+pass its gates lets any ranking of them be evaluated afterwards, by its potential. Campaign 501, evaluated by
 M3GNet, is in the cache of a training; a new one draws with the generator and ranker of today, the figures
 here are of those of then:
 
     invdesign train configs/generators/relaxed-genes.yaml
     python benchmarks/gene_ranking.py .cache/invdesign/relaxed-genes/501 [RANKER]
 
-Campaign 77, judged by CHGNet, which taught no ranker (376 of its 586 survivors, drawn at random, relaxed;
-what two earlier rankers said is in the file):
+Campaign 77, evaluated by CHGNet, on which no ranker was trained (376 of its 586 survivors, drawn at random,
+relaxed; the file holds the scores of two earlier rankers):
 
     python benchmarks/gene_ranking.py benchmarks/gene_ranking.csv [RANKER]
 """
@@ -49,7 +49,7 @@ def interval(score: np.ndarray, hit: np.ndarray) -> list[float]:
     return np.quantile([auc(score[rows], hit[rows]) for rows in draws], [0.025, 0.975]).round(4).tolist()
 
 
-def figures(score: np.ndarray, hit: np.ndarray, height: np.ndarray, genes: list, costs: dict) -> dict:
+def ranking_metrics(score: np.ndarray, hit: np.ndarray, height: np.ndarray, genes: list, costs: dict) -> dict:
     """How well a score orders candidates, and what the best of it yield per relaxation and core second.
 
     Args:
@@ -102,14 +102,14 @@ def of_campaign(folder: Path, ranker: str) -> tuple[str, dict]:
         "as the campaign ranked": np.array([c.verdicts["pre-ranking"].value for c in tried]),
         ranker: np.array([hit_probability(e, TARGET) for e in GeneRanker.load(ranker).predict(proposed)]),
     }
-    judge = Path(store.identity["potential"]).name
+    potential = Path(store.identity["potential"]).name
     costs = {"per 100 core seconds": (cost["gene"], cost["relaxation"])}
-    return judge, {
-        "campaign": store.identity | {"potential": judge},
+    return potential, {
+        "campaign": store.identity | {"potential": potential},
         "candidates": len(tried),
         "hits": Rate(int(hit.sum()), len(tried)).as_json(),
         "core seconds": {name: round(value, 4) for name, value in cost.items()},
-        "rankings": {n: figures(s, hit, height, proposed, costs) for n, s in scores.items()},
+        "rankings": {n: ranking_metrics(s, hit, height, proposed, costs) for n, s in scores.items()},
     }
 
 
@@ -135,7 +135,7 @@ def of_record(file: Path, ranker: str) -> tuple[str, dict]:
     scores[ranker] = np.array([hit_probability(e, TARGET) for e in GeneRanker.load(ranker).predict(genes)])
     rankings = {}
     for name, score in scores.items():
-        rankings[name] = figures(score, hit, height, genes, costs) | {
+        rankings[name] = ranking_metrics(score, hit, height, genes, costs) | {
             "compositions not learned from": {
                 "candidates": int(unseen.sum()),
                 "auc": round(auc(score[unseen], hit[unseen]), 4),
@@ -151,10 +151,10 @@ def of_record(file: Path, ranker: str) -> tuple[str, dict]:
 
 def main(source: Path, ranker: str) -> None:
     """Write the figures of a campaign's folder, or of the CSV, beside this file; those of others stay."""
-    judge, result = of_record(source, ranker) if source.suffix == ".csv" else of_campaign(source, ranker)
+    potential, result = of_record(source, ranker) if source.suffix == ".csv" else of_campaign(source, ranker)
     path = Path(__file__).with_suffix(".json")
     report = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    path.write_text(json.dumps(report | {judge: result}, indent=1) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(report | {potential: result}, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

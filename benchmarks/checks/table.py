@@ -51,7 +51,7 @@ def main() -> None:
         "",
         f"{phonons['hardware']['cpu']}, shared with other work; invdesign at `{phonons['revision']}`.",
     ]
-    lines += ["Written by `table.py`; `checks.py` says how the figures come about."]
+    lines += ["Written by `table.py`; `checks.py` describes the measurement."]
     (HERE / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

@@ -7,7 +7,7 @@ python benchmarks/generation/generation.py prompts                # prompts hono
 python benchmarks/generation/generation.py speed                  # what sampling costs, by method
 python benchmarks/generation/generation.py table                  # README.md from the JSONs
 
-Samples and evaluations stay in --cache: what is done is not done again, what was killed goes on. Figures
+Samples and evaluations stay in --cache: what is done is not done again, what was killed goes on. Metrics
 are per seed and pooled; a pooled rate adds up counts, so that duplicates count within a seed.
 """
 
@@ -33,7 +33,7 @@ from invdesign.io.atomic import atomic_write
 HERE = Path(__file__).resolve().parent
 SHARED = HERE.parents[2] / "shared"
 ANY_GAP = "band_gap=0..20"  # has the gap predicted, for the base rates
-JUDGE = {"band_gap": "band-gap-evaluator"}  # guided, ranked and selected nothing
+EVALUATOR = {"band_gap": "band-gap-evaluator"}  # guided, ranked and selected nothing
 
 
 def measure(method: Method, seed: int, given: argparse.Namespace) -> tuple[str, dict[str, Any]]:
@@ -49,20 +49,20 @@ def measure(method: Method, seed: int, given: argparse.Namespace) -> tuple[str, 
         target=parse_target(method.target or ANY_GAP),
         potential=given.potential,
         calibration=given.calibration,
-        predictors=JUDGE,
+        predictors=EVALUATOR,
         limit=None if method.generator else given.n,
         seed=seed,
         workers=given.workers,
         out=folder / Path(given.potential).name,
     )
-    figures = evaluation.as_json() if method.target else _for(evaluation, None).as_json()
+    metrics = evaluation.as_json() if method.target else _for(evaluation, None).as_json()
     if not method.target:
         for gap, text in GAPS.items():
             asked = _for(evaluation, text)
-            figures["rates"] |= {
+            metrics["rates"] |= {
                 f"gap {gap}: {name}": asked.rates[name].as_json() for name in _of_target(asked)
             }
-    return evaluation.protocol["potential"], {"sampling": about, "evaluation": figures}
+    return evaluation.protocol["potential"], {"sampling": about, "evaluation": metrics}
 
 
 def _for(evaluation: EvaluationResult, target: str | None) -> EvaluationResult:
@@ -88,21 +88,23 @@ def pooled(seeds: dict[str, Any]) -> dict[str, Any]:
     return {"seeds": len(every), "rates": rates}
 
 
-def store(method: Method, seed: int, judge: str, figures: dict[str, Any], given: argparse.Namespace) -> None:
-    """Put one seed's figures into the method's file; those of another ``n``, models or way go."""
+def store(
+    method: Method, seed: int, evaluator: str, metrics: dict[str, Any], given: argparse.Namespace
+) -> None:
+    """Put one seed's metrics into the method's file; those of another ``n``, models or way go."""
     path, n = given.out / f"{method.name}.json", given.n
     old = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    judges = old.get("judges", {}) if old.get("n") == n else {}
-    by_seed = {name: entry["by_seed"] for name, entry in judges.items()}
-    by_seed[judge] = by_seed.get(judge, {}) | {str(seed): figures}
-    mark = figures["sampling"].get("mark")
-    judges = {}
+    evaluators = old.get("evaluators", {}) if old.get("n") == n else {}
+    by_seed = {name: entry["by_seed"] for name, entry in evaluators.items()}
+    by_seed[evaluator] = by_seed.get(evaluator, {}) | {str(seed): metrics}
+    mark = metrics["sampling"].get("mark")
+    evaluators = {}
     for name, seeds in by_seed.items():
         same = [key for key in sorted(seeds, key=int) if seeds[key]["sampling"].get("mark") == mark]
         if same:
             kept = {key: seeds[key] for key in same}
-            judges[name] = {"pooled": pooled(kept), "by_seed": kept}
-    report = {"method": method.name, "what": method.what, "n": n, "judges": judges}
+            evaluators[name] = {"pooled": pooled(kept), "by_seed": kept}
+    report = {"method": method.name, "what": method.what, "n": n, "evaluators": evaluators}
     with atomic_write(path) as draft:
         draft.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -113,8 +115,8 @@ def main() -> None:
     parser.add_argument("parts", nargs="+", choices=[*METHODS, "all", "prompts", "speed", "table"])
     parser.add_argument("--n", type=int, default=1000, help="structures a seed")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--potential", default="chgnet", help="judge")
-    parser.add_argument("--calibration", help="the judge's; default: its own")
+    parser.add_argument("--potential", default="chgnet", help="evaluates the structures")
+    parser.add_argument("--calibration", help="of the potential; default: the released one")
     parser.add_argument(
         "--generators", nargs="+", default=["gene-diffusion"], help="whose prompts are checked"
     )
@@ -136,9 +138,12 @@ def main() -> None:
         # a file has no seeds, but for which of its structures are drawn
         for seed in given.seeds if METHODS[name].generator or given.n < 1000 else given.seeds[:1]:
             start = time.perf_counter()
-            judge, figures = measure(METHODS[name], seed, given)
-            store(METHODS[name], seed, judge, figures, given)
-            print(f"{name}, seed {seed}, judged by {judge}: {time.perf_counter() - start:.0f} s", flush=True)
+            evaluator, metrics = measure(METHODS[name], seed, given)
+            store(METHODS[name], seed, evaluator, metrics, given)
+            print(
+                f"{name}, seed {seed}, evaluated by {evaluator}: {time.perf_counter() - start:.0f} s",
+                flush=True,
+            )
     (given.out / "README.md").write_text(table.readme(given.out), encoding="utf-8")
 
 

@@ -43,7 +43,7 @@ class Method:
     """A way to make structures.
 
     Attributes:
-        name: of its file of figures.
+        name: of its file of metrics.
         what: in words, for the table.
         generator: of ``load_generator``; empty for structures from a file.
         target: what is asked of it.
@@ -179,8 +179,8 @@ def _ranked(method: Method, n: int, seed: int, workers: int | None) -> list[Cand
     """Sample the genes worth a relaxation, with structures."""
     chosen = _chosen(method, n, seed)
     chunks = [chosen[i : i + CHUNK] for i in range(0, len(chosen), CHUNK)]
-    hands = min(workers or default_workers(), len(chunks))
-    built = run_tasks(partial(_furnished, seed=seed), chunks, workers=hands, ordered=True)
+    processes = min(workers or default_workers(), len(chunks))
+    built = run_tasks(partial(_furnished, seed=seed), chunks, workers=processes, ordered=True)
     return [candidate for chunk in built for candidate in chunk]
 
 
@@ -191,7 +191,7 @@ class NewCompositions:
         self.known: KnownMaterials = Components().get("known")
 
     def novelty(self, gene: Gene) -> Verdict:
-        """As ``KnownMaterials.novelty``; the figure is 0 or 2."""
+        """As ``KnownMaterials.novelty``; the value is 0 or 2."""
         verdict = self.known.novelty(gene)
         return replace(verdict, value=2.0 if verdict.value == 2 else 0.0)
 

@@ -1,4 +1,4 @@
-"""What sampling costs: seconds and genes drawn, judged by nothing; ``speed.json``.
+"""Cost of sampling: seconds and genes drawn, without evaluation; ``speed.json``.
 
 One process, one thread. Some samples of another seed are drawn before the clock starts: models are loaded.
 """

@@ -43,14 +43,19 @@ def readme(folder: Path) -> str:
         for name in METHODS
         if (folder / f"{name}.json").exists()
     }
-    judges = sorted({judge for report in reports.values() for judge in report["judges"]})
+    evaluators = sorted({evaluator for report in reports.values() for evaluator in report["evaluators"]})
     path = folder / SPEED
     speed = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     parts = [_head() + _draws(speed), _what(reports)]
-    for judge in judges:
-        own = {name: report for name, report in reports.items() if judge in report["judges"]}
-        parts += [f"## Judged by {judge}", _rates(own, judge), _gaps(own, judge), _stricter(own, judge)]
-        parts += [_cost(own, judge, speed)]
+    for evaluator in evaluators:
+        chosen = {name: report for name, report in reports.items() if evaluator in report["evaluators"]}
+        parts += [
+            f"## Evaluated by {evaluator}",
+            _rates(chosen, evaluator),
+            _gaps(chosen, evaluator),
+            _stricter(chosen, evaluator),
+        ]
+        parts += [_cost(chosen, evaluator, speed)]
     if (folder / PROMPTS).exists():
         report = json.loads((folder / PROMPTS).read_text(encoding="utf-8"))
         parts += [_prompts(report), _many(report)]
@@ -64,23 +69,23 @@ By the protocol of `invdesign evaluate` ([evaluate](../../docs/guide/evaluate.md
 structures sampled, relaxed one by one with the potential named, placed on `mp-hull`, novel against
 `known-materials`; brackets are 95 % intervals (Wilson) over all seeds. Metastable: at most 0.1 eV/atom above
 the hull. Written by `generation.py` from the JSON files here, which hold versions, seeds, hardware and every
-figure per seed.
+metric per seed.
 
 **How to read it**
 
 - Universal potentials overcount: CHGNet inflates strict S.U.N. 2 to 4 times over DFT. Compare rows, and take
   no rate for one by DFT.
-- The judge CHGNet taught no generator, geometry or ranker here: `relaxed-genes`, from which `gene-diffusion`
-  and `gene-rank` learn beside DFT data, was relaxed with M3GNet. Figures judged by M3GNet are thus not
-  independent.
+- No generator, geometry or ranker here was trained on CHGNet, the evaluator: `relaxed-genes`, from which
+  `gene-diffusion` and `gene-rank` learn in addition to DFT data, was relaxed with M3GNet. Results evaluated
+  by M3GNet are thus not independent.
 - `…-ranked` is what a campaign relaxes, no raw samples: of sixteen genes proposed for each structure it
   keeps those that balance and whose composition is not known, and of these the ones that `gene-rank` takes to
   be stable and in the window, at most a few of one formula or prototype. Balanced, unique and new it is by
   selection. `…-of-8` is what `invdesign generate` proposes where a property is asked for: of eight genes
   drawn for each the likeliest hits by `gene-rank`, new compositions before known ones.
 - Hits: distinct, new composition, valid, metastable, and the gap in the window by `band-gap-evaluator`, a
-  graph network of another family than `band-gap`, which ranks, selects and told the gaps of
-  `relaxed-genes`. Its own error (0.5 eV on non-metals) puts many a crystal in a window of ±0.25 eV
+  graph network of another family than `band-gap`, which ranks, selects and predicted the gaps of
+  `relaxed-genes`. Its error (0.5 eV on non-metals) puts many a crystal in a window of ±0.25 eV
   outside, and the other way.
 - The other methods' rows are as `invdesign generate` gives them, no raw samples either: `gene-diffusion`
   draws genes that do not balance again, `crystal-vae` drops those of its spares without room, and genes that
@@ -89,9 +94,9 @@ figure per seed.
 
 
 def _draws(speed: dict[str, Any]) -> str:
-    """How many genes stand behind a structure."""
-    told = [f"`{name}` {_per_structure(entry)}" for name, entry in speed.items() if name in METHODS]
-    return "\n  Genes drawn for a structure that is given: " + ", ".join(told) + "." if told else ""
+    """List the genes drawn for each structure."""
+    shown = [f"`{name}` {_per_structure(entry)}" for name, entry in speed.items() if name in METHODS]
+    return "\n  Genes drawn for a structure that is given: " + ", ".join(shown) + "." if shown else ""
 
 
 def _per_structure(entry: dict[str, Any]) -> str:
@@ -110,7 +115,7 @@ def _share(rate: dict[str, Any] | None) -> str:
     return "" if rate is None else f"{rate['rate']:.3f}"
 
 
-def _told(rate: dict[str, Any] | None) -> str:
+def _with_interval(rate: dict[str, Any] | None) -> str:
     if rate is None:
         return ""
     low, high = rate["interval_95"]
@@ -121,11 +126,11 @@ def _what(reports: dict[str, Any]) -> str:
     return "\n".join(f"- `{name}`: {METHODS[name].what}" for name in reports)
 
 
-def _rates(reports: dict[str, Any], judge: str) -> str:
+def _rates(reports: dict[str, Any], evaluator: str) -> str:
     rows = []
     for name, report in reports.items():
-        pooled = report["judges"][judge]["pooled"]
-        rates, seeds = pooled["rates"], list(report["judges"][judge]["by_seed"].values())
+        pooled = report["evaluators"][evaluator]["pooled"]
+        rates, seeds = pooled["rates"], list(report["evaluators"][evaluator]["by_seed"].values())
         rmsd = [seed["evaluation"]["medians"]["rmsd"] for seed in seeds]
         rmsd = [value for value in rmsd if value is not None]
         rows.append(
@@ -133,7 +138,7 @@ def _rates(reports: dict[str, Any], judge: str) -> str:
                 f"`{name}`",
                 f"{report['n']} × {pooled['seeds']}",
                 *(_share(rates.get(rate)) for rate in SHARES.values()),
-                *(_told(rates.get(rate)) for rate in COUNTED.values()),
+                *(_with_interval(rates.get(rate)) for rate in COUNTED.values()),
                 f"{sum(rmsd) / len(rmsd):.3f}" if rmsd else "",
             ]
         )
@@ -144,9 +149,9 @@ def _rates(reports: dict[str, Any], judge: str) -> str:
     )
 
 
-def _gaps(reports: dict[str, Any], judge: str) -> str:
+def _gaps(reports: dict[str, Any], evaluator: str) -> str:
     """Compare conditional with unconditional samples, per target."""
-    pooled = {name: report["judges"][judge]["pooled"]["rates"] for name, report in reports.items()}
+    pooled = {name: report["evaluators"][evaluator]["pooled"]["rates"] for name, report in reports.items()}
     base = [name for name in BASE if name in pooled]
     rows = []
     for gap, text in GAPS.items():
@@ -156,52 +161,52 @@ def _gaps(reports: dict[str, Any], judge: str) -> str:
         window = next(rate for rate in asked if rate.startswith("band_gap in"))
         named = {"in window": window, "in window, valid, metastable": GOOD, "hits": "hit"}
         for what, rate in named.items():
-            unasked = [_told(pooled[name].get(f"gap {gap}: {rate}")) for name in base]
-            best = _told(pooled.get(f"gap-{gap}-of-8", {}).get(rate))
-            rows.append([f"`{text}`", what, _told(asked[rate]), best, *unasked])
+            unasked = [_with_interval(pooled[name].get(f"gap {gap}: {rate}")) for name in base]
+            best = _with_interval(pooled.get(f"gap-{gap}-of-8", {}).get(rate))
+            rows.append([f"`{text}`", what, _with_interval(asked[rate]), best, *unasked])
     if not rows:
         return ""
-    unasked = [f"unasked: `{name}`" for name in base]
+    unasked = [f"unconditional: `{name}`" for name in base]
     head = ["target", "share of the structures", "raw", "as `generate` gives it: best of 8", *unasked]
-    return "### Asked for a band gap, eV\n\n" + _table(head, rows)
+    return "### Conditioned on a band gap, eV\n\n" + _table(head, rows)
 
 
-def _stricter(reports: dict[str, Any], judge: str) -> str:
+def _stricter(reports: dict[str, Any], evaluator: str) -> str:
     rows = []
     for name, report in reports.items():
-        own = report["judges"][judge]
-        judged = [seed["evaluation"] for seed in own["by_seed"].values()]
-        steps = sum(one["medians"]["steps"] or 0 for one in judged) / len(judged)
+        found = report["evaluators"][evaluator]
+        evaluated = [seed["evaluation"] for seed in found["by_seed"].values()]
+        steps = sum(one["medians"]["steps"] or 0 for one in evaluated) / len(evaluated)
         rows.append(
             [
                 f"`{name}`",
-                *(_share(own["pooled"]["rates"].get(rate)) for rate in STRICTER.values()),
+                *(_share(found["pooled"]["rates"].get(rate)) for rate in STRICTER.values()),
                 f"{steps:.0f}",
             ]
         )
-    return "### Counted otherwise\n\n" + _table(["method", *STRICTER, "steps (median)"], rows)
+    return "### Stricter counts\n\n" + _table(["method", *STRICTER, "steps (median)"], rows)
 
 
-def _cost(reports: dict[str, Any], judge: str, speed: dict[str, Any]) -> str:
+def _cost(reports: dict[str, Any], evaluator: str, speed: dict[str, Any]) -> str:
     """Return the yield of a core hour; the cost of sampling comes from `speed.json`."""
     rows = []
     for name, report in reports.items():
-        own = report["judges"][judge]
-        judged = [seed["evaluation"] for seed in own["by_seed"].values()]
-        core = sum(stage["core"] for one in judged for stage in one["cost_s"].values())
-        judging = core / sum(one["sampled"] for one in judged)
+        found = report["evaluators"][evaluator]
+        evaluated = [seed["evaluation"] for seed in found["by_seed"].values()]
+        core = sum(stage["core"] for one in evaluated for stage in one["cost_s"].values())
+        evaluating = core / sum(one["sampled"] for one in evaluated)
         cells = ["", "", ""]
         if entry := speed.get(name):
             sampling = entry["core_seconds"] / entry["n"]
-            yielded = own["pooled"]["rates"][SUN]["rate"] / (sampling + judging) * 3600
+            yielded = found["pooled"]["rates"][SUN]["rate"] / (sampling + evaluating) * 3600
             cells = [f"{1 / sampling:.1f}", f"{sampling:.3f}", f"{yielded:.0f}"]
-        rows.append([f"`{name}`", *cells[:2], f"{judging:.2f}", cells[2]])
+        rows.append([f"`{name}`", *cells[:2], f"{evaluating:.2f}", cells[2]])
     head = [
         "method",
         "structures a core second",
         "core s to sample one",
-        "core s to judge one",
-        "metastable S.U.N. (new composition) per core hour, sampling and judging together",
+        "core s to evaluate one",
+        "metastable S.U.N. (new composition) per core hour, sampling and evaluation together",
     ]
     timed = "; ".join(
         sorted(
@@ -214,7 +219,7 @@ def _cost(reports: dict[str, Any], judge: str, speed: dict[str, Any]) -> str:
     )
     note = (
         "\n\nCore seconds: summed over processes. Sampling was timed by itself in one process, "
-        f"models loaded before ({timed or 'not yet'}); judging as it ran, beside whatever else did. "
+        f"models loaded before ({timed or 'not yet'}); evaluation as it ran, next to other jobs. "
         "Empty: not known."
     )
     return "### What it cost\n\n" + _table(head, rows) + note
@@ -224,12 +229,12 @@ def _prompts(report: dict[str, Any]) -> str:
     rows = []
     for name, entry in report.items():
         for prompt, share in entry["honoured"].items():
-            told = f"{share:.4f}" if isinstance(share, float) else share
+            shown = f"{share:.4f}" if isinstance(share, float) else share
             found = entry.get("structures", {}).get(prompt)
             shares = ["", "", ""]
             if found is not None:
                 shares = [str(found["of"]), f"{found['as_asked']:.3f}", f"{found['same_space_group']:.3f}"]
-            rows.append([f"`{name}`", f"`{prompt}`", str(entry["n"]), told, *shares])
+            rows.append([f"`{name}`", f"`{prompt}`", str(entry["n"]), shown, *shares])
     head = ["generator", "prompt", "genes", "genes as asked", "structures", "structures as asked"]
     return (
         "## Prompts honoured\n\nGenes are as asked by construction. A structure has one geometry and is not "
@@ -248,8 +253,8 @@ def _many(report: dict[str, Any]) -> str:
         seconds, workers = entry["speed"]["wall_seconds"], entry["speed"]["workers"]
         count, n = entry["unique"]["count"], entry["unique"]["of"]
         plain = entry["unique_drawn"]["count"] if "unique_drawn" in entry else ""
-        figures = (n, count, plain, f"{seconds:.0f}", workers, f"{n / seconds:.0f}", entry["hardware"]["cpu"])
-        rows.append([f"`{name}`", *map(str, figures)])
+        values = (n, count, plain, f"{seconds:.0f}", workers, f"{n / seconds:.0f}", entry["hardware"]["cpu"])
+        rows.append([f"`{name}`", *map(str, values)])
     if not rows:
         return ""
     head = ["generator", "proposals", "different genes", "different where nothing is drawn again"]

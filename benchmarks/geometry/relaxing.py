@@ -36,7 +36,7 @@ HERE = Path(__file__).resolve().parent
 CHUNK = 8  # genes relaxed together
 
 
-class Judge:
+class Evaluator:
     """Relaxes and places on the hull."""
 
     def __init__(self, *, hypothetical: bool) -> None:
@@ -81,8 +81,8 @@ def main() -> None:
         source = source.without(set(known.formula[known.held_out].tolist()))
     else:
         genes = novel(given.n, given.seed)
-    judge = Judge(hypothetical=given.set == "novel")
-    genes = [gene for gene in genes if judge.potential.elements >= set(gene.elements)]
+    evaluator = Evaluator(hypothetical=given.set == "novel")
+    genes = [gene for gene in genes if evaluator.potential.elements >= set(gene.elements)]
     for name in given.sources:
         path = HERE / f"{given.set}-{name}.json"
         rows: list[dict[str, Any]] = []
@@ -90,7 +90,7 @@ def main() -> None:
             block = genes[first : first + CHUNK]
             proposals = SOURCES[name](source, block, given.trials, given.seed + first)
             pairs = [(g, geometry) for g, own in zip(block, proposals, strict=True) for geometry, _ in own]
-            outcomes = iter(judge.outcomes(pairs))
+            outcomes = iter(evaluator.outcomes(pairs))
             for gene, own in zip(block, proposals, strict=True):
                 trials = [{"origin": origin, **next(outcomes)} for _, origin in own]
                 rows.append({"gene": str(gene), "n_free": gene.n_free, "trials": trials})

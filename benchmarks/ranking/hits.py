@@ -1,11 +1,11 @@
-"""Does the ranking find hits? The top of a finished campaign against all that it relaxed, by a judge.
+"""Does the ranking find hits? Compare the top of a campaign with all that it relaxed, by another model.
 
     invdesign design "band_gap=1.5±0.25" --out run
     python benchmarks/ranking/hits.py run band-gap-evaluator          # adds to benchmarks/ranking/hits.json
 
-The judge is a gap model that neither guided, ranked nor selected: a released name or a folder. A hit has the
-judge's single best figure in the window and lies under the target's limit above the hull (the campaign's own
-potential; the judge knows gaps only). Candidates that did not relax to a minimum are left out of both sides.
+The evaluator is a gap model that neither guided, ranked nor selected: a released name or a folder. A hit has
+the evaluator's point estimate in the window and lies under the target's limit of E above hull (by the
+campaign's potential; the evaluator predicts gaps only). Candidates without a minimum are excluded.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ PROPERTY = "band_gap"
 TOP = 20
 
 
-def figures(relaxed: Sequence[Candidate], estimates: Sequence[Estimate], target: Target) -> dict:
-    """Hit rates by the judge: of the shortlist's top, of all relaxed, and how many times more.
+def hit_rates(relaxed: Sequence[Candidate], estimates: Sequence[Estimate], target: Target) -> dict:
+    """Return hit rates by the evaluator: of the shortlist's top, of all relaxed, and how many times more.
 
     Args:
         relaxed: all candidates that came to a minimum.
-        estimates: the judge's, of each.
+        estimates: the evaluator's, of each.
         target: with a window on the property.
     """
     window = target.windows[PROPERTY]
@@ -59,27 +59,27 @@ def figures(relaxed: Sequence[Candidate], estimates: Sequence[Estimate], target:
             f"times {name}": round(rates["top"].value / rates[name].value, 3) if rates[name].value else None
             for name in ("all relaxed", "all under the limit")
         },
-        "judge's probability, mean of the top": round(float(chance[top].mean()), 4),
-        "judge's probability, median of all relaxed": round(median, 4),
-        "said probability, mean of the top": round(
+        "evaluator's probability, mean of the top": round(float(chance[top].mean()), 4),
+        "evaluator's probability, median of all relaxed": round(median, 4),
+        "predicted probability, mean of the top": round(
             float(np.mean([c.selection.p_hit for c in relaxed if c.shortlisted and c.selection.rank <= TOP])),
             4,
         ),
     }
 
 
-def main(folder: Path, judge: str) -> None:
-    """Judge a campaign and keep the figures under its target and the judge's name."""
+def main(folder: Path, evaluator: str) -> None:
+    """Evaluate a campaign and store the metrics under its target and the evaluator's name."""
     store = Store(folder / DATABASE)
     target = parse_target(store.identity["target"])
     if PROPERTY not in target.windows:
         raise InputError(f"target: {target} has no window on {PROPERTY}; give a campaign with one.")
     relaxed = [c for c in store.read() if STABILITY in c.properties and c.structure is not None]
-    estimates = load_predictor("band_gap", judge).predict([c.structure for c in relaxed])  # type: ignore[misc]
+    estimates = load_predictor("band_gap", evaluator).predict([c.structure for c in relaxed])  # type: ignore[misc]
     found = json.loads(OUT.read_text()) if OUT.exists() else {}
-    found.setdefault(str(target), {})[judge] = figures(relaxed, estimates, target)
+    found.setdefault(str(target), {})[evaluator] = hit_rates(relaxed, estimates, target)
     OUT.write_text(json.dumps(found, indent=1) + "\n")
-    print(json.dumps(found[str(target)][judge], indent=1))
+    print(json.dumps(found[str(target)][evaluator], indent=1))
 
 
 if __name__ == "__main__":

@@ -46,29 +46,29 @@ ASE, FREE, SYMMETRIC, ABANDONING, ALL = (
 )
 
 
-class Judge:
+class HullEvaluator:
     """E above hull as the campaign sees it; every candidate counts as hypothetical."""
 
     def __init__(self) -> None:
         self.calibration, self.hull = EnergyCalibration.load(), Hull.load()
 
-    def height(self, composition: Composition, energy: float) -> float:
-        """Height over the hull in eV/atom, of a total energy in eV."""
+    def e_above_hull(self, composition: Composition, energy: float) -> float:
+        """Return E above hull in eV/atom, of a total energy in eV."""
         formation = self.calibration.formation_energy(composition, energy, hypothetical=True)
         return self.hull.e_above_hull(composition, formation).e_above_hull
 
     def ceiling(self, composition: Composition) -> float:
         """Return the potential's energy at the limit, eV/atom; E above hull differs by a constant."""
-        return LIMIT - self.height(composition, 0.0)
+        return LIMIT - self.e_above_hull(composition, 0.0)
 
     def survivors(self, trials: Sequence[Trial], ends: Sequence[Relaxed]) -> dict[int, float]:
-        """Height of each candidate whose lowest plausible converged trial lies under the limit."""
-        heights: dict[int, float] = {}
+        """Return E above hull of each candidate whose lowest plausible converged end is under the limit."""
+        lowest: dict[int, float] = {}
         for trial, end in zip(trials, ends, strict=True):
             if end.converged and geometry_check(end.structure).passed:
-                height = self.height(end.structure.composition, end.energy)
-                heights[trial.candidate] = min(height, heights.get(trial.candidate, np.inf))
-        return {candidate: height for candidate, height in heights.items() if height <= LIMIT}
+                above = self.e_above_hull(end.structure.composition, end.energy)
+                lowest[trial.candidate] = min(above, lowest.get(trial.candidate, np.inf))
+        return {candidate: above for candidate, above in lowest.items() if above <= LIMIT}
 
 
 @dataclass(frozen=True)
@@ -107,8 +107,9 @@ def warm_up(trial: Trial) -> None:
 def campaign(settings: Settings) -> dict[str, Any]:
     """From the usual loop to all of ours, one thing added at a time, chunk by chunk in turn."""
     n = settings.n or N
-    trials, judge, rule = generated(n, settings.seed), Judge(), EarlyStoppingRule.load(settings.rule)
-    ceilings = [judge.ceiling(trial.structure.composition) for trial in trials]
+    trials, rule = generated(n, settings.seed), EarlyStoppingRule.load(settings.rule)
+    evaluator = HullEvaluator()
+    ceilings = [evaluator.ceiling(trial.structure.composition) for trial in trials]
     relax_chunk(Chunk(trials[:4], ceilings[:4], keep_symmetry=True))
     timed = Timed("chgnet")
     seconds = dict.fromkeys((ASE, FREE, SYMMETRIC, ABANDONING), 0.0)
@@ -135,7 +136,7 @@ def campaign(settings: Settings) -> dict[str, Any]:
             f"{first + CHUNK} of {n}: " + ", ".join(f"{k} {s:.0f} s" for k, s in seconds.items()), flush=True
         )
     starting, seconds[ALL], ends[ALL] = _on_all_cores(chunks, trials[0])
-    survivors = {name: judge.survivors(trials, found) for name, found in ends.items()}
+    survivors = {name: evaluator.survivors(trials, found) for name, found in ends.items()}
     return {
         "n": n,
         "trials": len(trials),
@@ -198,7 +199,7 @@ def _rows(
 
 
 def _differing(trials: Sequence[Trial], survivors: dict[str, dict[int, float]]) -> list[dict[str, Any]]:
-    """Candidates that survive in some rows only, with their height in each."""
+    """Candidates that survive in some rows only, with their E above hull in each."""
     formulas = {trial.candidate: trial.structure.composition.reduced_formula for trial in trials}
     somewhere = set().union(*survivors.values())
     everywhere = set.intersection(*(set(own) for own in survivors.values()))

@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from campaigns import FMAX, MAX_STEPS, SAME, Judge
+from campaigns import FMAX, MAX_STEPS, SAME, HullEvaluator
 from crystals import Trial, generated
 from pymatgen.core import Structure
 
@@ -51,10 +51,10 @@ class Stage:
 
 
 def compare(
-    judge: Judge, trials: Sequence[Trial], alone: Stage, last: Stage, first: Stage | None = None
+    evaluator: HullEvaluator, trials: Sequence[Trial], alone: Stage, last: Stage, first: Stage | None = None
 ) -> dict[str, Any]:
     """Costs, survivors and energies of one way beside CHGNet alone."""
-    before, after = judge.survivors(trials, alone.ends), judge.survivors(trials, last.ends)
+    before, after = evaluator.survivors(trials, alone.ends), evaluator.survivors(trials, last.ends)
     lost, won = before.keys() - after.keys(), after.keys() - before.keys()
     change = np.array([_per_atom(a) - _per_atom(b) for a, b in zip(last.ends, alone.ends, strict=True)])
     change = change[np.isfinite(change)]
@@ -99,18 +99,18 @@ def main() -> None:
     parser.add_argument("--keep-symmetry", action="store_true")
     given = parser.parse_args()
     keep = given.keep_symmetry
-    chgnet, cheap, judge = load_potential("chgnet"), load_potential(given.pre), Judge()
+    chgnet, cheap, evaluator = load_potential("chgnet"), load_potential(given.pre), HullEvaluator()
     trials = generated(given.n, given.seed)
     starts = [trial.structure for trial in trials]
     alone = Stage(starts, chgnet, FMAX, keep=keep)
-    ways = {"chgnet alone": compare(judge, trials, alone, alone)}
+    ways = {"chgnet alone": compare(evaluator, trials, alone, alone)}
     rng = np.random.default_rng(given.seed)
     control = Stage([shaken(start, rng) for start in starts], chgnet, FMAX, keep=keep)
-    ways["chgnet alone, starts shaken"] = compare(judge, trials, alone, control)
+    ways["chgnet alone, starts shaken"] = compare(evaluator, trials, alone, control)
     for fmax in FIRST_FMAX:
         first = Stage(starts, cheap, fmax, keep=keep)
         last = Stage(first.structures, chgnet, FMAX, keep=keep)
-        ways[f"{cheap.name} to {fmax:g}, then chgnet"] = compare(judge, trials, alone, last, first)
+        ways[f"{cheap.name} to {fmax:g}, then chgnet"] = compare(evaluator, trials, alone, last, first)
     told = {"candidates": given.n, "trials": len(trials), "keep_symmetry": keep, "ways": ways}
     print(json.dumps(told, indent=1))
 

@@ -16,7 +16,7 @@ EVALUATION = """## Evaluation (energy, forces, stress)
 
 {n} mp20 crystals of 6 to 14 atoms (mean {mean_atoms:.1f}), atoms moved by 0.1 Å and cells strained by 3 %
 (standard deviations of each component). Milliseconds a crystal, against milliseconds an evaluation of
-`FIRE(FrechetCellFilter)` with the backend's own calculator, in turn; differences are the largest over all
+`FIRE(FrechetCellFilter)` with the backend's calculator, in turn; differences are the largest over all
 crystals.
 
 """
@@ -26,7 +26,7 @@ PAIRS = """## Pairs
 {n} such crystals (mean {mean_atoms:.1f} atoms) relaxed to {fmax} eV/Å in positions and cell, at most
 {max_steps} steps. Both criteria are the largest force and the largest row of stress · volume / atoms; ASE's
 filter takes both through the deformation since the start, so ours is asked for {ours_stricter} of the limit,
-and the largest fmax of a converged end is given by both measures. Ours runs before each quarter of theirs.
+and the largest fmax of a converged end is given by both measures. Our run precedes each quarter of ASE's.
 Energies are compared where both converged.
 """
 
@@ -75,8 +75,8 @@ def _range(spread: dict[str, float], digits: int = 1) -> str:
 def _targets(report: dict[str, Any]) -> str:
     rows: list[list[str]] = []
 
-    def row(figure: str, target: str, measured: str, *, met: bool) -> None:
-        rows.append([figure, target, measured, "yes" if met else "no"])
+    def row(quantity: str, target: str, measured: str, *, met: bool) -> None:
+        rows.append([quantity, target, measured, "yes" if met else "no"])
 
     for label, times in (("CHGNet", 3), ("TensorNet", 6), ("M3GNet", 6)):
         if found := report.get("evaluation", {}).get("figures", {}).get(label):
@@ -114,7 +114,7 @@ def _targets(report: dict[str, Any]) -> str:
         row(
             "512 crystals against one at a time, one GPU", "≥ 50 times", f"{times:.0f} times", met=times >= 50
         )
-    return "## Against the targets\n\n" + _table(["figure", "target", "measured", "met"], rows)
+    return "## Against the targets\n\n" + _table(["quantity", "target", "measured", "met"], rows)
 
 
 def _campaign_targets(figures: dict[str, Any], row: Any) -> None:  # noqa: ANN401 - the closure above

@@ -270,7 +270,7 @@ def readme(report: dict[str, Any]) -> str:
     return f"""# Crystal structure prediction
 
 {report["n"]} formulas drawn (seed {report["seed"]}) from the held-out rows of mp20, {report["k"]} starts or
-fewer each. No generator was trained on them and no library holds a crystal of theirs. Match:
+fewer each. No generator was trained on them and no library holds one of their crystals. Match:
 `StructureMatcher` at 0.3 / 0.5 / 10; RMSD over (V/N)^(1/3) of what does; in the order of proposal, of energy
 ({report["potential"]}), or of energy plus {LIKENESS:.3f} eV/atom × ln(place of proposal). Near the hull: of
 the formulas whose crystal is at most {NEAR_HULL:g} eV/atom above it by DFT. Brackets: 95 % (Wilson).

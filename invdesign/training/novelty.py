@@ -147,7 +147,7 @@ def measure_index(known: KnownMaterials, failed: list[str], matching: dict[str, 
         failed: ids of crystals without a gene.
         matching: of :func:`compare_with_matcher`.
     """
-    sources = {source.name.lower(): int(((known.sources & source) > 0).sum()) for source in Source}
+    sources = {str(source.name).lower(): int(((known.sources & source) > 0).sum()) for source in Source}
     return {
         "n_compositions": len(known.compositions),
         "n_crystals": len(known.genes),

@@ -104,7 +104,11 @@ def pbe(data: Path) -> Pool:
     from invdesign.predictors.features.structure import described_file
 
     with gzip.open(HELD_OUT, "rt", encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["source"] == "wbm" and row["said_height"] != "nan"]
+        rows = [
+            row
+            for row in csv.DictReader(file)
+            if row["source"] == "wbm" and row["predicted_e_above_hull"] != "nan"
+        ]
     path = data / "structures" / "wbm.csv.gz"
     described, _ = described_file(path, CACHE, lambda *_: None)
     tokens = tokenise(path, CACHE)
@@ -115,12 +119,12 @@ def pbe(data: Path) -> Pool:
             tokens.gene(place[int(row["row"])]),
             properties={
                 GAP: Estimate(*(float(row[f"gap_{name}"]) for name in ("mean", "sigma", "p_zero"))),
-                HEIGHT: Estimate(float(row["said_height"]), float(row["said_sigma"])),
+                HEIGHT: Estimate(float(row["predicted_e_above_hull"]), float(row["predicted_sigma"])),
             },
         )
         for i, row in enumerate(rows)
     ]
-    labels = [{GAP: float(row["gap"]), HEIGHT: float(row["height"])} for row in rows]
+    labels = [{GAP: float(row["gap"]), HEIGHT: float(row["e_above_hull"])} for row in rows]
     return Pool(candidates, labels, standardised(described.features[[int(row["row"]) for row in rows], -64:]))
 
 

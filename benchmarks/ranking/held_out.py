@@ -1,12 +1,12 @@
-"""What the models say of crystals they were not fitted to, beside DFT: held_out.csv.gz, a row a crystal.
+"""Predictions for crystals outside the fits, compared with DFT: held_out.csv.gz, a row a crystal.
 
     python benchmarks/ranking/held_out.py ../shared/data
 
 WBM's crystals of the parts ``calibration`` and ``test`` of the band-gap model's split are treated as a
 campaign treats a candidate: relaxed with CHGNet, placed on ``mp-hull``, their gap predicted from the
 relaxed crystal. mp20's of the same parts are given their gap as they are (CHGNet was trained on them: no
-heights). Offset and uncertainty of the ``said`` heights are fitted to WBM without the ``test`` rows; the
-``shipped`` ones have seen them. ``benchmarks/ranking/reliability.py`` makes figures of the table.
+E above hull). Offset and uncertainty of the ``predicted`` values are fitted to WBM without the ``test``
+rows; the ``released`` calibration has seen them. ``benchmarks/ranking/reliability.py`` reads the table.
 """
 
 from __future__ import annotations
@@ -44,7 +44,13 @@ EVALUATED = ("calibration", "test")
 SEED = 0  # of the band-gap model's split
 CHUNK = 64
 COLUMNS = ("source", "row", "formula", "part", "gap", "gap_mean", "gap_sigma", "gap_p_zero")
-COLUMNS += ("height", "said_height", "said_sigma", "shipped_height", "shipped_sigma")
+COLUMNS += (
+    "e_above_hull",
+    "predicted_e_above_hull",
+    "predicted_sigma",
+    "released_e_above_hull",
+    "released_sigma",
+)
 
 
 def parts_of(data: Path, source: str) -> dict[int, tuple[str, str]]:
@@ -87,8 +93,10 @@ def relaxed(rows: list[int], structures: list[Structure]) -> tuple[np.ndarray, l
     return np.concatenate(energies) / [len(structure) for structure in found], found
 
 
-def heights(data: Path, judged: dict[int, tuple[str, str]], energies: np.ndarray) -> dict[str, np.ndarray]:
-    """Heights by DFT and as said, with sigma, eV/atom, (n,) each, of relaxed WBM crystals."""
+def energies_above_hull(
+    data: Path, evaluated: dict[int, tuple[str, str]], energies: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Compute E above hull by DFT and predicted, with sigma, eV/atom, (n,) each, of relaxed WBM crystals."""
     hull, calibration = Hull.load(), EnergyCalibration.load()
     sample = read_evaluated(
         HYPOTHETICAL,
@@ -100,24 +108,24 @@ def heights(data: Path, judged: dict[int, tuple[str, str]], energies: np.ndarray
         seed=SEED,
     )
     assert sample.failed == 0  # noqa: S101 - rows of the file and of the sample are the same
-    rows = np.array(list(judged))
+    rows = np.array(list(evaluated))
     compositions = [sample.compositions[row] for row in rows]
     errors = hypothetical_errors(calibration.references, sample, hull)
     gain = np.full(len(sample.formulas), np.nan)
     gain[rows] = energies - sample.energies[rows]
     with_gain = Errors(errors.formulas, errors.compositions, errors.residual, errors.e_above_hull, gain)
-    test = rows[[part == "test" for _, part in judged.values()]]
+    test = rows[[part == "test" for _, part in evaluated.values()]]
     fitted = fit_uncertainty(with_gain.take(np.setdiff1d(np.arange(len(gain)), test)))
     shifted = energies - [calibration.references.energy(composition) for composition in compositions]
-    said = place(hull, compositions, shifted + fitted.offset)
-    shipped = place(hull, compositions, shifted + calibration.hypothetical_offset)
-    pairs = zip(compositions, shipped, strict=True)
+    predicted = place(hull, compositions, shifted + fitted.offset)
+    released = place(hull, compositions, shifted + calibration.hypothetical_offset)
+    pairs = zip(compositions, released, strict=True)
     return {
-        "height": errors.e_above_hull[rows],
-        "said_height": said,
-        "said_sigma": fitted.sigmas(compositions, said),
-        "shipped_height": shipped,
-        "shipped_sigma": np.array([calibration.sigma(c, h) for c, h in pairs]),
+        "e_above_hull": errors.e_above_hull[rows],
+        "predicted_e_above_hull": predicted,
+        "predicted_sigma": fitted.sigmas(compositions, predicted),
+        "released_e_above_hull": released,
+        "released_sigma": np.array([calibration.sigma(c, h) for c, h in pairs]),
     }
 
 
@@ -133,17 +141,17 @@ def place(hull: Hull, compositions: list, energies: np.ndarray) -> np.ndarray:
 
 def table(data: Path, source: str) -> list[dict]:
     """Rows of one data set."""
-    judged = parts_of(data, source)
+    evaluated = parts_of(data, source)
     entries = [
         entry
         for row, entry in enumerate(read_dataset(data / "structures" / f"{source}.csv.gz"))
-        if row in judged
+        if row in evaluated
     ]
     structures = [entry.structure for entry in entries]
     columns: dict[str, np.ndarray] = {}
     if source == HYPOTHETICAL:
-        energies, structures = relaxed(list(judged), structures)
-        columns = heights(data, judged, energies)
+        energies, structures = relaxed(list(evaluated), structures)
+        columns = energies_above_hull(data, evaluated, energies)
     gaps: list[Estimate] = PropertyPredictor.load("band-gap", "band_gap").predict(structures)
     labels = gap_labels(data, source)
     return [
@@ -158,7 +166,7 @@ def table(data: Path, source: str) -> list[dict]:
             "gap_p_zero": round(gap.p_zero, 5),
             **{name: round(float(values[i]), 5) for name, values in columns.items()},
         }
-        for i, ((row, (formula, part)), gap) in enumerate(zip(judged.items(), gaps, strict=True))
+        for i, ((row, (formula, part)), gap) in enumerate(zip(evaluated.items(), gaps, strict=True))
     ]
 
 

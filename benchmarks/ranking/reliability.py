@@ -1,11 +1,11 @@
-"""Is P(hit) what it says? Reads held_out.csv.gz; writes reliability.json and docs/images/reliability.png.
+"""Is P(hit) reliable? Reads held_out.csv.gz; writes reliability.json and docs/images/reliability.png.
 
     python benchmarks/ranking/reliability.py
 
 P(gap in window) on mp20's and WBM's held-out crystals, P(E above hull < limit) and their product on WBM's.
-Expected calibration error (ECE): mean distance of said and seen share over ten bins of equal width, weighted
-by the crystals in each. Most crystals are said to be no hit, and are none: so that they do not hide the rest,
-it is also given for those said to be one with a tenth or more.
+Expected calibration error (ECE): mean distance of predicted and observed share over ten bins of equal width,
+weighted by the crystals in each. Most crystals are predicted to be no hit, and are none: so that they do not
+hide the rest, it is also given for those with a predicted probability of a tenth or more.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ LIMITS = (0.0, 0.05, 0.1, 0.2)
 LIKELY = 0.1
 BINS = 10
 Pair = tuple[np.ndarray, np.ndarray]
-"""Said probability and whether it happened, (n,) each."""
+"""Predicted probability and whether it happened, (n,) each."""
 
 
 def read(part: str, source: str) -> dict[str, np.ndarray]:
     """Columns of the table's rows of one part and source; rows that did not relax are left out."""
     with gzip.open(TABLE, "rt", encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if (row["part"], row["source"]) == (part, source)]
-    rows = [row for row in rows if row["said_height"] != "nan"]
+    rows = [row for row in rows if row["predicted_e_above_hull"] != "nan"]
     names = [name for name in rows[0] if name not in {"source", "formula", "part"} and rows[0][name]]
     return {name: np.array([float(row[name]) for row in rows]) for name in names}
 
@@ -53,17 +53,17 @@ def read(part: str, source: str) -> dict[str, np.ndarray]:
 def gap_pair(rows: dict[str, np.ndarray], window: Window) -> Pair:
     """Of the gap lying in a window."""
     columns = (rows[f"gap_{name}"].tolist() for name in ("mean", "sigma", "p_zero"))
-    said = [Estimate(*figures).probability(window) for figures in zip(*columns, strict=True)]
+    predicted = [Estimate(*values).probability(window) for values in zip(*columns, strict=True)]
     gap = np.where(rows["gap"] < 1e-3, 0.0, rows["gap"])
-    return np.array(said), (gap >= window.low) & (gap <= window.high)
+    return np.array(predicted), (gap >= window.low) & (gap <= window.high)
 
 
-def height_pair(rows: dict[str, np.ndarray], limit: float, model: str = "said") -> Pair:
+def stability_pair(rows: dict[str, np.ndarray], limit: float, model: str = "predicted") -> Pair:
     """Of lying under a limit above the hull."""
     from scipy.special import ndtr
 
-    said = ndtr((limit - rows[f"{model}_height"]) / rows[f"{model}_sigma"])
-    return said, rows["height"] <= limit
+    predicted = ndtr((limit - rows[f"{model}_e_above_hull"]) / rows[f"{model}_sigma"])
+    return predicted, rows["e_above_hull"] <= limit
 
 
 def both(first: Pair, second: Pair) -> Pair:
@@ -73,32 +73,32 @@ def both(first: Pair, second: Pair) -> Pair:
 
 def together(pairs: Iterable[Pair]) -> Pair:
     """All of them pooled."""
-    said, seen = zip(*pairs, strict=True)
-    return np.concatenate(said), np.concatenate(seen)
+    predicted, observed = zip(*pairs, strict=True)
+    return np.concatenate(predicted), np.concatenate(observed)
 
 
-def chance_error(said: np.ndarray) -> float:
+def chance_error(predicted: np.ndarray) -> float:
     """ECE that as many crystals would show if each probability were exact: what chance alone makes of it."""
     rng = np.random.default_rng(0)
-    draws = (rng.random(len(said)) < said for _ in range(50))
-    return float(np.mean([calibration_error(said, seen, BINS) for seen in draws]))
+    draws = (rng.random(len(predicted)) < predicted for _ in range(50))
+    return float(np.mean([calibration_error(predicted, observed, BINS) for observed in draws]))
 
 
-def figures(pair: Pair) -> dict[str, float]:
-    """ECE of all and of the likely ones, and mean said and seen share."""
-    said, seen = pair
-    likely = said >= LIKELY
+def reliability(pair: Pair) -> dict[str, float]:
+    """ECE of all and of the likely ones, and mean predicted and observed share."""
+    predicted, observed = pair
+    likely = predicted >= LIKELY
     return {
-        "n": len(said),
-        "ece": round(calibration_error(said, seen, BINS), 4),
-        "ece_if_perfect": round(chance_error(said), 4),
-        "said": round(float(said.mean()), 4),
-        "seen": round(float(seen.mean()), 4),
+        "n": len(predicted),
+        "ece": round(calibration_error(predicted, observed, BINS), 4),
+        "ece_if_perfect": round(chance_error(predicted), 4),
+        "predicted": round(float(predicted.mean()), 4),
+        "observed": round(float(observed.mean()), 4),
         "n_likely": int(likely.sum()),
-        "ece_likely": round(calibration_error(said[likely], seen[likely], BINS), 4),
-        "said_likely": round(float(said[likely].mean()), 4),
-        "seen_likely": round(float(seen[likely].mean()), 4),
-        "brier": round(float(((said - seen) ** 2).mean()), 4),
+        "ece_likely": round(calibration_error(predicted[likely], observed[likely], BINS), 4),
+        "predicted_likely": round(float(predicted[likely].mean()), 4),
+        "observed_likely": round(float(observed[likely].mean()), 4),
+        "brier": round(float(((predicted - observed) ** 2).mean()), 4),
     }
 
 
@@ -110,21 +110,21 @@ def pools(part: str) -> dict[str, dict[str, Pair]]:
         for source, rows in (("mp20", known), ("wbm", new))
         for window in WINDOWS
     }
-    heights = {f"< {limit:g}": height_pair(new, limit) for limit in LIMITS}
+    stabilities = {f"< {limit:g}": stability_pair(new, limit) for limit in LIMITS}
     products = {
-        f"{window}, < {limit:g}": both(gap_pair(new, window), height_pair(new, limit))
+        f"{window}, < {limit:g}": both(gap_pair(new, window), stability_pair(new, limit))
         for window in WINDOWS
         for limit in LIMITS
     }
-    panels = {"gap in window": gaps, "E above hull under limit": heights, "both": products}
-    shipped = {f"< {limit:g}, shipped": height_pair(new, limit, "shipped") for limit in LIMITS}
+    panels = {"gap in window": gaps, "E above hull under limit": stabilities, "both": products}
+    released = {f"< {limit:g}, released": stability_pair(new, limit, "released") for limit in LIMITS}
     for panel in panels.values():
         panel["all"] = together(panel.values())
-    return {**panels, "E above hull, as shipped": {**shipped, "all": together(shipped.values())}}
+    return {**panels, "E above hull, as released": {**released, "all": together(released.values())}}
 
 
 def draw(panels: dict[str, Pair]) -> None:
-    """Said against seen shares by bins, with 95 % intervals, and how many crystals said so."""
+    """Draw observed against predicted shares by bins, with 95 % intervals and numbers of crystals."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -136,18 +136,18 @@ def draw(panels: dict[str, Pair]) -> None:
 
 
 def _panel(axes: Axes, title: str, pair: Pair) -> None:
-    said, seen = pair
-    place = np.minimum((said * BINS).astype(int), BINS - 1)
+    predicted, observed = pair
+    place = np.minimum((predicted * BINS).astype(int), BINS - 1)
     axes.plot([0, 1], [0, 1], color="#b9c4ca", lw=1)
-    for own in (place == b for b in range(BINS)):
-        if own.any():
-            rate = Rate(int(seen[own].sum()), int(own.sum()))
+    for chosen in (place == b for b in range(BINS)):
+        if chosen.any():
+            rate = Rate(int(observed[chosen].sum()), int(chosen.sum()))
             low, high = rate.interval
-            x = said[own].mean()
+            x = predicted[chosen].mean()
             axes.plot([x, x], [low, high], color="#1f6f8b", lw=1.5)
             axes.plot(x, rate.value, "o", color="#1f6f8b", ms=5)
             axes.annotate(
-                f"{own.sum():,}",
+                f"{chosen.sum():,}",
                 (x, high),
                 xytext=(0, 3),
                 textcoords="offset points",
@@ -155,23 +155,26 @@ def _panel(axes: Axes, title: str, pair: Pair) -> None:
                 fontsize=7,
                 color="#73828c",
             )
-    found = figures(pair)
+    found = reliability(pair)
     axes.set_title(
-        f"{title}\nECE {found['ece']:.3f}; said ≥ {LIKELY}: {found['ece_likely']:.3f}", fontsize=10
+        f"{title}\nECE {found['ece']:.3f}; predicted ≥ {LIKELY}: {found['ece_likely']:.3f}", fontsize=10
     )
-    axes.set(xlim=(0, 1), ylim=(0, 1.06), xlabel="said", ylabel="seen")
+    axes.set(xlim=(0, 1), ylim=(0, 1.06), xlabel="predicted", ylabel="observed")
 
 
 def main() -> None:
-    """Write figures and picture of the test part; trees for the gap have learned the calibration part."""
+    """Write metrics and picture of the test part; the gap's trees were trained on the calibration part."""
     test = pools("test")
     found = {
-        "test": {panel: {name: figures(pair) for name, pair in own.items()} for panel, own in test.items()}
+        "test": {
+            panel: {name: reliability(pair) for name, pair in chosen.items()}
+            for panel, chosen in test.items()
+        }
     }
     OUT.write_text(json.dumps(found, indent=1) + "\n")
     draw({panel: test[panel]["all"] for panel in ("gap in window", "E above hull under limit", "both")})
-    for panel, own in found["test"].items():
-        print(panel, own["all"])
+    for panel, chosen in found["test"].items():
+        print(panel, chosen["all"])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What flows through the funnel: candidates, a verdict per gate, estimates with uncertainty."""
+"""Candidates with a verdict per gate, and estimates with uncertainty."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import exp, inf, log
 from statistics import NormalDist
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -48,12 +48,12 @@ class Estimate:
 
     @property
     def low(self) -> float:
-        """Lower end of the 90 % interval."""
+        """Return the lower end of the 90 % interval."""
         return self._quantile(0.05)
 
     @property
     def high(self) -> float:
-        """Upper end of the 90 % interval."""
+        """Return the upper end of the 90 % interval."""
         return self._quantile(0.95)
 
     def _quantile(self, level: float) -> float:
@@ -68,21 +68,13 @@ class Estimate:
         return max(0.0, normal.inv_cdf((level - self.p_zero) / (1 - self.p_zero)))
 
     def probability(self, window: Window) -> float:
-        """Probability that the property lies inside ``window`` (both ends included)."""
-        if self.lognormal:
-            normal = NormalDist(log(self.mean), self.sigma / self.mean)
-            ends = [log(end) if end > 0 else -inf for end in (window.low, window.high)]
-            return normal.cdf(ends[1]) - normal.cdf(ends[0])
-        normal = NormalDist(self.mean, self.sigma)
-        zero = self.p_zero if window.holds_zero else 0.0
-        # the part of the normal below 0 is zero too, for a quantity that has zeros
-        low = -inf if self.p_zero > 0 and window.low <= 0 else window.low
-        return zero + (1 - self.p_zero) * (normal.cdf(window.high) - normal.cdf(low))
+        """Return the probability that the property lies inside ``window`` (both ends included)."""
+        return float(_probability(self, window))
 
 
 @dataclass(frozen=True, slots=True)
 class Estimates:
-    """Many estimates of one property as arrays (n,), meaning what an :class:`Estimate` means."""
+    """Many estimates of one property as arrays (n,); fields as in :class:`Estimate`."""
 
     mean: np.ndarray
     sigma: np.ndarray
@@ -91,20 +83,20 @@ class Estimates:
     lognormal: bool = False
 
     def __getitem__(self, row: int) -> Estimate:
-        """One of them."""
+        """Return one estimate."""
         mean, sigma, p_zero, inside = (
             a[row].item() for a in (self.mean, self.sigma, self.p_zero, self.in_domain)
         )
         return Estimate(mean, sigma, p_zero, inside, self.lognormal)
 
     def __len__(self) -> int:
-        """How many."""
+        """Return the number of estimates."""
         return len(self.mean)
 
     def rows(self) -> list[Estimate]:
-        """All of them, one by one."""
+        """Return all estimates as a list."""
         fields = (self.mean.tolist(), self.sigma.tolist(), self.p_zero.tolist(), self.in_domain.tolist())
-        return [Estimate(*one, self.lognormal) for one in zip(*fields, strict=True)]
+        return [Estimate(*row, self.lognormal) for row in zip(*fields, strict=True)]
 
     @property
     def value(self) -> np.ndarray:
@@ -124,17 +116,23 @@ class Estimates:
         return np.asarray(np.where(self.p_zero == 0.0, self.mean + self.sigma * ndtri(level), mixed))
 
     def probability(self, window: Window) -> np.ndarray:
-        """Probability that each lies inside ``window`` (both ends included)."""
-        from scipy.special import ndtr
+        """Return the probability that each lies inside ``window`` (both ends included)."""
+        return np.asarray(_probability(self, window))
 
-        if self.lognormal:
-            ends = [log(end) if end > 0 else -inf for end in (window.low, window.high)]
-            middle, unit = np.log(self.mean), self.sigma / self.mean
-            return np.asarray(ndtr((ends[1] - middle) / unit) - ndtr((ends[0] - middle) / unit))
-        zero = self.p_zero if window.holds_zero else 0.0
-        low = np.where((self.p_zero > 0) & (window.low <= 0), -inf, window.low)
-        normal = ndtr((window.high - self.mean) / self.sigma) - ndtr((low - self.mean) / self.sigma)
-        return np.asarray(zero + (1 - self.p_zero) * normal)
+
+def _probability(estimate: Estimate | Estimates, window: Window) -> Any:  # noqa: ANN401 - a number or an array
+    from scipy.special import ndtr
+
+    mean, sigma, low, high = estimate.mean, estimate.sigma, window.low, window.high
+    if estimate.lognormal:
+        mean, sigma = np.log(mean), sigma / mean
+        low, high = (log(end) if end > 0 else -inf for end in (low, high))
+        return ndtr((high - mean) / sigma) - ndtr((low - mean) / sigma)
+    below = ndtr((low - mean) / sigma)
+    if low <= 0:  # the part of the normal below 0 is zero too, for a quantity that has zeros
+        below = below * (estimate.p_zero == 0)
+    inside = (1 - estimate.p_zero) * (ndtr((high - mean) / sigma) - below)
+    return inside + estimate.p_zero if window.holds_zero else inside
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""How several generators share the relaxations of a campaign: by the yield that each has shown so far."""
+"""Allocation of a campaign's relaxations to several generators, by the yield of each so far."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ FLOOR = 0.25  # of an equal share, that every generator gets
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
-    """What a generator has shown so far.
+class GeneratorYield:
+    """Yield of a generator so far.
 
     Attributes:
         relaxed: candidates that were relaxed.
@@ -37,21 +37,21 @@ def rounds(n: int, generators: int) -> list[int]:
     return [end - start for start, end in pairwise(ends)]
 
 
-def allot(n: int, records: Sequence[Record]) -> list[int]:
+def allot(n: int, yields: Sequence[GeneratorYield]) -> list[int]:
     """Relaxations for each generator in the next round: ``n`` in all, fewer where not so many wait.
 
     Everyone gets ``FLOOR`` of an equal share and of the rest a part in proportion to its rate, in whole
     numbers by largest remainder; what one has no candidates for goes to the others.
     """
-    shares = [0] * len(records)
-    while (left := min(n, sum(record.waiting for record in records)) - sum(shares)) > 0:
-        able = [i for i, record in enumerate(records) if record.waiting > shares[i]]
-        total = sum(records[i].rate for i in able)
-        exact = [left * (FLOOR / len(able) + (1 - FLOOR) * records[i].rate / total) for i in able]
+    shares = [0] * len(yields)
+    while (left := min(n, sum(given.waiting for given in yields)) - sum(shares)) > 0:
+        able = [i for i, record in enumerate(yields) if record.waiting > shares[i]]
+        total = sum(yields[i].rate for i in able)
+        exact = [left * (FLOOR / len(able) + (1 - FLOOR) * yields[i].rate / total) for i in able]
         whole = [int(part) for part in exact]
         order = sorted(range(len(able)), key=lambda k: whole[k] - exact[k])  # stable: ties go to the first
         for k in order[: left - sum(whole)]:
             whole[k] += 1
         for i, part in zip(able, whole, strict=True):
-            shares[i] = min(records[i].waiting, shares[i] + part)
+            shares[i] = min(yields[i].waiting, shares[i] + part)
     return shares

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
@@ -17,6 +17,8 @@ from invdesign.crystal.gene import Gene
 from invdesign.errors import InputError
 from invdesign.filters.novelty import is_reported
 from invdesign.generators.registry import Generator
+from invdesign.io.artifacts import Kind, resolve
+from invdesign.io.provenance import folder_digest
 from invdesign.stability.placement import compute_placement
 
 if TYPE_CHECKING:
@@ -191,6 +193,35 @@ class Components:
             for kind, given in objects.items()
             if given is not None and not isinstance(given, str)
         }
+
+
+def made_with(config: CampaignConfig, components: Components) -> dict[str, Any]:
+    """Describe the campaign as plain JSON for ``shortlist.json``, without time and machine.
+
+    Returns:
+        ``target`` in the language of targets and in ``words``, ``seed``, ``potential``, and ``weights``:
+        a SHA-256 by part of every folder of weights or tables (16 digits of the potential's file). Custom
+        objects have none.
+    """
+    potential = components.get("potential")
+    weights = {f"potential {potential.name}": potential.digest}
+    models = [*components.generators.values(), *(components.predictors or {}).values()]
+    models += [components.geometry, components.ranker, components.synthesizability]
+    tables = [components.known, components.hull, components.calibration or potential.name]
+    weights |= _digests("models", models) | _digests("validators", tables)
+    return {
+        "target": str(config.target),
+        "words": config.words(),
+        "seed": config.seed,
+        "potential": potential.name,
+        "weights": weights,
+    }
+
+
+def _digests(kind: Kind, components: Iterable[Any]) -> dict[str, str]:
+    """Hash by name of what lies in a folder; a generator without weights has none."""
+    folders = {resolve(kind, part) for part in components if isinstance(part, str)}
+    return {f"{kind}/{folder.name}": folder_digest(folder) for folder in sorted(folders) if folder.is_dir()}
 
 
 @lru_cache(maxsize=32)

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from invdesign.campaign.budget import Record, allot, rounds
-from invdesign.campaign.components import Components
+from invdesign.campaign.budget import GeneratorYield, allot, rounds
+from invdesign.campaign.components import Components, made_with
 from invdesign.campaign.config import CampaignConfig
 from invdesign.campaign.progress import GENE_PHASE, LiveFunnel
-from invdesign.campaign.provenance import made_with
 from invdesign.campaign.stages.dynamical_stability import checked_pick, require, summarize_checks
 from invdesign.campaign.stages.filter import filter_genes, first_of_genes
 from invdesign.campaign.stages.generate import generate, generate_units
@@ -251,7 +250,7 @@ def _structure_phase(
     taken = dict.fromkeys(pools, 0)
     live.phase("geometry", min(config.n_relax, len(known)))
     for size in rounds(config.n_relax, len(pools)):
-        shares = allot(size, [_record(pool, taken[name], known) for name, pool in pools.items()])
+        shares = allot(size, [_yield_so_far(pool, taken[name], known) for name, pool in pools.items()])
         chunks = []
         for (name, pool), share in zip(pools.items(), shares, strict=True):
             chosen = [known[id_] for id_ in pool[taken[name] : taken[name] + share]]
@@ -293,10 +292,10 @@ def _pool(known: Mapping[str, Candidate], generator: str) -> list[str]:
     return [candidate.id for candidate in sorted(pool, key=lambda c: c.place or 0)]
 
 
-def _record(pool: Sequence[str], taken: int, known: Mapping[str, Candidate]) -> Record:
+def _yield_so_far(pool: Sequence[str], taken: int, known: Mapping[str, Candidate]) -> GeneratorYield:
     verdicts = [known[id_].verdicts.get("hull") for id_ in pool[:taken]]
     passed = sum(verdict is not None and verdict.passed for verdict in verdicts)
-    return Record(taken, passed, len(pool) - taken)
+    return GeneratorYield(taken, passed, len(pool) - taken)
 
 
 def _conclude(

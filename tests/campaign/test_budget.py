@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from invdesign.campaign import CampaignConfig, design
-from invdesign.campaign.budget import FLOOR, Record, allot, rounds
+from invdesign.campaign.budget import FLOOR, GeneratorYield, allot, rounds
 from invdesign.campaign.components import Components
 from invdesign.campaign.stages.generate import generate_units
 from invdesign.errors import InputError
 
 records = st.builds(
-    lambda relaxed, share, waiting: Record(relaxed, round(relaxed * share), waiting),
+    lambda relaxed, share, waiting: GeneratorYield(relaxed, round(relaxed * share), waiting),
     st.integers(0, 200),
     st.floats(0, 1),
     st.integers(0, 300),
@@ -31,17 +31,17 @@ def test_everything_is_allotted_and_to_those_that_have_candidates(n, shown):
 
 @given(st.integers(1, 6), st.integers(0, 100))
 def test_the_first_round_is_shared_equally(generators, n):
-    shares = allot(n, [Record(0, 0, 1000)] * generators)
+    shares = allot(n, [GeneratorYield(0, 0, 1000)] * generators)
     assert max(shares) - min(shares) <= 1
 
 
 def test_the_more_one_yields_the_more_one_gets_and_none_starves():
-    shares = allot(100, [Record(30, 28, 500), Record(30, 7, 500), Record(30, 0, 500)])
+    shares = allot(100, [GeneratorYield(30, 28, 500), GeneratorYield(30, 7, 500), GeneratorYield(30, 0, 500)])
     assert shares[0] > shares[1] > shares[2] >= FLOOR * 100 / 3 - 1
 
 
 def test_what_one_cannot_use_goes_to_the_others():
-    assert allot(40, [Record(10, 10, 5), Record(10, 0, 100)]) == [5, 35]
+    assert allot(40, [GeneratorYield(10, 10, 5), GeneratorYield(10, 0, 100)]) == [5, 35]
 
 
 @given(st.integers(1, 500), st.integers(1, 5))

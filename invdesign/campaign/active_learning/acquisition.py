@@ -27,7 +27,7 @@ from invdesign.campaign.progress import Clock, LiveFunnel
 from invdesign.campaign.ranking import hit_probability, shortlist
 from invdesign.campaign.stages.dynamical_stability import Checks, check_picks, summarize_checks
 from invdesign.campaign.stages.predict import estimate_missing
-from invdesign.campaign.stages.shortlist import Pick, drop_duplicates, picked, put_on_shortlist
+from invdesign.campaign.stages.shortlist import Pick, deduplicate, picked, put_on_shortlist
 from invdesign.campaign.store import Store
 from invdesign.core.candidate import Candidate
 from invdesign.core.funnel import CHECKS, Funnel
@@ -103,7 +103,7 @@ def acquire(
         )
     rows = corrections.correct_rows([relaxed[i].properties for i in pool], vectors[pool])
     corrected = [with_estimates(relaxed[i], row) for i, row in zip(pool, rows, strict=True)]
-    drop_duplicates(config, components, corrected)
+    deduplicate(config, components, corrected)
     standing = [candidate for candidate in corrected if candidate.alive]
 
     pick: Pick = shortlist

@@ -18,7 +18,7 @@ from invdesign.campaign.active_learning.acquisition import Criterion, Request, a
 from invdesign.campaign.active_learning.correction import Corrections, has_result
 from invdesign.campaign.active_learning.extend import extend
 from invdesign.campaign.active_learning.rescore import record_round
-from invdesign.campaign.components import Components
+from invdesign.campaign.components import Components, made_with
 from invdesign.campaign.config import CampaignConfig
 from invdesign.campaign.run import DATABASE
 from invdesign.campaign.stages.dynamical_stability import require
@@ -227,7 +227,6 @@ def _number(run: Path, origin: dict[str, Any]) -> int:
 
 
 def _write(found: Round, components: Components, origin: dict[str, Any], pool: int) -> Round:
-    from invdesign.campaign.provenance import made_with
     from invdesign.crystal.structure_files import SHORTLIST
     from invdesign.report.shortlist_csv import CIF_FOLDER, write_cifs, write_table
     from invdesign.report.shortlist_json import SHORTLIST_JSON, write_shortlist_json

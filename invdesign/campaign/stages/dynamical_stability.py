@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from invdesign.campaign.components import Components
 from invdesign.campaign.config import CampaignConfig
 from invdesign.campaign.progress import Clock, LiveFunnel
-from invdesign.campaign.stages.shortlist import drop_duplicates, picked, put_on_shortlist
+from invdesign.campaign.stages.shortlist import deduplicate, picked, put_on_shortlist
 from invdesign.campaign.store import Store
 from invdesign.core.candidate import Candidate
 from invdesign.core.funnel import CHECKS, Funnel, gates_of
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Check:
-    """One candidate to be checked: travels to a worker."""
+class CheckUnit:
+    """A candidate to be checked in one process."""
 
     config: CampaignConfig
     components: Components
@@ -60,7 +60,7 @@ def checked_pick(
     """
     survivors = _came_through(store)
     if not any("duplicates" in candidate.verdicts for candidate in survivors):
-        clock = drop_duplicates(config, components, survivors)
+        clock = deduplicate(config, components, survivors)
         store.put(survivors, clock)
         live.funnel.charge(clock.seconds)
     live.count(survivors, ("duplicates", *config.check))
@@ -126,7 +126,7 @@ def check_picks(
         picks = pick([c for c in known.values() if c.alive or c.id not in checked])
         if not (new := [c for c in picks if c.id not in checked]):
             return list(known.values())
-        todo = [Check(how.config, how.components, c) for c in new if not set(gates) & c.verdicts.keys()]
+        todo = [CheckUnit(how.config, how.components, c) for c in new if not set(gates) & c.verdicts.keys()]
         how.begin(len(todo))
         for candidate, clock in run_tasks(check_candidate, todo, workers=1, executor=how.executor):
             how.keep(candidate, clock)
@@ -134,11 +134,11 @@ def check_picks(
         checked |= {candidate.id for candidate in new}
 
 
-def check_candidate(check: Check) -> tuple[Candidate, Clock]:
+def check_candidate(unit: CheckUnit) -> tuple[Candidate, Clock]:
     """Put a candidate through the checks; the first that it fails is the last."""
-    config, candidate, clock = check.config, check.candidate, Clock()
+    config, candidate, clock = unit.config, unit.candidate, Clock()
     assert candidate.structure is not None  # noqa: S101 - relaxed
-    potential, seed = check.components.get("potential"), (config.seed, int(candidate.id[1:]))
+    potential, seed = unit.components.get("potential"), (config.seed, int(candidate.id[1:]))
     functions = {gate.name: gate.load() for gate in gates_of("check")}
     with one_thread():
         for gate in config.check:

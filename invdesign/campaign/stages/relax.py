@@ -33,14 +33,10 @@ class RelaxUnit:
 
 def relax_unit(unit: RelaxUnit) -> tuple[list[Candidate], Clock]:
     """Give a unit's candidates their structure, energy above hull and properties."""
-    with one_thread():
-        return unit.candidates, _give_structures(unit.config, unit.components, unit.candidates)
-
-
-def _give_structures(config: CampaignConfig, components: Components, candidates: list[Candidate]) -> Clock:
     clock = Clock()
-    apply_gates("structure", candidates, Context(config, components), clock)
-    return clock
+    with one_thread():
+        apply_gates("structure", unit.candidates, Context(unit.config, unit.components), clock)
+    return unit.candidates, clock
 
 
 def plausible_geometry(candidates: Sequence[Candidate], context: Context) -> list[Verdict]:

@@ -21,7 +21,7 @@ from invdesign.verdict import Verdict
 Pick = Callable[[Sequence[Candidate], Target, int], list[Candidate]]
 
 
-def drop_duplicates(config: CampaignConfig, components: Components, candidates: Sequence[Candidate]) -> Clock:
+def deduplicate(config: CampaignConfig, components: Components, candidates: Sequence[Candidate]) -> Clock:
     """Find duplicates among relaxed candidates, and give the others what they are ranked by.
 
     That is: probability of a hit, front among several goals, score of synthesizability.
@@ -43,7 +43,7 @@ def distinct(candidates: Sequence[Candidate], context: Context) -> list[Verdict]
     known = context.components.get("known")
     for candidate in candidates:
         candidate.record(_still_wanted(candidate, context.config, known))
-    _drop_duplicates([candidate for candidate in candidates if candidate.alive])
+    _reject_duplicates([candidate for candidate in candidates if candidate.alive])
     return [candidate.verdicts["duplicates"] for candidate in candidates]
 
 
@@ -79,7 +79,7 @@ def select_shortlist(
     Returns:
         The same candidates, and the cost.
     """
-    clock = drop_duplicates(config, components, candidates)
+    clock = deduplicate(config, components, candidates)
     chosen = picked(config, [candidate for candidate in candidates if candidate.alive], pick)
     return list(candidates), clock + put_on_shortlist(config, components, chosen)
 
@@ -130,7 +130,7 @@ def _still_wanted(candidate: Candidate, config: CampaignConfig, known: Any) -> V
     return Verdict("duplicates", passed=True, reason="unlike every other candidate")
 
 
-def _drop_duplicates(candidates: Sequence[Candidate]) -> None:
+def _reject_duplicates(candidates: Sequence[Candidate]) -> None:
     """Of relaxed structures that match, keep the lowest in energy (then in id)."""
     from invdesign.crystal.matching import unique_groups
 

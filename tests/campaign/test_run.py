@@ -206,9 +206,9 @@ def test_identity_is_the_same_in_every_process(tmp_path):
     assert "exclude=As,Cd,Hg,Pb" in config.identity()["target"]
 
 
-def test_a_judge_of_generators_selects_nothing(tmp_path):
+def test_an_evaluator_of_generators_selects_nothing(tmp_path):
     config = campaign_fakes.fake_config(tmp_path / "run")
     judge = type("Judge", (), {"judges": True, "predict": lambda self, structures: []})()
     components = Components(**{**vars(campaign_fakes.fake_components()), "predictors": {"band_gap": judge}})
-    with pytest.raises(InputError, match="selects nothing"):
+    with pytest.raises(InputError, match="evaluation of generators alone"):
         design(config, components=components, progress=False)

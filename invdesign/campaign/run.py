@@ -167,7 +167,7 @@ def _check(config: CampaignConfig, components: Components) -> None:
             asked, 1, config.seed
         )  # raises where it can never meet the target
     for prop in components.predictors or {}:
-        if getattr(components.predictor(prop), "judges", False):
+        if getattr(components.predictor(prop), "for_evaluation", False):
             raise InputError(
                 f"predictors: the model of {prop} is for the evaluation of generators alone; give another."
             )

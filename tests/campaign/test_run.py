@@ -208,7 +208,9 @@ def test_identity_is_the_same_in_every_process(tmp_path):
 
 def test_an_evaluator_of_generators_selects_nothing(tmp_path):
     config = campaign_fakes.fake_config(tmp_path / "run")
-    judge = type("Judge", (), {"judges": True, "predict": lambda self, structures: []})()
-    components = Components(**{**vars(campaign_fakes.fake_components()), "predictors": {"band_gap": judge}})
+    evaluator = type("Evaluator", (), {"for_evaluation": True, "predict": lambda self, structures: []})()
+    components = Components(
+        **{**vars(campaign_fakes.fake_components()), "predictors": {"band_gap": evaluator}}
+    )
     with pytest.raises(InputError, match="evaluation of generators alone"):
         design(config, components=components, progress=False)

@@ -140,7 +140,7 @@ class GraphBandGapPredictor:
         4.8
     """
 
-    judges = True  # no campaign may select by it
+    for_evaluation = True  # no campaign may select by it
 
     def __init__(self, network: GraphNetwork, scales: Scales, domain: Domain | None = None) -> None:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -8,7 +8,7 @@ functions that ``invdesign design --continue`` calls. Four pools:
 
 - ``pbe``: WBM's crystals of the parts ``calibration`` and ``test`` of the band-gap model's split, relaxed and
   placed on the hull as candidates are (``benchmarks/ranking/held_out.csv.gz``); truth is their DFT gap and
-  height. Nothing is shifted: the models were calibrated on such crystals.
+  E above hull. Nothing is shifted: the models were calibrated on such crystals.
 - ``survivors``: of these, what would pass a campaign's gates for the target; five labels at a time.
 - ``measured``: measured gaps of the compositions that are test rows of ``band-gap-composition``; the estimate
   is its PBE gap. A user whose truth is an experiment or a hybrid functional.
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 CACHE = Path(".cache/invdesign")
 OUT = Path(__file__).with_name("active_learning.json")
 HELD_OUT = Path("benchmarks/ranking/held_out.csv.gz")
-GAP, HEIGHT, LIMIT = "band_gap", "e_above_hull", 0.1
+GAP, STABILITY, LIMIT = "band_gap", "e_above_hull", 0.1
 WINDOWS = {
     "pbe": ((1.25, 1.75), (2.75, 3.25), (4.5, 5.5)),
     "survivors": ((1.25, 1.75), (2.75, 3.25)),
@@ -81,8 +81,8 @@ class Pool:
     def survivors(self, target: Target) -> Pool:
         """Those that would pass the gates of hull and properties."""
         windows = [c.properties[GAP].probability(target.windows[GAP]) for c in self.candidates]
-        heights = [c.properties[HEIGHT].mean for c in self.candidates]
-        return self._of(np.flatnonzero((np.array(windows) >= SURVIVES) & (np.array(heights) <= LIMIT)))
+        above = [c.properties[STABILITY].mean for c in self.candidates]
+        return self._of(np.flatnonzero((np.array(windows) >= SURVIVES) & (np.array(above) <= LIMIT)))
 
     def _of(self, rows: np.ndarray) -> Pool:
         own = [self.candidates[i] for i in rows]
@@ -119,20 +119,20 @@ def pbe(data: Path) -> Pool:
             tokens.gene(place[int(row["row"])]),
             properties={
                 GAP: Estimate(*(float(row[f"gap_{name}"]) for name in ("mean", "sigma", "p_zero"))),
-                HEIGHT: Estimate(float(row["predicted_e_above_hull"]), float(row["predicted_sigma"])),
+                STABILITY: Estimate(float(row["predicted_e_above_hull"]), float(row["predicted_sigma"])),
             },
         )
         for i, row in enumerate(rows)
     ]
-    labels = [{GAP: float(row["gap"]), HEIGHT: float(row["e_above_hull"])} for row in rows]
+    labels = [{GAP: float(row["gap"]), STABILITY: float(row["e_above_hull"])} for row in rows]
     return Pool(candidates, labels, standardised(described.features[[int(row["row"]) for row in rows], -64:]))
 
 
-def of_gaps(formulas: Sequence[str], said: Estimates, gaps: np.ndarray, features: np.ndarray) -> Pool:
+def of_gaps(formulas: Sequence[str], predicted: Estimates, gaps: np.ndarray, features: np.ndarray) -> Pool:
     """Build a pool where the target sets the gap alone."""
     candidates = [
         Candidate(f"c{i:06d}", gene_of_formula(formula), properties={GAP: estimate})
-        for i, (formula, estimate) in enumerate(zip(formulas, said.rows(), strict=True))
+        for i, (formula, estimate) in enumerate(zip(formulas, predicted.rows(), strict=True))
     ]
     return Pool(candidates, [{GAP: gap} for gap in gaps.tolist()], standardised(features))
 
@@ -176,9 +176,11 @@ def gllb(data: Path) -> Pool:
         for formula in read_compositions(data / f"{name}.csv.gz").formulas
     }
     rows = np.flatnonzero([formula not in trained for formula in described.formulas])
-    said = PropertyPredictor.load("band-gap").estimates(described.features[rows], described.energy[rows])[GAP]
+    predicted = PropertyPredictor.load("band-gap").estimates(
+        described.features[rows], described.energy[rows]
+    )[GAP]
     gaps = np.minimum(columns["ind_gap"], columns["dir_gap"])[rows]
-    return of_gaps(described.formulas[rows].tolist(), said, gaps, described.features[rows, -64:])
+    return of_gaps(described.formulas[rows].tolist(), predicted, gaps, described.features[rows, -64:])
 
 
 POOLS: dict[str, Callable[[Path], Pool]] = {"pbe": pbe, "survivors": pbe, "measured": measured, "gllb": gllb}
@@ -187,7 +189,7 @@ POOLS: dict[str, Callable[[Path], Pool]] = {"pbe": pbe, "survivors": pbe, "measu
 def is_hit(label: dict[str, float], target: Target) -> bool:
     """Whether the truth lies in the window, and under the limit where it is known."""
     gap = 0.0 if label[GAP] <= 1e-3 else label[GAP]
-    return gap in target.windows[GAP] and label.get(HEIGHT, -inf) <= target.e_above_hull_max
+    return gap in target.windows[GAP] and label.get(STABILITY, -inf) <= target.e_above_hull_max
 
 
 class Campaign:
@@ -200,7 +202,7 @@ class Campaign:
         self.revised = list(pool.candidates)
 
     def step(self) -> None:
-        """Choose a batch, reveal its labels, and correct what is said of the rest."""
+        """Choose a batch, reveal its labels, and correct the predictions for the rest."""
         left = [i for i in range(len(self.revised)) if i not in set(self.seen)]
         chosen = self._pick(left)
         self.seen += chosen
@@ -224,7 +226,7 @@ class Campaign:
         if self.strategy == "hits" or not self.seen:
             place = {candidate.id: i for i, candidate in zip(left, candidates, strict=True)}
             return [place[c.id] for c in shortlist(candidates, self.target, self.batch)]
-        vectors, similarity = self.pool.vectors, self.corrections.similarity([GAP, HEIGHT])
+        vectors, similarity = self.pool.vectors, self.corrections.similarity([GAP, STABILITY])
         return [
             left[i]
             for i in most_informative(self.batch, chances, vectors[left], vectors[self.seen], similarity)
@@ -236,16 +238,19 @@ class Campaign:
         Coverage of the gap's 90 % intervals, of those that likelier have one than not; Brier score of P(hit)
         over that of always the mean.
         """
-        said = [candidate.properties for candidate in others.candidates]
+        predicted = [candidate.properties for candidate in others.candidates]
         hits = np.array([is_hit(label, self.target) for label in others.labels])
-        open_ = [i for i, row in enumerate(said) if row[GAP].p_zero < 0.5]
-        figures = {}
-        for when, rows in (("before", said), ("after", self.corrections.correct_rows(said, others.vectors))):
+        open_ = [i for i, row in enumerate(predicted) if row[GAP].p_zero < 0.5]
+        metrics = {}
+        for when, rows in (
+            ("before", predicted),
+            ("after", self.corrections.correct_rows(predicted, others.vectors)),
+        ):
             held = [rows[i][GAP].low <= others.labels[i][GAP] <= rows[i][GAP].high for i in open_]
             chances = np.array([hit_probability(row, self.target) for row in rows])
-            figures[f"coverage_{when}"] = float(np.mean(held))
-            figures[f"brier_{when}"] = float(((chances - hits) ** 2).mean() / hits.var())
-        return figures
+            metrics[f"coverage_{when}"] = float(np.mean(held))
+            metrics[f"brier_{when}"] = float(((chances - hits) ** 2).mean() / hits.var())
+        return metrics
 
 
 def run(pool: Pool, others: Pool, target: Target, strategy: str, batch: int) -> dict:
@@ -259,10 +264,10 @@ def run(pool: Pool, others: Pool, target: Target, strategy: str, batch: int) -> 
             marks[str(len(campaign.seen))] = campaign.doubts(others)
         if len(campaign.seen) >= MARKS[-1] and campaign.hits[campaign.seen].sum() >= half:
             break
-    return figures_of(campaign.hits, campaign.seen) | {"doubts": marks}
+    return metrics_of(campaign.hits, campaign.seen) | {"doubts": marks}
 
 
-def figures_of(hits: np.ndarray, order: Sequence[int]) -> dict:
+def metrics_of(hits: np.ndarray, order: Sequence[int]) -> dict:
     """Of an order in which labels were asked for."""
     found = np.cumsum(hits[list(order)])
     half = -(-int(hits.sum()) // 2)
@@ -284,7 +289,7 @@ def compare(scenario: str, pool: Pool) -> list[dict]:
             size = SIZE.get(scenario, 2 * len(asked.candidates) // 3)
             own, _ = asked.sample(size, seed)
             hits = np.array([is_hit(label, target) for label in own.labels])
-            said = np.array([hit_probability(c.properties, target) for c in own.candidates])
+            predicted = np.array([hit_probability(c.properties, target) for c in own.candidates])
             n, total = len(hits), int(hits.sum())
             half = -(-total // 2)
             runs = {
@@ -292,7 +297,7 @@ def compare(scenario: str, pool: Pool) -> list[dict]:
                     "labels": half * (n + 1) / (total + 1),
                     "found": {str(k): min(k, n) * total / n for k in MARKS},
                 },
-                "greedy": figures_of(hits, np.argsort(-said, kind="stable").tolist()),
+                "greedy": metrics_of(hits, np.argsort(-predicted, kind="stable").tolist()),
             }
             runs |= {s: run(*asked.sample(size, seed), target, s, BATCH[scenario]) for s in STRATEGIES}
             results.append({"window": [low, high], "seed": seed, "pool": n, "hits": total, "runs": runs})
@@ -314,23 +319,23 @@ def summary(results: list[dict], draws: int = 2000) -> dict:
         for s in results[0]["runs"]
     }
     redrawn = np.random.default_rng(0).integers(len(results), size=(draws, len(results)))
-    figures = {}
+    metrics = {}
     for strategy, own in labels.items():
-        figures[strategy] = {"labels": own.mean(), "unfinished": 0}
-        figures[strategy]["unfinished"] = sum(one["runs"][strategy]["labels"] is None for one in results)
+        metrics[strategy] = {"labels": own.mean(), "unfinished": 0}
+        metrics[strategy]["unfinished"] = sum(one["runs"][strategy]["labels"] is None for one in results)
         for other in ("random", "greedy"):
             ratios = own[redrawn].mean(1) / labels[other][redrawn].mean(1)
-            figures[strategy][f"of_{other}"] = own.mean() / labels[other].mean()
-            figures[strategy][f"of_{other}_interval"] = np.quantile(ratios, [0.05, 0.95]).tolist()
+            metrics[strategy][f"of_{other}"] = own.mean() / labels[other].mean()
+            metrics[strategy][f"of_{other}_interval"] = np.quantile(ratios, [0.05, 0.95]).tolist()
         for n in MARKS:
             found = [one["runs"][strategy]["found"][str(n)] / one["hits"] for one in results]
-            figures[strategy][f"found_{n}"] = float(np.mean(found))
+            metrics[strategy][f"found_{n}"] = float(np.mean(found))
         for n in MARKS if strategy in STRATEGIES else ():
             doubts = [one["runs"][strategy]["doubts"].get(str(n)) for one in results]
             if None in doubts:  # a pool was smaller
                 continue
-            figures[strategy][f"after_{n}"] = {k: float(np.mean([d[k] for d in doubts])) for k in doubts[0]}
-    return figures
+            metrics[strategy][f"after_{n}"] = {k: float(np.mean([d[k] for d in doubts])) for k in doubts[0]}
+    return metrics
 
 
 def main(data: Path, names: Sequence[str]) -> None:
@@ -340,11 +345,11 @@ def main(data: Path, names: Sequence[str]) -> None:
     for scenario in names or POOLS:
         start = time.process_time()
         results = compare(scenario, POOLS[scenario](data))
-        figures = summary(results)
+        metrics = summary(results)
         for own in (own for one in results for own in one["runs"].values()):
             own.pop("doubts", None)  # their means are in the summary
         found["scenarios"][scenario] = {
-            "summary": figures,
+            "summary": metrics,
             "runs": results,
             "cpu_seconds": time.process_time() - start,
         }

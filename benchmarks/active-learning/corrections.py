@@ -80,7 +80,7 @@ def measure(pool: Pool, name: str, n: int) -> dict[str, float]:
     mean, sigma = (
         np.array([getattr(pool.candidates[i].properties[GAP], k) for i in rows]) for k in ("mean", "sigma")
     )
-    figures = []
+    metrics = []
     for seed in range(DRAWS):
         order = np.random.default_rng(seed).permutation(len(rows))
         known, asked = order[:n], order[n:]
@@ -91,12 +91,12 @@ def measure(pool: Pool, name: str, n: int) -> dict[str, float]:
             *(Crystals(unit[part], pool.vectors[rows][part]) for part in (known, asked)),
         )
         spent = time.process_time() - start
-        said, spread = mean[asked] + sigma[asked] * shift, sigma[asked] * scale
-        off = gaps[asked] - said
+        predicted, spread = mean[asked] + sigma[asked] * shift, sigma[asked] * scale
+        off = gaps[asked] - predicted
         inside = np.abs(off) < norm.ppf(0.95) * spread
-        figures.append((np.abs(off).mean(), inside.mean(), norm.logpdf(off, 0, spread).mean(), spent))
+        metrics.append((np.abs(off).mean(), inside.mean(), norm.logpdf(off, 0, spread).mean(), spent))
     keys = ("mae", "coverage", "log_likelihood", "seconds")
-    return dict(zip(keys, np.mean(figures, axis=0).tolist(), strict=True))
+    return dict(zip(keys, np.mean(metrics, axis=0).tolist(), strict=True))
 
 
 def main(data: Path) -> None:

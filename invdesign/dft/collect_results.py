@@ -63,7 +63,7 @@ class Result:
     @property
     def is_reference(self) -> bool:
         """Return whether it is an element that formation energies are counted from."""
-        return self.job is not None and "reference_height" in self.job.entry
+        return self.job is not None and "reference_e_above_hull" in self.job.entry
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,8 +36,8 @@ class InputStructure:
             and the code (``relaxed_with``).
         predicted: property → value, with ``_low`` and ``_high`` (90 %) where there is an interval.
         target: of the campaign, in words.
-        reference_height: eV/atom above the ground state, of an element's crystal that formation energies
-            are counted from; None for all else.
+        reference_e_above_hull: eV/atom, of an element's crystal that formation energies are counted from;
+            None for all else.
         distributions: property → predicted distribution, of a campaign's candidate.
     """
 
@@ -46,7 +46,7 @@ class InputStructure:
     source: dict[str, str]
     predicted: dict[str, float] = field(default_factory=dict)
     target: str | None = None
-    reference_height: float | None = None
+    reference_e_above_hull: float | None = None
     distributions: Mapping[str, Estimate] = field(default_factory=dict)
 
     @property

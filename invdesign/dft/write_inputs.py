@@ -202,7 +202,11 @@ def _entry(
             else {}
         ),
         "source": crystal.source,
-        **({} if crystal.reference_height is None else {"reference_height": crystal.reference_height}),
+        **(
+            {}
+            if crystal.reference_e_above_hull is None
+            else {"reference_e_above_hull": crystal.reference_e_above_hull}
+        ),
         **written,
         "structure": poscar(crystal.structure),
         "files": {

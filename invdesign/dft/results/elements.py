@@ -77,11 +77,13 @@ def reference_structures(
             crystal = table[symbol]
             source = {"path": f"validators/elements: {crystal.origin}"}
             found.append(
-                InputStructure(name, crystal.structure.copy(), source, reference_height=crystal.e_above_hull)
+                InputStructure(
+                    name, crystal.structure.copy(), source, reference_e_above_hull=crystal.e_above_hull
+                )
             )
         elif symbol in given:
             one = given[symbol]
-            found.append(InputStructure(name, one.structure, one.source, reference_height=0.0))
+            found.append(InputStructure(name, one.structure, one.source, reference_e_above_hull=0.0))
         else:
             reason = "there is no small crystal of it; add a structure file of it to the sources"
             missing.append(skipped(name, symbol, reason))
@@ -144,12 +146,12 @@ def element_energies(calculations: Iterable[Calculation]) -> list[ElementEnergy]
     return [
         ElementEnergy(
             *key(one, one.structure[0].specie.symbol),
-            one.energy_per_atom - one.job.entry["reference_height"],
+            one.energy_per_atom - one.job.entry["reference_e_above_hull"],
             str(one.folder.resolve()),
         )
         for one in calculations
         if one.job is not None
-        and "reference_height" in one.job.entry
+        and "reference_e_above_hull" in one.job.entry
         and one.job.task in COMPARABLE
         and one.departure is None
         and one.structure.composition.is_element

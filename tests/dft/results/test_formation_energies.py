@@ -57,7 +57,7 @@ def run(structure: Structure, energy: float, task: str = "relax", **entry: Any) 
 
 
 def element(symbol: str, energy: float, **entry: Any) -> Calculation:
-    return run(references()[symbol].structure, energy, "static", **{"reference_height": 0.0} | entry)
+    return run(references()[symbol].structure, energy, "static", **{"reference_e_above_hull": 0.0} | entry)
 
 
 def placed(*runs: Calculation, hull: Hull) -> Placement:
@@ -103,13 +103,13 @@ def test_real_magnesia_by_gpaw(tmp_path: Path, hull: Hull) -> None:
 
 def test_formation_energy_is_counted_from_element_energies(hull: Hull) -> None:
     height = references()["O"].e_above_hull
-    mg, o2 = element("Mg", 2 * -1.6), element("O", 2 * (-4.9 + height), reference_height=height)
+    mg, o2 = element("Mg", 2 * -1.6), element("O", 2 * (-4.9 + height), reference_e_above_hull=height)
     found = placed(run(MGO, -12.0), mg, o2, hull=hull)
     oxide = (corrections(MGO) or {})["MP2020 anion correction (oxide)"]
     assert oxide == pytest.approx(-0.687 / 2)
     assert found.formation_energy == pytest.approx((-12.0 + 1.6 + 4.9) / 2 + oxide)
     # the lowest of several crystals of an element counts
-    other = run(references()["Mg"].structure, 2 * -1.7, "relax", reference_height=0.0)
+    other = run(references()["Mg"].structure, 2 * -1.7, "relax", reference_e_above_hull=0.0)
     lower = placed(run(MGO, -12.0), mg, o2, other, hull=hull)
     assert lower.formation_energy == pytest.approx((found.formation_energy or 0) + 0.05)
 
@@ -118,7 +118,7 @@ def test_energies_of_other_settings_are_no_references(hull: Hull) -> None:
     mg, o2 = element("Mg", -3.2), element("O", -9.8)
     coarse = element("O", -9.8, settings={"cutoff_ev": 400.0})
     assert "no energy of O" in placed(run(MGO, -12.0), mg, coarse, hull=hull).scale
-    forces = run(references()["O"].structure, -9.8, "phonon-check", reference_height=0.0)
+    forces = run(references()["O"].structure, -9.8, "phonon-check", reference_e_above_hull=0.0)
     assert "no energy of O" in placed(run(MGO, -12.0), mg, forces, hull=hull).scale
     sparse = replace(
         element("O", -9.8, kpoints=[8, 8, 8]), output=ParsedOutput("done", settings={"kpoints": [2, 2, 2]})
@@ -215,7 +215,7 @@ def test_references_are_refused_where_they_mean_nothing(tmp_path: Path) -> None:
     )
     assert manifest["task"] == "static"
     assert [one["candidate"] for one in manifest["candidates"]] == ["element S"]
-    assert manifest["candidates"][0]["reference_height"] == pytest.approx(0.0409, abs=1e-3)
+    assert manifest["candidates"][0]["reference_e_above_hull"] == pytest.approx(0.0409, abs=1e-3)
     assert manifest["skipped"][0]["candidate"] == "element Mn"
 
 
@@ -243,5 +243,5 @@ def test_own_crystals_of_elements_that_the_table_lacks(tmp_path: Path) -> None:
     for structure, file in zip((rock_salt("Mn", "S", 5.2), mn), files, strict=True):
         write_cif(structure, file, symmetrised=True)
     manifest = json.loads(write_inputs(files, "gpaw", tmp_path / "out", references=True).read_text())
-    heights = {one["candidate"]: one["reference_height"] for one in manifest["candidates"]}
+    heights = {one["candidate"]: one["reference_e_above_hull"] for one in manifest["candidates"]}
     assert heights == {"element S": pytest.approx(0.0409, abs=1e-3), "element Mn": 0.0}

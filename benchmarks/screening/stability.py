@@ -1,4 +1,4 @@
-"""Does the stability model find held-out compounds, and how well does it know their heights?
+"""Does the stability model find held-out compounds, and how well does it know their energies above hull?
 
     python benchmarks/screening/stability.py
 
@@ -58,24 +58,24 @@ class FormationEnergyLessHull:
     def __init__(self) -> None:
         self.ensemble = PropertyPredictor.load("formation-energy-composition").ensemble
 
-    def heights(self, features: np.ndarray) -> np.ndarray:
+    def energies(self, features: np.ndarray) -> np.ndarray:
         """Heights, eV/atom, of rows of the stability model's features (n, d)."""
         rows = padded(features[:, :COMPOSITION], len(self.ensemble.feature_mean))
         (found,) = self.ensemble.distributions(self.ensemble.standardise(rows)).values()
         return np.asarray(found.mean - features[:, HULL])
 
 
-def of_height(predicted: np.ndarray, height: np.ndarray) -> dict[str, Any]:
-    """Figures of a baseline that gives a height and no probability."""
-    figures: dict[str, Any] = {"mae": float(np.abs(predicted - height).mean())}
+def energy_baseline(predicted: np.ndarray, energy: np.ndarray) -> dict[str, Any]:
+    """Metrics of a baseline that predicts an energy above hull and no probability."""
+    metrics: dict[str, Any] = {"mae": float(np.abs(predicted - energy).mean())}
     for threshold in THRESHOLDS:
-        figures[f"at {threshold:g}"] = classification_metrics(predicted <= threshold, height <= threshold) | {
-            "auc": auc(-predicted, height <= threshold)
+        metrics[f"at {threshold:g}"] = classification_metrics(predicted <= threshold, energy <= threshold) | {
+            "auc": auc(-predicted, energy <= threshold)
         }
-    return figures
+    return metrics
 
 
-def heights(
+def energies(
     model: StabilityModel, around: HullContext, sets: dict[str, Heights], median: float
 ) -> dict[str, Any]:
     """Figures of the model and the baselines on each set of held-out compositions."""
@@ -83,15 +83,17 @@ def heights(
     result = {}
     for name, own in sets.items():
         features = around.features(own.batch)
-        said = Stabilities(*model.judge(features), quantiles=model.quantiles)
+        said = Stabilities(*model.evaluate(features), quantiles=model.quantiles)
         result[name] = {
-            "stability-composition": energy_metrics(said, own.height),
+            "stability-composition": energy_metrics(said, own.energy),
             "p_exists as a score of lying low": {
-                f"auc at {threshold:g}": auc(said.p_exists, own.height <= threshold)
+                f"auc at {threshold:g}": auc(said.p_exists, own.energy <= threshold)
                 for threshold in THRESHOLDS
             },
-            "one answer for all": of_height(np.full(len(own.height), median), own.height),
-            "formation-energy-composition less hull": of_height(less_hull.heights(features), own.height),
+            "one answer for all": energy_baseline(np.full(len(own.energy), median), own.energy),
+            "formation-energy-composition less hull": energy_baseline(
+                less_hull.energies(features), own.energy
+            ),
         }
     return result
 
@@ -101,7 +103,7 @@ def exists(model: StabilityModel, sources: Sources, around: HullContext) -> dict
     less_hull = FormationEnergyLessHull()
     result = {}
     for kind, (batch, owner, features) in hidden_compounds(sources, around, COMPOUNDS, SEED).items():
-        mean, sigma, p_exists = model.judge(features)
+        mean, sigma, p_exists = model.evaluate(features)
         passed = (charge_verdicts(batch) > 0).astype(float)
         off = np.nan_to_num(features[:, IMBALANCE], nan=1.0)
         p_hit = Stabilities(mean, sigma, p_exists, model.quantiles).p_hit(EXISTS)
@@ -111,7 +113,7 @@ def exists(model: StabilityModel, sources: Sources, around: HullContext) -> dict
             "e_above_hull alone": existence_metrics(-mean, owner),
             "charge balance alone, smact": existence_metrics(passed, owner),
             "charge balance alone, usual states": existence_metrics(-off, owner),
-            "formation-energy-composition less hull": existence_metrics(-less_hull.heights(features), owner),
+            "formation-energy-composition less hull": existence_metrics(-less_hull.energies(features), owner),
         }
     return result
 
@@ -139,15 +141,15 @@ def speed(model: StabilityModel, sources: Sources) -> dict[str, float]:
         "known ternaries in any order": known.take((known.amounts > 0).sum(axis=1) == 3),
         "ternaries of a space": CompositionBatch(numbers, amounts),
     }
-    figures = {}
+    metrics = {}
     for name, batch in sets.items():
         begun = time.process_time()
         model.predict(batch)
-        figures[name] = round(len(batch) / (time.process_time() - begun))
+        metrics[name] = round(len(batch) / (time.process_time() - begun))
     formulas = known.formulas()
     begun = time.process_time()
     model.predict(formulas)
-    return figures | {"formulas of known compounds": round(len(formulas) / (time.process_time() - begun))}
+    return metrics | {"formulas of known compounds": round(len(formulas) / (time.process_time() - begun))}
 
 
 def main() -> None:
@@ -167,8 +169,8 @@ def main() -> None:
     sets |= hypothetical(sources, config, model.context)
     known = {"mp, rest of its system known": sets["mp"]}
     median = float(np.median(train.decomposition))
-    figures = {
-        "heights": heights(model, hidden, sets, median) | heights(model, model.context, known, median),
+    metrics = {
+        "energies": energies(model, hidden, sets, median) | energies(model, model.context, known, median),
         "hidden among decoys": exists(model, sources, hidden),
         "compositions a second of one core": speed(model, sources),
         "seconds to load": round(loaded - begun, 2),
@@ -179,8 +181,8 @@ def main() -> None:
         "packages": package_versions(),
         "hardware": hardware() | {"load": os.getloadavg()},
     }
-    OUT.write_text(json.dumps(figures, indent=1) + "\n")
-    print(json.dumps({k: figures[k] for k in list(figures)[2:5]}))
+    OUT.write_text(json.dumps(metrics, indent=1) + "\n")
+    print(json.dumps({k: metrics[k] for k in list(metrics)[2:5]}))
 
 
 if __name__ == "__main__":

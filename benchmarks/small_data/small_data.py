@@ -32,8 +32,8 @@ from invdesign.training.predictors.transfer_cross_validation import (
     SCRATCH,
     TRANSFER,
     calibrate,
+    cross_validate,
     learn,
-    run_trials,
 )
 from invdesign.training.predictors.transfer_examples import Examples
 
@@ -115,7 +115,7 @@ class Task:
             found[method] = float(np.abs(mean - labels[test]).mean())
             if method == next(iter(self.seen)):
                 examples = self.examples(own)
-                tried = run_trials({TRANSFER: rows[own]}, examples, seed, lambda *_: None)
+                tried = cross_validate({TRANSFER: rows[own]}, examples, seed, lambda *_: None)
                 scale = calibrate(tried, regression, examples).scale
                 found[f"coverage, {method}"] = float(
                     (np.abs(mean - labels[test]) <= scale * deviation).mean()

@@ -17,7 +17,7 @@ from invdesign.stability.hull.hull import Hull
 SOURCES = ("mp20", "mpts52", "wbm")
 CHOSEN, UNSELECTED = "generated, chosen", "generated"
 ORIGINS = {"mp20": 0, "mpts52": 0, "wbm": 1, CHOSEN: 2, UNSELECTED: 2}
-"""Reported, made by substitution, generated: the same features mean another height in each."""
+"""Reported, made by substitution, generated: the same features mean another energy above hull in each."""
 N_ORIGINS = 3
 REPORTED, SUBSTITUTED = "mp20", "wbm"
 
@@ -37,7 +37,7 @@ class GeneRanker:
 
     @classmethod
     def load(cls, name: str | Path = "gene-rank") -> GeneRanker:
-        """Return a released model by name, or a user's own folder.
+        """Return a released model by name, or a model from a folder.
 
         Raises:
             InputError: the folder or a file of it is missing or damaged.
@@ -86,7 +86,7 @@ def rank_matrix(
 def query_origin_features(matrix: np.ndarray) -> np.ndarray:
     """Rows of ``rank_matrix`` as those of crystals halfway between reported and substituted.
 
-    Asked as generated ones they would follow what a model told of those, and intervals miss DFT.
+    As generated ones they would follow what a model predicted for those, and intervals miss DFT.
     """
     asked = matrix.copy()
     asked[:, -N_ORIGINS:] = sum(origin_matrix(len(matrix), name) for name in (REPORTED, SUBSTITUTED)) / 2

@@ -1,7 +1,7 @@
 """How like crystals that were made a gene is: reported against hypothetical.
 
-That a crystal was reported says that it can be made; that it was not says nothing: some hypothetical ones
-could be. So each member of a bag learns to tell the reported from its own random draw of as many unlabelled
+A reported crystal can be made; an unreported one is unlabelled: some hypothetical ones could be made.
+So each member of a bag learns to distinguish the reported from a random draw of as many unlabelled
 crystals (positive-unlabelled bagging: Mordelet and Vert 2014, doi:10.1016/j.patrec.2013.06.010), and the
 score is their mean. It does not see the energy: what lies low is another column.
 """
@@ -70,7 +70,7 @@ class Synthesizability:
 
     @classmethod
     def load(cls, name: str | Path = KIND) -> Synthesizability:
-        """Return a released model by name, or a user's own folder.
+        """Return a released model by name, or a model from a folder.
 
         Raises:
             InputError: the folder or a file of it is missing, damaged, or of other features than these.

@@ -1,7 +1,7 @@
 """A model from a few dozen examples: a released model's frozen networks under a small kernel regression.
 
-Crystals are alike if a released model's inputs (CHGNet's embedding among them) and its last hidden layers
-say so; what it predicts of its own properties may add a straight line. How much each counts, how far
+Crystals are similar if a released model's inputs (CHGNet's embedding among them) and its last hidden layers
+say so; what it predicts of its properties may add a straight line. How much each counts, how far
 similarity reaches and how noisy the labels are is chosen by leaving out one composition at a time, which this
 regression gives in closed form. No weight of the networks changes.
 """
@@ -39,15 +39,15 @@ CLIP = 3.0  # standard deviations of the examples; a straight line must not run 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """What the regression sees of n crystals: inputs (n, d), hidden (n, h), said (n, p); h and p may be 0."""
+    """Inputs (n, d), hidden (n, h), predictions (n, p) that the regression sees; h and p may be 0."""
 
     inputs: np.ndarray
     hidden: np.ndarray
-    said: np.ndarray
+    predictions: np.ndarray
 
     def __getitem__(self, rows: np.ndarray) -> Rows:
         """Return some of the crystals."""
-        return Rows(self.inputs[rows], self.hidden[rows], self.said[rows])
+        return Rows(self.inputs[rows], self.hidden[rows], self.predictions[rows])
 
     def __len__(self) -> int:
         """How many crystals."""
@@ -91,7 +91,7 @@ class Setting:
 def settings(rows: Rows) -> list[Setting]:
     """Every setting that these rows allow."""
     shares = (0.0, 0.5, 1.0) if rows.hidden.shape[1] else (0.0,)
-    lines = (0.0, 0.3, 3.0) if rows.said.shape[1] else (0.0,)
+    lines = (0.0, 0.3, 3.0) if rows.predictions.shape[1] else (0.0,)
     return [
         Setting(*one)
         for one in product(shares, lines, (0.03, 0.1, 0.3, 1.0), (0.003, 0.01, 0.03, 0.1, 0.3, 1.0))
@@ -99,16 +99,16 @@ def settings(rows: Rows) -> list[Setting]:
 
 
 class Similarity:
-    """How alike rows are to the examples, each part in units of the examples' own spread."""
+    """Similarity of rows to the examples, each part in units of its deviation over the examples."""
 
     def __init__(self, points: Rows) -> None:
         self.points = points
         self.units = [max(_squared(part, part).mean() / 2, 1e-12) for part in (points.inputs, points.hidden)]
-        self.centre = points.said.mean(0)
-        self.spread = np.maximum(points.said.std(0), 1e-6)
+        self.centre = points.predictions.mean(0)
+        self.std = np.maximum(points.predictions.std(0), 1e-6)
 
     def parts(self, rows: Rows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Squared distances by inputs and hidden layers, and products of what is said, each (n, points)."""
+        """Squared distances by inputs and hidden layers, and products of predictions, each (n, points)."""
         inputs = _squared(rows.inputs, self.points.inputs) / self.units[0]
         hidden = _squared(rows.hidden, self.points.hidden) / self.units[1]
         line = self._scaled(rows) @ self._scaled(self.points).T / max(len(self.centre), 1)
@@ -119,7 +119,7 @@ class Similarity:
         return np.asarray(1 + setting.line * (self._scaled(rows) ** 2).sum(1) / max(len(self.centre), 1))
 
     def _scaled(self, rows: Rows) -> np.ndarray:
-        return np.asarray(np.clip((rows.said - self.centre) / self.spread, -CLIP, CLIP))
+        return np.asarray(np.clip((rows.predictions - self.centre) / self.std, -CLIP, CLIP))
 
 
 def _squared(left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -134,7 +134,7 @@ def _covariance(parts: tuple[np.ndarray, np.ndarray, np.ndarray], setting: Setti
 
 
 class Regression:
-    """Kernel regression (the mean and spread of a Gaussian process) on examples.
+    """Kernel regression (mean and deviation of a Gaussian process) on examples.
 
     ``labels`` (n,), ``weights`` (n,): a row of weight 2 counts as if it were there twice.
     """
@@ -195,8 +195,8 @@ def fit_regression(rows: Rows, labels: np.ndarray, groups: np.ndarray, weights: 
     caution = 1 + CAUTION * len(labels) ** -0.5
 
     def error(one: Regression) -> float:
-        figure = float(weights @ np.abs(one.errors_left_out(several)))
-        return figure * caution if one.setting.hidden or one.setting.line else figure
+        error = float(weights @ np.abs(one.errors_left_out(several)))
+        return error * caution if one.setting.hidden or one.setting.line else error
 
     return min((Regression(similarity, labels, weights, one, parts) for one in settings(rows)), key=error)
 
@@ -256,7 +256,7 @@ class Transferred:
     ) -> dict[str, Distribution]:
         """Calibrated distribution of the property for standardised rows (n, d).
 
-        ``hypothetical`` is there as an ensemble asks it; the examples do not say.
+        ``hypothetical`` is there as for an ensemble; the examples do not have it.
         """
         mean, deviation = self.regression.predict(represent(self.backbone, standardised))
         name = next(iter(self.about["properties"]))
@@ -267,7 +267,7 @@ class Transferred:
         return {name: Distribution(mean, sigma, np.zeros_like(mean))}
 
     def save(self, folder: Path, standardised: np.ndarray) -> None:
-        """Write the frozen model to ``backbone/`` and the rest beside it.
+        """Write the frozen model to ``backbone/`` and the rest next to it.
 
         Args:
             folder: to make.

@@ -68,10 +68,10 @@ def interval_metrics(found: Distribution, label: np.ndarray, rows: np.ndarray) -
 
 
 def gap_metrics(found: Distribution, label: np.ndarray) -> dict[str, float]:
-    """Metrics of a zero-or-positive property, zeros told from the rest first.
+    """Metrics of a zero-or-positive property, zeros classified first.
 
     ``mae`` and ``rmse`` are of the normal part on the crystals that truly are above zero;
-    ``mae_all`` is of the single best figure (0 where zero is likelier) on all.
+    ``mae_all`` is of the point estimate (0 where zero is likelier) on all.
     """
     zero = label <= 0
     best = np.where(found.p_zero > 0.5, 0.0, found.mean)
@@ -120,9 +120,9 @@ def held_out(
     inside = ensemble.inside(standardised)
     result = {}
     for source in dict.fromkeys(table.source[rows].tolist()):
-        own = table.source[rows] == source
-        part = Distribution(found.mean[own], found.sigma[own], found.p_zero[own])
-        result[source] = (part, table.labels[rows[own], index], inside[own])
+        chosen = table.source[rows] == source
+        part = Distribution(found.mean[chosen], found.sigma[chosen], found.p_zero[chosen])
+        result[source] = (part, table.labels[rows[chosen], index], inside[chosen])
     return result
 
 
@@ -132,8 +132,8 @@ def trivial(table: Table, index: int, n: int, *, zero: bool) -> Distribution:
     label = label[~np.isnan(label)]
     share = float((label <= 0).mean()) if zero else 0.0
     label = label[label > 0] if zero else label
-    spread = float(np.quantile(np.abs(label - np.median(label)), 0.9)) / 1.6449
-    return Distribution(np.full(n, np.median(label)), np.full(n, spread), np.full(n, share))
+    deviation = float(np.quantile(np.abs(label - np.median(label)), 0.9)) / 1.6449
+    return Distribution(np.full(n, np.median(label)), np.full(n, deviation), np.full(n, share))
 
 
 def domain_metrics(ensemble: Ensemble, table: Table, head: str) -> dict[str, float | None]:
@@ -170,7 +170,7 @@ def finite(metrics: Any) -> Any:  # noqa: ANN401 - JSON
 def property_metrics(
     ensemble: Ensemble, table: Table, name: str, measured: LearnedProperty
 ) -> dict[str, dict[str, float]]:
-    """Metrics of one property on the test rows, by source; beside them the same answer for every row."""
+    """Metrics of one property on the test rows, by source; next to them the trivial prediction."""
     index = [head.name for head in ensemble.heads].index(name)
     columns = {}
     for source, (found, label, inside) in held_out(ensemble, table, name).items():

@@ -39,8 +39,8 @@ def train(path: Path, *, progress: Callable[[float, str], None]) -> Path:
     """Build the artifact that a recipe describes.
 
     Args:
-        path: YAML with ``kind``, ``out``, mostly ``data`` and ``seed``, and the kind's own fields.
-        progress: is told the share that is done and what is being done.
+        path: YAML with ``kind``, ``out``, mostly ``data`` and ``seed``, and the fields of the kind.
+        progress: called with the share that is done and what is being done.
 
     Returns:
         Folder of the artifact.
@@ -75,7 +75,7 @@ def train_from(
     seed: int = 0,
     progress: Callable[[float, str], None],
 ) -> Outcome:
-    """Make a model of a user's own property from 10 to 1 000 labelled examples on a released model.
+    """Make a model of a custom property from 10 to 1 000 labelled examples on a released model.
 
     Args:
         name: of the released model, or its folder.
@@ -85,23 +85,23 @@ def train_from(
         unit: of the property.
         log10: learn the logarithm.
         seed: of cross-validation.
-        progress: is told the share that is done and what is being done.
+        progress: called with the share that is done and what is being done.
 
     Raises:
         InputError: model or data are missing, unreadable or too few.
     """
     from invdesign.io.provenance import sha256, write_run_json
     from invdesign.report.plots.learning_curve import draw_learning_curve
-    from invdesign.training.predictors.transfer import figure_words, transfer
+    from invdesign.training.predictors.transfer import metric_words, transfer
     from invdesign.training.predictors.transfer_cross_validation import points
     from invdesign.training.predictors.transfer_examples import read_examples
 
     examples = read_examples(data, column, unit=unit, log10=log10)
     outcome = transfer(examples, name, out, seed=seed, progress=progress)
-    methods = dict.fromkeys(point.method for point in outcome.trials.curve)
-    curves = {m: [(p.n, p.mean, p.spread) for p in points(outcome.trials.curve, m)] for m in methods}
+    methods = dict.fromkeys(point.method for point in outcome.validation.curve)
+    curves = {m: [(p.n, p.mean, p.std) for p in points(outcome.validation.curve, m)] for m in methods}
     title = f"{examples.name}: {len(examples.labels)} examples on {Path(name).name}"
-    draw_learning_curve(curves, out / "learning_curve.png", ordinate=figure_words(examples), title=title)
+    draw_learning_curve(curves, out / "learning_curve.png", ordinate=metric_words(examples), title=title)
     given = {"from": name, "data": str(data), "property": examples.name, "unit": unit, "log10": log10}
     write_run_json(out, {**given, "seed": seed, "data_sha256": sha256(data)})
     progress(1.0, f"written to {out}")

@@ -25,7 +25,7 @@ from invdesign.predictors.transfer import (
     represent,
     settings,
 )
-from invdesign.training.predictors import transfer_cross_validation as trials
+from invdesign.training.predictors import transfer_cross_validation
 from invdesign.training.predictors.transfer_examples import read_examples
 from invdesign.training.registry import train_from
 
@@ -82,9 +82,9 @@ def base(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trials, "REPEATS", 2)
-    monkeypatch.setattr(trials, "SIZES", ())
-    monkeypatch.setattr(trials, "DRAWS", 50)
+    monkeypatch.setattr(transfer_cross_validation, "REPEATS", 2)
+    monkeypatch.setattr(transfer_cross_validation, "SIZES", ())
+    monkeypatch.setattr(transfer_cross_validation, "DRAWS", 50)
 
 
 def test_numbers(tmp_path: Path, base: Path) -> None:
@@ -102,7 +102,7 @@ def test_numbers(tmp_path: Path, base: Path) -> None:
     }
     assert files >= {"metrics.json", "learning_curve.csv"}
     assert "always the mean" not in " ".join(outcome.warnings)
-    final = {point.method: point.mean for point in outcome.trials.curve if point.n == 24}
+    final = {point.method: point.mean for point in outcome.validation.curve if point.n == 24}
     assert final["transfer"] < 0.5 * final["always the mean"]
     unseen = [f for f in FORMULAS if f not in (tmp_path / "mine.csv").read_text()]
     found = PropertyPredictor.load(outcome.folder).predict(unseen)
@@ -117,7 +117,7 @@ def test_numbers(tmp_path: Path, base: Path) -> None:
 def test_a_saved_model_and_the_seed_repeat(tmp_path: Path, base: Path) -> None:
     data = table(tmp_path / "mine.csv")
     first, second = (train_from(str(base), data, tmp_path / name, progress=quiet) for name in "ab")
-    assert first.trials.curve == second.trials.curve
+    assert first.validation.curve == second.validation.curve
     said = [PropertyPredictor.load(one.folder).predict(["LiF", "SrS"]) for one in (first, second)]
     assert said[0] == said[1]
     with pytest.raises(InputError, match="itself made from a few examples"):
@@ -127,7 +127,7 @@ def test_a_saved_model_and_the_seed_repeat(tmp_path: Path, base: Path) -> None:
 def test_two_classes_count_the_same(tmp_path: Path, base: Path) -> None:
     data = table(tmp_path / "mine.csv", lambda f: "hard" if f.endswith("S") else "soft", n=40)
     outcome = train_from(str(base), data, tmp_path / "mine", progress=quiet)
-    auc = next(p.mean for p in reversed(outcome.trials.curve) if p.method == "transfer")
+    auc = next(p.mean for p in reversed(outcome.validation.curve) if p.method == "transfer")
     assert auc > 0.9
     hard, soft = PropertyPredictor.load(outcome.folder).predict(["SrS", "SrF"])
     assert (hard.value, soft.value) == (0.0, 1.0)  # names in order: hard is 0
@@ -221,7 +221,11 @@ def test_crystals_are_seen_by_released_models(tmp_path: Path, monkeypatch: pytes
     rows = [(cell.to(fmt="cif"), cell.volume) for cell in cells]
     data = write(tmp_path / "mine.csv", rows, ("cif", "volume"))
     outcome = train_from("band-gap", data, tmp_path / "mine", progress=quiet)
-    assert {p.method for p in outcome.trials.curve} >= {"from scratch", "composition baseline", "transfer"}
+    assert {p.method for p in outcome.validation.curve} >= {
+        "from scratch",
+        "composition baseline",
+        "transfer",
+    }
     estimate = PropertyPredictor.load(outcome.folder).predict(cells[:1])[0]
     assert estimate.low < cells[0].volume < estimate.high
     rows[4] = ("no crystal", 1.0)
@@ -235,7 +239,7 @@ def test_the_representation_is_the_last_hidden_layer(base: Path) -> None:
     backbone = Ensemble.load(base, kind="property")
     rows = represent(backbone, backbone.standardise(composition_rows(["NaCl", "MgO"])))
     assert rows.hidden.shape == (2, 2 * 16)
-    assert rows.said.shape == (2, 2)  # logit of zero and mean
+    assert rows.predictions.shape == (2, 2)  # logit of zero and mean
     assert rows.inputs.shape[1] == backbone.network.shape.n_features - FRACTIONS
     outward = backbone.network.outward
     weight = outward.weight.detach().numpy()
@@ -250,7 +254,7 @@ def test_the_command(tmp_path: Path, base: Path) -> None:
     arguments = ["train", "--from", str(base), "--data", str(data), "--out", str(tmp_path / "mine")]
     done = CliRunner().invoke(app, [*arguments, "--unit", "GPa", "--json"])
     assert done.exit_code == 0, done.output
-    assert json.loads(done.stdout)["figure"] == "mean absolute error of stiffness, GPa"
+    assert json.loads(done.stdout)["metric"] == "mean absolute error of stiffness, GPa"
     shown = CliRunner().invoke(app, arguments)
     assert "always the mean" in shown.stdout
     for wrong in (

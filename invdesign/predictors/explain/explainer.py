@@ -1,4 +1,4 @@
-"""Why a model predicts what it predicts, beside what is known of the nearest materials."""
+"""Why a model predicts what it predicts, and what is known of the nearest materials."""
 
 from __future__ import annotations
 
@@ -63,10 +63,10 @@ class Explainer:
         self._set_up(predictor.property, unit, neighbors)
 
     def _set_up(self, name: str, unit: str, neighbors: Neighbors) -> None:
-        own = PROPERTIES.get(name)
+        known = PROPERTIES.get(name)
         self.name = name
-        self.words = own.words if own else name.replace("_", " ")
-        self.unit = own.unit if own else unit
+        self.words = known.words if known else name.replace("_", " ")
+        self.unit = known.unit if known else unit
         self.neighbors = neighbors
         self._known = name if name in neighbors.names else None
         self._potential: CHGNetPotential | None = None
@@ -77,7 +77,7 @@ class Explainer:
 
         Args:
             name: of the property; default: the band gap, or the model's first.
-            model: a folder of one's own, in place of the released model of that property.
+            model: a folder with a custom model, in place of the released model of that property.
 
         Raises:
             InputError: no model predicts it, or an artifact is missing or damaged.
@@ -107,9 +107,9 @@ class Explainer:
             return []
         self._potential = self._potential or CHGNetPotential()
         energies, atoms, failures = self._potential.embed_sites(structures)
-        near = self.neighbors.nearest(np.stack([own.mean(axis=0) for own in atoms]), k, known=self._known)
+        near = self.neighbors.nearest(np.stack([rows.mean(axis=0) for rows in atoms]), k, known=self._known)
         behind = self._behind(structures, energies, atoms, failures)
-        return [Explanation(*own, known) for own, known in zip(behind, near, strict=True)]
+        return [Explanation(*found, known) for found, known in zip(behind, near, strict=True)]
 
     def _behind(
         self,
@@ -118,12 +118,12 @@ class Explainer:
         atoms: Sequence[np.ndarray],
         failures: Mapping[int, str],
     ) -> list[tuple[Estimate, Attribution | str]]:
-        """Estimate and attribution of each, with what CHGNet says of them."""
+        """Estimate and attribution of each, with CHGNet's energies and embeddings."""
         from invdesign.potentials.chgnet.potential import CHGNetPotential
         from invdesign.stability.calibration import EnergyCalibration
 
         calibration = EnergyCalibration.load(CHGNetPotential.name)
-        embeddings = np.stack([own.mean(axis=0) for own in atoms])
+        embeddings = np.stack([rows.mean(axis=0) for rows in atoms])
         described = of_embedded(structures, energies, embeddings, calibration)
         found: list[tuple[Estimate, Attribution | str]] = []
         for i, estimates in enumerate(self.predictor.of_features(described.features, described.energy)):
@@ -137,7 +137,7 @@ class Explainer:
     def _taken_apart(
         self, structure: Structure, features: np.ndarray, energy: float, atoms: np.ndarray
     ) -> Attribution:
-        """In the property's unit; what a model adds to CHGNet's energy comes beside that energy."""
+        """In the property's unit; a model's correction comes in addition to CHGNet's energy."""
         measured, ensemble = self.predictor.properties[self.name], self.predictor.ensemble
 
         def value(rows: np.ndarray) -> np.ndarray:
@@ -149,9 +149,11 @@ class Explainer:
         found = attribute(value, ensemble, features, species, atoms)
         if not measured.beyond:
             return found
-        own = float(np.nan_to_num(energy))
-        drivers = sorted((*found.drivers, Driver(ENERGY, own)), key=lambda driver: -abs(driver.contribution))
-        return replace(found, expected=found.expected + own, drivers=tuple(drivers))
+        offset = float(np.nan_to_num(energy))
+        drivers = sorted(
+            (*found.drivers, Driver(ENERGY, offset)), key=lambda driver: -abs(driver.contribution)
+        )
+        return replace(found, expected=found.expected + offset, drivers=tuple(drivers))
 
     def why(self, structures: Sequence[Structure]) -> list[str]:
         """One short phrase each: what drove the prediction, and the nearest known material's value."""
@@ -159,28 +161,28 @@ class Explainer:
 
     def phrase(self, explanation: Explanation) -> str:
         """Return an explanation in one short phrase."""
-        attribution, told = explanation.attribution, []
+        attribution, phrases = explanation.attribution, []
         if not isinstance(attribution, str):
             largest = max((abs(driver.contribution) for driver in attribution.drivers), default=0.0)
-            told.append(in_words(attribution, WORTH_A_WORD * largest))
+            phrases.append(in_words(attribution, WORTH_A_WORD * largest))
         if explanation.neighbors:
             nearest = explanation.neighbors[0]
             value = f" {nearest.properties[self.name]:.3g} {self.unit}" if self._known else ""
-            told.append(f"nearest known: {nearest.formula}{value} ({nearest.id})")
-        return "; ".join(filter(None, told))
+            phrases.append(f"nearest known: {nearest.formula}{value} ({nearest.id})")
+        return "; ".join(filter(None, phrases))
 
 
 class GraphExplainer(Explainer):
-    """Explains the gaps of a graph network, such as the judge; that selects nothing, and nor does this."""
+    """Explains the gaps of a graph network, such as the band-gap evaluator; neither selects anything."""
 
-    def __init__(self, judge: GraphBandGapPredictor, neighbors: Neighbors) -> None:
-        self.judge = judge
+    def __init__(self, evaluator: GraphBandGapPredictor, neighbors: Neighbors) -> None:
+        self.evaluator = evaluator
         self._set_up("band_gap", "eV", neighbors)
 
     def _behind(
         self, structures: Sequence[Structure], *_: object
     ) -> list[tuple[Estimate, Attribution | str]]:
         failures: dict[int, str] = {}
-        found = attribute_atoms(self.judge, structures, failures)
-        estimates = self.judge.predict(structures)
+        found = attribute_atoms(self.evaluator, structures, failures)
+        estimates = self.evaluator.predict(structures)
         return [(estimate, found.get(i) or failures[i]) for i, estimate in enumerate(estimates)]

@@ -1,9 +1,9 @@
 """What drove a graph network's prediction: integrated gradients, atom by atom.
 
 An atom enters the network as the embedding of its element. Every atom's goes in a straight line from the mean
-over all elements to its own, the geometry staying as it is; the slope of the predicted value by an atom's
-embedding, summed along the line, is that atom's contribution. Together they are the difference between the
-two ends, but for the error of the quadrature, the residual.
+over all elements to that of its element, the geometry staying as it is; the gradient of the predicted value
+by an atom's embedding, integrated along the line, is that atom's contribution. Together they are the
+difference between the two ends, but for the error of the quadrature, the residual.
 
 The mean and not zero is where the line starts: where the origin of an embedding lies means nothing, while the
 mean shifts with it; and the network takes sites of this average element for a metal, so that contributions
@@ -37,12 +37,12 @@ _EMBEDDING = "m3gnet.embedding.layer_node_embedding.weight"
 
 
 def attribute_atoms(
-    judge: GraphBandGapPredictor, structures: Sequence[Structure], failures: dict[int, str]
+    evaluator: GraphBandGapPredictor, structures: Sequence[Structure], failures: dict[int, str]
 ) -> dict[int, Attribution]:
     """Take predictions apart, by index; an element's contribution is that of its atoms.
 
     Args:
-        judge: the graph network.
+        evaluator: the graph network.
         structures: the crystals.
         failures: is filled in by index with why a crystal could not be evaluated.
     """
@@ -51,19 +51,19 @@ def attribute_atoms(
 
     def compute(members: list[int], batch: CrystalBatch) -> None:
         for k, frame in zip(members, batch.frames, strict=True):
-            found[k] = _taken_apart(judge, frame, neighbour_pairs(frame, judge.network.shape.cutoff))
+            found[k] = _taken_apart(evaluator, frame, neighbour_pairs(frame, evaluator.network.shape.cutoff))
 
-    judge.batcher.run(frames, compute, failures)
+    evaluator.batcher.run(frames, compute, failures)
     return found
 
 
-def _taken_apart(judge: GraphBandGapPredictor, frame: Frame, pairs: Pairs) -> Attribution:
-    ends, _ = _along(judge, frame, pairs, np.array([0.0, 1.0]))
+def _taken_apart(evaluator: GraphBandGapPredictor, frame: Frame, pairs: Pairs) -> Attribution:
+    ends, _ = _along(evaluator, frame, pairs, np.array([0.0, 1.0]))
     baseline, expected = ends.tolist()
     for n in POINTS:
         nodes, weights = np.polynomial.legendre.leggauss(n)
-        _, slopes = _along(judge, frame, pairs, (nodes + 1) / 2)
-        sites = weights / 2 @ slopes
+        _, gradients = _along(evaluator, frame, pairs, (nodes + 1) / 2)
+        sites = weights / 2 @ gradients
         residual = expected - baseline - float(sites.sum())
         if abs(residual) <= max(COMPLETE * abs(expected - baseline), NEGLIGIBLE):
             break
@@ -71,36 +71,38 @@ def _taken_apart(judge: GraphBandGapPredictor, frame: Frame, pairs: Pairs) -> At
     shares = dict.fromkeys(symbols, 0.0)
     for symbol, share in zip(symbols, sites.tolist(), strict=True):
         shares[symbol] += share
-    drivers = sorted((Driver(*own) for own in shares.items()), key=lambda own: -abs(own.contribution))
+    drivers = sorted(
+        (Driver(*share) for share in shares.items()), key=lambda driver: -abs(driver.contribution)
+    )
     return Attribution(baseline, expected, tuple(drivers), sites, START, residual)
 
 
 def _along(
-    judge: GraphBandGapPredictor, frame: Frame, pairs: Pairs, steps: np.ndarray
+    evaluator: GraphBandGapPredictor, frame: Frame, pairs: Pairs, steps: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Value (n,) and its slope by each atom's progress (n, atoms), at n steps from 0 to 1; eV."""
+    """Value (n,) and its gradient by each atom's progress (n, atoms), at n steps from 0 to 1; eV."""
     import torch
     from torch.func import functional_call
 
     from invdesign.potentials.matgl.graph import pair_graph
 
-    network = judge.network
+    network = evaluator.network
     table = network.get_parameter(_EMBEDDING).detach()
-    own = table[judge.types[frame.numbers]]
-    start = table.mean(0).expand_as(own)
-    values, slopes = [], []
-    at_once = max(1, judge.batcher.max_edges // max(1, 2 * len(pairs.first)))
+    end = table[evaluator.types[frame.numbers]]
+    start = table.mean(0).expand_as(end)
+    values, gradients = [], []
+    at_once = max(1, evaluator.batcher.max_edges // max(1, 2 * len(pairs.first)))
     for part in np.split(steps, range(at_once, len(steps), at_once)):
-        progress = torch.from_numpy(part).to(own)[:, None].repeat(1, len(own)).requires_grad_()
-        atoms = start + progress[:, :, None] * (own - start)
+        progress = torch.from_numpy(part).to(end)[:, None].repeat(1, len(end)).requires_grad_()
+        atoms = start + progress[:, :, None] * (end - start)
         n = len(part)
         graph = pair_graph(
-            CrystalBatch.join([frame] * n, [pairs] * n), np.arange(n * len(own)), network, judge.device
+            CrystalBatch.join([frame] * n, [pairs] * n), np.arange(n * len(end)), network, evaluator.device
         )
         # a row of the table for each atom, in place of one for each element
         raw = functional_call(network, {_EMBEDDING: atoms.flatten(0, 1)}, (graph,))
-        value = judge.expected(raw)
-        (slope,) = torch.autograd.grad(value.sum(), progress)
+        value = evaluator.expected(raw)
+        (gradient,) = torch.autograd.grad(value.sum(), progress)
         values.append(value.detach().cpu().double().numpy())
-        slopes.append(slope.cpu().double().numpy())
-    return np.concatenate(values), np.concatenate(slopes)
+        gradients.append(gradient.cpu().double().numpy())
+    return np.concatenate(values), np.concatenate(gradients)

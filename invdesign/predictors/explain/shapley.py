@@ -3,7 +3,7 @@
 A group is switched from the average training crystal (every feature at its mean) to the crystal at hand; what
 that changes, averaged over orders in which the groups can be switched, is its contribution. In every order
 the changes add up to the difference between the two predictions, so the contributions do. It needs nothing of
-a model but its predictions: networks, kernels and trees are explained alike.
+a model but its predictions: networks, kernels and trees are explained the same way.
 """
 
 from __future__ import annotations
@@ -103,8 +103,8 @@ def attribute(
         sites[members] = share / len(members)
     drivers = []
     for name, share in zip(named, shares.tolist(), strict=False):
-        own = float(sites[[symbol == name for symbol in species]].sum())
-        drivers.append(Driver(name, share + own, own))
+        of_sites = float(sites[[symbol == name for symbol in species]].sum())
+        drivers.append(Driver(name, share + of_sites, of_sites))
     drivers.sort(key=lambda driver: -abs(driver.contribution))
     return Attribution(baseline, expected, tuple(drivers), sites)
 
@@ -134,7 +134,7 @@ def shapley(value: Value, deltas: np.ndarray, seed: int = 0) -> tuple[float, flo
 
 
 def groups(n_columns: int, elements: frozenset[str]) -> dict[str, np.ndarray]:
-    """Columns of ``structure_matrix`` before the embedding, by what they say; each element by itself.
+    """Columns of ``structure_matrix`` before the embedding, by meaning; each element by itself.
 
     Args:
         n_columns: how many there are.
@@ -176,11 +176,11 @@ def _kinds(species: Sequence[str], atoms: np.ndarray) -> list[list[int]]:
 def _parts(ensemble: Ensemble | Transferred, row: np.ndarray, atoms: np.ndarray) -> np.ndarray:
     """Return what each atom adds to the standardised embedding, which is a mean over atoms, (n_atoms, e)."""
     width = atoms.shape[1]
-    own = (atoms - ensemble.feature_mean[-width:]) / ensemble.feature_std[-width:] / len(atoms)
-    total = own.sum(axis=0)
+    of_atoms = (atoms - ensemble.feature_mean[-width:]) / ensemble.feature_std[-width:] / len(atoms)
+    total = of_atoms.sum(axis=0)
     # the row is clipped where the sum is far out
     scale = np.divide(row[-width:], total, out=np.zeros(width, dtype=np.float32), where=total != 0)
-    return np.asarray(np.nan_to_num(own * scale))
+    return np.asarray(np.nan_to_num(of_atoms * scale))
 
 
 def in_words(attribution: Attribution, least: float) -> str:
@@ -192,7 +192,7 @@ def in_words(attribution: Attribution, least: float) -> str:
         attribution: of one crystal.
         least: contributions below it, in the property's unit, are not worth a word.
     """
-    told = []
+    phrases = []
     for word, sign in (("raised by", 1), ("lowered by", -1)):
         strong = [
             driver.name
@@ -200,5 +200,5 @@ def in_words(attribution: Attribution, least: float) -> str:
             if sign * driver.contribution >= least and driver.name not in {ABSENT, AVERAGES}
         ]
         if strong:
-            told.append(f"{word} {', '.join(strong[:_WORDS])}")
-    return ", ".join(told)
+            phrases.append(f"{word} {', '.join(strong[:_WORDS])}")
+    return ", ".join(phrases)

@@ -31,8 +31,8 @@ def bond_matrix(structures: Sequence[Structure | Frame]) -> np.ndarray:
     """Bond features (n, ``N_BOND_FEATURES``); nan where two atoms coincide or one has no neighbour.
 
     Per atom, for pairs of two metals, metal and non-metal, two non-metals: neighbours by relative
-    distance; then bond count by kind, coordination (mean, spread, extremes), and over the bonds the
-    mean electronegativity difference, its spread and the mean relative length, and the shortest one.
+    distance; then bond count by kind, coordination (mean, deviation, extremes), and over the bonds the
+    mean electronegativity difference, its deviation and the mean relative length, and the shortest one.
     """
     rows = np.full((len(structures), N_BOND_FEATURES), np.nan, dtype=np.float32)
     for row, frame in enumerate(as_frames(structures)):

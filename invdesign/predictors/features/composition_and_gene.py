@@ -36,7 +36,7 @@ MOST_BALANCED = 4
 _N_NUMBERS = len(SYMBOLS)
 FRACTIONS = 2 * (_N_NUMBERS - 1)
 """The first features: shares of the single elements and their roots. Of a few thousand examples few hold an
-element, and its own columns teach a kernel little but that the others differ."""
+element, and the columns of single elements tell a kernel little."""
 _PROPERTIES = (
     *("number", "mass", "electronegativity", "covalent_radius", "atomic_radius", "ionic_radius"),
     *("group", "row", "mendeleev", "melting_point", "ionization_energy", "electron_affinity"),
@@ -66,8 +66,8 @@ def _oxidation_states() -> tuple[np.ndarray, np.ndarray]:
 
     states = [(0,), *(Element(symbol).common_oxidation_states or (0,) for symbol in SYMBOLS[1:])]
     widest = max(map(len, states))
-    table = np.array([[*own, *own[:1] * (widest - len(own))] for own in states], dtype=np.float32)
-    return table, np.array([len(own) for own in states])
+    table = np.array([[*known, *known[:1] * (widest - len(known))] for known in states], dtype=np.float32)
+    return table, np.array([len(known) for known in states])
 
 
 def counts_of(compositions: Sequence[Composition | Mapping[str, float]]) -> np.ndarray:
@@ -145,9 +145,9 @@ def _imbalance(numbers: np.ndarray, mask: np.ndarray, share: np.ndarray) -> np.n
             size = np.zeros_like(charge)
             for place in range(k):
                 atoms = numbers[rows, place]
-                own = states[atoms, : n_states[atoms].max()] * share[rows, place, None]  # (n, s)
-                charge = (charge[:, :, None] + own[:, None]).reshape(len(rows), -1)
-                size = (size[:, :, None] + np.abs(own)[:, None]).reshape(len(rows), -1)
+                added = states[atoms, : n_states[atoms].max()] * share[rows, place, None]  # (n, s)
+                charge = (charge[:, :, None] + added[:, None]).reshape(len(rows), -1)
+                size = (size[:, :, None] + np.abs(added)[:, None]).reshape(len(rows), -1)
             best = np.abs(charge).argmin(axis=1)[:, None]
             result[rows, 0] = np.abs(np.take_along_axis(charge, best, axis=1))[:, 0]
             result[rows, 1] = np.take_along_axis(size, best, axis=1)[:, 0]
@@ -173,7 +173,7 @@ def gene_matrix(genes: Sequence[Gene], *, each_group: bool = True) -> np.ndarray
 
     Args:
         genes: any.
-        each_group: a column for each space group, beside those of the crystal systems. With a
+        each_group: a column for each space group, next to those of the crystal systems. With a
             structure's other features at hand these only invite learning by heart.
     """
     orbits = _Orbits(genes)
@@ -290,7 +290,7 @@ def structure_matrix(
 
     Args:
         structures: ordered crystals.
-        genes: theirs.
+        genes: of the same crystals.
         embeddings: (n, e) features of a potential, nan where it failed.
     """
     counts = counts_of([structure.composition for structure in structures])

@@ -1,6 +1,6 @@
 """A second opinion on band gaps: matgl's M3GNet with a readout over atoms, trained on the gaps alone.
 
-It shares neither features nor weights with ``band_gap``, which guides and ranks; so it can judge what that
+It shares neither features nor weights with ``band_gap``, which guides and ranks; so it can evaluate what that
 has chosen. matgl is the optional extra ``invdesign[matgl]``.
 """
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from invdesign.potentials.interface import Frame
 
-_Layers: TypeAlias = Any  # matgl's own modules, untyped
+_Layers: TypeAlias = Any  # matgl's modules, untyped
 
 KIND = "graph-band-gap"
 VERSION = 1
@@ -57,8 +57,9 @@ class GraphShape:
 class Scales:
     """What maps raw outputs to honest distributions of the gap (eV).
 
-    ``shift`` and ``unit`` are median and spread of the training gaps, ``metals`` the share of metals.
-    ``temperature`` divides the logit; ``edges``, two predicted gaps, say which of the three
+    ``shift`` and ``unit`` are median and standard deviation of the training gaps, ``metals`` the share
+    of metals.
+    ``temperature`` divides the logit; ``edges``, two predicted gaps, determine which of the three
     ``intervals`` multiplies sigma.
     """
 
@@ -150,13 +151,13 @@ class GraphBandGapPredictor:
         shape = network.shape
         self.types = node_types(shape.elements)
         limit = EDGES_PER_BATCH[self.device.type]
-        self.batcher = MicroBatcher("the judge", frozenset(shape.elements), shape.cutoff, limit)
+        self.batcher = MicroBatcher("the band-gap evaluator", frozenset(shape.elements), shape.cutoff, limit)
 
     def predict(self, structures: Sequence[Structure]) -> list[Estimate]:
         """Estimates of the gap (eV), in the order given.
 
         A crystal that cannot be evaluated (disordered, colliding or isolated atoms, an element that the
-        network does not know) gets the training set's own distribution and is marked as outside the
+        network does not know) gets the distribution of the training set and is marked as outside the
         training domain.
 
         Args:
@@ -233,7 +234,7 @@ class GraphBandGapPredictor:
 
     @classmethod
     def load(cls, name: str | Path = "band-gap-evaluator") -> GraphBandGapPredictor:
-        """Return a released model by name, or a user's own folder.
+        """Return a released model by name, or a model from a folder.
 
         Raises:
             InputError: matgl is not installed, or the folder or a file of it is missing, damaged or of

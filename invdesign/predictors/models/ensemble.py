@@ -1,7 +1,7 @@
 """An ensemble of small networks on feature vectors: calibrated, and it knows its training domain.
 
 All networks live in one module with stacked weights, so that one batched product serves them all. Boosted
-trees may stand beside them with an equal say, or a kernel regression, of which they say how sure it is.
+trees may be averaged with them, or a kernel regression takes their place and they give its uncertainty.
 Every head predicts a share at exactly zero (``zero`` heads: metals have no gap) and a normal for the rest.
 """
 
@@ -36,10 +36,10 @@ class Head:
     """One predicted property.
 
     ``zero``: a share of crystals has exactly zero. ``calibrated_on``: the one source whose rows the
-    intervals must cover; all of them if empty. ``hypothetical``: the source of crystals that nobody has
-    made, where their errors are of another size than those of the rest; both then have their own intervals.
-    ``trees_alone``: the networks only tell the spread. ``after``: the head whose trees tell this one's
-    trees what they say.
+    intervals must cover; all of them if empty. ``hypothetical``: the source of hypothetical crystals,
+    where their errors are of another size than those of the rest; both then have separate intervals.
+    ``trees_alone``: the networks only give the uncertainty. ``after``: the head whose trees' out-of-fold
+    predictions are features of this one's trees (stacking).
     """
 
     name: str
@@ -67,8 +67,8 @@ class IntervalCalibration:
     """What maps raw outputs to honest distributions, per head name.
 
     ``temperature`` divides the zero logit. ``scales`` multiply sigma; ``edges`` (two predicted
-    means) say which of the three scales a prediction takes. ``known_…``: the same for known crystals, of
-    heads that tell them from hypothetical ones.
+    means) determine which of the three scales a prediction takes. ``known_…``: the same for known crystals,
+    of heads that distinguish them from hypothetical ones.
     """
 
     temperature: dict[str, float] = field(default_factory=dict)
@@ -124,7 +124,7 @@ class StackedLinear(nn.Module):
         self.bias = nn.Parameter(torch.zeros(members, 1, n_out))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Apply every member's own weights."""
+        """Apply the weights of every member."""
         return torch.baddbmm(self.bias, x, self.weight)
 
 
@@ -184,7 +184,7 @@ class Ensemble:
         self.trees: dict[str, Trees] = {}
         """By head and part: ``band_gap.zero`` (logit), ``band_gap.mean`` (in label units), ``….forest``."""
         self.about: dict[str, Any] = {}
-        """What else ``config.json`` says, for whoever made the features."""
+        """Further fields of ``config.json``, for the code that computes the features."""
 
     @property
     def heads(self) -> tuple[Head, ...]:
@@ -216,18 +216,18 @@ class Ensemble:
             standardised: rows (n, d).
             raw: of the networks, (members, n, heads, 3).
         """
-        said = [raw[..., :2].mean(0)]
+        predictions = [raw[..., :2].mean(0)]
         if self.kernel is not None:
-            own = self.kernel.predict(standardised)
-            own[..., 1] = own[..., 1] * self.label_scale[:, 1] + self.label_scale[:, 0]
-            said.append(own)
+            of_kernel = self.kernel.predict(standardised)
+            of_kernel[..., 1] = of_kernel[..., 1] * self.label_scale[:, 1] + self.label_scale[:, 0]
+            predictions.append(of_kernel)
         if self.trees:
-            own = said[0].copy()  # where a head has no trees the networks speak for them
+            of_trees = predictions[0].copy()  # a head without trees keeps the networks' prediction
             for index, parts in self._tree_predictions(standardised).items():
                 for part, values in parts.items():
-                    own[:, index, ("zero", "mean").index(part)] = values
-            said.append(own)
-        return np.stack(said)
+                    of_trees[:, index, ("zero", "mean").index(part)] = values
+            predictions.append(of_trees)
+        return np.stack(predictions)
 
     def _tree_predictions(self, standardised: np.ndarray) -> dict[int, dict[str, np.ndarray]]:
         """Predict with the trees, (n,) by head index and part; stacked heads last."""
@@ -236,25 +236,25 @@ class Ensemble:
         for head in sorted(self.heads, key=lambda head: head.after != ""):
             seen = standardised
             if head.after:
-                told = stacking_features(found[names.index(head.after)])
-                seen = np.concatenate([standardised, told], axis=1)
+                stacked = stacking_features(found[names.index(head.after)])
+                seen = np.concatenate([standardised, stacked], axis=1)
             prefix = f"{head.name}."
-            own = {k.removeprefix(prefix): v for k, v in self.trees.items() if k.startswith(prefix)}
-            found[names.index(head.name)] = predict_trees(own, seen)
+            trees = {k.removeprefix(prefix): v for k, v in self.trees.items() if k.startswith(prefix)}
+            found[names.index(head.name)] = predict_trees(trees, seen)
         return found
 
     def logits(self, standardised: np.ndarray) -> np.ndarray:
         """Uncalibrated logits of zero, (n, heads)."""
-        said = self.learners(standardised, self.raw(standardised))
+        predictions = self.learners(standardised, self.raw(standardised))
         return np.stack(
-            [self._combined(said, index)[..., 0].mean(0) for index in range(len(self.heads))], axis=1
+            [self._combined(predictions, index)[..., 0].mean(0) for index in range(len(self.heads))], axis=1
         )
 
-    def _combined(self, said: np.ndarray, index: int) -> np.ndarray:
+    def _combined(self, predictions: np.ndarray, index: int) -> np.ndarray:
         """Select the learners that count for a head, (learners, n, 2): no networks next to a kernel."""
         if self.heads[index].trees_alone:
-            return said[-1:, :, index]
-        return said[1:, :, index] if self.kernel is not None else said[:, :, index]
+            return predictions[-1:, :, index]
+        return predictions[1:, :, index] if self.kernel is not None else predictions[:, :, index]
 
     def distributions(
         self, standardised: np.ndarray, *, hypothetical: np.ndarray | bool = True
@@ -263,19 +263,19 @@ class Ensemble:
 
         Args:
             standardised: rows (n, d).
-            hypothetical: whether nobody has made the crystal, of all or of each (n,); for heads that ask.
+            hypothetical: whether the crystal is hypothetical, of all or of each (n,), for heads that ask.
         """
         raw = self.raw(standardised)
-        said = self.learners(standardised, raw)
+        predictions = self.learners(standardised, raw)
         result = {}
         for index, head in enumerate(self.heads):
             mean, sigma = raw[:, :, index, 1], raw[:, :, index, 2]  # each (members, n)
-            logit, middle = self._combined(said, index).mean(0).T
-            spread = np.sqrt((sigma**2).mean(0) + mean.var(0) + said[:, :, index, 1].var(0))
-            spread = spread * self.calibration.factors(head.name, middle, hypothetical=hypothetical)
+            logit, middle = self._combined(predictions, index).mean(0).T
+            deviation = np.sqrt((sigma**2).mean(0) + mean.var(0) + predictions[:, :, index, 1].var(0))
+            deviation = deviation * self.calibration.factors(head.name, middle, hypothetical=hypothetical)
             temperature = self.calibration.temperature.get(head.name, 1.0)
             p_zero = expit(logit / temperature) if head.zero else np.zeros(len(middle))
-            result[head.name] = Distribution(middle, np.maximum(spread, MIN_SIGMA), p_zero)
+            result[head.name] = Distribution(middle, np.maximum(deviation, MIN_SIGMA), p_zero)
         return result
 
     def predict(self, features: np.ndarray) -> list[dict[str, Estimate]]:
@@ -305,7 +305,7 @@ class Ensemble:
         return self.domain.distance(standardised) <= self.domain.threshold
 
     def save(self, folder: Path, kind: str) -> None:
-        """Write ``model.safetensors`` and ``config.json``; ``kind`` says what the features are."""
+        """Write ``model.safetensors`` and ``config.json``; ``kind`` names the kind of features."""
         from safetensors.numpy import save
 
         folder.mkdir(parents=True, exist_ok=True)
@@ -395,6 +395,6 @@ def _trees(tensors: Mapping[str, np.ndarray]) -> dict[str, Trees]:
     parts: dict[str, dict[str, np.ndarray]] = {}
     for key, array in tensors.items():
         if key.startswith("trees."):
-            name, _, own = key.removeprefix("trees.").rpartition(".")
-            parts.setdefault(name, {})[own] = array
+            name, _, field_name = key.removeprefix("trees.").rpartition(".")
+            parts.setdefault(name, {})[field_name] = array
     return {name: Trees.of(arrays) for name, arrays in parts.items()}

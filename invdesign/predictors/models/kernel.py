@@ -28,7 +28,7 @@ class Kernel:
     width: float
 
     def predict(self, standardised: np.ndarray, batch: int = 2048) -> np.ndarray:
-        """Zero logit and mean (in the label's own scale) of rows (n, d), (n, heads, 2)."""
+        """Zero logit and mean (on the scale of the label) of rows (n, d), (n, heads, 2)."""
         points = torch.from_numpy(self.points.astype(np.float32))
         weights = torch.from_numpy(self.weights.reshape(len(points), -1))
         parts = [

@@ -13,7 +13,7 @@ SURE = 4.0
 
 
 FOREST = ".forest"
-"""Ends the names of the extra trees that stand beside boosted ones."""
+"""Ends the names of the extra trees that are averaged with boosted ones."""
 
 _ARRAYS = ("feature", "threshold", "right", "value")
 _WORD = np.dtype([("left", "<u2"), ("feature", "<u2"), ("threshold", "<f4")])
@@ -79,12 +79,12 @@ class Trees:
         sums = np.zeros(len(rows), dtype=np.float32)
         for start in range(0, len(rows), batch):
             x = rows[start : start + batch]
-            own, flat = (np.arange(len(x)) * x.shape[1])[:, None], np.ravel(x)
+            offset, flat = (np.arange(len(x)) * x.shape[1])[:, None], np.ravel(x)
             place = np.repeat(roots[None], len(x), axis=0)
             for n in left:
                 word = words.take(place[:, :n], mode="clip")  # "clip" saves the check of bounds
                 halves = word.view(np.uint16).reshape(*word.shape, 4)
-                seen = flat.take(own + halves[..., 1], mode="clip")
+                seen = flat.take(offset + halves[..., 1], mode="clip")
                 place[:, :n] = roots[:n] + halves[..., 0]
                 place[:, :n] += seen > word.view(np.float32)[:, 1::2]
             sums[start : start + batch] = values.take(place, mode="clip").sum(axis=1)
@@ -102,20 +102,22 @@ class Trees:
 
 def predict_trees(trees: Mapping[str, Trees], rows: np.ndarray) -> dict[str, np.ndarray]:
     """Predict with a head's trees for rows (n, d), (n,) by part: the mean of boosted and extra ones."""
-    said: dict[str, np.ndarray] = {}
-    for part, own in trees.items():
+    predictions: dict[str, np.ndarray] = {}
+    for part, boosted in trees.items():
         if not part.endswith(FOREST):
-            beside = trees.get(part + FOREST)
-            said[part] = (
-                own.predict(rows) if beside is None else (own.predict(rows) + beside.predict(rows)) / 2
+            forest = trees.get(part + FOREST)
+            predictions[part] = (
+                boosted.predict(rows)
+                if forest is None
+                else (boosted.predict(rows) + forest.predict(rows)) / 2
             )
-    return said
+    return predictions
 
 
-def stacking_features(said: Mapping[str, np.ndarray]) -> np.ndarray:
+def stacking_features(predictions: Mapping[str, np.ndarray]) -> np.ndarray:
     """Turn a head's tree predictions, ``zero`` and ``mean`` (n,), into features for other trees, (n, 3).
 
     These are the logit of zero, the mean, and the expected value.
     """
-    logit, mean = said["zero"], said["mean"]
+    logit, mean = predictions["zero"], predictions["mean"]
     return np.stack([logit, mean, mean / (1.0 + np.exp(logit))], axis=1).astype(np.float32)

@@ -1,6 +1,6 @@
-"""What a composition is judged by: itself, its charges, the hull of its competitors, compounds like it.
+"""Features of a composition: itself, its charges, the hull of its competitors, similar compounds.
 
-The composition's own compound, known or not, is never seen.
+The compound of the composition itself, known or not, is never seen.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class HullContext:
 
         Args:
             hull: of known phases.
-            known: compounds with their heights.
+            known: compounds with their energies above hull.
             hidden: chemical systems (``system_keys``) of which nothing is to be known, to measure.
         """
         if hidden is None:

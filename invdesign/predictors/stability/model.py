@@ -8,7 +8,7 @@ Two questions, answered apart, because the second is the one where models of com
   nobody has reported (positive and unlabelled): the score to rank hypothetical formulas by.
 
 The model sees the composition, the hull of its competitors and the known compounds like it, never the
-composition's own compound.
+compound of the composition itself.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 KIND = "stability"
 KNOWN = "known.npz"
 HEIGHT, NOTHING = "e_above_hull", "nothing"
-"""Heads: height of a compound; that there is none (its zero), in ``NOTHING``."""
+"""Heads: energy above hull of a compound; that there is none (its zero), in ``NOTHING``."""
 BASE_RATE = 0.01
 """Compounds among the formulas that ``p_exists`` reckons with: one in a hundred."""
 EXISTING = 0.1
@@ -51,8 +51,8 @@ class Stabilities:
     """Answers for n compositions.
 
     Attributes:
-        e_above_hull: expected height of the lowest structure, eV/atom, (n,); below zero: under the hull of
-            its competitors.
+        e_above_hull: expected energy above hull of the lowest structure, eV/atom, (n,); below zero: under the
+            hull of its competitors.
         sigma: unit of the distribution around it, eV/atom, (n,).
         p_exists: chance that a compound at most 0.1 eV/atom above the hull is there, where one formula in a
             hundred is one, (n,).
@@ -75,12 +75,12 @@ class Stabilities:
         return self.e_above_hull + self.sigma * np.interp(0.95, LEVELS, self.quantiles)
 
     def p_stable(self, threshold: float = 0.0) -> NDArray[np.float64]:
-        """Probability that a compound of this composition lies at or under a height, eV/atom, (n,)."""
+        """Probability that a compound of this composition has E above hull of at most this, eV/atom, (n,)."""
         at = (threshold - self.e_above_hull) / self.sigma
         return np.asarray(np.interp(at, self.quantiles, LEVELS))
 
     def p_hit(self, threshold: float = 0.0) -> NDArray[np.float64]:
-        """Probability that there is a compound at or under a height, (n,): to rank by.
+        """Probability that there is a compound at or under an energy above hull, (n,): to rank by.
 
         ``p_exists`` reckons with compounds up to ``EXISTING``: above it nothing is added.
         """
@@ -104,7 +104,7 @@ class StabilityModel:
 
     @classmethod
     def load(cls, name: str | Path = "stability-composition") -> StabilityModel:
-        """Return a released model by name, or a user's own folder.
+        """Return a released model by name, or a model from a folder.
 
         Raises:
             InputError: the folder or a file of it is missing, damaged, or of other features than these.
@@ -125,7 +125,7 @@ class StabilityModel:
     def predict(self, given: CompositionBatch | Sequence[str]) -> Stabilities:
         """Answers for compositions, or for formulas.
 
-        An element on its own is on the hull by definition.
+        A pure element is on the hull by definition.
 
         Raises:
             InputError: one of the formulas is none.
@@ -137,23 +137,23 @@ class StabilityModel:
             if wrong:
                 raise InputError(next(iter(wrong.values())))
         parts = [batch.take(slice(i, i + BATCH)) for i in range(0, len(batch), BATCH)]
-        said = [self.judge(self.context.features(part)) for part in parts]
+        predictions = [self.evaluate(self.context.features(part)) for part in parts]
         mean, sigma, exists = (
-            (np.concatenate([[], *columns]) for columns in zip(*said, strict=True))
-            if (said)
+            (np.concatenate([[], *columns]) for columns in zip(*predictions, strict=True))
+            if (predictions)
             else (np.zeros(0),) * 3
         )
         elements = (batch.amounts > 0).sum(axis=1) == 1
         mean[elements], sigma[elements], exists[elements] = -1e-9, 1e-12, 1.0  # stable at 0, surely
         return Stabilities(mean, sigma, exists, self.quantiles)
 
-    def judge(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+    def evaluate(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """Mean, sigma and ``p_exists`` of rows of features (n, d), (3, n)."""
         found = self.ensemble.distributions(self.ensemble.standardise(features))
         exists = logit(np.clip(1.0 - found[NOTHING].p_zero, 1e-12, 1 - 1e-12))
         shift = logit(BASE_RATE) - logit(self.trained_rate)
-        height = found[HEIGHT]
-        return np.stack([height.mean, height.sigma, expit(exists + shift)]).astype(float)
+        energy = found[HEIGHT]
+        return np.stack([energy.mean, energy.sigma, expit(exists + shift)]).astype(float)
 
 
 def write_known(known: Known, path: Path) -> None:

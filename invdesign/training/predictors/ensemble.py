@@ -1,7 +1,7 @@
 """Training of an ensemble on a table of features and labels: fit, calibrate, know the domain.
 
 Serves every predictor: a label may be missing (NaN), and so may a feature (a row that is
-known by its composition only still teaches the shared layers).
+known by its composition only still trains the shared layers).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from invdesign.predictors.models.ensemble import Domain, Ensemble, EnsembleNetwo
 from invdesign.predictors.models.kernel import CLIP, LOGIT, Kernel, gaussian
 from invdesign.training.conformal import by_thirds, temperature
 from invdesign.training.predictors.table import PARTS, Settings, Table
-from invdesign.training.predictors.trees import grow, tell
+from invdesign.training.predictors.trees import grow, out_of_fold_features
 
 Progress = Callable[[float, str], None]
 
@@ -31,14 +31,14 @@ LEAST_SCORES = 9
 
 
 def fit(table: Table, heads: tuple[Head, ...], settings: Settings, seed: int, progress: Progress) -> Ensemble:
-    """Train, calibrate and fence an ensemble.
+    """Train and calibrate an ensemble, and find its applicability domain.
 
     Args:
         table: rows of all parts; ``test`` rows are not touched.
         heads: what each label column is.
         settings: sizes and schedule.
         seed: of weights, bags and batches.
-        progress: told (share done, message) after each epoch.
+        progress: called with (share done, message) after each epoch.
 
     Raises:
         InputError: as :func:`check_labels`.
@@ -59,19 +59,19 @@ def fit(table: Table, heads: tuple[Head, ...], settings: Settings, seed: int, pr
     )
     x = torch.from_numpy(ensemble.standardise(table.features))
     _optimise(ensemble, x, table, settings=settings, seed=seed, progress=progress)
-    # what the intervals were measured on teaches as well, in the end: they hold a little more than they say
+    # in the end the rows that set the intervals are trained on as well: these then cover a little over 90 %
     learned = np.concatenate([table.rows(part) for part in PARTS if part != "test"])
     if settings.kernel:
         choice = best_kernel(ensemble, x.numpy(), table, settings.kernel)
         ensemble.kernel = kernel_of(ensemble, x.numpy(), table, choice, train)
     if settings.trees:
-        told = tell(ensemble, x.numpy(), table, settings, seed=seed, rows=np.sort(learned))
-        ensemble.trees = grow(ensemble, x.numpy(), table, settings, seed=seed, rows=train, told=told)
+        stacked = out_of_fold_features(ensemble, x.numpy(), table, settings, seed=seed, rows=np.sort(learned))
+        ensemble.trees = grow(ensemble, x.numpy(), table, settings, seed=seed, rows=train, stacked=stacked)
     calibrate(ensemble, x.numpy(), table)
     if settings.kernel:
         ensemble.kernel = kernel_of(ensemble, x.numpy(), table, choice, learned)
     if settings.trees:
-        ensemble.trees = grow(ensemble, x.numpy(), table, settings, seed=seed, rows=learned, told=told)
+        ensemble.trees = grow(ensemble, x.numpy(), table, settings, seed=seed, rows=learned, stacked=stacked)
     ensemble.domain = find_domain(x[train].numpy(), x[table.rows("calibration")].numpy(), seed)
     return ensemble
 
@@ -91,10 +91,12 @@ def check_labels(table: Table, heads: tuple[Head, ...]) -> None:
             if len(rows[part]) < least:
                 raise _too_few(label, n, part, len(rows[part]), least)
         held = table.source[np.concatenate([rows["validation"], rows["calibration"]])]
-        for own in judged_by(head, held):
-            if own.sum() < LEAST_SCORES:
+        for counted in calibration_rows(head, held):
+            if counted.sum() < LEAST_SCORES:
                 apart = ", hypothetical and known ones apart" if head.hypothetical else ""
-                raise _too_few(label, n, f"validation and calibration{apart}", int(own.sum()), LEAST_SCORES)
+                raise _too_few(
+                    label, n, f"validation and calibration{apart}", int(counted.sum()), LEAST_SCORES
+                )
         if np.ptp(column[rows["train"]]) == 0:
             raise InputError(
                 f"data: all {len(rows['train'])} training rows with a {label} have the same, "
@@ -154,8 +156,8 @@ def _epoch_rows(
 ) -> torch.Tensor:
     """One epoch's row indices of every member, shuffled, (members, n)."""
     n_extra = min(len(extra), int(settings.extra_share * rows.shape[1]))
-    drawn = [np.concatenate([own, rng.choice(extra, n_extra, replace=False)]) for own in rows]
-    return torch.from_numpy(np.stack([rng.permutation(own) for own in drawn]))
+    drawn = [np.concatenate([bag, rng.choice(extra, n_extra, replace=False)]) for bag in rows]
+    return torch.from_numpy(np.stack([rng.permutation(bag) for bag in drawn]))
 
 
 def _optimise(
@@ -192,11 +194,11 @@ def _optimise(
         network.eval()
         with torch.inference_mode():
             out = network(x[validation].expand(settings.members, -1, -1)).mean(0, keepdim=True)
-            figure = float(_loss(out, y[validation][None], weight[validation][None], ensemble))
-        if figure < best:
-            best, best_epoch = figure, epoch
+            validation_loss = float(_loss(out, y[validation][None], weight[validation][None], ensemble))
+        if validation_loss < best:
+            best, best_epoch = validation_loss, epoch
             kept = {k: v.clone() for k, v in network.state_dict().items()}
-        progress((epoch + 1) / settings.epochs, f"validation loss {figure:.4f} (best {best:.4f})")
+        progress((epoch + 1) / settings.epochs, f"validation loss {validation_loss:.4f} (best {best:.4f})")
         if epoch - best_epoch >= settings.patience:
             break
     network.load_state_dict(kept)
@@ -216,22 +218,22 @@ def calibrate(ensemble: Ensemble, standardised: np.ndarray, table: Table) -> Non
     for index, head in enumerate(ensemble.heads):
         label = table.labels[rows, index]
         known = ~np.isnan(label)
-        sets = judged_by(head, table.source[rows])
+        sets = calibration_rows(head, table.source[rows])
         if head.zero:
             counted = known & np.any(sets, axis=0)
             calibration.temperature[head.name] = temperature(raw_logit[counted, index], label[counted] <= 0)
             known &= label > 0
         mean, sigma = found[head.name].mean, found[head.name].sigma
         score = np.abs(label - mean) / (Z90 * sigma)
-        for own, (edges, scales) in zip(sets, places, strict=False):
-            counted = known & own
+        for chosen, (edges, scales) in zip(sets, places, strict=False):
+            counted = known & chosen
             edges[head.name], scales[head.name] = by_thirds(mean[counted], score[counted])
 
 
-def judged_by(head: Head, source: np.ndarray) -> list[np.ndarray]:
+def calibration_rows(head: Head, source: np.ndarray) -> list[np.ndarray]:
     """Which rows, of these sources (n,), calibrate a head's intervals, (n,) bool.
 
-    Two sets where the head tells hypothetical crystals, the first, from known ones.
+    Two sets where the head distinguishes hypothetical crystals, the first, from known ones.
     """
     if head.hypothetical:
         return [source == head.hypothetical, source != head.hypothetical]
@@ -291,8 +293,8 @@ def fit_kernel(
         target = targets[(slice(None), *place)]
         known = np.flatnonzero(~np.isnan(target))
         if len(known):
-            own = gram[np.ix_(known, known)]
-            weights[(known, *place)] = _robust(own, torch.from_numpy(target[known]), ridge, most).numpy()
+            block = gram[np.ix_(known, known)]
+            weights[(known, *place)] = _robust(block, torch.from_numpy(target[known]), ridge, most).numpy()
     return Kernel(points, weights, width)
 
 

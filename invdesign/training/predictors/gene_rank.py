@@ -53,7 +53,7 @@ RANGE = (-0.2, 0.5)  # eV/atom; how far beyond is of no interest
 HEADS = (
     Head("e_above_hull", calibrated_on=UNSELECTED),
     Head("band_gap", zero=True),
-    Head("formation_energy_per_atom"),  # teaches the shared layers; not reported
+    Head("formation_energy_per_atom"),  # trains the shared layers; not reported
 )
 
 
@@ -123,18 +123,22 @@ def held_out_metrics(
 
 
 def training_table(config: GeneRankConfig, progress: Progress) -> Table:
-    """Gene features, heights above hull, gaps, formation energies; by composition alone for more.
+    """Gene features, energies above hull, gaps, formation energies; by composition alone for more.
 
-    Heights and gaps of generated crystals are models' answers of the relaxed structure, not DFT's.
+    Those of generated crystals are predicted from the relaxed structure, not computed with DFT.
     """
     progress(0.0, "energies above hull")
     hull, known = Hull.load(), known_crystals()
-    heights, energies = _energies(config)
+    hull_energies, energies = _energies(config)
     blocks = []
     for place, name in enumerate(SOURCES):
         progress(0.05 + 0.05 * place, f"features of {name}")
         crystals = read_crystals(config, name)
-        columns = [heights[name][crystals.rows], crystals.column("band_gap"), energies[name][crystals.rows]]
+        columns = [
+            hull_energies[name][crystals.rows],
+            crystals.column("band_gap"),
+            energies[name][crystals.rows],
+        ]
         blocks.append((name, crystals.genes, np.stack(columns, axis=1)))
     blocks += _generated(config)
     return assemble(
@@ -142,14 +146,14 @@ def training_table(config: GeneRankConfig, progress: Progress) -> Table:
         np.concatenate([labels for _, _, labels in blocks]),
         [gene.formula for _, genes, _ in blocks for gene in genes],
         np.concatenate([np.full(len(genes), name) for name, genes, _ in blocks]),
-        taught=_by_composition(config),
+        auxiliary=_by_composition(config),
         seed=config.seed,
-        judged=UNSELECTED,
+        held_out=UNSELECTED,
     )
 
 
 def _generated(config: GeneRankConfig) -> list[tuple[str, list[Gene], np.ndarray]]:
-    """Our own relaxed crystals, of the campaigns that chose whom to relax and of the one that did not."""
+    """Relaxed generated crystals, of the campaigns that chose which to relax and of the one that did not."""
     found = read_relaxed(config.relaxed)
     labels = np.full((len(found.proposed), len(HEADS)), np.nan)
     labels[:, 0] = found.e_above_hull.clip(*RANGE)
@@ -164,10 +168,10 @@ def _generated(config: GeneRankConfig) -> list[tuple[str, list[Gene], np.ndarray
 
 
 def _energies(config: GeneRankConfig) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Heights above hull (within ``RANGE``) and MP2020 formation energies of every row, by source."""
+    """Energies above hull (within ``RANGE``) and MP2020 formation energies of every row, by source."""
     labelled = labelled_e_above_hull(config.data)
     source = np.array(labelled.sources)
-    heights = {name: labelled.e_above_hull[source == name].clip(*RANGE) for name in SOURCES}
+    hull_energies = {name: labelled.e_above_hull[source == name].clip(*RANGE) for name in SOURCES}
     energies = {}
     for name in SOURCES:
         table = read_set(config.data, name)
@@ -175,18 +179,18 @@ def _energies(config: GeneRankConfig) -> tuple[dict[str, np.ndarray], dict[str, 
         if name == OLDER_SCALE:
             compositions = parse(table["pretty_formula"].tolist())
             energies[name] = on_mp2020(compositions, energies[name], load_shift())
-    return heights, energies
+    return hull_energies, energies
 
 
 def _by_composition(config: GeneRankConfig) -> list[dict[str, float]]:
     """For each head, its label by formula where only the composition is known."""
     folder = config.data / "compositions"
     hull = folder / "mp_hull.csv.gz"
-    heights = lowest_by_composition(hull, "decomposition_energy_per_atom")
+    hull_energies = lowest_by_composition(hull, "decomposition_energy_per_atom")
     energies = lowest_by_composition(hull, "formation_energy_per_atom")
     shifted = on_mp2020(parse(list(energies)), np.array(list(energies.values())), load_shift())
     return [
-        {formula: min(max(height, 0.0), RANGE[1]) for formula, height in heights.items()},
+        {formula: min(max(energy, 0.0), RANGE[1]) for formula, energy in hull_energies.items()},
         lowest_by_composition(folder / "mp_band_gap.csv.gz", "band_gap"),
         dict(zip(energies, shifted.tolist(), strict=True)),
     ]

@@ -1,4 +1,4 @@
-"""Training of a graph network by matgl's own Lightning module, resumable; imported where matgl is."""
+"""Training of a graph network by matgl's Lightning module, resumable; imported where matgl is."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class GapModule(ModelLightningModule):
         torch.manual_seed(self.seed * 1_000_003 + self.global_step)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Tensors and plain figures alone: our own classes come from the recipe, and nothing is unpickled."""
+        """Tensors and plain numbers alone: the classes come from the recipe, and nothing is unpickled."""
         for name in ("hyper_parameters", "hparams_name", "hparams_type"):
             checkpoint.pop(name, None)
 
@@ -103,9 +103,11 @@ class GapModule(ModelLightningModule):
         return [optimiser], [{"scheduler": schedule, "interval": "step"}]
 
 
-def jittered(graph: PairGraph, spread: float) -> PairGraph:
-    """Return the graph after normal displacements of the atoms, ``spread`` Å along each axis."""
-    moved = spread * torch.randn(len(graph.types), 3, dtype=graph.vectors.dtype, device=graph.vectors.device)
+def jittered(graph: PairGraph, deviation: float) -> PairGraph:
+    """Return the graph after normal displacements of the atoms, ``deviation`` Å along each axis."""
+    moved = deviation * torch.randn(
+        len(graph.types), 3, dtype=graph.vectors.dtype, device=graph.vectors.device
+    )
     return replace(graph, vectors=graph.vectors + moved[graph.second] - moved[graph.first])
 
 
@@ -121,7 +123,7 @@ class Draw(Sampler[int]):
         self.seed, self.epoch = seed, 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Lightning says which epoch it is."""
+        """Lightning sets the epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -134,7 +136,7 @@ class Draw(Sampler[int]):
 
 
 class History(Callback):
-    """One row an epoch, kept in the checkpoint, told to whoever waits."""
+    """One row an epoch, kept in the checkpoint and reported."""
 
     def __init__(self, progress: Progress, n_train: int) -> None:
         self.rows: list[dict[str, float]] = []
@@ -203,11 +205,11 @@ def train(
     Args:
         network: gets the weights.
         scales: shift and unit of the gaps.
-        table: crystals; ``train`` rows teach, ``validation`` rows choose the epoch.
+        table: crystals; ``train`` rows train, ``validation`` rows choose the epoch.
         settings: the schedule.
         folder: for checkpoints and TensorBoard events, of this training alone.
         seed: of the batches.
-        progress: told (share done, message) after each epoch.
+        progress: called with (share done, message) after each epoch.
 
     Returns:
         One row an epoch.

@@ -18,8 +18,8 @@ class GraphSettings(BaseModel):
     """How a graph network is trained; the ``network`` section of a recipe.
 
     ``ema`` is the decay of the averaged weights a step, ``clip`` the largest norm of a gradient,
-    ``gap_weight`` what the gap counts against telling metals. An epoch draws the share ``metals`` of the
-    metals, which teach nothing about gaps, and weighs them by its inverse. ``jitter`` is how far atoms are
+    ``gap_weight`` the weight of the gap against metal or not. An epoch draws the share ``metals`` of the
+    metals, which hold no information on gaps, and weighs them by its inverse. ``jitter`` is how far atoms are
     moved while training, Å: relaxed geometries differ by as much.
     """
 

@@ -46,18 +46,18 @@ def build_neighbors(config: NeighborsConfig, *, progress: Progress) -> Path:
         crystals = read_crystals(config, source)
         path = config.data / "structures" / f"{source}.csv.gz"
         table = potential_table(path, cache_dir=config.cache)
-        own = table.embedding[crystals.rows]
-        sound = np.isfinite(own).all(axis=1)
+        rows = table.embedding[crystals.rows]
+        sound = np.isfinite(rows).all(axis=1)
         genes = [gene for gene, kept in zip(crystals.genes, sound, strict=True) if kept]
         ids += [f"{NAMED[source]}{name}" for name in table.ids[crystals.rows][sound].tolist()]
         formulas += [gene.formula for gene in genes]
         groups += [gene.space_group for gene in genes]
-        embeddings.append(own[sound])
+        embeddings.append(rows[sound])
         known = {columns[name]: crystals.column(name)[sound] for name in columns}
         values.append(known | {"": np.zeros(sound.sum())})
     names = [name for columns in COLUMNS.values() for name in columns.values()]
     joined = {
-        name: np.concatenate([own.get(name, np.full(len(own[""]), np.nan)) for own in values])
+        name: np.concatenate([block.get(name, np.full(len(block[""]), np.nan)) for block in values])
         for name in names
     }
     everything = np.concatenate(embeddings)

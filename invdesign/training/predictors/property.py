@@ -52,7 +52,7 @@ class PropertyConfig(BaseModel):
     """Recipe of a property model; kind ``property``.
 
     ``of_several``: what counts of a composition's several rows where only the composition is seen.
-    ``without``: elements, each left out of a further training for the card to tell the error there.
+    ``without``: elements, each left out of a further training for the error there in the card.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -123,7 +123,7 @@ def training_table(config: PropertyConfig, progress: Progress) -> Table:
         share = place / len(config.data)
         progress(share, f"reading {entry.file.name}")
         blocks.append(_block(config, entry, partial(_within, progress, share)))
-    crystals = [block for block in blocks if not block.teaches]
+    crystals = [block for block in blocks if not block.auxiliary]
     known = sum(len(block.labels) for block in crystals)
     if known < LEAST_ROWS:
         raise InputError(
@@ -135,7 +135,7 @@ def training_table(config: PropertyConfig, progress: Progress) -> Table:
         np.concatenate([block.labels for block in crystals]),
         [formula for block in crystals for formula in block.formulas],
         np.concatenate([np.full(len(block.formulas), block.name) for block in crystals]),
-        taught=_taught([block for block in blocks if block.teaches], len(config.properties)),
+        auxiliary=_labels_by_formula([block for block in blocks if block.auxiliary], len(config.properties)),
         seed=config.seed,
     )
 
@@ -145,7 +145,7 @@ def _within(progress: Progress, share: float, _: float, message: str) -> None:
 
 
 class _Block:
-    """Rows of one file: features (n, d), labels (n, heads), formulas; ``teaches``: compositions only."""
+    """Rows of one file: features (n, d), labels (n, heads), formulas; ``auxiliary``: compositions only."""
 
     def __init__(self, name: str, features: np.ndarray, labels: np.ndarray, formulas: list[str]) -> None:
         known = ~np.isnan(labels).all(axis=1)
@@ -153,7 +153,7 @@ class _Block:
         self.features = features[known] if len(features) else features
         self.labels = labels[known]
         self.formulas = [formula for formula, kept in zip(formulas, known, strict=True) if kept]
-        self.teaches = len(features) == 0
+        self.auxiliary = len(features) == 0
 
 
 def _block(config: PropertyConfig, entry: DataFile, progress: Progress) -> _Block:
@@ -241,7 +241,7 @@ def _by_composition(
         try:
             amounts = reduced_amounts(formula)
         except InputError:
-            formula_amounts(formula)  # what is no formula at all is still told
+            formula_amounts(formula)  # what is no formula at all is still reported
             continue
         rows.setdefault("".join(f"{element}{n}" for element, n in amounts.items()), []).append(row)
     fold = np.fmin.reduce if of_several == "lowest" else _mean
@@ -253,15 +253,15 @@ def _mean(labels: np.ndarray) -> np.ndarray:
     return np.where(known.any(0), np.nansum(labels, axis=0) / np.maximum(known.sum(0), 1), np.nan)
 
 
-def _taught(blocks: Sequence[_Block], n_heads: int) -> list[dict[str, float]]:
+def _labels_by_formula(blocks: Sequence[_Block], n_heads: int) -> list[dict[str, float]]:
     """For each head, label by formula."""
-    taught: list[dict[str, float]] = [{} for _ in range(n_heads)]
+    labels: list[dict[str, float]] = [{} for _ in range(n_heads)]
     for block in blocks:
         for formula, row in zip(block.formulas, block.labels, strict=True):
-            for head, label in zip(taught, row.tolist(), strict=True):
+            for head, label in zip(labels, row.tolist(), strict=True):
                 if not np.isnan(label):
                     head[formula] = label
-    return taught
+    return labels
 
 
 def train_property(config: PropertyConfig, *, progress: Progress) -> Path:
@@ -289,7 +289,7 @@ def train_property(config: PropertyConfig, *, progress: Progress) -> Path:
 
 
 def card_metrics(config: PropertyConfig, ensemble: Ensemble, table: Table) -> dict[str, Any]:
-    """Return what the card tells of a model and its test rows; template ``property``."""
+    """Return the metrics of a model and its test rows for the card; template ``property``."""
     network, calibration = config.network, ensemble.calibration
     return {
         "name": config.out.name,

@@ -34,7 +34,7 @@ from invdesign.training.predictors.stability_data import (
     EXISTS,
     KINDS,
     SOURCES,
-    Heights,
+    HullEnergies,
     Sources,
     StabilityConfig,
     decoys,
@@ -89,16 +89,16 @@ def train_stability(config: StabilityConfig, *, progress: Progress) -> Path:
 
 
 def calibrated(ensemble: Ensemble, table: Table) -> dict[str, object]:
-    """Quantiles of the errors in units of sigma, and the share of compounds that ``NOTHING`` was taught with.
+    """Quantiles of the errors in units of sigma, and the share of compounds in the training of ``NOTHING``.
 
     On validation and calibration; half the weight to reported compounds, half to WBM's hypothetical ones.
     """
     rows = np.concatenate([table.rows("validation"), table.rows("calibration")])
-    exists, height = table.labels[rows].T
+    exists, energy = table.labels[rows].T
     source = table.source[rows]
     known = np.isin(source, SOURCES[:2])
     found = ensemble.distributions(ensemble.standardise(table.features[rows[known]]))[HEIGHT]
-    error = (height[known] - found.mean) / found.sigma
+    error = (energy[known] - found.mean) / found.sigma
     counts = {name: float((source == name).sum()) for name in SOURCES[:2]}
     weight = np.array([1 / counts[name] for name in source[known].tolist()])
     rate = float((exists[~np.isnan(exists)] > 0).mean())
@@ -115,23 +115,23 @@ def quantiles(values: NDArray[np.floating], weight: NDArray[np.floating]) -> NDA
 
 def answers(model: StabilityModel, around: HullContext, batch: CompositionBatch) -> Stabilities:
     """Predict with another hull context than the model's."""
-    mean, sigma, p_exists = model.judge(around.features(batch))
+    mean, sigma, p_exists = model.evaluate(around.features(batch))
     return Stabilities(mean, sigma, p_exists, model.quantiles)
 
 
-def energy_metrics(said: Stabilities, height: NDArray[np.floating]) -> dict[str, float]:
-    """Errors, intervals and verdicts of heights, eV/atom, (n,)."""
-    error = np.abs(said.e_above_hull - height)
+def energy_metrics(predicted: Stabilities, energy: NDArray[np.floating]) -> dict[str, float]:
+    """Errors, intervals and verdicts of energies above hull, eV/atom, (n,)."""
+    error = np.abs(predicted.e_above_hull - energy)
     result = {
-        "n": len(height),
+        "n": len(energy),
         "mae": float(error.mean()),
         "median_error": float(np.median(error)),
-        "mae_of_median": float(np.abs(height - np.median(height)).mean()),
-        "coverage_90": float(((height >= said.low) & (height <= said.high)).mean()),
-        "mean_width_90": float((said.high - said.low).mean()),
+        "mae_of_median": float(np.abs(energy - np.median(energy)).mean()),
+        "coverage_90": float(((energy >= predicted.low) & (energy <= predicted.high)).mean()),
+        "mean_width_90": float((predicted.high - predicted.low).mean()),
     }
     for threshold in THRESHOLDS:
-        probability, under = said.p_stable(threshold), height <= threshold
+        probability, under = predicted.p_stable(threshold), energy <= threshold
         result |= {
             f"{name} at {threshold:g}": value
             for name, value in classification_metrics(probability > 0.5, under).items()
@@ -141,12 +141,12 @@ def energy_metrics(said: Stabilities, height: NDArray[np.floating]) -> dict[str,
     return result
 
 
-def classification_metrics(said: NDArray[np.bool_], true: NDArray[np.bool_]) -> dict[str, float]:
-    """Share of what is true, and precision and recall of what is said."""
-    hits = float((said & true).sum())
+def classification_metrics(predicted: NDArray[np.bool_], true: NDArray[np.bool_]) -> dict[str, float]:
+    """Share of what is true, and precision and recall of what is predicted."""
+    hits = float((predicted & true).sum())
     return {
         "share": float(true.mean()),
-        "precision": hits / max(1.0, float(said.sum())),
+        "precision": hits / max(1.0, float(predicted.sum())),
         "recall": hits / max(1.0, float(true.sum())),
     }
 
@@ -195,7 +195,7 @@ def existence_metrics(
     own = np.empty(n)
     own[-1 - owner[real]] = score[real]
     better = np.bincount(owner[~real], score[~real] >= own[owner[~real]], n)
-    figures = {
+    metrics = {
         "n_real": n,
         "n_decoys": int((~real).sum()),
         "auc": auc(score, real),
@@ -203,39 +203,39 @@ def existence_metrics(
         "first_of_its_own_decoys": float((better == 0).mean()),
     }
     if p_exists is not None:
-        figures["ece"] = calibration_error(p_exists[order], real)
-        figures["mean_p_exists"] = float(p_exists.mean())
-        figures["share_real"] = float(real.mean())
-    return figures
+        metrics["ece"] = calibration_error(p_exists[order], real)
+        metrics["mean_p_exists"] = float(p_exists.mean())
+        metrics["share_real"] = float(real.mean())
+    return metrics
 
 
 def measure(
     model: StabilityModel, sources: Sources, config: StabilityConfig, progress: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Figures on the held-out systems: of heights by source, of existence by kind of decoy."""
-    progress("heights of held-out systems")
+    """Metrics on the held-out systems: of energies above hull by source, of existence by kind of decoy."""
+    progress("energies above hull in held-out systems")
     hidden = sources.without("test")
     rows = np.flatnonzero(sources.part == "test")
     real = sources.known.take(rows)
-    heights: dict[str, Any] = {
+    energies: dict[str, Any] = {
         "mp, system unknown": energy_metrics(answers(model, hidden, real.batch), real.decomposition),
         "mp, rest of its system known": energy_metrics(
             answers(model, model.context, real.batch), real.decomposition
         ),
     }
     for name, own in hypothetical(sources, config, model.context).items():
-        heights[name] = energy_metrics(answers(model, hidden, own.batch), own.height)
+        energies[name] = energy_metrics(answers(model, hidden, own.batch), own.energy)
     exists = {}
     for kind, (_, owner, features) in hidden_compounds(
         sources, hidden, HIDDEN_COMPOUNDS, config.seed
     ).items():
         progress(f"hidden compounds: {kind}")
-        p_exists = model.judge(features)[2]
+        p_exists = model.evaluate(features)[2]
         exists[kind] = existence_metrics(p_exists, owner, p_exists)
-    return {"heights": heights, "exists": exists}
+    return {"energies": energies, "exists": exists}
 
 
-def hypothetical(sources: Sources, config: StabilityConfig, around: HullContext) -> dict[str, Heights]:
+def hypothetical(sources: Sources, config: StabilityConfig, around: HullContext) -> dict[str, HullEnergies]:
     """Novel hypothetical compositions of held-out systems, by source."""
     taken = composition_keys(sources.all_known)
     found = {}
@@ -244,5 +244,5 @@ def hypothetical(sources: Sources, config: StabilityConfig, around: HullContext)
     ):
         used = ~np.isin(composition_keys(own.batch), taken)
         used &= parts_of(own.batch.numbers, config.seed) == "test"
-        found[source] = Heights(own.batch.take(used), own.height[used])
+        found[source] = HullEnergies(own.batch.take(used), own.energy[used])
     return found

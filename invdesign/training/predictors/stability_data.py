@@ -26,14 +26,14 @@ from invdesign.training.predictors.table import PARTS, Settings, Table
 Progress = Callable[[float, str], None]
 
 EXISTS = 0.1
-"""eV/atom above the hull up to which a known compound teaches that there is one."""
+"""eV/atom above the hull up to which a known compound counts as evidence that there is one."""
 CAP = (-0.5, 1.0)
-"""Heights, eV/atom, between which the model learns: what lies beyond counts as the end."""
+"""Energies above hull, eV/atom, between which the model learns: what lies beyond counts as the end."""
 SOURCES = ("mp", "wbm", "generated")
 DECOY = "decoy"
 _HELD = ("validation", "calibration", "test")
 FOLDS = 10
-"""Training systems in so many folds; half of them see nothing of their own fold, as a novel system would."""
+"""Training systems in so many folds; half of them see nothing of the same fold, as a novel system would."""
 _SHIFT = 10.0  # makes what exists positive and nothing zero, as the head asks
 WAYS = ("stoichiometry", "enumerated", "elements")
 """The same elements in the stoichiometry of another compound; in any with up to 12 atoms; its stoichiometry
@@ -75,11 +75,11 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
-class Heights:
-    """Compositions of one source and their heights, eV/atom, (n,)."""
+class HullEnergies:
+    """Compositions of one source and their energies above hull, eV/atom, (n,)."""
 
     batch: CompositionBatch
-    height: NDArray[np.float64]
+    energy: NDArray[np.float64]
 
 
 def read_mp(data: Path) -> Known:
@@ -104,7 +104,7 @@ def _lowest(batch: CompositionBatch, energy: NDArray[np.float64]) -> NDArray[np.
     return np.asarray(rows[(batch.amounts[rows] > 0).sum(axis=1) > 1])
 
 
-def read_wbm(data: Path, around: HullContext) -> Heights:
+def read_wbm(data: Path, around: HullContext) -> HullEnergies:
     """Hypothetical compounds of WBM, the lowest of each composition, above or below their competitors."""
     from invdesign.training.stability.hull import load_shift, on_mp2020, parse, read_set
 
@@ -116,19 +116,19 @@ def read_wbm(data: Path, around: HullContext) -> Heights:
     batch, _ = CompositionBatch.of(formulas)
     rows = _lowest(batch, energies)
     batch = batch.take(rows)
-    return Heights(batch, energies[rows] - around.hull.competitors(batch).energy)
+    return HullEnergies(batch, energies[rows] - around.hull.competitors(batch).energy)
 
 
-def read_generated(name: str) -> Heights:
+def read_generated(name: str) -> HullEnergies:
     """Read generated crystals relaxed with two potentials, the lowest of each composition."""
     from invdesign.data.relaxed_genes import read_relaxed
 
-    own = read_relaxed(name)
-    formulas = [own.tokens.gene(row).formula for row in range(len(own.tokens))]
+    relaxed = read_relaxed(name)
+    formulas = [relaxed.tokens.gene(row).formula for row in range(len(relaxed.tokens))]
     batch, _ = CompositionBatch.of(formulas)
-    heights = own.e_above_hull.astype(float)
-    rows = _lowest(batch, heights)
-    return Heights(batch.take(rows), heights[rows])
+    energies = relaxed.e_above_hull.astype(float)
+    rows = _lowest(batch, energies)
+    return HullEnergies(batch.take(rows), energies[rows])
 
 
 def parts_of(numbers: NDArray[np.integer], seed: int) -> NDArray[np.str_]:
@@ -201,7 +201,7 @@ def training_table(config: StabilityConfig, sources: Sources, progress: Progress
     """Features, labels and parts; what lies in the systems of a held-out part is hidden from its rows.
 
     Labels, (n, 2): whether something is there (0 for decoys, above for compounds that lie low, NaN for what
-    lies high), and the height (NaN for decoys).
+    lies high), and the energy (NaN for decoys).
     """
     rng = np.random.default_rng(config.seed)
     blocks: list[Block] = []
@@ -213,10 +213,10 @@ def training_table(config: StabilityConfig, sources: Sources, progress: Progress
             around = sources.without("test") if part == "test" else seen_by_train
             blocks += _compounds_and_decoys(sources, inside, around, config.decoys, rng)
             continue
-        for own in range(FOLDS // 2):
-            progress(own / FOLDS, f"features of training systems, fold {own} of {FOLDS}")
-            around = sources.without(*_HELD, fold=own)
-            blocks += _compounds_and_decoys(sources, inside & (fold == own), around, config.decoys, rng)
+        for number in range(FOLDS // 2):
+            progress(number / FOLDS, f"features of training systems, fold {number} of {FOLDS}")
+            around = sources.without(*_HELD, fold=number)
+            blocks += _compounds_and_decoys(sources, inside & (fold == number), around, config.decoys, rng)
         rest = inside & (fold >= FOLDS // 2)
         blocks += _compounds_and_decoys(sources, rest, seen_by_train, config.decoys, rng)
     progress(0.8, "features of hypothetical compounds")
@@ -225,9 +225,9 @@ def training_table(config: StabilityConfig, sources: Sources, progress: Progress
         read_wbm(config.data, HullContext(sources.hull, sources.known)),
         read_generated(config.generated),
     )
-    for source, heights in zip(SOURCES[1:], read, strict=True):
-        novel = ~np.isin(composition_keys(heights.batch), taken)
-        batch, labels = heights.batch.take(novel), _height_labels(heights.height[novel])
+    for source, energies in zip(SOURCES[1:], read, strict=True):
+        novel = ~np.isin(composition_keys(energies.batch), taken)
+        batch, labels = energies.batch.take(novel), _energy_labels(energies.energy[novel])
         of_part, features = parts_of(batch.numbers, config.seed), seen_by_train.features(batch)
         blocks += [Block(features[of_part == part], labels[of_part == part], part, source) for part in PARTS]
     return _table(blocks)
@@ -240,24 +240,24 @@ def _compounds_and_decoys(
     times: int,
     rng: np.random.Generator,
 ) -> list[Block]:
-    """Rows of some known compounds, of one part, and of decoys beside them."""
-    own, part = sources.known.take(chosen), str(sources.part[chosen][0])
-    blocks = [Block(around.features(own.batch), _known_labels(own), part, SOURCES[0])]
+    """Rows of some known compounds, of one part, and of decoys of them."""
+    known, part = sources.known.take(chosen), str(sources.part[chosen][0])
+    blocks = [Block(around.features(known.batch), _known_labels(known), part, SOURCES[0])]
     for kind in KINDS:
-        made, _ = decoys(kind, own.batch, sources.all_known, times, rng)
+        made, _ = decoys(kind, known.batch, sources.all_known, times, rng)
         nothing = np.tile(np.array([0.0, np.nan], dtype=np.float32), (len(made), 1))
         blocks.append(Block(around.features(made), nothing, part, DECOY))
     return blocks
 
 
-def _height_labels(height: NDArray[np.floating]) -> NDArray[np.float32]:
-    labels = np.full((len(height), 2), np.nan, dtype=np.float32)
-    labels[:, 1] = np.clip(height, *CAP)
+def _energy_labels(energy: NDArray[np.floating]) -> NDArray[np.float32]:
+    labels = np.full((len(energy), 2), np.nan, dtype=np.float32)
+    labels[:, 1] = np.clip(energy, *CAP)
     return labels
 
 
 def _known_labels(known: Known) -> NDArray[np.float32]:
-    labels = _height_labels(known.decomposition)
+    labels = _energy_labels(known.decomposition)
     low = known.decomposition <= EXISTS
     labels[low, 0] = _SHIFT + labels[low, 1]
     return labels

@@ -42,15 +42,15 @@ def fit(
     seed: int,
     progress: Progress,
 ) -> Synthesizability:
-    """Train a bag: every member on all reported rows and its own draw of as many others.
+    """Train a bag: every member on all reported rows and a separate draw of as many others.
 
     Args:
         features: (n, d) of ``gene_matrix``, NaN where unknown.
-        maker: (n,) 0 where a crystal was reported; of the unlabelled ones who made them up, 1, 2, …: a draw
+        maker: (n,) 0 where a crystal was reported; of the unlabelled ones their source, 1, 2, …: a draw
             has as many of each.
         settings: sizes and schedule.
         seed: of weights, draws and batches.
-        progress: told (share done, message) after each epoch.
+        progress: called with (share done, message) after each epoch.
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
@@ -168,12 +168,12 @@ class Table:
 
     @property
     def maker(self) -> NDArray[np.int64]:
-        """0 of the reported, 1 of WBM, 2 of our own, (n,)."""
+        """0 of the reported, 1 of WBM, 2 of generated ones, (n,)."""
         return np.where(self.reported, 0, np.where(self.source == SUBSTITUTED, 1, 2))
 
     @classmethod
     def read(cls, config: SynthesizabilityConfig, progress: Progress) -> Table:
-        """Read reported crystals of mp20 and mpts52, hypothetical ones of WBM, our own relaxed ones.
+        """Read reported crystals of mp20 and mpts52, hypothetical ones of WBM, relaxed generated ones.
 
         A hypothetical crystal with the gene of a reported one is that one, and left out.
         """
@@ -190,13 +190,15 @@ class Table:
             blocks.append(
                 (name, crystals.genes, labelled.e_above_hull[labelled_source == name][crystals.rows])
             )
-        own = read_relaxed(config.relaxed)
-        blocks.append((GENERATED, [own.tokens.gene(i) for i in range(len(own.tokens))], own.e_above_hull))
+        relaxed = read_relaxed(config.relaxed)
+        blocks.append(
+            (GENERATED, [relaxed.tokens.gene(i) for i in range(len(relaxed.tokens))], relaxed.e_above_hull)
+        )
         known = {gene.hash for name, genes, _ in blocks if name in REPORTED for gene in genes}
         rows = [
-            (name, gene, height)
-            for name, genes, heights in blocks
-            for gene, height in zip(genes, heights, strict=True)
+            (name, gene, energy)
+            for name, genes, energies in blocks
+            for gene, energy in zip(genes, energies, strict=True)
             if name in REPORTED or gene.hash not in known
         ]
         genes = [gene.canonical() for _, gene, _ in rows]
@@ -211,7 +213,7 @@ class Table:
             np.isin(source, REPORTED),
             source,
             part,
-            np.array([height for _, _, height in rows]),
+            np.array([energy for _, _, energy in rows]),
             np.array([(len(gene.elements), gene.n_atoms) for gene in genes]),
             composition_matrix(counts_of([{"Na": 1}])).shape[1],
         )
@@ -226,7 +228,7 @@ class Table:
 def measure(
     score: NDArray[np.float64], table: Table, against: str, chosen: NDArray[np.bool_]
 ) -> dict[str, float]:
-    """How well a score tells reported crystals from those of one source, among the test rows ``chosen``.
+    """How well a score separates reported crystals from those of one source, in the test rows ``chosen``.
 
     Args:
         score: of every row, (n,).
@@ -260,10 +262,10 @@ def stratified_auc(
     """AUC over the pairs within one stratum, all strata together."""
     total, pairs = 0.0, 0
     for value in np.unique(stratum):
-        own = stratum == value
-        n = int(positive[own].sum()) * int((~positive[own]).sum())
+        chosen = stratum == value
+        n = int(positive[chosen].sum()) * int((~positive[chosen]).sum())
         if n:
-            total += n * auc(score[own], positive[own])
+            total += n * auc(score[chosen], positive[chosen])
             pairs += n
     return total / pairs if pairs else float("nan")
 

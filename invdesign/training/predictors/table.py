@@ -23,11 +23,12 @@ class Settings(BaseModel):
 
     ``bag`` is the share of training rows each member sees; an epoch draws ``extra_share`` extra rows for
     every one of these, and each weighs ``extra_weight``. Rows of a source named in ``repeat`` are drawn so
-    many times an epoch. ``trees``: boosted trees for each head that stand beside the networks, of at most
-    ``tree_leaves`` and ``tree_depth`` (-1: any); of the heads in ``trees_alone`` the networks only tell the
-    spread. ``forest``: so many extra trees of a head, whose mean with its boosted trees counts. ``after``:
-    the head, with zeros, whose trees tell those of a head what they say. ``kernel``: widths of kernel
-    regressions; the best on validation stands beside the networks, none if empty.
+    many times an epoch. ``trees``: boosted trees for each head, averaged with the networks, of at
+    most ``tree_leaves`` and ``tree_depth`` (-1: any); of the heads in ``trees_alone`` the networks only give
+    the uncertainty. ``forest``: so many extra trees of a head, whose mean with its boosted trees counts.
+    ``after``: the head, with zeros, whose trees' out-of-fold predictions are features of those of a head.
+    ``kernel``: widths of kernel regressions; the best on validation replaces the networks' mean, none if
+    empty.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -59,7 +60,7 @@ class Table:
     """Rows to learn from.
 
     Shapes: ``features`` (n, d) float32, ``labels`` (n, heads) float32 (NaN: not known), ``part``
-    (n,) one of ``PARTS``, ``source`` (n,) name of the data set, ``extra`` (n,) bool: rows which only teach
+    (n,) one of ``PARTS``, ``source`` (n,) name of the data set, ``extra`` (n,) bool: auxiliary rows
     (known by composition alone, say), with less weight, and are drawn anew each epoch. The first
     ``composition_width`` features follow from the composition.
     """
@@ -77,7 +78,7 @@ class Table:
 
 
 class Recipe(BaseModel):
-    """What every recipe of this folder says."""
+    """Fields of every recipe of this folder."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -139,32 +140,32 @@ def assemble(
     formulas: Sequence[str],
     source: np.ndarray,
     *,
-    taught: Sequence[Mapping[str, float]],
+    auxiliary: Sequence[Mapping[str, float]],
     seed: int,
-    judged: str = "",
+    held_out: str = "",
 ) -> Table:
     """Return a table of crystals, and of compositions known by a label alone.
 
-    The split goes by composition: what a composition teaches is left out where its crystals are held out.
+    The split goes by composition: the label of a composition is left out where its crystals are held out.
 
     Args:
         features: of the crystals, (n, d).
-        labels: theirs, (n, heads).
-        formulas: theirs, (n,).
+        labels: of the crystals, (n, heads).
+        formulas: of the crystals, (n,).
         source: name of the data set of each, (n,).
-        taught: for each head, label by formula.
+        auxiliary: for each head, label by formula.
         seed: of the split.
-        judged: name of a data set whose compositions are all held out, half for calibration, half for test.
+        held_out: name of a data set whose compositions are all held out, half for calibration, half for test.
     """
-    keys = sorted(set().union(*taught))
-    extra_labels = np.array([[known.get(key, np.nan) for known in taught] for key in keys])
-    extra_labels = extra_labels.reshape(len(keys), len(taught))
+    keys = sorted(set().union(*auxiliary))
+    extra_labels = np.array([[known.get(key, np.nan) for known in auxiliary] for key in keys])
+    extra_labels = extra_labels.reshape(len(keys), len(auxiliary))
     all_formulas = [*formulas, *keys]
     part = np.empty(len(all_formulas), dtype="<U16")
     for name, rows in zip(PARTS, grouped_split(all_formulas, list(PARTS.values()), seed), strict=True):
         part[rows] = name
-    if judged:
-        part = _hold_out(judged, source, all_formulas, part, seed)
+    if held_out:
+        part = _hold_out(held_out, source, all_formulas, part, seed)
     extra = np.arange(len(all_formulas)) >= len(formulas)
     keep = ~extra | (part == "train")
     amounts = [reduced_amounts(key) for key, kept in zip(keys, keep[extra], strict=True) if kept]
@@ -181,11 +182,11 @@ def assemble(
 
 
 def _hold_out(
-    judged: str, source: np.ndarray, formulas: Sequence[str], part: np.ndarray, seed: int
+    held_out: str, source: np.ndarray, formulas: Sequence[str], part: np.ndarray, seed: int
 ) -> np.ndarray:
     """Parts with every composition of a data set, wherever it occurs, in calibration or test."""
     keys = np.array([composition_key(formula) for formula in formulas])
-    rows = np.flatnonzero(np.isin(keys, keys[: len(source)][source == judged]))
+    rows = np.flatnonzero(np.isin(keys, keys[: len(source)][source == held_out]))
     halves = grouped_split([formulas[row] for row in rows.tolist()], [0.5, 0.5], seed + 1)
     part = part.copy()
     for name, half in zip(("calibration", "test"), halves, strict=True):

@@ -22,12 +22,12 @@ from invdesign.training.predictors.transfer_cross_validation import (
     REPEATS,
     SCRATCH,
     TRANSFER,
+    CrossValidation,
     Point,
-    Trials,
     calibrate,
+    cross_validate,
     learn,
     points,
-    run_trials,
     warnings_of,
 )
 from invdesign.training.predictors.transfer_examples import Examples, features_of
@@ -39,17 +39,17 @@ METRICS = "metrics.json"
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a training gave: the model's folder, its trials, warnings in sentences, notes on the data."""
+    """Result of a training: the model's folder, its cross-validation, warnings, notes on the data."""
 
     folder: Path
-    figure: str
-    trials: Trials
+    metric: str
+    validation: CrossValidation
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
 
 
 def load_backbone(name: str | Path) -> Ensemble:
-    """Return the released model, or a user's own, whose networks are kept as they are.
+    """Return the released model, or a custom one, whose networks are kept as they are.
 
     Raises:
         InputError: it is not there, or is itself made from a few examples.
@@ -62,7 +62,7 @@ def load_backbone(name: str | Path) -> Ensemble:
 
 
 def seen_by(backbone: Ensemble, standardised: np.ndarray) -> dict[str, Rows]:
-    """Return what each method sees of the examples; only transfer sees what was learned elsewhere."""
+    """Return what each method sees of the examples; only transfer sees what was learned from other data."""
     seen = {TRANSFER: represent(backbone, standardised)}
     if backbone.about["sees"] == "structure":
         seen[SCRATCH] = inputs_alone(standardised[:, FRACTIONS:-EMBEDDING_SIZE].astype(float))
@@ -80,7 +80,7 @@ def transfer(
         name: of the released model, or its folder.
         out: folder to make.
         seed: of the repetitions.
-        progress: is told the share that is done and what is being done.
+        progress: called with the share that is done and what is being done.
 
     Raises:
         InputError: the released model is missing, or sees structures where the examples have none.
@@ -90,41 +90,41 @@ def transfer(
     features = features_of(examples, sees, str(name), lambda s, message: progress(0.3 * s, message))
     standardised = backbone.standardise(features)
     seen = seen_by(backbone, standardised)
-    trials = run_trials(seen, examples, seed, lambda s, message: progress(0.3 + 0.65 * s, message))
+    validation = cross_validate(seen, examples, seed, lambda s, message: progress(0.3 + 0.65 * s, message))
     regression = learn(seen[TRANSFER], examples.labels, examples.groups, classes=bool(examples.classes))
     measured = {"unit": examples.unit, "log10": examples.log10, "zero": bool(examples.classes)}
     about = {"sees": sees, "properties": {examples.name: measured}}
     model = Transferred(
-        backbone, regression, calibrate(trials, regression, examples), about, examples.classes
+        backbone, regression, calibrate(validation, regression, examples), about, examples.classes
     )
-    warnings = warnings_of(trials, examples, seed)
+    warnings = warnings_of(validation, examples, seed)
     out.mkdir(parents=True, exist_ok=True)
     model.save(out, standardised)
-    figures = {
+    metrics = {
         "n": len(examples.labels),
-        "figure": "AUC" if examples.classes else "MAE",
-        "curve": [asdict(point) for point in trials.curve],
+        "metric": "AUC" if examples.classes else "MAE",
+        "curve": [asdict(point) for point in validation.curve],
         "warnings": warnings,
         "notes": examples.notes,
     }
-    (out / METRICS).write_text(json.dumps(figures, indent=1) + "\n")
-    _write_curve(trials.curve, out / "learning_curve.csv")
-    (out / "README.md").write_text(_card(model, examples, trials, warnings, str(name)))
-    return Outcome(out, figure_words(examples), trials, tuple(warnings), examples.notes)
+    (out / METRICS).write_text(json.dumps(metrics, indent=1) + "\n")
+    _write_curve(validation.curve, out / "learning_curve.csv")
+    (out / "README.md").write_text(_card(model, examples, validation, warnings, str(name)))
+    return Outcome(out, metric_words(examples), validation, tuple(warnings), examples.notes)
 
 
 def _write_curve(curve: Sequence[Point], path: Path) -> None:
     import csv
 
     with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, ("method", "n", "mean", "spread"))
+        writer = csv.DictWriter(stream, ("method", "n", "mean", "std"))
         writer.writeheader()
         writer.writerows(
             {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in asdict(p).items()} for p in curve
         )
 
 
-def figure_words(examples: Examples) -> str:
+def metric_words(examples: Examples) -> str:
     """Return what is on the learning curve's ordinate."""
     if examples.classes:
         return f"AUC of {examples.name} ({examples.classes[1]} against {examples.classes[0]})"
@@ -140,12 +140,14 @@ def curve_table(curve: Sequence[Point]) -> str:
     sizes = [point.n for point in points(curve, TRANSFER)]
     lines = ["| examples | " + " | ".join(map(str, sizes)) + " |", "| --- |" + " --- |" * len(sizes)]
     for method in methods:
-        cells = [f"{point.mean:.3g} ± {point.spread:.2g}" for point in points(curve, method)]
+        cells = [f"{point.mean:.3g} ± {point.std:.2g}" for point in points(curve, method)]
         lines.append(f"| {method} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def _card(model: Transferred, examples: Examples, trials: Trials, warnings: Sequence[str], name: str) -> str:
+def _card(
+    model: Transferred, examples: Examples, validation: CrossValidation, warnings: Sequence[str], name: str
+) -> str:
     chosen = model.regression.setting
     warned = [f"**Warning.** {sentence}" for sentence in warnings]
     many = f"{len(examples.labels)} examples, {len(set(examples.groups.tolist()))} compositions"
@@ -160,7 +162,7 @@ scratch and by composition: the same regression on features that nothing was tra
 
 ![Learning curve](learning_curve.png)"""
     setting = f"""Chosen by leaving out one composition at a time: share of the hidden layers in similarity
-{chosen.hidden:g}, weight of the frozen model's own predictions {chosen.line:g}, inverse reach
+{chosen.hidden:g}, weight of the predictions of the frozen model {chosen.line:g}, inverse reach
 {chosen.width:g}, noise {chosen.noise:g}. The folder holds features and labels of the examples, and a copy of
 the frozen model (`backbone/`)."""
     parts = [
@@ -168,23 +170,23 @@ the frozen model (`backbone/`)."""
         f"Kernel regression on what the frozen model `{name}` makes of a crystal. {many}.{balance}",
         *warned,
         *examples.notes,
-        f"## Unseen compositions: {figure_words(examples)}",
-        curve_table(trials.curve),
+        f"## Unseen compositions: {metric_words(examples)}",
+        curve_table(validation.curve),
         tried,
-        _held(model, examples, trials),
+        _held(model, examples, validation),
         setting,
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _held(model: Transferred, examples: Examples, trials: Trials) -> str:
+def _held(model: Transferred, examples: Examples, validation: CrossValidation) -> str:
     """How intervals or probabilities were set, in words."""
     if examples.classes:
         return (
             "Probabilities are logistic in the score, fitted to the left-out scores of the cross-validation."
         )
-    errors = np.abs(trials.said[TRANSFER] - examples.labels)
-    share = float((errors <= model.calibrated.scale * trials.deviation).mean())
+    errors = np.abs(validation.predictions[TRANSFER] - examples.labels)
+    share = float((errors <= model.calibrated.scale * validation.deviation).mean())
     return (
         f"The 90 % interval is set by the errors of left-out examples; it holds {share:.0%} of these, and "
         "widens away from them."
@@ -195,8 +197,8 @@ def summary(outcome: Outcome) -> dict[str, Any]:
     """For printing and JSON."""
     return {
         "folder": str(outcome.folder),
-        "figure": outcome.figure,
-        "curve": [asdict(point) for point in outcome.trials.curve],
+        "metric": outcome.metric,
+        "curve": [asdict(point) for point in outcome.validation.curve],
         "warnings": list(outcome.warnings),
         "notes": list(outcome.notes),
     }
@@ -204,10 +206,10 @@ def summary(outcome: Outcome) -> dict[str, Any]:
 
 def printed(outcome: Outcome) -> str:
     """For people: error or AUC of each method with all examples, then what to know."""
-    curve = outcome.trials.curve
-    lines = [f"Model in {outcome.folder}. {outcome.figure}, unseen compositions:"]
+    curve = outcome.validation.curve
+    lines = [f"Model in {outcome.folder}. {outcome.metric}, unseen compositions:"]
     last = [point for m in (TRANSFER, SCRATCH, COMPOSITION, MEAN) for point in points(curve, m)[-1:]]
-    lines += [f"  {point.method:22s} {point.mean:.3g} ± {point.spread:.2g}" for point in last]
+    lines += [f"  {point.method:22s} {point.mean:.3g} ± {point.std:.2g}" for point in last]
     lines += outcome.notes
     lines += [f"Warning: {sentence}" for sentence in outcome.warnings]
     lines.append(f"Next: invdesign predict FILES --model {outcome.folder}")

@@ -29,17 +29,18 @@ class Point:
     method: str
     n: int
     mean: float
-    spread: float
+    std: float
 
 
 @dataclass(frozen=True, slots=True)
-class Trials:
-    """Repeated cross-validation: what each method said of examples that it had not seen.
+class CrossValidation:
+    """Repeated cross-validation: what each method predicts for examples that it has not seen.
 
-    Shapes: ``said`` by method (repeats, n); ``deviation`` (repeats, n) of transfer; ``curve``: rising n.
+    Shapes: ``predictions`` by method (repeats, n); ``deviation`` (repeats, n) of transfer; ``curve``:
+    rising n.
     """
 
-    said: dict[str, np.ndarray]
+    predictions: dict[str, np.ndarray]
     deviation: np.ndarray
     curve: tuple[Point, ...]
 
@@ -61,25 +62,27 @@ def folds(groups: np.ndarray, labels: np.ndarray, rng: np.random.Generator, *, c
     return np.asarray(fold[where])
 
 
-def measure(said: np.ndarray, labels: np.ndarray, *, classes: bool) -> float:
+def measure(predictions: np.ndarray, labels: np.ndarray, *, classes: bool) -> float:
     """AUC of two classes, mean absolute error of numbers."""
-    return auc(said, labels > 0) if classes else float(np.abs(said - labels).mean())
+    return auc(predictions, labels > 0) if classes else float(np.abs(predictions - labels).mean())
 
 
-def run_trials(seen: Mapping[str, Rows], examples: Examples, seed: int, progress: Progress) -> Trials:
+def cross_validate(
+    seen: Mapping[str, Rows], examples: Examples, seed: int, progress: Progress
+) -> CrossValidation:
     """Cross-validate every method with all and with fewer examples.
 
     Args:
         seen: what each method sees of the examples; the mean is added.
         examples: their labels and compositions.
         seed: of folds and draws.
-        progress: told after each fold.
+        progress: called after each fold.
     """
     labels, groups, classes = examples.labels, examples.groups, bool(examples.classes)
     n = len(labels)
     full = round(n * (1 - 1 / FOLDS))
     sizes = [size for size in SIZES if size <= 0.8 * full] + [full]
-    said = {(m, size): np.zeros((REPEATS, n)) for m in (*seen, MEAN) for size in sizes}
+    predictions = {(m, size): np.zeros((REPEATS, n)) for m in (*seen, MEAN) for size in sizes}
     deviation = np.zeros((REPEATS, n))
     for repeat in range(REPEATS):
         rng = np.random.default_rng((seed, repeat))
@@ -87,21 +90,21 @@ def run_trials(seen: Mapping[str, Rows], examples: Examples, seed: int, progress
         for place in range(FOLDS):
             test, rest = np.flatnonzero(fold == place), np.flatnonzero(fold != place)
             for size in sizes:
-                own = rest if size == full else _drawn(rest, labels, size, rng, classes=classes)
-                said[MEAN, size][repeat, test] = 0.0 if classes else labels[own].mean()
+                drawn = rest if size == full else _drawn(rest, labels, size, rng, classes=classes)
+                predictions[MEAN, size][repeat, test] = 0.0 if classes else labels[drawn].mean()
                 for method, rows in seen.items():
-                    fitted = learn(rows[own], labels[own], groups[own], classes=classes)
-                    told, spread = fitted.predict(rows[test])
-                    said[method, size][repeat, test] = told
+                    fitted = learn(rows[drawn], labels[drawn], groups[drawn], classes=classes)
+                    mean, std = fitted.predict(rows[test])
+                    predictions[method, size][repeat, test] = mean
                     if method == TRANSFER and size == full:
-                        deviation[repeat, test] = spread
+                        deviation[repeat, test] = std
             done = (repeat * FOLDS + place + 1) / (REPEATS * FOLDS)
             progress(done, f"cross-validation {repeat + 1} of {REPEATS}")
     curve = []
-    for (method, size), rows_said in said.items():
-        figures = [measure(one, labels, classes=classes) for one in rows_said]
-        curve.append(Point(method, size, float(np.mean(figures)), float(np.std(figures))))
-    return Trials({m: said[m, full] for m in (*seen, MEAN)}, deviation, tuple(curve))
+    for (method, size), rows_said in predictions.items():
+        metrics = [measure(one, labels, classes=classes) for one in rows_said]
+        curve.append(Point(method, size, float(np.mean(metrics)), float(np.std(metrics))))
+    return CrossValidation({m: predictions[m, full] for m in (*seen, MEAN)}, deviation, tuple(curve))
 
 
 def _drawn(
@@ -115,34 +118,38 @@ def _drawn(
     return np.asarray(shuffled[:size])
 
 
-def calibrate(trials: Trials, regression: Regression, examples: Examples) -> Calibrated:
+def calibrate(validation: CrossValidation, regression: Regression, examples: Examples) -> Calibrated:
     """Intervals or probabilities that hold for what cross-validation left out, and the domain's reach.
 
     The scale is the finite-sample 90 % quantile of errors by uncalibrated deviations of left-out rows.
     """
-    own = nearest(regression.similarity, regression.similarity.points, examples.groups)
-    reach = float(np.quantile(own, 0.99))
-    said, labels = trials.said[TRANSFER], examples.labels
+    distance = nearest(regression.similarity, regression.similarity.points, examples.groups)
+    reach = float(np.quantile(distance, 0.99))
+    predictions, labels = validation.predictions[TRANSFER], examples.labels
     if examples.classes:
         from sklearn.linear_model import LogisticRegression
 
-        again = np.tile(labels, len(said)) > 0
-        fitted = LogisticRegression(C=10.0 / len(said)).fit(said.reshape(-1, 1), again)
+        again = np.tile(labels, len(predictions)) > 0
+        fitted = LogisticRegression(C=10.0 / len(predictions)).fit(predictions.reshape(-1, 1), again)
         slope = max(float(fitted.coef_[0, 0]), 0.0)
         shift = float(fitted.intercept_[0]) if slope else float(np.log(again.mean() / (1 - again.mean())))
         return Calibrated(slope=slope, shift=shift, reach=reach)
     level = min(1.0, np.ceil((len(labels) + 1) * COVERAGE) / len(labels))
-    scale = np.quantile(np.abs(said - labels) / trials.deviation, level, method="higher")
+    scale = np.quantile(np.abs(predictions - labels) / validation.deviation, level, method="higher")
     return Calibrated(scale=float(scale), reach=reach)
 
 
-def gain(trials: Trials, method: str, examples: Examples, seed: int) -> tuple[float, float]:
-    """How much better than another method transfer is, and the spread of that over redrawn examples.
+def gain(validation: CrossValidation, method: str, examples: Examples, seed: int) -> tuple[float, float]:
+    """How much better than another method transfer is, and the deviation of that over redrawn examples.
 
-    Compositions are redrawn (bootstrap); what each method said is the mean over repetitions.
+    Compositions are redrawn (bootstrap); the prediction of each method is the mean over repetitions.
     """
     classes = bool(examples.classes)
-    ours, theirs, labels = trials.said[TRANSFER], trials.said[method], examples.labels
+    transfer, other, labels = (
+        validation.predictions[TRANSFER],
+        validation.predictions[method],
+        examples.labels,
+    )
     rng = np.random.default_rng(seed)
     names = np.unique(examples.groups)
     members = [np.flatnonzero(examples.groups == name) for name in names]
@@ -150,7 +157,7 @@ def gain(trials: Trials, method: str, examples: Examples, seed: int) -> tuple[fl
     def better(rows: np.ndarray) -> float:
         pairs = [
             (measure(a[rows], labels[rows], classes=classes), measure(b[rows], labels[rows], classes=classes))
-            for a, b in zip(ours, theirs, strict=True)
+            for a, b in zip(transfer, other, strict=True)
         ]
         difference = np.mean([b - a for a, b in pairs])
         return float(-difference if classes else difference)
@@ -162,7 +169,7 @@ def gain(trials: Trials, method: str, examples: Examples, seed: int) -> tuple[fl
     return better(np.arange(len(labels))), float(np.nanstd(drawn))
 
 
-def warnings_of(trials: Trials, examples: Examples, seed: int) -> list[str]:
+def warnings_of(validation: CrossValidation, examples: Examples, seed: int) -> list[str]:
     """Return what the data cannot support, as plain sentences."""
     found = []
     n = len(examples.labels)
@@ -171,25 +178,27 @@ def warnings_of(trials: Trials, examples: Examples, seed: int) -> list[str]:
             f"{n} examples are few: below {FEW} neither the model nor its measured error can be relied on."
         )
     for name, sign in zip(examples.classes, (-1, 1), strict=False):
-        own = int((examples.labels == sign).sum())
-        if own < FEW_OF_A_CLASS:
+        n_class = int((examples.labels == sign).sum())
+        if n_class < FEW_OF_A_CLASS:
             found.append(
-                f"Only {own} examples are {name}: at least {FEW_OF_A_CLASS} of a class are needed to judge."
+                f"Only {n_class} examples are {name}: "
+                f"at least {FEW_OF_A_CLASS} of a class are needed to evaluate."
             )
-    figure = "AUC" if examples.classes else "error"
+    metric = "AUC" if examples.classes else "error"
     for method, so in (
         (MEAN, "the examples do not support a model: do not use it"),
         (COMPOSITION, "by these examples a model of the composition alone would do"),
-        (SCRATCH, "by these examples what other data taught adds nothing"),
+        (SCRATCH, "by these examples training on other data adds nothing"),
     ):
-        if method not in trials.said:
+        if method not in validation.predictions:
             continue
-        better, spread = gain(trials, method, examples, seed)
-        if better <= spread:
+        better, std = gain(validation, method, examples, seed)
+        if better <= std:
             words = f"better by {better:.3g}" if better > 0 else f"worse by {-better:.3g}"
             found.append(
-                f"Transfer is not better than {method} by more than the spread ({figure} {words}, spread "
-                f"{spread:.2g}); {so}."
+                f"Transfer is not better than {method} by more than "
+                f"the standard deviation ({metric} {words}, "
+                f"standard deviation {std:.2g}); {so}."
             )
     return found
 

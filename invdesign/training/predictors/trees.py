@@ -1,4 +1,4 @@
-"""Growing the trees of an ensemble: boosted, extra trees beside them, and what one head tells another."""
+"""Growing the trees of an ensemble: boosted trees, extra trees, and stacking of one head on another."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from invdesign.predictors.models.trees import FOREST, SURE, Trees, predict_trees
 from invdesign.training.predictors.table import Settings, Table
 
 FOLDS = 2
-"""Parts that what is told of the one is learned on the others; compounds of the pupil are few among all."""
+"""Folds of the out-of-fold predictions; compounds with the stacked label are few among all."""
 
 
 def grow(
@@ -25,7 +25,7 @@ def grow(
     *,
     seed: int,
     rows: np.ndarray,
-    told: dict[str, np.ndarray],
+    stacked: dict[str, np.ndarray],
 ) -> dict[str, Trees]:
     """Trees for every head, grown on some rows.
 
@@ -36,19 +36,19 @@ def grow(
         settings: how many and how large.
         seed: of the draws of rows and features.
         rows: to learn from.
-        told: as :func:`tell` gave it.
+        stacked: from :func:`out_of_fold_features`.
     """
     grown: dict[str, Trees] = {}
     for index, head in enumerate(ensemble.heads):
         features = standardised
         if head.after:
-            features = np.concatenate([standardised, told[head.name]], axis=1)
+            features = np.concatenate([standardised, stacked[head.name]], axis=1)
         parts = _grow_head(head, features, table.labels[:, index], rows, settings=settings, seed=seed)
         grown |= {f"{head.name}.{part}": trees for part, trees in parts.items()}
     return grown
 
 
-def tell(
+def out_of_fold_features(
     ensemble: Ensemble,
     standardised: np.ndarray,
     table: Table,
@@ -57,31 +57,31 @@ def tell(
     seed: int,
     rows: np.ndarray,
 ) -> dict[str, np.ndarray]:
-    """Return what the trees of one head say to those of another, (n, 3), by the name of the latter.
+    """Return out-of-fold predictions of one head's trees as features, (n, 3), by the head that gets them.
 
-    They say it of some rows, each time having seen none of the row's composition; of others, and of those
-    that do not teach the latter head, nan. Arguments as of :func:`grow`.
+    No tree has seen the composition of the row that it predicts. NaN for other rows than ``rows``
+    and for those without a label of the latter head. Arguments as of :func:`grow`.
     """
     found = {}
     names = [head.name for head in ensemble.heads]
-    for pupil, head in enumerate(ensemble.heads):
+    for place, head in enumerate(ensemble.heads):
         if not head.after:
             continue
         index = names.index(head.after)
         shares = table.features[:, : len(SYMBOLS) - 1].round(5)
         compound = np.unique(shares, axis=0, return_inverse=True)[1].ravel()
-        pupils = rows[~np.isnan(table.labels[rows, pupil])]
+        stacked_rows = rows[~np.isnan(table.labels[rows, place])]
         fold = np.random.default_rng(seed).integers(0, FOLDS, compound.max() + 1)[compound]
-        told = np.full((len(standardised), 3), np.nan, dtype=np.float32)
+        stacked = np.full((len(standardised), 3), np.nan, dtype=np.float32)
         for number in range(FOLDS):
-            own = pupils[fold[pupils] == number]
-            others = rows[~np.isin(compound[rows], compound[own])]
+            unseen = stacked_rows[fold[stacked_rows] == number]
+            others = rows[~np.isin(compound[rows], compound[unseen])]
             label = table.labels[:, index]
             parts = _grow_head(
                 ensemble.heads[index], standardised, label, others, settings=settings, seed=seed
             )
-            told[own] = stacking_features(predict_trees(parts, standardised[own]))
-        found[head.name] = told
+            stacked[unseen] = stacking_features(predict_trees(parts, standardised[unseen]))
+        found[head.name] = stacked
     return found
 
 
@@ -95,19 +95,19 @@ def _grow_head(
     seed: int,
 ) -> dict[str, Trees]:
     """Trees by part: ``zero`` where the head has zeros, and ``mean``; with ``FOREST`` the extra ones."""
-    own = rows[~np.isnan(label[rows])]
-    tasks = {"mean": (own, label[own], seed + 1)}
+    known = rows[~np.isnan(label[rows])]
+    tasks = {"mean": (known, label[known], seed + 1)}
     if head.zero:
-        above = own[label[own] > 0]
+        above = known[label[known] > 0]
         tasks = {
-            "zero": (own, (label[own] <= 0).astype(float), seed),
+            "zero": (known, (label[known] <= 0).astype(float), seed),
             "mean": (above, label[above], seed + 1),
         }
     grown = {}
-    for part, (learned, target, own_seed) in tasks.items():
+    for part, (learned, target, part_seed) in tasks.items():
         x, binary = features[learned], part == "zero"
         size = {"n_trees": settings.trees, "leaves": settings.tree_leaves, "depth": settings.tree_depth}
-        grown[part] = fit_trees(x, target, seed=own_seed, binary=binary, **size)
+        grown[part] = fit_trees(x, target, seed=part_seed, binary=binary, **size)
         if head.name in settings.forest:
             n = settings.forest[head.name]
             grown[part + FOREST] = fit_forest(x, target, n_trees=n, seed=seed, binary=binary)
@@ -159,7 +159,7 @@ def fit_trees(
             "trees: lightgbm is not installed; pip install 'invdesign[train]', or set trees: 0 in the recipe."
         ) from error
     objective = "binary" if binary else "regression"
-    # many trees learn slowly, so that their number only says how fine the steps are
+    # many trees learn slowly, so that their number only sets how fine the steps are
     rate = min(0.1, 20 / n_trees)
     most = min(leaves, max(31, len(x) // 100))
     size = {"num_leaves": most, "max_depth": depth}
@@ -224,7 +224,7 @@ def _stacked(trees: Sequence[Sequence[np.ndarray]], depth: int) -> Trees:
 
 def _flatten(node: dict[str, Any], nodes: list[tuple[int, float, int, float]]) -> int:
     """Append a subtree to ``nodes``, the left child next to its parent; returns its depth."""
-    own = len(nodes)
+    place = len(nodes)
     if "split_feature" not in node:
         nodes.append((-1, 0.0, 0, float(node["leaf_value"])))
         return 0
@@ -232,5 +232,5 @@ def _flatten(node: dict[str, Any], nodes: list[tuple[int, float, int, float]]) -
     depth_left = _flatten(node["left_child"], nodes)
     right = len(nodes)
     depth_right = _flatten(node["right_child"], nodes)
-    nodes[own] = (int(node["split_feature"]), float(node["threshold"]), right, 0.0)
+    nodes[place] = (int(node["split_feature"]), float(node["threshold"]), right, 0.0)
     return 1 + max(depth_left, depth_right)

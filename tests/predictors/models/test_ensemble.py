@@ -14,7 +14,7 @@ from invdesign.predictors.models.ensemble import Ensemble, Head, IntervalCalibra
 from invdesign.training.conformal import by_thirds, conformal
 from invdesign.training.metrics import auc, calibration_error, covered, gap_metrics, held_out
 from invdesign.training.predictors.ensemble import LEAST_SCORES, PARTS, Settings, Table, calibrate, fit
-from invdesign.training.predictors.trees import tell
+from invdesign.training.predictors.trees import out_of_fold_features
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -104,7 +104,7 @@ def test_figures_of_known_answers() -> None:
     assert calibration_error(np.array([0.95] * 4), np.array([0, 0, 0, 0])) == pytest.approx(0.95)
 
 
-def test_too_few_labels_of_one_head_are_told() -> None:
+def test_too_few_labels_of_one_head_are_reported() -> None:
     table = toy(400)
     labels = table.labels.copy()
     labels[12:, 1] = np.nan
@@ -120,7 +120,7 @@ def test_too_few_labels_of_one_head_are_told() -> None:
         fit(replace(table, labels=metals), HEADS, SETTINGS, 0, lambda *_: None)
 
 
-def test_a_constant_label_is_told() -> None:
+def test_a_constant_label_is_reported() -> None:
     table = toy(400)
     labels = np.where(np.isnan(table.labels), np.nan, 5.0)
     with pytest.raises(InputError, match="have the same, 5; there is nothing to learn"):
@@ -140,7 +140,7 @@ def test_hypothetical_crystals_have_intervals_of_their_own(
     tmp_path: Path, table: Table, ensemble: Ensemble
 ) -> None:
     rng = np.random.default_rng(3)
-    far = rng.random(len(table.labels)) < 0.4  # which the features do not tell
+    far = rng.random(len(table.labels)) < 0.4  # which the features do not out_of_fold_features
     labels = table.labels + np.where(far, 0.5 * rng.normal(size=len(far)), 0.0)[:, None]
     sources = replace(table, labels=labels, source=np.where(far, "far", "near"))
     apart = deepcopy(ensemble)
@@ -158,7 +158,7 @@ def test_hypothetical_crystals_have_intervals_of_their_own(
     assert (default["gap"].sigma == known["gap"].sigma).all()
 
 
-def test_too_few_hypothetical_crystals_are_told() -> None:
+def test_too_few_hypothetical_crystals_are_reported() -> None:
     table = toy(400)
     heads = (HEADS[0], Head("height", hypothetical="far"))
     with pytest.raises(InputError, match="0 of them in validation and calibration, hypothetical and known"):
@@ -173,33 +173,37 @@ def test_one_heads_trees_tell_anothers_what_they_have_not_seen(tmp_path: Path) -
     features = np.concatenate([shares, np.nan_to_num(table.features)], axis=1)
     labels = table.labels.copy()
     labels[:, 1] = np.where(rng.random(1500) < 0.2, labels[:, 0] + 0.2, np.nan)  # few, and like the first
-    told_table = replace(table, features=features, labels=labels, extra=np.zeros(1500, bool))
+    stacked_table = replace(table, features=features, labels=labels, extra=np.zeros(1500, bool))
     heads = (HEADS[0], Head("height", after="gap", trees_alone=True))
     settings = SETTINGS.model_copy(update={"trees": 100, "forest": {"height": 10}, "epochs": 1})
-    ensemble = fit(told_table, heads, settings, 0, lambda *_: None)
-    rows = np.flatnonzero(told_table.part != "test")
-    told = tell(ensemble, ensemble.standardise(features), told_table, settings, seed=0, rows=rows)["height"]
-    learned = (told_table.part != "test") & ~np.isnan(labels[:, 1])
-    assert (np.isnan(told).all(axis=1) == ~learned).all()
+    ensemble = fit(stacked_table, heads, settings, 0, lambda *_: None)
+    rows = np.flatnonzero(stacked_table.part != "test")
+    stacked = out_of_fold_features(
+        ensemble, ensemble.standardise(features), stacked_table, settings, seed=0, rows=rows
+    )["height"]
+    learned = (stacked_table.part != "test") & ~np.isnan(labels[:, 1])
+    assert (np.isnan(stacked).all(axis=1) == ~learned).all()
     ensemble.save(tmp_path / "m", "toy")
     loaded = Ensemble.load(tmp_path / "m", "toy")
     assert loaded.predict(features[:20]) == ensemble.predict(features[:20])
-    test = told_table.rows("test")
+    test = stacked_table.rows("test")
     test = test[~np.isnan(labels[test, 1])]
     found = ensemble.distributions(ensemble.standardise(features[test]))["height"].mean
     assert (
         np.abs(found - labels[test, 1]).mean() < 0.6 * np.abs(labels[test, 1] - labels[test, 1].mean()).mean()
     )
-    # what a row is told comes from trees that no other row of its composition has taught
+    # the stacked features of a row come from trees that were grown without its composition
     row = int(np.flatnonzero(learned)[0])
     twin = replace(
-        told_table,
+        stacked_table,
         features=np.concatenate([features, features[[row]]]),
         labels=np.concatenate([labels, [[50.0, np.nan]]]).astype(np.float32),
-        part=np.append(told_table.part, told_table.part[row]),
-        source=np.append(told_table.source, "toy"),
+        part=np.append(stacked_table.part, stacked_table.part[row]),
+        source=np.append(stacked_table.source, "toy"),
         extra=np.zeros(1501, bool),
     )
     rows = np.flatnonzero(twin.part != "test")
-    again = tell(ensemble, ensemble.standardise(twin.features), twin, settings, seed=0, rows=rows)["height"]
-    np.testing.assert_array_equal(again[row], told[row])
+    again = out_of_fold_features(
+        ensemble, ensemble.standardise(twin.features), twin, settings, seed=0, rows=rows
+    )["height"]
+    np.testing.assert_array_equal(again[row], stacked[row])

@@ -57,7 +57,7 @@ def test_held_out_compositions_teach_nothing() -> None:
     taught = dict.fromkeys([*keys, "Cl1Na1"], 1.0)
     labels = np.full((n, 1), 2.0)
     formulas = [gene.formula for gene in genes]
-    table = assemble(features, labels, formulas, np.full(n, "mine"), taught=[taught], seed=0)
+    table = assemble(features, labels, formulas, np.full(n, "mine"), auxiliary=[taught], seed=0)
     assert not table.extra[:n].any()
     assert table.extra[n:].all()
     assert set(table.part[table.extra]) == {"train"}
@@ -73,7 +73,9 @@ def test_same_seed_same_split() -> None:
     genes = [Gene.parse(f"225 {metal}@a O@b") for metal in METALS]
     features, formulas = gene_matrix(genes), [gene.formula for gene in genes]
     parts = [
-        assemble(features, np.ones((22, 1)), formulas, np.full(22, "x"), taught=[{}], seed=seed).part.tolist()
+        assemble(
+            features, np.ones((22, 1)), formulas, np.full(22, "x"), auxiliary=[{}], seed=seed
+        ).part.tolist()
         for seed in (0, 0, 1)
     ]
     assert parts[0] == parts[1]
@@ -87,7 +89,7 @@ def test_labels_of_two_tables_meet_on_one_row() -> None:
         np.array([[1.0, np.nan]]),
         ["NaCl"],
         np.array(["x"]),
-        taught=[{"Li1F1": 0.5, "Mg1O1": 0.1}, {"Mg1O1": 4.0}],
+        auxiliary=[{"Li1F1": 0.5, "Mg1O1": 0.1}, {"Mg1O1": 4.0}],
         seed=3,
     )
     assert table.labels.shape[1] == 2
@@ -106,9 +108,9 @@ def test_compositions_of_the_judged_set_are_held_out_wherever_they_occur() -> No
         np.ones((2 * n, 1)),
         formulas,
         source,
-        taught=[taught],
+        auxiliary=[taught],
         seed=0,
-        judged="judged",
+        held_out="judged",
     )
     held_out = {f for f, name in zip(formulas, source, strict=True) if name == "judged"}
     parts = {part for f, part in zip(formulas, table.part[: 2 * n], strict=True) if f in held_out}

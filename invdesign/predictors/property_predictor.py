@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from math import log as ln
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -23,10 +25,6 @@ from invdesign.predictors.models.ensemble import Ensemble
 from invdesign.predictors.transfer import Transferred, is_transferred
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
-    from typing import TypeAlias
-
     from pymatgen.core import Composition, Structure
 
     from invdesign.potentials.chgnet.potential import CHGNetPotential

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from invdesign.core.properties import models_from_composition, models_from_structure
@@ -11,9 +13,6 @@ from invdesign.io.artifacts import find
 from invdesign.predictors.property_predictor import PropertyPredictor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
-
     from invdesign.core.candidate import Estimate
 
 BY_ENERGY = ("e_above_hull", "formation_energy_per_atom")

@@ -11,10 +11,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
@@ -23,9 +24,6 @@ from invdesign.errors import InputError
 from invdesign.io.artifacts import find
 from invdesign.predictors.features.composition_and_gene import VERSION, gene_matrix
 from invdesign.predictors.models.ensemble import FILES, StackedLinear
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 KIND = "synthesizability"
 

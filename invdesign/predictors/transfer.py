@@ -9,9 +9,11 @@ regression gives in closed form. No weight of the networks changes.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.special import expit
@@ -21,10 +23,6 @@ from invdesign.errors import InputError
 from invdesign.io.artifacts import find
 from invdesign.predictors.features.composition_and_gene import FRACTIONS
 from invdesign.predictors.models.ensemble import FILES, MIN_SIGMA, Distribution, Ensemble
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
 
 KIND = "transfer"
 BACKBONE = "backbone"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -18,9 +20,6 @@ from invdesign.predictors.property_predictor import PropertyPredictor
 from invdesign.predictors.registry import load_predictor
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
     from pymatgen.core import Structure
 
     from invdesign.core.candidate import Estimate

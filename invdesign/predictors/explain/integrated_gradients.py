@@ -12,6 +12,7 @@ start from no gap.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,8 +23,6 @@ from invdesign.potentials.interface import as_frames
 from invdesign.predictors.explain.shapley import Attribution, Driver
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from pymatgen.core import Structure
 
     from invdesign.potentials.interface import Frame

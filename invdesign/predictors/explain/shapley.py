@@ -9,6 +9,7 @@ a model but its predictions: networks, kernels and trees are explained the same 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -21,8 +22,6 @@ from invdesign.predictors.features.bonds import N_BOND_FEATURES
 from invdesign.predictors.features.composition_and_gene import composition_matrix, counts_of, gene_matrix
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from invdesign.predictors.models.ensemble import Ensemble
     from invdesign.predictors.transfer import Transferred
 

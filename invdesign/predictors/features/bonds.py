@@ -5,6 +5,7 @@ Distances count in units of the sum of covalent radii, so that one histogram ser
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,8 +15,6 @@ from invdesign.potentials.batching import neighbour_pairs
 from invdesign.potentials.interface import as_frames
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from pymatgen.core import Structure
 
     from invdesign.potentials.interface import Frame

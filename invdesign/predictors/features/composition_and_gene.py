@@ -8,6 +8,7 @@ stoichiometry norms; and how nearly the elements' known oxidation states can bal
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
@@ -20,8 +21,6 @@ from invdesign.crystal.wyckoff import wyckoff_table
 from invdesign.predictors.features.bonds import bond_matrix
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from pymatgen.core import Composition, Structure
 
     from invdesign.crystal.gene import Gene

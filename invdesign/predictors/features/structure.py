@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -15,9 +17,6 @@ from invdesign.errors import InputError
 from invdesign.predictors.features.composition_and_gene import VERSION, structure_matrix
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
-
     from pymatgen.core import Structure
 
     from invdesign.data.dataset import Entry

@@ -7,7 +7,9 @@ has chosen. matgl is the optional extra ``invdesign[matgl]``.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -25,9 +27,6 @@ from invdesign.potentials.matgl.potential import EDGES_PER_BATCH
 from invdesign.predictors.models.ensemble import MIN_SIGMA, Distribution, Domain
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
     from pymatgen.core import Structure
     from torch import Tensor
 

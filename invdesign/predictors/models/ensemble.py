@@ -8,8 +8,10 @@ Every head predicts a share at exactly zero (``zero`` heads: metals have no gap)
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,10 +24,6 @@ from invdesign.io.artifacts import find
 from invdesign.predictors.features.composition_and_gene import VERSION
 from invdesign.predictors.models.kernel import Kernel
 from invdesign.predictors.models.trees import Trees, predict_trees, stacking_features
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
 
 FILES = ("config.json", "model.safetensors")
 MIN_SIGMA = 1e-3

@@ -12,12 +12,11 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from invdesign.crystal.elements import SYMBOLS, element_table
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from invdesign.composition.batch import CompositionBatch
 
 NEAR = 0.05  # eV/atom above the hull up to which a known compound counts as near stable

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from invdesign.composition.oxidation_state_arrays import ChargeCode
 from invdesign.composition.oxidation_states import ChargeRules
@@ -17,8 +18,6 @@ from invdesign.predictors.stability.analogues import Analogues, system_keys
 from invdesign.stability.hull.batch import HullBatch
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from invdesign.composition.batch import CompositionBatch
     from invdesign.predictors.stability.analogues import Known
     from invdesign.stability.hull.hull import Hull

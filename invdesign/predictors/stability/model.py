@@ -13,11 +13,13 @@ compound of the composition itself.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import expit, logit
 
 from invdesign.composition.batch import CompositionBatch
@@ -27,12 +29,6 @@ from invdesign.predictors.models.ensemble import FILES, Ensemble
 from invdesign.predictors.stability.analogues import Known
 from invdesign.predictors.stability.context_features import BATCH, VERSION, HullContext
 from invdesign.stability.hull.hull import Hull
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from numpy.typing import NDArray
 
 KIND = "stability"
 KNOWN = "known.npz"

@@ -195,7 +195,6 @@ def formulas_of(
     return OfList(listed, column, truncate_fractions=truncate, shard=shard)
 
 
-def _formula(given: Any) -> str:  # noqa: ANN401 - text, a composition or a structure
-    if isinstance(given, str):
-        return given
-    return str(getattr(given, "composition", given).reduced_formula)
+def _formula(given: Any) -> Any:  # noqa: ANN401 - text, a composition or a structure; else a faulty line
+    composition = getattr(given, "composition", given)
+    return getattr(composition, "reduced_formula", given)

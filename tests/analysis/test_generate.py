@@ -166,7 +166,7 @@ def test_a_window_that_the_generator_does_not_know_is_told(tmp_path):
     ]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0
-    assert "Asked for: band gap" in result.stderr
+    assert "Target: band gap" in result.stderr
     assert "ion-exchange is not guided by band_gap" in result.stderr
 
 

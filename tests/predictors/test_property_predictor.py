@@ -235,7 +235,9 @@ def test_descriptions_are_of_one_chgnet_and_calibration(
 
 
 def test_two_classes_have_their_names_in_tables() -> None:
-    row = of_files.Predicted("a", "NaCl", {"brittle": Estimate(1.0, 1e-6, 0.25)}, classes=("no", "yes")).row()
+    row = of_files.Prediction(
+        "a", "NaCl", {"brittle": Estimate(1.0, 1e-6, 0.25)}, classes=("no", "yes")
+    ).row()
     assert row["brittle"] == "yes"
     assert row["brittle_p_yes"] == 0.75
     assert "brittle_p_zero" not in row

@@ -210,7 +210,7 @@ def test_caveat_and_files(tmp_path: Path) -> None:
     assert [row["formula"] for row in rows] == ["MgO", "NaCl", "NaN"]
     assert float(rows[2]["e_above_hull"]) == 0.4
     shown = io.StringIO()
-    evaluation.show(Console(file=shown, width=100))
+    show(evaluation, Console(file=shown, width=100))
     assert "S.U.N. at 0.1 (novel composition)" in shown.getvalue()
     assert "overcount" in shown.getvalue()
 

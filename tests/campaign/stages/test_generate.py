@@ -154,6 +154,6 @@ def test_from_a_file(tmp_path, capsys):
     again = invdesign.api.design("e_above_hull<0.2", from_=table, out=tmp_path / "run", **fields)
     assert [c.id for c in again.shortlist] == [c.id for c in result.shortlist]
     table.write_text("formula\nLiAlO2\n")
-    with pytest.raises(InputError, match="no formula that can be taken on among 1 rows"):
+    with pytest.raises(InputError, match="no usable formula among 1 rows"):
         invdesign.api.design("e_above_hull<0.2", from_=table, out=tmp_path / "other", **fields)
     assert not (tmp_path / "other").exists()

@@ -116,6 +116,7 @@ def test_candidates_are_drawn_over_crystals_whose_embeddings_are_kept(
     assert run(*arguments, "--out", tmp_path, "--clusters", "hdbscan").exit_code == 0
 
 
+@pytest.mark.slow
 def test_umap_gives_the_same_plane_and_candidates_lie_where_they_belong(files: Path, tmp_path: Path):
     for name in "ab":
         mapping.materials_map(

@@ -87,6 +87,7 @@ def test_relaxations_go_where_they_yield(unbroken_several):
     assert ranked.passed == result.funnel.stages["geometry"].entered == rich.relaxed + poor.relaxed
 
 
+@pytest.mark.slow
 def test_the_number_of_workers_changes_nothing(unbroken_several, tmp_path):
     config = campaign_fakes.fake_config(tmp_path, workers=3)
     result = design(config, components=campaign_fakes.several_components(), progress=False)

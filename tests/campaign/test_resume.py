@@ -36,6 +36,7 @@ def test_the_unbroken_run_finds_something(unbroken):
     assert (out / "funnel.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("undisturbed", "workers", "kills"),
     [("unbroken", 1, [3, 2, 2]), ("unbroken", 2, [9]), ("unbroken_several", 2, [11])],

@@ -202,6 +202,7 @@ def test_leaving_a_composition_out_is_fitting_without_it() -> None:
     assert whole.errors_left_out(of_one_composition(groups))[~kept] == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_crystals_are_seen_by_released_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fake(structures: list[Structure], potential: object = None) -> crystal_features.Described:
         from invdesign.stability.calibration import EnergyCalibration

@@ -74,6 +74,7 @@ def test_stable_symmetry_is_kept_and_cheap(chgnet: CHGNetPotential) -> None:
     np.testing.assert_allclose(free.embedding, embedding(free.structure, chgnet), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_saddle_is_left_for_what_lies_below(chgnet: CHGNetPotential) -> None:
     # cubic CaTiO3 is a saddle: in a doubled cell its octahedra tilt
     cubic = perovskite(3.9) * (2, 2, 2)

@@ -298,6 +298,7 @@ def test_what_one_structure_makes_a_stage_raise_ends_nothing_else() -> None:
     assert found["stable at 0.1"] == 2
 
 
+@pytest.mark.slow
 def test_orderings_of_alloys_are_flagged() -> None:
     class Ends(Known):
         def known_gene(self, gene_hash: str) -> tuple[str, ...]:

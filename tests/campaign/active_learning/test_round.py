@@ -164,6 +164,7 @@ def test_dft_inputs_of_a_round_carry_the_campaigns_ids(run, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_more_genes_join_the_store_and_the_pool(run, unbroken):
     before = Store(run / DATABASE).read()
     options = {"n_shortlist": 8, "n_genes": 60, "n_relax": 16}

@@ -100,6 +100,7 @@ def test_a_short_list_says_that_nobody_is_left(monkeypatch, tmp_path):
     assert all("phonons" in c.verdicts for c in survivors)
 
 
+@pytest.mark.slow
 def test_a_broken_off_check_goes_on_where_it_was(monkeypatch, tmp_path):
     judges = judged(monkeypatch)
     whole = run(tmp_path / "whole")
@@ -116,6 +117,7 @@ def test_a_broken_off_check_goes_on_where_it_was(monkeypatch, tmp_path):
     assert again.funnel.stages["phonons"].entered == whole.funnel.stages["phonons"].entered
 
 
+@pytest.mark.slow
 def test_a_round_checks_whom_it_chooses(monkeypatch, tmp_path):
     judges = judged(monkeypatch, phonons_share=0.7)
     first = run(tmp_path, n_shortlist=4)

@@ -149,6 +149,7 @@ def test_without_matgl_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) 
         GraphBandGapPredictor.load(RELEASED)
 
 
+@pytest.mark.slow
 def test_learns_and_goes_on_after_a_kill(tmp_path: Path) -> None:
     from invdesign.training.predictors.graph_lightning import train
 

@@ -176,7 +176,7 @@ class TrainedModel:
 
     Attributes:
         folder: of the artifact.
-        summary: of a model from a few examples: ``figure``, learning ``curve``, ``warnings``, ``notes``.
+        summary: of a model from a few examples: ``metric``, learning ``curve``, ``warnings``, ``notes``.
         text: the same for people.
     """
 

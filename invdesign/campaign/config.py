@@ -39,7 +39,7 @@ class CampaignConfig(BaseModel):
     keep_symmetry: bool = Field(
         default=True, description="relax in the gene's symmetry, then see whether the crystal keeps it"
     )
-    abandon: bool = Field(
+    early_stopping: bool = Field(
         default=True, description="cut short relaxations that will likely stay above the limit"
     )
     min_probability: float = Field(

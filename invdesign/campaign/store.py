@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 
-FORMAT = 1
+FORMAT = 2
+"""Layout of the rows; raised with every change of it."""
 
 
 class Store:
@@ -55,6 +56,10 @@ class Store:
         if "identity" not in self._meta:
             raise InputError(
                 f"out: {str(path)!r} is an ASE database of something else; give an empty folder."
+            )
+        if self._meta.get("format") != FORMAT:
+            raise InputError(
+                f"out: {str(path)!r} was written by another version of invdesign; give an empty folder."
             )
         self._since = time.monotonic()
 

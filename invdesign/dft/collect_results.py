@@ -23,7 +23,7 @@ from invdesign.dft.phonons import read_phonons
 from invdesign.dft.results.calculation import Calculation
 from invdesign.dft.results.comparison import PREDICTED, Comparison, compare_campaign, compare_records
 from invdesign.dft.results.elements import element_energies, store_elements, with_stored
-from invdesign.dft.results.formation_energies import MORE, Placement, compute_placements
+from invdesign.dft.results.formation_energies import MORE, DftPlacement, compute_placements
 from invdesign.dft.results.store import PHONONS, Record, hull_of, is_campaign, store_results
 from invdesign.errors import InputError
 from invdesign.io.atomic import atomic_write
@@ -58,7 +58,7 @@ class Result:
     output: ParsedOutput
     lowest_frequency: float | None = None
     settings: str | None = None
-    placement: Placement | None = None
+    placement: DftPlacement | None = None
 
     @property
     def is_reference(self) -> bool:

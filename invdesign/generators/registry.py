@@ -52,7 +52,7 @@ class Generator(Protocol):
         """Propose exactly ``n`` candidates, the same for the same seed.
 
         Each has a canonical gene that ``target.allows``, and a geometry where the generator makes its own
-        (in the order of the gene's orbits; None leaves it to the geometry source). Its provenance says
+        (in the order of the gene's orbits; None leaves it to the geometry source). Its ``origin`` says
         what the generator was conditioned on (``conditions``) and what else it knows (``parent``, …).
 
         Raises:

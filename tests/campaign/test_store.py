@@ -138,3 +138,12 @@ def test_ase_lists_it(tmp_path):
     )
     assert "5.000" in listed.stdout
     assert "-6.700" in listed.stdout
+
+
+def test_a_database_of_another_version_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "candidates.db"
+    with monkeypatch.context() as earlier:
+        earlier.setattr("invdesign.campaign.store.FORMAT", 1)
+        Store(path, {"seed": 0})
+    with pytest.raises(InputError, match="another version"):
+        Store(path)

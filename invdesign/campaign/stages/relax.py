@@ -119,6 +119,9 @@ def _relax(
     if not numbered:
         return embeddings
     potential = components.get("potential")
+    options: dict[str, Any] = {}
+    if config.early_stopping:
+        options = _early_stopping_options(candidates, numbered, config, components)
     results = iter(
         relax(
             [structure for _, structure in numbered],
@@ -126,7 +129,7 @@ def _relax(
             fmax=config.fmax,
             max_steps=config.max_steps,
             keep_symmetry=config.keep_symmetry,
-            **(_early_stopping_options(candidates, numbered, config, components) if config.abandon else {}),
+            **options,
         )
     )
     for candidate, group in zip(candidates, starts, strict=True):

@@ -28,7 +28,7 @@ MORE = "; "  # before the advice
 
 
 @dataclass(frozen=True, slots=True)
-class Placement:
+class DftPlacement:
     """A calculation on the hull.
 
     Attributes:
@@ -44,7 +44,7 @@ class Placement:
 
 def compute_placements(
     calculations: Sequence[Calculation], elements: Sequence[ElementEnergy], hull: Hull
-) -> list[Placement]:
+) -> list[DftPlacement]:
     """Compute formation energy and energy above hull of each calculation.
 
     Args:
@@ -62,9 +62,9 @@ def _comparable(one: Calculation, elements: Mapping[Key, float]) -> dict[str, fl
     return {symbol: elements[place] for symbol, place in keys.items() if place in elements}
 
 
-def _place(one: Calculation, elements: Mapping[str, float], hull: Hull) -> Placement:
+def _place(one: Calculation, elements: Mapping[str, float], hull: Hull) -> DftPlacement:
     if one.departure:
-        return Placement(None, None, one.departure)
+        return DftPlacement(None, None, one.departure)
     try:
         if one.code.on_hull_scale:
             energy, parts = _of_vasp(one)
@@ -75,10 +75,10 @@ def _place(one: Calculation, elements: Mapping[str, float], hull: Hull) -> Place
         hull.check_scale()
         e_above_hull = hull.e_above_hull(one.structure.composition, energy).e_above_hull
     except InputError as error:
-        return Placement(None, None, str(error).removeprefix("hull: "))
+        return DftPlacement(None, None, str(error).removeprefix("hull: "))
     corrected = ", ".join(part.removeprefix("MP2020 ").replace("correction ", "") for part in parts)
     scale = f"{how}; MP2020: {corrected or 'nothing to correct'}{_caveat(one)}"
-    return Placement(energy, e_above_hull, scale)
+    return DftPlacement(energy, e_above_hull, scale)
 
 
 def _of_vasp(one: Calculation) -> tuple[float, dict[str, float]]:

@@ -15,7 +15,7 @@ def draw_drivers(row: Mapping[str, Any], path: Path) -> None:
     """Draw one explanation: bars from where it starts to the expected value, the nearest materials below.
 
     Args:
-        row: of :func:`invdesign.analysis.explain_files.explain_files`.
+        row: of :func:`invdesign.analysis.explain_files.explain`.
         path: the PNG; replaced whole.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg

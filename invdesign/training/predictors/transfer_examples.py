@@ -185,7 +185,7 @@ def _labels(
     if wrong:
         listed = ", ".join(f"{row} ({text!r})" for row, text in wrong[:5])
         msg = f"property: {name} is neither a number nor one of two classes in {len(wrong)} rows: {listed}; "
-        raise InputError(msg + "mend them.")
+        raise InputError(msg + "correct them.")
     labels = np.array(values)
     bad = [
         row
@@ -195,7 +195,7 @@ def _labels(
     if bad:
         kind = "positive" if log10 else "finite"
         msg = f"property: {name} is not {kind} in rows {', '.join(map(str, bad[:10]))}"
-        raise InputError(f"{msg}; leave --log out or mend them." if log10 else f"{msg}; mend them.")
+        raise InputError(f"{msg}; leave --log out or correct them." if log10 else f"{msg}; correct them.")
     return (np.log10(labels) if log10 else labels), ()
 
 

@@ -28,7 +28,7 @@ from invdesign.stability.hull.hull import Hull
 from invdesign.stability.hull.vasp import corrected_energy, corrections
 
 if TYPE_CHECKING:
-    from invdesign.dft.results.formation_energies import Placement
+    from invdesign.dft.results.formation_energies import DftPlacement
     from invdesign.stability.hull.vasp import VaspRun
 
 DATA = Path(__file__).parents[2] / "data" / "dft"
@@ -60,7 +60,7 @@ def element(symbol: str, energy: float, **entry: Any) -> Calculation:
     return run(references()[symbol].structure, energy, "static", **{"reference_e_above_hull": 0.0} | entry)
 
 
-def placed(*runs: Calculation, hull: Hull) -> Placement:
+def placed(*runs: Calculation, hull: Hull) -> DftPlacement:
     return compute_placements(runs, element_energies(runs), hull)[0]
 
 

@@ -96,3 +96,10 @@ def test_bad_input_is_an_input_error(tmp_path):
     ):
         with pytest.raises(invdesign.InputError):
             call()
+
+
+def test_what_is_no_crystal_is_refused():
+    with pytest.raises(invdesign.InputError, match="structure-1: a int is no crystal"):
+        invdesign.relax([3])
+    with pytest.raises(invdesign.InputError, match="did you mean chgnet"):
+        invdesign.relax(SALT, potential="chgnett")

@@ -79,7 +79,10 @@ def samples_of(entry: str | Path | Structure, number: int) -> Iterator[Sample]:
         yield _of_structure(f"structure-{number}", entry)
 
 
-def _of_structure(label: str, structure: Structure) -> Sample:
+def _of_structure(label: str, structure: Any) -> Sample:  # noqa: ANN401 - what a user gave
+    if not hasattr(structure, "is_ordered"):
+        kind = type(structure).__name__
+        raise InputError(f"{label}: a {kind} is no crystal; give files or pymatgen structures.")
     if structure.is_ordered and len(structure):
         return Sample(label, structure)
     return Sample(label, None, f"{label}: disordered or empty; give ordered crystals.")

@@ -138,9 +138,10 @@ def _cells(place: HullPlacement) -> tuple[str, ...]:
     from rich.markup import escape
 
     from invdesign.analysis.hull_placement import mixture
+    from invdesign.core.candidate import Z90
 
     known = "crystal" if place.crystal_known else "composition" if place.composition_known else "no"
-    e_above_hull = f"{place.e_above_hull or 0:+.3f} ± {1.645 * (place.sigma or 0):.3f}"
+    e_above_hull = f"{place.e_above_hull or 0:+.3f} ± {Z90 * (place.sigma or 0):.3f}"
     return (
         escape(f"{place.label} {place.formula}" if place.formula not in place.label else place.label),
         e_above_hull,

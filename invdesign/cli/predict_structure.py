@@ -102,6 +102,7 @@ def _show_table(found: list[Polymorph], out: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from invdesign.core.candidate import Z90
     from invdesign.io.console import print_whole
 
     words = {"formula", "novelty", "from"}
@@ -121,7 +122,7 @@ def _show_table(found: list[Polymorph], out: Path) -> None:
             str(polymorph.rank),
             str(polymorph.space_group),
             f"{1000 * polymorph.relative:.0f}",
-            f"{polymorph.e_above_hull:.3f} ± {polymorph.sigma:.3f}",
+            f"{polymorph.e_above_hull:.3f} ± {Z90 * polymorph.sigma:.3f}",
             kept,
             polymorph.novelty,
             polymorph.origin,

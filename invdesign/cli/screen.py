@@ -99,7 +99,7 @@ NoAlloys = Annotated[
 NoMixed = Annotated[
     bool,
     typer.Option(
-        "--no-mixed-valence", help="Allow one oxidation state per element.", rich_help_panel=CHARGES
+        "--no-mixed-valence", help="Allow only one oxidation state per element.", rich_help_panel=CHARGES
     ),
 ]
 Metallicity = Annotated[

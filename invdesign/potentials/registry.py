@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from functools import lru_cache
 
 from invdesign.errors import InputError
@@ -42,6 +43,11 @@ def load_potential(name: str = "chgnet") -> Potential:
                 "it needs name, digest, elements and evaluate."
             )
         return potential
+    if close := get_close_matches(name.lower(), POTENTIALS.names(), n=1, cutoff=0.85):
+        raise InputError(
+            f"potential: there is no {name!r}; did you mean {close[0]}? Give a name, a matgl folder, or "
+            "ase:MODULE:CALLABLE."
+        )
     if name.startswith("ase:"):
         from invdesign.potentials.ase import load_ase
 

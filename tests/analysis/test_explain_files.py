@@ -187,7 +187,7 @@ def test_a_graph_network_is_explained_from_the_shell(files: Path, graph_model: P
     assert "(4 atoms, " in told
     Structure(Lattice.cubic(3.3), ["Po"], [[0, 0, 0]]).to(filename=str(tmp_path / "Po.cif"))
     for arguments, word in (
-        ((tmp_path / "Po.cif",), "Po cannot be explained: the judge does not know Po"),
+        ((tmp_path / "Po.cif",), "Po cannot be explained: the band-gap evaluator does not know Po"),
         ((files / "cifs", "--property", "hardness"), "predicts band_gap, not hardness"),
     ):
         result = explain(*arguments)

@@ -10,7 +10,7 @@ from invdesign.analysis.structure_prediction import run as predicting
 from invdesign.analysis.structure_prediction.run import predict_structure
 from invdesign.analysis.structure_prediction.starting_structures import Sources, plan_starts
 from invdesign.cli import app
-from invdesign.core.candidate import Candidate, Origin
+from invdesign.core.candidate import Z90, Candidate, Origin
 from invdesign.core.target import parse_target
 from invdesign.crystal.gene import Gene
 from invdesign.crystal.geometry import Geometry
@@ -230,7 +230,7 @@ def test_the_table_in_a_pipe_is_whole(faked, tmp_path):
     result = CliRunner().invoke(app, ["predict-structure", "NaCl", "--out", str(tmp_path)])
     polymorphs = predict_structure(["NaCl"], out=tmp_path).polymorphs
     for polymorph in polymorphs:
-        figures = f"{polymorph.e_above_hull:.3f} ± {polymorph.sigma:.3f}"
+        figures = f"{polymorph.e_above_hull:.3f} ± {Z90 * polymorph.sigma:.3f}"
         assert any(figures in line and polymorph.origin in line for line in result.stdout.splitlines())
 
 

@@ -1,22 +1,18 @@
 """CHGNet's network, arranged for evaluation: weights are constants, gradients are by the inputs alone.
 
-Its gated networks (a core and a gate, each linear, SiLU, linear, layer norm; then SiLU(core) · sigmoid(gate))
-run on every directed edge and every angle and take nine tenths of the time. Here they have their backward
-pass by hand: the centring of the layer norms is folded into the weights before them, the derivatives are
-formed in the forward pass from what is in the cache then, and matrix products go to oneDNN (14 to 16 % less
-time with AVX-512, none with AVX2). This module imports torch: import it late.
+This module imports torch: import it late.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.functional import linear
+from torch.nn.functional import linear, silu
 
 from invdesign.potentials.batching import CrystalBatch
 
@@ -24,22 +20,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _Layers: TypeAlias = Any  # chgnet's modules, untyped
-_Context: TypeAlias = Any  # torch's
 
 WIDTH = 64  # of every feature
 MARGIN = 1e-6  # chgnet's: cosines are shrunk by it, so that arccos has a derivative at straight angles
-# oneDNN multiplies at 230 GFLOP/s a core on an AMD EPYC, MKL at 105; but it makes a kernel for every new
-# number of rows, 1 ms each, so edges and angles come in multiples of this and everything else goes to MKL.
-ROWS = 128
 
 
 @dataclass(slots=True)
 class Graph:
-    """Several crystals as one graph: m pairs, short ones first, s of them in the bond graph.
-
-    Pairs at the cutoff (from atom 0 to itself) fill m up to a multiple of ``ROWS``, and angles between them
-    the angles; they contribute nothing.
-    """
+    """Several crystals as one graph: m pairs, short ones first, s of them in the bond graph."""
 
     n_crystals: int
     numbers: Tensor  # (atoms,)
@@ -53,37 +41,28 @@ class Graph:
     angle_pairs: Tensor  # (angles, 2) their pairs
 
 
-def build_graph(batch: CrystalBatch, bond_cutoff: float, cutoff: float, device: torch.device) -> Graph:
+def build_graph(batch: CrystalBatch, bond_cutoff: float, device: torch.device) -> Graph:
     """Make the graph of some crystals.
 
     Args:
         batch: the crystals.
         bond_cutoff: of the bond graph, Å.
-        cutoff: of the neighbour list, Å.
         device: of the tensors.
     """
-    short = batch.distances < bond_cutoff
-    n_pads, n_real = -len(short) % ROWS or ROWS, int(short.sum())
-    at, rest = np.flatnonzero(short), np.flatnonzero(~short)
-
-    def padded(array: np.ndarray, pad: np.ndarray) -> np.ndarray:
-        return np.concatenate([array[at], pad, array[rest]])
-
-    edges = _edge_pairs(np.concatenate([batch.first[at], batch.second[at]]))
-    edges += n_pads * (edges >= n_real)
-    edges = np.concatenate([edges, np.full((-len(edges) % ROWS, 2), n_real)])
-    first, second = (padded(ends, np.zeros(n_pads, dtype=np.int64)) for ends in (batch.first, batch.second))
-    n_short = n_real + n_pads
-    centre = np.concatenate([first[:n_short], second[:n_short]])[edges[:, 0]]
+    order = np.argsort(batch.distances >= bond_cutoff, kind="stable")
+    n_short = int((batch.distances < bond_cutoff).sum())
+    first, second = batch.first[order], batch.second[order]
+    centre = np.concatenate([first[:n_short], second[:n_short]])
+    edges = _edge_pairs(centre)
     arrays = (
         batch.numbers,
         batch.crystal,
         np.concatenate([first, second]),
         np.concatenate([second, first]),
-        padded(batch.vectors, np.full((n_pads, 3), [cutoff, 0.0, 0.0])),
-        centre,
+        batch.vectors[order],
+        centre[edges[:, 0]],
         edges,
-        edges % n_short,
+        edges % max(n_short, 1),
     )
     numbers, crystal, ends, other_ends, vectors, *angles = (torch.from_numpy(a).to(device) for a in arrays)
     return Graph(len(batch), numbers, crystal, ends, other_ends, vectors, n_short, *angles)
@@ -103,133 +82,38 @@ def _edge_pairs(centre: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True, slots=True)
-class Affine:
-    """A linear layer.
-
-    Attributes:
-        weight: (outputs, inputs).
-        transposed: its transpose, contiguous.
-        bias: (outputs,), or None.
-    """
-
-    weight: Tensor
-    transposed: Tensor
-    bias: Tensor | None
-
-    @classmethod
-    def of(cls, weight: Tensor, bias: Tensor | None = None) -> Affine:
-        """From weights (outputs, inputs)."""
-        return cls(weight.contiguous(), weight.T.contiguous(), bias)
-
-    def __call__(self, rows: Tensor) -> Tensor:
-        """(n, inputs) to (n, outputs)."""
-        result: Tensor = _Product.apply(rows, self)  # type: ignore[no-untyped-call]
-        return result
-
-
-class _Product(torch.autograd.Function):
-    @staticmethod
-    def forward(context: _Context, rows: Tensor, layer: Affine) -> Tensor:
-        context.layer = layer
-        return _product(rows, layer.weight, layer.bias)
-
-    @staticmethod
-    def backward(context: _Context, *gradients: Tensor) -> tuple[Tensor, None]:
-        return _product(gradients[0], context.layer.transposed), None
-
-
-def _product(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``rows @ weight.T + bias``."""
-    if len(rows) % ROWS or rows.dtype != torch.float32 or rows.device.type != "cpu" or not _ONEDNN:
-        return linear(rows, weight, bias)
-    result: Tensor = torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")  # noqa: SLF001
-    return result
-
-
-_ONEDNN: bool = hasattr(torch.ops.mkldnn, "_linear_pointwise")
-
-
-@dataclass(frozen=True, slots=True)
 class Gate:
-    """One gated network.
+    """One gated network: a core and a gate, each linear, SiLU, linear, layer norm; SiLU(core) sigmoid(gate).
 
     Attributes:
-        parts: the first layers of core and gate side by side, cut by input, each (64,) to (128,); the biases
-            are with the first part.
-        second: the second layers of core and of gate; none where the network has one layer.
-        scale, shift: of the two layer norms, (2, 64).
-        epsilon: of the layer norms.
+        bias: of the first layers of core and gate side by side, (128,).
+        parts: their weights cut by input, each (128, 64).
+        rest: the second layers of core and of gate; none where the network has one layer.
+        norms: their layer norms.
     """
 
-    parts: list[Affine]
-    second: list[Affine]
-    scale: Tensor
-    shift: Tensor
-    epsilon: float
+    bias: Tensor
+    parts: list[Tensor]
+    rest: list[nn.Linear]
+    norms: tuple[nn.LayerNorm, nn.LayerNorm]
 
     @classmethod
     def of(cls, network: _Layers) -> Gate:
         """From chgnet's ``GatedMLP`` with layer norms."""
-        layers = [_linears(network.mlp_core), _linears(network.mlp_gate)]
-        # what a layer norm would centre is centred by the weights
-        *first, last = zip(*layers, strict=True)
-        centred = [(x.weight - x.weight.mean(0), x.bias - x.bias.mean()) for x in last]
-        second = [Affine.of(*layer) for layer in centred] if first else []
-        both = [(x.weight, x.bias) for x in first[0]] if first else centred
-        columns = torch.split(torch.cat([weight for weight, _ in both]), WIDTH, dim=1)
-        parts = [Affine.of(columns[0], torch.cat([bias for _, bias in both])), *map(Affine.of, columns[1:])]
-        norms = (network.bn1, network.bn2)
-        scale, shift = torch.stack([n.weight for n in norms]), torch.stack([n.bias for n in norms])
-        return cls(parts, second, scale, shift, network.bn1.eps)
+        first, *rest = zip(_linears(network.mlp_core), _linears(network.mlp_gate), strict=True)
+        weight = torch.cat([layer.weight for layer in first])
+        parts = [part.contiguous() for part in torch.split(weight, WIDTH, dim=1)]
+        bias = torch.cat([layer.bias for layer in first])
+        return cls(bias, parts, [layer for pair in rest for layer in pair], (network.bn1, network.bn2))
 
     def __call__(self, hidden: Tensor) -> Tensor:
-        """From the sum of the first layers, (rows, 128), which is overwritten, to (rows, 64)."""
-        result: Tensor = _Gated.apply(hidden, self)  # type: ignore[no-untyped-call]
+        """From the sum of the first layers, (rows, 128), to (rows, 64)."""
+        halves: Sequence[Tensor] = hidden.chunk(2, 1)
+        if self.rest:
+            halves = [layer(half) for layer, half in zip(self.rest, silu(hidden).chunk(2, 1), strict=True)]
+        core, gate = (norm(half) for norm, half in zip(self.norms, halves, strict=True))
+        result: Tensor = silu(core) * gate.sigmoid()
         return result
-
-
-class _Gated(torch.autograd.Function):
-    """What follows the first layers of a gated network; the context holds the derivatives, used up once."""
-
-    @staticmethod
-    def forward(context: _Context, hidden: Tensor, gate: Gate) -> Tensor:
-        differentiable, one = context.needs_input_grad[0], hidden.new_ones(())
-        halves, by_hidden = list(hidden.chunk(2, 1)), None
-        if gate.second:
-            share = hidden.sigmoid()
-            hidden.mul_(share)  # SiLU
-            if differentiable:
-                by_hidden = torch.lerp(hidden, one, share)  # SiLU' = SiLU + (1 - SiLU) sigmoid
-            halves = [_product(h, x.weight, x.bias) for h, x in zip(halves, gate.second, strict=True)]
-        inverse = [(torch.linalg.vecdot(h, h) / WIDTH + gate.epsilon).rsqrt_()[:, None] for h in halves]
-        core, opening = (
-            torch.addcmul(shift, h.mul_(i), scale)
-            for h, i, scale, shift in zip(halves, inverse, gate.scale, gate.shift, strict=True)
-        )
-        opening.sigmoid_()
-        share = core.sigmoid()
-        core.mul_(share)
-        gated = core * opening
-        if differentiable:
-            by_core = torch.lerp(core, one, share).mul_(opening).mul_(gate.scale[0])
-            by_gate = torch.addcmul(gated, gated, opening, value=-1).mul_(gate.scale[1])
-            context.gate, context.by_hidden = gate, by_hidden
-            context.norms = list(zip(halves, inverse, (by_core, by_gate), strict=True))
-        return gated
-
-    @staticmethod
-    def backward(context: _Context, *gradients: Tensor) -> tuple[Tensor, None]:
-        halves = []
-        for normed, inverse, by_norm in context.norms:
-            gradient = by_norm.mul_(gradients[0])
-            along = torch.linalg.vecdot(gradient, normed)[:, None] / -WIDTH
-            halves.append(gradient.addcmul_(normed, along).mul_(inverse))
-        if not context.gate.second:
-            return torch.cat(halves, 1), None
-        result: Tensor = context.by_hidden
-        for half, gradient, layer in zip(result.chunk(2, 1), halves, context.gate.second, strict=True):
-            half.mul_(_product(gradient, layer.transposed))
-        return result, None
 
 
 class CHGNet:
@@ -238,18 +122,16 @@ class CHGNet:
     def __init__(self, model: _Layers) -> None:
         """Take the weights of the package's model; its last angle layer feeds nothing."""
 
-        def convolutions(layers: Iterable[_Layers], network: str) -> list[tuple[Gate, Affine]]:
-            return [(Gate.of(getattr(x, network)), Affine.of(_linears(x.mlp_out)[0].weight)) for x in layers]
+        def convolutions(layers: Iterable[_Layers], network: str) -> list[tuple[Gate, nn.Linear]]:
+            return [(Gate.of(getattr(x, network)), _linears(x.mlp_out)[0]) for x in layers]
 
         # Basis functions in float64: near the cutoff the envelope is a small difference of large terms,
         # which in float32 makes the forces a hundred times less exact.
         self._radial = model.bond_basis_expansion.double()
         self._angular = model.angle_basis_expansion.fourier_expansion
         self._atoms = model.atom_embedding.embedding.weight  # (94, 64)
-        self._bonds = Affine.of(model.bond_embedding.weight)
-        self._angles = Affine.of(model.angle_embedding.weight)
-        self._weights = Affine.of(model.bond_weights_ag.weight)
-        self._short_weights = Affine.of(model.bond_weights_bg.weight)
+        self._bonds, self._angles = model.bond_embedding, model.angle_embedding
+        self._weights, self._short_weights = model.bond_weights_ag, model.bond_weights_bg
         self._atom_layers = convolutions(model.atom_conv_layers, "twoBody_atom")
         self._bond_layers = convolutions(model.bond_conv_layers, "twoBody_bond")
         self._angle_layers = [Gate.of(layer.twoBody_bond) for layer in model.angle_layers[:-1]]
@@ -299,19 +181,19 @@ class CHGNet:
 def _on_edges(gate: Gate, atoms: Tensor, bonds: Tensor, graph: Graph) -> Tensor:
     """First layers on (centre, bond, neighbour) along both directions of every pair, (2 m, 128)."""
     at_centre, at_bond, at_neighbour = gate.parts
-    hidden = at_centre(atoms).index_select(0, graph.ends)
-    hidden += at_neighbour(atoms).index_select(0, graph.other_ends)
-    hidden.view(2, -1, 2 * WIDTH).add_(at_bond(bonds))
+    hidden = linear(atoms, at_centre, gate.bias).index_select(0, graph.ends)
+    hidden += linear(atoms, at_neighbour).index_select(0, graph.other_ends)
+    hidden.view(2, -1, 2 * WIDTH).add_(linear(bonds, at_bond))
     return hidden
 
 
 def _on_angles(gate: Gate, atoms: Tensor, bonds: Tensor, angles: Tensor, graph: Graph) -> Tensor:
     """First layers on (left bond, right bond, angle, atom), (angles, 128)."""
     at_left, at_right, at_angle, at_atom = gate.parts
-    hidden = at_angle(angles)
-    hidden += at_left(bonds).index_select(0, graph.angle_pairs[:, 0])
-    hidden += at_right(bonds).index_select(0, graph.angle_pairs[:, 1])
-    hidden += at_atom(atoms).index_select(0, graph.angle_atom)
+    hidden = linear(angles, at_angle)
+    hidden += linear(bonds, at_left, gate.bias).index_select(0, graph.angle_pairs[:, 0])
+    hidden += linear(bonds, at_right).index_select(0, graph.angle_pairs[:, 1])
+    hidden += linear(atoms, at_atom).index_select(0, graph.angle_atom)
     return hidden
 
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from invdesign.potentials.matgl.graph import PairGraph
-from invdesign.potentials.matgl.tensor_products import components
+from invdesign.potentials.matgl.tensornet import components
 
 if TYPE_CHECKING:
     from torch import Tensor

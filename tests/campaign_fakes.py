@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -197,14 +198,36 @@ def fake_config(out: Path | str, **changes: object) -> CampaignConfig:
     return CampaignConfig(**{**fields, **changes})
 
 
-if __name__ == "__main__":  # the campaign that the tests kill
-    sys.path.insert(0, str(Path(__file__).parent))
+def run_forks() -> None:
+    """Run a campaign for each line "out workers components" of the input, in a fork that a test may kill.
+
+    Each gives two lines: its process id, and at its end the exit code and the length of the shortlist.
+    """
+    import multiprocessing
+
     import campaign_fakes
 
-    workers, components = int(sys.argv[2]), getattr(campaign_fakes, sys.argv[3])
-    result = design(
-        campaign_fakes.fake_config(sys.argv[1], workers=workers),
-        components=components(0.02),
-        progress=False,
-    )
-    sys.stdout.write(str(len(result.shortlist)))
+    def run(out, workers, components):
+        config = campaign_fakes.fake_config(out, workers=int(workers))
+        parts = getattr(campaign_fakes, components)(delay=0.02)
+        return len(design(config, components=parts, progress=False).shortlist)
+
+    with tempfile.TemporaryDirectory() as folder:  # the libraries are imported once, before the first fork
+        run(folder, 1, "fake_components")
+    fork = multiprocessing.get_context("fork")
+    multiprocessing.get_context = lambda _method: fork  # workers, too
+    for line in sys.stdin:
+        read, write = os.pipe()
+        if not (child := os.fork()):
+            os.write(write, str(run(*line.split())).encode())
+            os._exit(0)
+        os.close(write)
+        print(child, flush=True)  # noqa: T201
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status), os.read(read, 99).decode(), flush=True)  # noqa: T201
+        os.close(read)
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parent))
+    run_forks()

@@ -1,7 +1,16 @@
+import os
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
+from pymatgen.symmetry.groups import SpaceGroup
+
+# umap's compilation takes longer than our small maps without it; read when numba is imported
+os.environ["NUMBA_DISABLE_JIT"] = "1"
+
+# pymatgen forgets a space group that nobody holds, and Fm-3m takes a second to build
+SpaceGroup.__new__ = staticmethod(cache(SpaceGroup.__new__))
 
 # what several files start from; worker processes and the subprocess that is killed import the fakes by name
 sys.path.insert(0, str(Path(__file__).parent))

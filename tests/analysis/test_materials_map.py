@@ -116,17 +116,16 @@ def test_candidates_are_drawn_over_crystals_whose_embeddings_are_kept(
     assert run(*arguments, "--out", tmp_path, "--clusters", "hdbscan").exit_code == 0
 
 
-@pytest.mark.slow
 def test_umap_gives_the_same_plane_and_candidates_lie_where_they_belong(files: Path, tmp_path: Path):
+    formulas = tmp_path / "formulas.csv"
+    write(formulas, [{"id": name, "formula": name} for name in (*OXIDES[:10], *ALLOYS[:10])])
     for name in "ab":
-        mapping.materials_map(
-            files / "formulas.csv", out=tmp_path / name, over=[files / "formulas.csv"], method="umap", seed=3
-        )
+        mapping.materials_map(formulas, out=tmp_path / name, over=[formulas], method="umap", seed=3)
     first, second = ((tmp_path / name / "map.csv").read_text() for name in "ab")
     assert first == second
     rows = table(tmp_path / "a" / "map.csv")
     points = np.array([[float(row[k]) for k in "xy"] for row in rows])
-    assert np.allclose(points[:48], points[48:], atol=1e-3)
+    assert np.allclose(points[:20], points[20:], atol=1e-3)
 
 
 def test_hdbscan_finds_what_is_dense_the_largest_first():

@@ -16,8 +16,6 @@ from invdesign.campaign import design
 from invdesign.campaign.store import Store
 from invdesign.errors import InputError
 
-SCRIPT = Path(campaign_fakes.__file__)
-
 
 def told(out: Path) -> list[tuple]:
     """All that a campaign knows of its candidates."""
@@ -36,36 +34,54 @@ def test_the_unbroken_run_finds_something(unbroken):
     assert (out / "funnel.png").stat().st_size > 10_000
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("undisturbed", "workers", "kills"),
-    [("unbroken", 1, [3, 2, 2]), ("unbroken", 2, [9]), ("unbroken_several", 2, [11])],
-)
-def test_killed_again_and_again(request, tmp_path, undisturbed, workers, kills):
-    whole, _ = request.getfixturevalue(undisturbed)
-    components = {"unbroken": "fake_components", "unbroken_several": "several_components"}[undisturbed]
-    out = tmp_path / "killed"
+@pytest.fixture(scope="module")
+def forks():
+    """A process that has imported everything and runs each campaign in a fork."""
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
         "OMP_NUM_THREADS": "1",
     }
-    command = [sys.executable, str(SCRIPT), str(out), str(workers), components]
+    command = [sys.executable, campaign_fakes.__file__]
+    with subprocess.Popen(
+        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+    ) as process:
+        yield process
+        process.stdin.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("undisturbed", "arguments", "kills"),
+    [
+        ("unbroken", "1 fake_components", [3, 2, 2]),
+        ("unbroken", "2 fake_components", [9]),
+        ("unbroken_several", "2 several_components", [11]),
+    ],
+    ids=["one worker", "two workers", "two generators"],
+)
+def test_killed_again_and_again(request, tmp_path, forks, undisturbed, arguments, kills):
+    whole, _ = request.getfixturevalue(undisturbed)
+    out = tmp_path / "killed"
+    campaign = f"{out} {arguments}\n"
     for units in kills:
-        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
-        wait_for_units(out / "candidates.db", process, units)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    assert ended.stdout == "6"
+        forks.stdin.write(campaign)
+        pid = int(forks.stdout.readline())
+        wait_for_units(out / "candidates.db", units)
+        os.kill(pid, signal.SIGKILL)
+        assert forks.stdout.readline().split() == [str(-signal.SIGKILL)], "it ended before it could be killed"
+    forks.stdin.write(campaign)
+    forks.stdout.readline()
+    assert forks.stdout.readline().split() == ["0", "6"]
     assert told(out) == told(whole)
     assert (out / "shortlist.csv").read_bytes() == (whole / "shortlist.csv").read_bytes()
 
 
-def wait_for_units(database: Path, process: subprocess.Popen, units: int) -> None:
+def wait_for_units(database: Path, units: int) -> None:
     """Wait until a run has changed its store so often, and then a moment."""
     seen = {database.stat().st_mtime_ns if database.exists() else 0}
-    while len(seen) <= units and process.poll() is None:
+    end = time.monotonic() + 60  # it ended, or hangs
+    while len(seen) <= units and time.monotonic() < end:
         time.sleep(0.002)
         if database.exists():
             seen.add(database.stat().st_mtime_ns)

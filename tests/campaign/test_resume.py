@@ -60,7 +60,7 @@ def forks():
     ],
     ids=["one worker", "two workers", "two generators"],
 )
-def test_killed_again_and_again(request, tmp_path, forks, undisturbed, arguments, kills):
+def test_killed_again_and_again(request, tmp_path, forks, *, undisturbed, arguments, kills):
     whole, _ = request.getfixturevalue(undisturbed)
     out = tmp_path / "killed"
     campaign = f"{out} {arguments}\n"

@@ -1,4 +1,9 @@
-"""The one exception a user sees."""
+"""The one exception a user sees, the one warning, and how both quote what the user gave."""
+
+from __future__ import annotations
+
+MOST_QUOTED = 80  # characters
+_LONGEST_MESSAGE = 2_000  # characters
 
 
 class InputError(ValueError):
@@ -7,3 +12,26 @@ class InputError(ValueError):
     The message is one sentence: the field, what was wrong, what would be right.
     The command line prints it and exits with code 2; Python callers catch it.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(shortened(message, _LONGEST_MESSAGE))
+
+
+class ReadAs(UserWarning):
+    """How an input was read that can be spelled in several ways; the command line prints it."""
+
+
+def quoted(given: object) -> str:
+    """Return what a user gave for a message: in quotes where it is text, shortened where it is long."""
+    if isinstance(given, str):
+        longer = f" ({len(given)} characters)" if len(given) > MOST_QUOTED else ""
+        return f"{shortened(given, MOST_QUOTED)!r}{longer}"
+    try:
+        return shortened(repr(given), MOST_QUOTED)
+    except ValueError:  # a whole number of more digits than Python writes
+        return f"a {type(given).__name__} beyond any sense"
+
+
+def shortened(text: str, most: int) -> str:
+    """Return the text, without its middle where it is longer than ``most`` characters."""
+    return text if len(text) <= most else f"{text[: most * 2 // 3]} … {text[-most // 4 :]}"

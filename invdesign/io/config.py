@@ -66,7 +66,7 @@ def _check_yaml(text: str, where: str) -> None:
         elif isinstance(event, yaml.CollectionStartEvent):
             open_.append(_Open(event.anchor or "", 1, mapping=isinstance(event, yaml.MappingStartEvent)))
         elif isinstance(event, yaml.AliasEvent):
-            _count(open_[-1], sizes.get(event.anchor, 1), "")
+            _count(open_[-1], sizes.get(event.anchor or "", 1), "")
         elif isinstance(event, yaml.ScalarEvent):
             if twice := _count(open_[-1], 1, event.value):
                 raise InputError(f"{where}: the field {quoted(twice)} is given twice; give it once.")

@@ -16,6 +16,10 @@ SpaceGroup.__new__ = staticmethod(cache(SpaceGroup.__new__))
 sys.path.insert(0, str(Path(__file__).parent))
 
 
+def pytest_addoption(parser):
+    parser.addoption("--fuzz", type=int, default=120, help="damaged inputs of each kind (tests/fuzz)")
+
+
 @pytest.fixture(scope="session")
 def chgnet():
     from invdesign.potentials.registry import load_potential

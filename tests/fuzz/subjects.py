@@ -189,7 +189,10 @@ TARGETS = (
     "anonymous=ABC3 hhi<5000 abundance>1 band_gap>3",
     "bulk_modulus_gpa>100 exclude=toxic",
 )
-CAMPAIGN = b"target: band_gap=1.5..1.8\nn_genes: 512\nn_relax: 32\nn_shortlist: 5\nseed: 1\nfmax: 0.05\nformulas: [MgO]\n"
+CAMPAIGN = (
+    b"target: band_gap=1.5..1.8\nn_genes: 512\nn_relax: 32\nn_shortlist: 5\nseed: 1\nfmax: 0.05\n"
+    b"formulas: [MgO]\n"
+)
 
 
 def _dft() -> list[Subject]:

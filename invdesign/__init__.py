@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from invdesign.analysis.predict_files import predict
     from invdesign.analysis.relax_files import relax
     from invdesign.analysis.structure_prediction.run import predict_structure
-    from invdesign.api import design, next_round, train
+    from invdesign.api import design, train
+    from invdesign.campaign.active_learning.round import next_round
     from invdesign.core.target import Target, parse_target
     from invdesign.errors import InputError
     from invdesign.screening.api import screen

@@ -14,14 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from invdesign.errors import InputError
 from invdesign.io.progress import Progress, no_progress
+from invdesign.io.tables import Tabular
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-    import pandas as pd
-
     from invdesign.campaign import CampaignConfig, CampaignResult, Components
-    from invdesign.campaign.active_learning.round import Round
     from invdesign.core.target import Target
 
 HOMES = {
@@ -37,6 +35,7 @@ HOMES = {
     "explain": "invdesign.analysis.explain_files:explain",
     "materials_map": "invdesign.analysis.materials_map:materials_map",
     "latent": "invdesign.analysis.latent",
+    "next_round": "invdesign.campaign.active_learning.round:next_round",
     "screen": "invdesign.screening.api:screen",
     "dft": "invdesign.dft",
 }
@@ -144,34 +143,7 @@ def _with_formulas(
     ), f"{summary}{f'; left out: {left_out}' if left_out else ''}"
 
 
-def next_round(run: str | Path, *, progress: bool = False, **options: Any) -> Round:  # noqa: ANN401 - each its own
-    """Choose what to compute next in a finished campaign with DFT results; writes ``run/round-2``, ….
-
-    The command is ``invdesign design --continue``.
-
-    >>> chosen = next_round("run", choose="hits", n_shortlist=10)  # doctest: +SKIP
-    >>> chosen.lines()  # doctest: +SKIP
-    ['Band gap: 12 results; predictions shifted by +0.31 eV, intervals × 1.20; …']
-
-    Args:
-        run: folder of the campaign.
-        progress: show the live funnel on stderr.
-        options: ``choose`` (``hits`` or ``information``), ``n_shortlist``, ``n_genes``, ``n_relax``,
-            ``components``, ``executor``, ``workers``:
-            :func:`invdesign.campaign.active_learning.round.next_round`.
-
-    Returns:
-        The round: ``shortlist`` with corrected ``properties``, ``corrections``, ``message``.
-
-    Raises:
-        InputError: no campaign, no results, or nothing left to select.
-    """
-    from invdesign.campaign.active_learning.round import next_round as choose_next
-
-    return choose_next(Path(run), progress=progress, **options)
-
-
-class TrainedModel:
+class TrainedModel(Tabular):
     """An artifact that was trained or built.
 
     Attributes:
@@ -189,11 +161,9 @@ class TrainedModel:
         """Return the folder."""
         return f"<trained model in {self.folder}>"
 
-    def to_pandas(self) -> pd.DataFrame:
+    def rows(self) -> list[dict[str, Any]]:
         """Return the learning curve of a model from a few examples, else one row with the folder."""
-        import pandas as pd
-
-        return pd.DataFrame(self.summary.get("curve") or [self.summary])
+        return self.summary.get("curve") or [self.summary]
 
 
 def train(

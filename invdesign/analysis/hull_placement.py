@@ -1,4 +1,4 @@
-"""HullPlacement formulas and structures on a hull: energy above hull, uncertainty, decomposition."""
+"""Place formulas and structures on a hull: energy above hull, uncertainty, decomposition."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ from invdesign.composition.formula import formula_amounts
 from invdesign.core.placement import Placement
 from invdesign.errors import InputError
 from invdesign.io.progress import Progress, no_progress
-from invdesign.io.tables import write_csv
+from invdesign.io.tables import Tabular, write_csv
 from invdesign.relaxation.parallel import relax_structures
 from invdesign.report.plots.phase_diagram import Mark, check_target, draw_systems
 
 if TYPE_CHECKING:
-    import pandas as pd
     from pymatgen.core import Composition, Structure
 
     from invdesign.relaxation.relax import Relaxed
@@ -97,7 +96,7 @@ class HullPlacement:
 
 
 @dataclass(frozen=True, slots=True)
-class HullReport:
+class HullReport(Tabular):
     """The result of :func:`hull`.
 
     Attributes:
@@ -117,11 +116,9 @@ class HullReport:
         placed = sum(place.placed for place in self.places)
         return f"<hull: {placed} of {len(self.places)} inputs placed on {self.protocol['hull']}>"
 
-    def to_pandas(self) -> pd.DataFrame:
+    def rows(self) -> list[dict[str, Any]]:
         """Return one row per input."""
-        import pandas as pd
-
-        return pd.DataFrame([place.row() for place in self.places])
+        return [place.row() for place in self.places]
 
     def as_json(self) -> dict[str, Any]:
         """Return everything as plain values."""
@@ -210,11 +207,12 @@ def hull(
             _place_formula(place, known)
     if save_hull:
         known.save_csv(Path(save_hull))
-    if out:
-        write_csv(Path(out), [place.row() for place in places])
     marks = [_mark(place) for place in places if place.composition is not None]
     plots, notes = draw_systems(marks, known.phases, plot, f"{hull}, {known.scale}") if plot else ([], [])
-    return HullReport(places, protocol, plots, notes)
+    report = HullReport(places, protocol, plots, notes)
+    if out:
+        write_csv(Path(out), report.rows())
+    return report
 
 
 def _read(

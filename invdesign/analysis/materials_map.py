@@ -20,11 +20,10 @@ from invdesign.errors import InputError
 from invdesign.io.lock import locked_folder
 from invdesign.io.progress import Progress, no_progress
 from invdesign.io.provenance import write_run_json
-from invdesign.io.tables import write_csv
+from invdesign.io.tables import Tabular, write_csv
 from invdesign.report.plots.materials_map import Map, draw_html, draw_png, map_rows
 
 if TYPE_CHECKING:
-    import pandas as pd
     from numpy.typing import NDArray
 
     Array = NDArray[np.float64]
@@ -47,7 +46,7 @@ FEWEST = 10
 
 
 @dataclass(frozen=True, slots=True)
-class MapResult:
+class MapResult(Tabular):
     """A map of materials.
 
     Attributes:
@@ -70,11 +69,9 @@ class MapResult:
         """Return how many materials lie in how many clusters."""
         return f"<map: {self.materials.n_known} materials, {len(self.clusters)} clusters>"
 
-    def to_pandas(self) -> pd.DataFrame:
+    def rows(self) -> list[dict[str, Any]]:
         """Return one row per material, as in ``map.csv``."""
-        import pandas as pd
-
-        return pd.DataFrame(map_rows(self.materials))
+        return map_rows(self.materials)
 
     def as_json(self) -> dict[str, Any]:
         """Return counts, clusters and the most isolated materials as plain values."""
@@ -398,7 +395,7 @@ def cluster_rows(drawn: Map, known: list[Material]) -> list[dict[str, Any]]:
         typical = int(members[np.argmin(drawn.isolation[members])])
         row = {"cluster": label + 1, "n": len(members), "elements": common}
         row |= {"typical": drawn.formulas[typical], "typical_id": drawn.ids[typical]}
-        values = drawn.values[members]  # noqa: PD011 - an array
+        values = drawn.values[members]
         if drawn.colour:
             known_values = values[np.isfinite(values)]
             row[f"median_{drawn.colour}"] = (

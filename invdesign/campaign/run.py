@@ -27,13 +27,12 @@ from invdesign.core.funnel import GATES, STRUCTURE_GATES, Funnel, GeneratorTally
 from invdesign.errors import InputError
 from invdesign.io.lock import locked_folder
 from invdesign.io.parallel import default_workers, process_pool, run_tasks
+from invdesign.io.tables import Tabular
 from invdesign.report.shortlist_csv import row_of
 from invdesign.report.shortlist_json import SHORTLIST_JSON, write_shortlist_json
 from invdesign.verdict import Verdict
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from invdesign.potentials.interface import Potential
 
 
@@ -41,7 +40,7 @@ DATABASE = "candidates.db"
 
 
 @dataclass(frozen=True)
-class CampaignResult:
+class CampaignResult(Tabular):
     """What a campaign found.
 
     Attributes:
@@ -65,11 +64,9 @@ class CampaignResult:
         """Return the number of shortlisted crystals and the folder."""
         return f"<campaign {self.out}: {len(self.shortlist)} crystals shortlisted>"
 
-    def to_pandas(self) -> pd.DataFrame:
-        """Return the shortlist as a data frame, as in ``shortlist.csv``."""
-        import pandas as pd
-
-        return pd.DataFrame([row_of(candidate) for candidate in self.shortlist])
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the shortlist, as in ``shortlist.csv``."""
+        return [row_of(candidate) for candidate in self.shortlist]
 
     @property
     def out(self) -> Path:

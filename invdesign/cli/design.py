@@ -225,15 +225,13 @@ def design_command(
 def _show_round(chosen: Round, *, as_json: bool) -> None:
     from rich.console import Console
 
-    from invdesign.report.shortlist_csv import row_of
-
     if as_json:
         print_json(
             {
                 "out": str(chosen.out),
                 "message": chosen.message,
                 "learned": chosen.lines(),
-                "shortlist": [row_of(candidate) for candidate in chosen.shortlist],
+                "shortlist": chosen.rows(),
             }
         )
         return
@@ -247,12 +245,10 @@ def _show_round(chosen: Round, *, as_json: bool) -> None:
 
 
 def _as_json(result: CampaignResult) -> dict[str, Any]:
-    from invdesign.report.shortlist_csv import row_of
-
     return {
         "out": str(result.out),
         "message": result.message,
-        "shortlist": [row_of(candidate) for candidate in result.shortlist],
+        "shortlist": result.rows(),
         "funnel": result.funnel.as_json(),
         "generators": [entry.as_json() for entry in result.yields],
     }

@@ -91,7 +91,7 @@ def _formulas_of(file: Path) -> list[str]:
 
 def _show(prediction: PolymorphResults, out: Path, *, as_json: bool) -> None:
     if as_json:
-        print_json([polymorph.row() for polymorph in prediction.polymorphs])
+        print_json(prediction.rows())
     else:
         _show_table(prediction.polymorphs, out)
     for sentence in prediction.without.values():

@@ -31,7 +31,23 @@ def write_csv(path: Path, rows: Sequence[dict[str, Any]], columns: Sequence[str]
         writer.writerows(rows)
 
 
-class Results(list[Item]):
+class Tabular:
+    """A result with a table: a subclass gives its ``rows``."""
+
+    __slots__ = ()
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the table, one dictionary per row."""
+        raise NotImplementedError
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return the table as a data frame."""
+        import pandas as pd
+
+        return pd.DataFrame(self.rows())
+
+
+class Results(Tabular, list[Item]):
     """The results of a command: a list with one item per input.
 
     Args:
@@ -55,12 +71,6 @@ class Results(list[Item]):
     def rows(self) -> list[dict[str, Any]]:
         """Return the table, one dictionary per item."""
         return [self._row_of(item) for item in self]
-
-    def to_pandas(self) -> pd.DataFrame:
-        """Return the table as a data frame."""
-        import pandas as pd
-
-        return pd.DataFrame(self.rows())
 
     def _row_of(self, item: Any) -> dict[str, Any]:  # noqa: ANN401 - an Item, whose type is not bound
         if self._row is not None:

@@ -8,17 +8,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from invdesign.analysis.evaluate.record import SampleRecord
 from invdesign.core.target import Target
 from invdesign.io.atomic import atomic_write
 from invdesign.io.provenance import git_revision, package_versions
-from invdesign.io.tables import write_csv
+from invdesign.io.tables import Tabular, write_csv
 from invdesign.version import __version__
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 LIMITS = (0.0, 0.05, 0.1)  # eV/atom above the hull
 METASTABLE = 0.1
@@ -58,7 +55,7 @@ class Rate:
 
 
 @dataclass(frozen=True)
-class EvaluationResult:
+class EvaluationResult(Tabular):
     """Metrics of a set of crystals.
 
     Attributes:
@@ -88,14 +85,8 @@ class EvaluationResult:
         rates = ", ".join(f"{name} {self.rates[name].value:.2f}" for name in names)
         return f"<evaluation of {len(self.records)} crystals: {rates}>"
 
-    def to_pandas(self) -> pd.DataFrame:
-        """Return one row per crystal, as in ``structures.csv``."""
-        import pandas as pd
-
-        return pd.DataFrame(self.rows())
-
     def rows(self) -> list[dict[str, Any]]:
-        """Return one row per crystal: validity, novelty, energy above hull, properties."""
+        """Return one row per crystal, as in ``structures.csv``."""
         return [_row(record, relaxed=self.protocol["relax"]) for record in self.records]
 
     def _rates(self) -> dict[str, Rate]:

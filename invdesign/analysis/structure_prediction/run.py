@@ -23,12 +23,11 @@ from invdesign.io.lock import locked_folder
 from invdesign.io.parallel import one_thread
 from invdesign.io.progress import Progress, no_progress
 from invdesign.io.provenance import write_run_json
-from invdesign.io.tables import write_csv
+from invdesign.io.tables import Tabular, write_csv
 from invdesign.relaxation.parallel import CHUNK, relax_structures
 from invdesign.report.shortlist_csv import NOVELTY
 
 if TYPE_CHECKING:
-    import pandas as pd
     from pymatgen.core import Structure
 
 Notice = Callable[[str], None]
@@ -106,7 +105,7 @@ class Polymorph:
 
 
 @dataclass(frozen=True)
-class PolymorphResults:
+class PolymorphResults(Tabular):
     """The predicted crystals of some formulas.
 
     Attributes:
@@ -122,11 +121,9 @@ class PolymorphResults:
         formulas = {polymorph.formula for polymorph in self.polymorphs}
         return f"<structure prediction: {len(self.polymorphs)} crystals of {len(formulas)} formulas>"
 
-    def to_pandas(self) -> pd.DataFrame:
+    def rows(self) -> list[dict[str, Any]]:
         """Return one row per crystal, as in ``polymorphs.csv``."""
-        import pandas as pd
-
-        return pd.DataFrame([polymorph.row() for polymorph in self.polymorphs])
+        return [polymorph.row() for polymorph in self.polymorphs]
 
 
 def predict_structure(

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 from invdesign.campaign.active_learning.acquisition import Criterion, Request, acquire
 from invdesign.campaign.active_learning.correction import Corrections, has_result
@@ -30,13 +30,11 @@ from invdesign.io.config import build
 from invdesign.io.lock import locked_folder
 from invdesign.io.parallel import one_thread
 from invdesign.io.provenance import RUN_FILE, write_run_json
-
-if TYPE_CHECKING:
-    import pandas as pd
+from invdesign.io.tables import Tabular
 
 
 @dataclass(frozen=True)
-class Round:
+class Round(Tabular):
     """The candidates to compute next.
 
     Attributes:
@@ -60,13 +58,11 @@ class Round:
         """Return the number of crystals selected and the folder."""
         return f"<round {self.number} in {self.out}: {len(self.shortlist)} crystals>"
 
-    def to_pandas(self) -> pd.DataFrame:
-        """Return the shortlist as a data frame, as in ``shortlist.csv``."""
-        import pandas as pd
-
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the shortlist, as in ``shortlist.csv``."""
         from invdesign.report.shortlist_csv import row_of
 
-        return pd.DataFrame([row_of(candidate) for candidate in self.shortlist])
+        return [row_of(candidate) for candidate in self.shortlist]
 
     def lines(self) -> list[str]:
         """Describe the corrections, and name the goals without a result."""
@@ -77,7 +73,7 @@ class Round:
 
 
 def next_round(
-    run: Path,
+    run: str | Path,
     *,
     choose: str = "hits",
     n_shortlist: int | None = None,
@@ -86,11 +82,16 @@ def next_round(
     components: Components | None = None,
     executor: Executor | None = None,
     workers: int | None = None,
-    progress: bool = True,
+    progress: bool = False,
 ) -> Round:
     """Select what to compute next in a finished campaign with DFT results, and write it as ``round-N``.
 
-    The same results and options give the same round again; new results begin the next.
+    The same results and options give the same round again; new results begin the next. The command is
+    ``invdesign design --continue``.
+
+    >>> chosen = next_round("run", choose="hits", n_shortlist=10)  # doctest: +SKIP
+    >>> chosen.lines()  # doctest: +SKIP
+    ['Band gap: 12 results; predictions shifted by +0.31 eV, intervals × 1.20; …']
 
     Args:
         run: the campaign's folder, with results that ``dft collect`` put there.
@@ -104,12 +105,16 @@ def next_round(
         workers: processes that relax and check; default: one per core.
         progress: show the live funnel on stderr.
 
+    Returns:
+        The round: ``shortlist`` with corrected ``properties``, ``corrections``, ``message``.
+
     Raises:
         InputError: no campaign, not finished, no results, other options for results that a round was selected
             from already, nothing left to select from, or another run is at work in the folder.
     """
     if choose not in get_args(Criterion):
         raise InputError(f"choose: {choose!r} is not known; give {' or '.join(get_args(Criterion))}.")
+    run = Path(run)
     if not (run / DATABASE).is_file():
         raise InputError(f"continue: {str(run)!r} holds no campaign (no {DATABASE}); give the folder of one.")
     with locked_folder(run, DATABASE):

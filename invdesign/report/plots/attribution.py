@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from invdesign.io.atomic import atomic_write
+from invdesign.report.plots.canvas import BLUE, FAINT, INK, ORANGE, new_figure, write_png
 
-RAISES, LOWERS, INK, FAINT = "#1f6f8b", "#d98c3f", "#22303a", "#73828c"
+RAISES, LOWERS = BLUE, ORANGE
 
 
 def draw_drivers(row: Mapping[str, Any], path: Path) -> None:
@@ -18,13 +18,9 @@ def draw_drivers(row: Mapping[str, Any], path: Path) -> None:
         row: of :func:`invdesign.analysis.explain_files.explain`.
         path: the PNG; replaced whole.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     name, unit = row["words"], row["unit"]
     drivers = row["drivers"]
-    figure = Figure(figsize=(8, 1.9 + 0.36 * len(drivers)), dpi=150, facecolor="white", layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(8, 1.9 + 0.36 * len(drivers), layout="constrained")
     axes = figure.subplots()
     start = row["baseline"]
     for place, driver in enumerate(drivers):
@@ -52,5 +48,4 @@ def draw_drivers(row: Mapping[str, Any], path: Path) -> None:
     )
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(left=False)
-    with atomic_write(path) as draft:
-        figure.savefig(draft, format="png")
+    write_png(figure, path)

@@ -7,27 +7,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from invdesign.core.funnel import Funnel, Stage
-from invdesign.io.atomic import atomic_write
+from invdesign.report.plots.canvas import BLUE, FAINT, INK, ORANGE, PALE, new_figure, write_png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-PASSED, LEFT, COST, INK, FAINT = "#1f6f8b", "#d5dde1", "#d98c3f", "#22303a", "#73828c"
+PASSED, LEFT, COST = BLUE, PALE, ORANGE
 BAR = 0.62
 TITLE = 120  # characters of a line
 
 
 def draw_funnel(funnel: Funnel, path: Path, *, title: str) -> None:
     """Draw the funnel's counts (log scale), core seconds and main reasons of rejection."""
-    # a separate figure and canvas: pyplot would change a notebook's or a script's state
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     stages = [stage for stage in funnel if stage.entered]
     lines = textwrap.wrap(title, TITLE)
     head = 0.85 + 0.22 * len(lines)  # inches
-    figure = Figure(figsize=(13, 0.55 + head + 0.52 * len(stages)), dpi=150, facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = new_figure(13, 0.55 + head + 0.52 * len(stages))
     counts, cost, reasons = figure.subplots(
         1, 3, sharey=True, width_ratios=(5.0, 2.4, 5.2), gridspec_kw={"wspace": 0.04}
     )
@@ -44,8 +39,7 @@ def draw_funnel(funnel: Funnel, path: Path, *, title: str) -> None:
         axes.spines[:].set_visible(False)
     counts.set_yticks(range(len(stages)), [stage.name for stage in stages], fontsize=10.5, color=INK)
     counts.set_ylim(len(stages) - 0.5, -0.5)
-    with atomic_write(path) as draft:
-        figure.savefig(draft, format="png")
+    write_png(figure, path)
 
 
 def _draw_counts(axes: Axes, stages: list[Stage]) -> None:

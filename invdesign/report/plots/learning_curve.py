@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from invdesign.io.atomic import atomic_write
+from invdesign.report.plots.canvas import BLUE, FAINT, INK, ORANGE, new_figure, write_png
 
-INK, FAINT = "#22303a", "#73828c"
 ASIDE = 1.02  # so that one method's bars do not hide another's
-COLOURS = ("#1f6f8b", "#d98c3f", "#7a9e5b", "#8a6ea5", "#b5485d")
+COLOURS = (BLUE, ORANGE, "#7a9e5b", "#8a6ea5", "#b5485d")
 
 
 def draw_learning_curve(
@@ -23,12 +22,9 @@ def draw_learning_curve(
         ordinate: what is measured, with its unit.
         title: above the figure.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.ticker import NullFormatter, ScalarFormatter
 
-    figure = Figure(figsize=(7.2, 4.4), dpi=150, facecolor="white", layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(7.2, 4.4, layout="constrained")
     axes = figure.subplots()
     for place, (method, points) in enumerate(curves.items()):
         n, mean, std = zip(*points, strict=True)
@@ -58,5 +54,4 @@ def draw_learning_curve(
     axes.set_title(title, loc="left", fontsize=11, color=INK)
     axes.legend(frameon=False, fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
-    with atomic_write(path) as draft:
-        figure.savefig(draft, format="png")
+    write_png(figure, path)

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from invdesign.core.properties import PROPERTIES
 from invdesign.io.atomic import atomic_write
+from invdesign.report.plots.canvas import INK, PALE, RED, new_figure, write_png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-INK, UNKNOWN, CANDIDATE = "#22303a", "#d5dde1", "#d1495b"
+UNKNOWN, CANDIDATE = PALE, RED
 NAMED_CLUSTERS = 12  # the largest ones have a separate colour, in the picture a number
 PALETTE = (
     *("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377"),
@@ -92,13 +93,8 @@ def map_rows(drawn: Map) -> list[dict[str, Any]]:
 
 def draw_png(drawn: Map, path: Path) -> None:
     """Draw the map coloured by the property, if there is one, and by cluster with the outliers ringed."""
-    # a separate figure and canvas: pyplot would change a notebook's or a script's state
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     panels = 2 if drawn.colour else 1
-    figure = Figure(figsize=(7.4 * panels, 6.4), dpi=150, facecolor="white", layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(7.4 * panels, 6.4, layout="constrained")
     *first, last = np.atleast_1d(figure.subplots(1, panels))
     if first:
         _draw_values(drawn, first[0])
@@ -107,8 +103,7 @@ def draw_png(drawn: Map, path: Path) -> None:
         axes.set_xlabel(drawn.axes[0], color=INK)
         axes.set_ylabel(drawn.axes[1], color=INK)
         axes.spines[["top", "right"]].set_visible(False)
-    with atomic_write(path) as draft:
-        figure.savefig(draft, format="png")
+    write_png(figure, path)
 
 
 def _size(n: int) -> float:

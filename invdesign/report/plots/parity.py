@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from invdesign.io.atomic import atomic_write
+from invdesign.report.plots.canvas import BLUE, FAINT, INK, RED, new_figure, write_png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-HELD, MISSED, INK, FAINT = "#1f6f8b", "#d1495b", "#22303a", "#73828c"
+HELD, MISSED = BLUE, RED
 NAMED = 12  # points of a panel; with more, those farthest outside their intervals alone have names
 PANEL = 4.3  # inches
 
@@ -26,15 +26,10 @@ def draw_parity(panels: Sequence[Mapping[str, Any]], path: Path, *, title: str, 
         title: above all.
         below: a line under it.
     """
-    # a separate figure and canvas: pyplot would change a notebook's or a script's state
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     columns = min(len(panels), 2)
     rows = -(-len(panels) // columns)
     size = (PANEL * columns + 0.4, (PANEL + 0.25) * rows + 0.75)
-    figure = Figure(figsize=size, dpi=150, facecolor="white", layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(*size, layout="constrained")
     figure.suptitle(title, x=0.012, ha="left", fontsize=13, weight="bold", color=INK)
     if below:
         figure.supxlabel(below, x=0.012, ha="left", fontsize=9, color=FAINT)
@@ -45,8 +40,7 @@ def draw_parity(panels: Sequence[Mapping[str, Any]], path: Path, *, title: str, 
         axes.spines[["top", "right"]].set_visible(False)
     for axes in grid.flat[len(panels) :]:
         axes.set_axis_off()
-    with atomic_write(path) as draft:
-        figure.savefig(draft, format="png")
+    write_png(figure, path)
 
 
 def _draw(axes: Axes, panel: Mapping[str, Any]) -> None:

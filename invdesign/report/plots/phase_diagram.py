@@ -11,6 +11,7 @@ import numpy as np
 
 from invdesign.errors import InputError
 from invdesign.io.atomic import atomic_write
+from invdesign.report.plots.canvas import BLUE, FAINT, INK, new_figure, write_png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,8 +28,7 @@ MARKED = 8  # candidates that are named, the lowest; the others are points
 KEY_ROWS = {2: 36, 3: 36, 4: 16}  # compounds that are named at all, those nearest to the candidates
 REACHES = (9.0, 24.0, 42.0, 64.0, 90.0)  # pixels from a point to its label
 TURNS = (0.0, 0.5, -0.5, 1.0, -1.0, 1.6, -1.6, 2.2, -2.2, 3.1)  # radians from the first direction
-STABLE, UNSTABLE, ABOVE, BELOW = "#1f6f8b", "#b9c4ca", "#d9622b", "#2a8f4d"
-INK, FAINT = "#22303a", "#73828c"
+STABLE, UNSTABLE, ABOVE, BELOW = BLUE, "#b9c4ca", "#d9622b", "#2a8f4d"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,17 +137,13 @@ def diagram_of(
 
 def draw_png(diagram: PhaseDiagram, marks: Sequence[Mark], path: Path, *, title: str) -> None:
     """Draw the diagram: phases on the hull and tie lines, those up to 0.2 eV/atom above it, candidates."""
-    # a separate figure and canvas: pyplot would change a notebook's or a script's state
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from pymatgen.analysis.phase_diagram import PDPlotter
 
     lines, stable, unstable = PDPlotter(diagram, show_unstable=NEAR, backend="matplotlib").pd_plot_data
     dimension = len(diagram.elements)
     compounds = _nearest([(at, entry) for at, entry in stable.items() if not entry.is_element], marks)
     numbered = len(compounds) > NAMED[dimension]
-    figure = Figure(figsize=(11.2 if numbered else 8.6, 7.6), dpi=150, facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = new_figure(11.2 if numbered else 8.6, 7.6)
     width = 8.6 / figure.get_figwidth()
     left, bottom = (0.11, 0.1) if dimension == 2 else (0.04, 0.03)
     box = (left * width, bottom, (0.97 - left) * width, 0.9 - bottom)
@@ -178,8 +174,7 @@ def draw_png(diagram: PhaseDiagram, marks: Sequence[Mark], path: Path, *, title:
     labels = [(entry.name, at, 15) for at, entry in stable.items() if entry.is_element]
     labels += [(name, at, 9) for name, (at, _) in zip(names, compounds, strict=True)]
     _label(axes, labels, [*stable, *points])
-    with atomic_write(path) as draft:
-        figure.savefig(draft, format="png")
+    write_png(figure, path)
 
 
 def draw_html(diagram: PhaseDiagram, marks: Sequence[Mark], path: Path, *, title: str) -> None:

@@ -25,9 +25,8 @@ from smact.screening import ICSD24FilterConfig, smact_validity
 from invdesign.composition.batch import CompositionBatch
 from invdesign.composition.formula import read_compositions
 from invdesign.composition.oxidation_states import SMACT_COMBINATIONS, STATE_SETS, ChargeRules
-from invdesign.composition.oxidation_states_batch import likeliest_states
 from invdesign.crystal.elements import SYMBOLS
-from invdesign.filters.charge_balance_batch import charge_verdicts
+from invdesign.filters.charge_balance_batch import charge_verdicts, likeliest_states
 from invdesign.io.provenance import hardware
 
 SEED = 6

@@ -3,8 +3,10 @@
 The total charges that a composition's cations reach are the bits of one 64-bit word, bit q for charge q;
 those of its anions another. Adding an element's options is a shift and an or, and a common bit is a neutral
 assignment. With the elements sorted by electronegativity the cations are a prefix, the anions the rest.
-Where no bit is common but charges beyond 63 could meet, Python's integers take the words' place.
+Where no bit is common but charges beyond 63 could meet, the composition is searched by itself.
 """
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +18,11 @@ from invdesign.composition.oxidation_state_arrays import (
     Flags,
     Ints,
     Words,
-    charges_reached,
     element_arrays,
-    element_charges,
 )
-from invdesign.composition.oxidation_states import ChargeRules, OxidationTables, oxidation_tables
+from invdesign.composition.oxidation_states import ChargeRules, OxidationTables, likeliest, oxidation_tables
 from invdesign.crystal.elements import SYMBOLS
+from invdesign.filters.charge_balance import rarest_share
 from invdesign.filters.metallicity import metallic
 
 CHUNK = 4096  # compositions whose words stay in cache
@@ -40,6 +41,35 @@ def charge_verdicts(batch: CompositionBatch, rules: ChargeRules = _DEFAULT) -> N
         rows = slice(start, start + CHUNK)
         codes[rows] = search.codes(batch.numbers[rows], batch.amounts[rows].astype(np.int64))
     return codes
+
+
+def likeliest_states(
+    batch: CompositionBatch, codes: NDArray[np.int8], rules: ChargeRules = _DEFAULT
+) -> tuple[list[str], NDArray[np.float64]]:
+    """Return the likeliest states of compositions, as ``charge_balance`` words them.
+
+    Args:
+        batch: compositions (n).
+        codes: their :class:`ChargeCode` (:func:`charge_verdicts`).
+        rules: those of the codes.
+
+    Returns:
+        Texts such as ``Cs1+ Pb2+ I1-`` and the share of an element's ICSD reports of the rarest state
+        used, (n,); no text and nan for what is not balanced by states.
+    """
+    tables = oxidation_tables(rules)
+    texts, shares = [""] * len(batch), np.full(len(batch), np.nan)
+    for code, suffix in ((ChargeCode.NEUTRAL, ""), (ChargeCode.MIXED_VALENCE, ", mixed valence")):
+        for row in np.flatnonzero(codes == code).tolist():
+            some = _amounts(batch.numbers[row], batch.amounts[row])
+            if found := likeliest(tables, some, mixed=bool(suffix), ordered=rules.use_pauling_test):
+                texts[row], shares[row] = f"{found}{suffix}", rarest_share(tables, found)
+    return texts, shares
+
+
+def _amounts(numbers: NDArray[np.uint8], amounts: NDArray[np.integer[Any]]) -> dict[str, int]:
+    """Atoms by symbol of a composition (k,)."""
+    return {SYMBOLS[z]: n for z, n in zip(numbers.tolist(), amounts.tolist(), strict=True) if z}
 
 
 class _Search:
@@ -108,10 +138,8 @@ class _Search:
         in_words = self._ordered if ordered else self._unordered
         found, beyond = in_words(np.ascontiguousarray(numbers), np.ascontiguousarray(amounts), mixed=mixed)
         for row in np.flatnonzero(beyond).tolist():
-            some = [
-                (z, n) for z, n in zip(numbers[:, row].tolist(), amounts[:, row].tolist(), strict=True) if z
-            ]
-            found[row] = _large_neutral(self.tables, some, mixed=mixed, ordered=ordered)
+            some = _amounts(numbers[:, row], amounts[:, row])
+            found[row] = likeliest(self.tables, some, mixed=mixed, ordered=ordered) is not None
         return found
 
     def _ordered(self, numbers: NDArray[np.uint8], amounts: Ints, *, mixed: bool) -> tuple[Flags, Flags]:
@@ -156,44 +184,3 @@ def sums(a: Words, b: Words) -> Words:
         total |= a * lowest  # a shifted left; nothing where b has no bits left
         b = b ^ lowest
     return total
-
-
-def _sums(a: int, b: int) -> int:
-    """As :func:`sums`, of integers of any length."""
-    if a.bit_count() < b.bit_count():
-        a, b = b, a
-    total = 0
-    while b:
-        shift = (b & -b).bit_length() - 1
-        total |= a << shift
-        b &= b - 1
-    return total
-
-
-def _large_neutral(
-    tables: OxidationTables, amounts: list[tuple[int, int]], *, mixed: bool, ordered: bool
-) -> bool:
-    """Whether one composition, by electronegativity, has a neutral assignment of charges of any size."""
-
-    def reached(place: int, sign: int) -> int:
-        symbol, atoms = SYMBOLS[amounts[place][0]], amounts[place][1]
-        return charges_reached(
-            element_charges(tables, symbol, sign)[0], atoms, mixed=mixed and symbol in tables.mixed
-        )
-
-    if not ordered:
-        target = -sum(element_charges(tables, SYMBOLS[number], 0)[1] * atoms for number, atoms in amounts)
-        total = 1
-        for place in range(len(amounts)):
-            total = _sums(total, reached(place, 0))
-        return bool(total >> target & 1)
-    after = [1]
-    for place in range(len(amounts) - 1, 0, -1):
-        after.append(_sums(after[-1], reached(place, -1)))
-    before = 1
-    for place, anions in enumerate(reversed(after[1:])):
-        before = _sums(before, reached(place, 1))
-        left, right = (tables.electronegativity[SYMBOLS[amounts[i][0]]] for i in (place, place + 1))
-        if left < right and before & anions:
-            return True
-    return False

@@ -13,14 +13,13 @@ import numpy as np
 from invdesign.composition.batch import CompositionBatch
 from invdesign.composition.formula import composition_key, text_hash
 from invdesign.composition.oxidation_state_arrays import ChargeCode
-from invdesign.composition.oxidation_states_batch import likeliest_states
 from invdesign.composition.supply import TOXIC, scarcest, supply_risk
 from invdesign.core.candidate import Estimates
 from invdesign.core.properties import STABILITY
 from invdesign.core.target import Target
 from invdesign.crystal.elements import ATOMIC_NUMBER, SYMBOLS
 from invdesign.filters.charge_balance import assignments
-from invdesign.filters.charge_balance_batch import charge_verdicts
+from invdesign.filters.charge_balance_batch import charge_verdicts, likeliest_states
 from invdesign.filters.novelty import KnownMaterials, Source
 from invdesign.predictors.property_predictor import PropertyPredictor
 from invdesign.predictors.stability.model import StabilityModel
@@ -51,11 +50,13 @@ class ScreenedBatch:
         batch: the compositions (n).
         verdict: ``passed``, or the gate that rejected, (n,).
         columns: of the table, (n,) each, in order; nan, or None for text, where not computed.
+        codes: outcome of the charge balance, (n,); 0 where not checked.
         seconds: by gate.
     """
 
     batch: CompositionBatch
     verdict: np.ndarray
+    codes: np.ndarray
     columns: dict[str, np.ndarray] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -76,7 +77,8 @@ class ScreenedBatch:
 
 def screen_batch(batch: CompositionBatch, config: ScreenConfig) -> ScreenedBatch:
     """Pass a batch through the gates; a composition that one rejects does not reach the next."""
-    screened = ScreenedBatch(batch, np.full(len(batch), PASSED, dtype=object))
+    n = len(batch)
+    screened = ScreenedBatch(batch, np.full(n, PASSED, dtype=object), np.zeros(n, dtype=np.int8))
     for name, gate in GATES.items():
         start = perf_counter()
         rows = np.flatnonzero(screened.verdict == PASSED)
@@ -108,15 +110,21 @@ def _target(screened: ScreenedBatch, rows: np.ndarray, config: ScreenConfig) -> 
 def _charge(screened: ScreenedBatch, rows: np.ndarray, config: ScreenConfig) -> Flags:
     if config.rules is None:
         return np.ones(len(rows), bool)
-    batch = screened.batch.take(rows)
-    codes = charge_verdicts(batch, config.rules)
+    codes = screened.codes[rows] = charge_verdicts(screened.batch.take(rows), config.rules)
     screened.put(
         "charge", rows, np.array([CHARGE[code] for code in ChargeCode], object)[codes - min(ChargeCode)]
     )
-    if config.states != "none":
-        texts, shares = likeliest_states(batch, codes, config.rules)
-        screened.put("states", rows, np.array([text or None for text in texts], object))
-        screened.put("rarest_state_share", rows, shares)
+    return np.asarray(codes > 0)
+
+
+def put_states(screened: ScreenedBatch, rows: np.ndarray, config: ScreenConfig) -> None:
+    """Set the oxidation states of what is reported: they take ten times as long as the verdict."""
+    if config.rules is None or config.states == "none":
+        return
+    batch, codes = screened.batch.take(rows), screened.codes[rows]
+    texts, shares = likeliest_states(batch, codes, config.rules)
+    screened.put("states", rows, np.array([text or None for text in texts], object))
+    screened.put("rarest_state_share", rows, shares)
     if config.states == "all":
         balanced = np.flatnonzero((codes == ChargeCode.NEUTRAL) | (codes == ChargeCode.MIXED_VALENCE))
         every = [
@@ -124,7 +132,6 @@ def _charge(screened: ScreenedBatch, rows: np.ndarray, config: ScreenConfig) -> 
             for formula in batch.take(balanced).formulas()
         ]
         screened.put("all_states", rows[balanced], np.array(every, object))
-    return np.asarray(codes > 0)
 
 
 def _novelty(screened: ScreenedBatch, rows: np.ndarray, config: ScreenConfig) -> Flags:

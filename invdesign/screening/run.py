@@ -23,7 +23,7 @@ from invdesign.io.progress import Progress, no_progress
 from invdesign.io.provenance import write_run_json
 from invdesign.io.tables import write_csv
 from invdesign.screening.config import ScreenConfig
-from invdesign.screening.gates import GATES, PASSED, screen_batch
+from invdesign.screening.gates import GATES, PASSED, put_states, screen_batch
 from invdesign.screening.work_units import BATCH, Unit
 from invdesign.screening.writers import CsvFile, FaultsFile, ParquetFolder, empty_table, table_of
 
@@ -232,7 +232,9 @@ def _screened(task: _Task) -> tuple[pa.Table, Tally]:
                 left -= int((screened.verdict == gate).sum())
                 tally.passed[gate] += left
                 tally.seconds[gate] += seconds
-            found.append(table_of(screened, task.columns, extra, rejected=task.rejected))
+            rows = np.flatnonzero((screened.verdict == PASSED) | task.rejected)
+            put_states(screened, rows, task.config)
+            found.append(table_of(screened, rows, task.columns, extra))
     tally.fault_lines = dict(sorted(unit.faults.items())[:FAULTS_SHOWN])
     tally.faults, tally.repeats, tally.skipped = len(unit.faults), unit.repeats, unit.skipped
     tally.deduplication_incomplete = unit.deduplication_incomplete

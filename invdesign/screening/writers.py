@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from invdesign.errors import InputError
 from invdesign.io.atomic import atomic_write
-from invdesign.screening.gates import PASSED, ScreenedBatch
+from invdesign.screening.gates import ScreenedBatch
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,19 +24,18 @@ _WHOLE = ("line",)
 
 
 def table_of(
-    screened: ScreenedBatch, columns: list[str], extra: Mapping[str, Any], *, rejected: bool
+    screened: ScreenedBatch, rows: NDArray[np.intp], columns: list[str], extra: Mapping[str, Any]
 ) -> pa.Table:
-    """Return a row each for the compositions that passed, or for all.
+    """Return a row for each composition that is reported.
 
     Args:
         screened: a batch.
+        rows: places in the batch of what is reported.
         columns: in addition to ``extra``, formula and verdict; null where the batch lacks one.
         extra: of all compositions, before the others: ``line`` and ``given``.
-        rejected: also those that did not pass.
     """
     import pyarrow as pa
 
-    rows = np.arange(len(screened.batch)) if rejected else np.flatnonzero(screened.verdict == PASSED)
     arrays = {name: [values[row] for row in rows.tolist()] for name, values in extra.items()}
     arrays["formula"] = screened.batch.take(rows).formulas()
     arrays["verdict"] = screened.verdict[rows].tolist()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from math import log as ln
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from invdesign.potentials.chgnet.potential import CHGNetPotential
     from invdesign.predictors.features.structure import Described
 
-    Progress = Callable[[float, str], None]
     Seen: TypeAlias = Structure | Gene | Composition | str
 
 KIND = "property"

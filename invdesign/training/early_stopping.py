@@ -2,55 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from invdesign.analysis.evaluate.metrics import Rate
 from invdesign.campaign.components import Components
 from invdesign.campaign.config import CampaignConfig
 from invdesign.campaign.stages.prerank import worth_relaxing
 from invdesign.campaign.stages.relax import RelaxUnit, ceiling, starting_structures
-from invdesign.core.target import Target
 from invdesign.io.parallel import default_workers, one_thread, run_tasks
-from invdesign.relaxation.early_stopping import EarlyStoppingRule, Progress
+from invdesign.io.progress import Progress
+from invdesign.relaxation.early_stopping import EarlyStoppingRule
+from invdesign.relaxation.early_stopping import Progress as State
 from invdesign.relaxation.relax import Relaxed, relax
 from invdesign.relaxation.trajectory import RELEASE_WITHIN
 from invdesign.training.cards.render import write_card
-
-Progressed = Callable[[float, str], None]
+from invdesign.training.recipe import Recipe, TargetText
 
 CHUNK = 16  # candidates a task
 
 
-class EarlyStoppingConfig(BaseModel):
+class EarlyStoppingConfig(Recipe):
     """Recipe of a rule; kind ``early-stopping``. Needs no data: it relaxes what the generator proposes."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["early-stopping"]
     potential: str = "chgnet"
     calibration: str | None = None
     hull: str = "mp-hull"
-    targets: tuple[Target, ...] = Field(min_length=1)
+    targets: tuple[TargetText, ...] = Field(min_length=1)
     n_genes: int = 1024
     n_relax: int = 128
     seed: int = 0
     test_seed: int = Field(1, description="of the candidates that the rule is measured on")
     quantile: float = Field(gt=0, lt=1, description="of the remaining drop, that the bound holds")
     first_step: int = 2
-    out: Path
 
 
 @dataclass(frozen=True, slots=True)
 class Course:
     """The relaxation of one geometry; as ``Relaxed``, but with the energy per atom (eV)."""
 
-    trace: tuple[Progress, ...]
+    trace: tuple[State, ...]
     n_steps: int
     energy: float
     converged: bool
@@ -76,19 +73,14 @@ class Case:
     courses: list[Course]
 
 
-def train_early_stopping(config: EarlyStoppingConfig, *, progress: Progressed) -> Path:
+def train_early_stopping(config: EarlyStoppingConfig, *, progress: Progress) -> Path:
     """Relax, fit, measure on fresh seeds, and write rule, card and recipe to ``config.out``."""
-    import yaml
-
     fitted, fresh = (list(_cases(config, seed, progress)) for seed in (config.seed, config.test_seed))
     progress(0.95, "fitting")
     name = Components(potential=config.potential).get("potential").name
     rule = fit(name, [course for case in fitted for course in case.courses], config)
     rule.save(config.out)
-    recipe = config.model_dump(mode="json", exclude={"targets"})
-    recipe["targets"] = [str(target) for target in config.targets]
-    (config.out / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True))
-    write_card(config.out, "early_stopping", metrics_of(rule, fitted, fresh, config))
+    write_card(config, "early_stopping", metrics_of(rule, fitted, fresh, config))
     progress(1.0, f"early-stopping rule for {name} in {config.out}")
     return config.out
 
@@ -203,7 +195,7 @@ def fit(potential: str, courses: list[Course], config: EarlyStoppingConfig) -> E
     return EarlyStoppingRule(potential, config.first_step, constant, by_fmax, by_last_drop)
 
 
-def _cases(config: EarlyStoppingConfig, seed: int, progress: Progressed) -> Iterator[Case]:
+def _cases(config: EarlyStoppingConfig, seed: int, progress: Progress) -> Iterator[Case]:
     """Relax the candidates that campaigns for the targets would relax, each to the end."""
     components = Components(potential=config.potential, calibration=config.calibration, hull=config.hull)
     components.check_scale()

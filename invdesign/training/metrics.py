@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import isfinite
-from typing import Any
 
 import numpy as np
 
@@ -156,15 +154,6 @@ def inside_outside(error: np.ndarray, inside: np.ndarray) -> dict[str, float | N
         "mae_inside": float(error[inside].mean()) if inside.any() else None,
         "mae_outside": float(error[~inside].mean()) if not inside.all() else None,
     }
-
-
-def finite(metrics: Any) -> Any:  # noqa: ANN401 - JSON
-    """Metrics as JSON may hold them: what is not a number (no case to measure) becomes None."""
-    if isinstance(metrics, dict):
-        return {name: finite(value) for name, value in metrics.items()}
-    if isinstance(metrics, list):
-        return [finite(value) for value in metrics]
-    return None if isinstance(metrics, float) and not isfinite(metrics) else metrics
 
 
 def property_metrics(

@@ -3,39 +3,34 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import yaml
-from pydantic import BaseModel, ConfigDict
 
 from invdesign.composition.formula import composition_key, read_compositions, text_hash
 from invdesign.crystal.gene import Gene
 from invdesign.data.dataset import read_dataset
 from invdesign.filters.novelty import INDEX, KnownMaterials, Source, prototype_label
+from invdesign.io.progress import Progress
 from invdesign.training.cards.render import write_card
+from invdesign.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-    Progress = Callable[[float, str], None]
 
 STRUCTURES = {"mp20": Source.REPORTED, "mpts52": Source.REPORTED, "wbm": Source.HYPOTHETICAL}
 ROWS = 36_342  # of all three, for the progress
 
 
-class KnownMaterialsConfig(BaseModel):
+class KnownMaterialsConfig(Recipe):
     """Recipe of an index; kind ``known-materials``."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["known-materials"]
     data: Path
-    out: Path
     seed: int = 0  # of the sample that the card's metrics are measured on
     pairs: int = 1500  # pairs of crystals in that sample
 
@@ -75,12 +70,9 @@ def build(config: KnownMaterialsConfig, *, progress: Progress) -> Path:
     crystals, failed = _crystals(config.data / "structures", sources, progress)
     known = index(crystals, sources)
     progress(0.85, "measuring")
-    config.out.mkdir(parents=True, exist_ok=True)
     known.save(config.out / INDEX)
-    recipe = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-    (config.out / "recipe.yaml").write_text(recipe, encoding="utf-8")
     matching = compare_with_matcher(crystals, config.pairs, config.seed)
-    write_card(config.out, "known_materials", measure_index(known, failed, matching))
+    write_card(config, "known_materials", measure_index(known, failed, matching))
     progress(1.0, f"{len(known.compositions)} compositions, {len(known.genes)} crystals in {config.out}")
     return config.out
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
 from invdesign.errors import InputError
 from invdesign.io.config import build, read_yaml, suggest
+from invdesign.io.progress import Progress
 from invdesign.training.predictors.transfer import Outcome
 
 RECIPES = {
@@ -35,7 +35,7 @@ RECIPES = {
 """Where each kind lives: module, its pydantic config, and ``build(config, *, progress) -> Path``."""
 
 
-def train(path: Path, *, progress: Callable[[float, str], None]) -> Path:
+def train(path: Path, *, progress: Progress) -> Path:
     """Build the artifact that a recipe describes.
 
     Args:
@@ -73,7 +73,7 @@ def train_from(
     unit: str = "",
     log10: bool = False,
     seed: int = 0,
-    progress: Callable[[float, str], None],
+    progress: Progress,
 ) -> Outcome:
     """Make a model of a custom property from 10 to 1 000 labelled examples on a released model.
 

@@ -20,7 +20,7 @@ from invdesign.io.config import build as typed
 from invdesign.predictors.features import structure as crystal_features
 from invdesign.predictors.features.composition_and_gene import composition_and_space_group_rows
 from invdesign.predictors.property_predictor import ANY_ENERGY, BLIND, PropertyPredictor
-from invdesign.training.metrics import finite
+from invdesign.training.cards.render import finite
 from invdesign.training.predictors.property import PropertyConfig, train_property, training_table
 
 if TYPE_CHECKING:

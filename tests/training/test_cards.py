@@ -7,8 +7,7 @@ import pytest
 
 from invdesign.io.artifacts import root
 from invdesign.predictors.explain.neighbors import Neighbors
-from invdesign.training.cards.render import METRICS, render_card
-from invdesign.training.metrics import finite
+from invdesign.training.cards.render import METRICS, finite, render_card
 from invdesign.training.predictors import gene_rank, neighbors, synthesizability
 from invdesign.training.predictors.ensemble import fit
 from invdesign.training.predictors.table import PARTS, Settings, Table

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -14,6 +14,7 @@ from invdesign.crystal.gene import Gene
 from invdesign.crystal.symmetry import SymmetryError, gene_of
 from invdesign.data.dataset import read_dataset
 from invdesign.errors import InputError
+from invdesign.io.progress import Progress
 from invdesign.predictors.features.composition_and_gene import VERSION, structure_matrix
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from invdesign.potentials.chgnet.potential import CHGNetPotential
     from invdesign.stability.calibration import EnergyCalibration
 
-    Progress = Callable[[float, str], None]
 
 CHUNK = 500
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from math import isfinite
 from pathlib import Path
 from typing import Any
+
+from invdesign.training.recipe import Recipe
 
 METRICS = "metrics.json"
 TEMPLATES = Path(__file__).with_name("templates")
@@ -32,7 +35,19 @@ def render_card(template: str, metrics: Mapping[str, Any]) -> str:
     return environment.get_template(f"{template}.md.jinja").render(metrics)
 
 
-def write_card(folder: Path, template: str, metrics: Mapping[str, Any]) -> None:
-    """Write ``metrics.json`` and the card (``README.md``) of a released artifact."""
-    (folder / METRICS).write_text(json.dumps(metrics, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    (folder / "README.md").write_text(render_card(template, metrics), encoding="utf-8")
+def write_card(recipe: Recipe, template: str, metrics: Mapping[str, Any]) -> None:
+    """Write ``recipe.yaml``, ``metrics.json`` and the card (``README.md``) to a recipe's folder."""
+    recipe.write()
+    found = finite(metrics)
+    text = json.dumps(found, indent=1, ensure_ascii=False) + "\n"
+    (recipe.out / METRICS).write_text(text, encoding="utf-8")
+    (recipe.out / "README.md").write_text(render_card(template, found), encoding="utf-8")
+
+
+def finite(metrics: Any) -> Any:  # noqa: ANN401 - JSON
+    """Metrics as JSON may hold them: what is not a number (no case to measure) becomes None."""
+    if isinstance(metrics, dict):
+        return {name: finite(value) for name, value in metrics.items()}
+    if isinstance(metrics, list | tuple):
+        return [finite(value) for value in metrics]
+    return None if isinstance(metrics, float) and not isfinite(metrics) else metrics

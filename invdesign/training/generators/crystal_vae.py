@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -13,10 +12,9 @@ from torch.nn import functional
 
 from invdesign.generators.crystal_vae.model import STOP, Crystals, CrystalVAENetwork, crystals_of
 from invdesign.generators.geometry.lattice import free_strains
+from invdesign.io.progress import Progress
 from invdesign.training.generators.corpus import Corpus
 from invdesign.training.generators.trainer import Trainer, TrainingConfig
-
-Progress = Callable[[float, str], None]
 
 _HEAD_STEPS = 2500
 _HEAD_NOISE = 0.5  # of the posterior's standard deviation
@@ -122,8 +120,6 @@ def train_crystal_vae(config: CrystalVAEConfig, *, progress: Progress) -> Path:
     Raises:
         InputError: a file of the data folder is missing or unreadable.
     """
-    import yaml
-
     from invdesign.generators.crystal_vae.pipeline import CrystalVAEPipeline
     from invdesign.training.generators.corpus import read_corpus
 
@@ -138,7 +134,7 @@ def train_crystal_vae(config: CrystalVAEConfig, *, progress: Progress) -> Path:
     set_landmarks(network, crystals.select(trainer.train), known[trainer.train], config.seed)
     pipeline = CrystalVAEPipeline(network=network.to(torch.float16))
     pipeline.save_pretrained(config.out, safe_serialization=True)
-    (config.out / "recipe.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+    config.write()
     progress(1.0, f"written to {config.out}")
     return config.out
 

@@ -13,8 +13,9 @@ from torch.nn import functional
 
 from invdesign.data.tokens import LETTERS
 from invdesign.generators.gene_diffusion.model import N_ELEMENTS, GeneTransformer
+from invdesign.io.progress import Progress
 from invdesign.training.generators.corpus import CONDITIONS, HYPOTHETICAL, Corpus, read_corpus
-from invdesign.training.generators.trainer import Progress, Trainer, TrainingConfig
+from invdesign.training.generators.trainer import Trainer, TrainingConfig
 
 _MAX_RELABELLINGS = 8
 
@@ -154,8 +155,6 @@ def _rarity(elements: NDArray[np.int64], hypothetical: NDArray[np.bool_]) -> Ten
 
 def train_gene_diffusion(config: GeneDiffusionConfig, *, progress: Progress) -> Path:
     """Train (or go on training) and write the pipeline, its log and its recipe to ``config.out``."""
-    import yaml
-
     from invdesign.generators.gene_diffusion.pipeline import GeneDiffusionPipeline
 
     progress(0.0, "reading genes")
@@ -166,7 +165,7 @@ def train_gene_diffusion(config: GeneDiffusionConfig, *, progress: Progress) -> 
         transformer=trainer.averaged.to("cpu", torch.float16)  # type: ignore[arg-type]
     )
     pipeline.save_pretrained(config.out, safe_serialization=True)
-    (config.out / "recipe.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+    config.write()
     progress(1.0, f"written to {config.out}")
     return config.out
 

@@ -9,7 +9,6 @@ crystals).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -26,10 +25,9 @@ from invdesign.data.tokens import LETTERS, TokenSet
 from invdesign.generators.geometry.lattice import cells, free_strains, strains
 from invdesign.generators.geometry.model import N_CELLS, SPACING, GeometryNetwork, cell_kind
 from invdesign.generators.geometry.sites import Sites, equivalent_coordinates, left_aligned, site_tables
+from invdesign.io.progress import Progress
 from invdesign.training.generators.corpus import read_corpus
 from invdesign.training.generators.trainer import Trainer, TrainingConfig
-
-Progress = Callable[[float, str], None]
 
 _LEAST_SPREAD = 0.02  # of a kind of cell of which few are known
 
@@ -136,8 +134,6 @@ def train_geometry_diffusion(config: GeometryDiffusionConfig, *, progress: Progr
 
     A checkpoint is written after every epoch next to the cache; the same config resumes from it.
     """
-    import yaml
-
     from invdesign.generators.geometry.pipeline import GeometryDiffusionPipeline
 
     progress(0.0, "reading crystals")
@@ -154,7 +150,7 @@ def train_geometry_diffusion(config: GeometryDiffusionConfig, *, progress: Progr
     trained = cast("GeometryNetwork", trainer.averaged.to("cpu", torch.float16))
     pipeline = GeometryDiffusionPipeline.of(trained)
     pipeline.save_pretrained(config.out, safe_serialization=True)
-    (config.out / "recipe.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+    config.write()
     progress(1.0, f"written to {config.out}")
     return config.out
 

@@ -10,7 +10,7 @@ import csv
 import gzip
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,12 +30,13 @@ from invdesign.data.relaxed_genes import COLUMNS, CRYSTALS, OUTCOMES
 from invdesign.data.tokens import TokenSet, join, tokens_of
 from invdesign.errors import InputError
 from invdesign.io.artifacts import find
+from invdesign.io.progress import Progress
 from invdesign.io.provenance import RUN_FILE, git_revision, sha256
 from invdesign.predictors.property_predictor import PropertyPredictor
 from invdesign.training.cards.render import write_card
+from invdesign.training.recipe import Recipe, TargetText
 from invdesign.verdict import Verdict
 
-Progress = Callable[[float, str], None]
 Row = dict[str, Any]
 
 LIMIT = 0.1  # eV/atom above the hull, by the mean of both potentials
@@ -48,16 +49,14 @@ class Harvest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    target: Target = Target()
+    target: TargetText = Target()
     seed: int
     n_genes: int
     n_relax: int
 
 
-class RelaxedGenesConfig(BaseModel):
+class RelaxedGenesConfig(Recipe):
     """Recipe of relaxed genes; kind ``relaxed-genes``. Campaigns that ended in the cache are not repeated."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["relaxed-genes"]
     potential: str
@@ -68,7 +67,6 @@ class RelaxedGenesConfig(BaseModel):
     gaps: str = Field("band-gap", description="what estimates gaps; not the model that evaluates generators")
     campaigns: tuple[Harvest, ...] = Field(min_length=1)
     cache: Path = Path(".cache/invdesign")
-    out: Path
 
     def campaign(self, harvest: Harvest) -> CampaignConfig:
         """Return the campaign of a harvest, its folder in the cache."""
@@ -84,8 +82,6 @@ class RelaxedGenesConfig(BaseModel):
 
 def build_relaxed_genes(config: RelaxedGenesConfig, *, progress: Progress) -> Path:
     """Run what has not run, and write crystals, outcomes, card and recipe to ``config.out``."""
-    import yaml
-
     campaigns: dict[int, list[Candidate]] = {}
     for done, harvest in enumerate(config.campaigns):
         progress(0.5 * done / len(config.campaigns), f"campaign with seed {harvest.seed}")
@@ -119,12 +115,7 @@ def build_relaxed_genes(config: RelaxedGenesConfig, *, progress: Progress) -> Pa
         if candidate.geometry is not None
     ]
     join([tokens_of(tokens)]).save(config.out / CRYSTALS)
-    write_card(config.out, "relaxed_genes", metrics_of(config, rows))
-    recipe = config.model_dump(mode="json")
-    for written, harvest in zip(recipe["campaigns"], config.campaigns, strict=True):
-        written["target"] = str(harvest.target)
-    text = yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True)
-    (config.out / "recipe.yaml").write_text(text, encoding="utf-8")
+    write_card(config, "relaxed_genes", metrics_of(config, rows))
     progress(1.0, f"{len(tokens)} relaxed crystals in {config.out}")
     return config.out
 

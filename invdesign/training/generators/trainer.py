@@ -11,31 +11,23 @@ from copy import deepcopy
 from pathlib import Path
 
 import torch
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-Progress = Callable[[float, str], None]
+from invdesign.io.progress import Progress
+from invdesign.training.recipe import DataRecipe
+
 Loss = Callable[[nn.Module, Tensor, torch.Generator], Tensor]
 
 
-class TrainingConfig(BaseModel):
+class TrainingConfig(DataRecipe):
     """What every generator's recipe says; each adds its own fields.
 
     Attributes:
-        data: folder with ``structures/`` and ``compositions/``.
         relaxed: folder of verified crystals of our own (kind ``relaxed-genes``) to learn from as well.
-        out: folder of the artifact.
-        cache: where tokens and checkpoints lie.
         ema: decay of the averaged weights per step, which are what is released.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    data: Path
     relaxed: Path | None = None
-    out: Path
-    cache: Path = Path(".cache/invdesign")
-    seed: int = 0
     max_atoms: int = 20
     epochs: int
     batch_size: int = 256

@@ -6,22 +6,19 @@ known by its composition only still trains the shared layers).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from torch.nn import functional
 
 from invdesign.core.candidate import Z90
 from invdesign.errors import InputError
+from invdesign.io.progress import Progress
 from invdesign.predictors.features.composition_and_gene import FRACTIONS
 from invdesign.predictors.models.ensemble import Domain, Ensemble, EnsembleNetwork, Head, Shape
 from invdesign.predictors.models.kernel import CLIP, LOGIT, Kernel, gaussian
 from invdesign.training.conformal import by_thirds, temperature
 from invdesign.training.predictors.table import PARTS, Settings, Table
 from invdesign.training.predictors.trees import grow, out_of_fold_features
-
-Progress = Callable[[float, str], None]
 
 LEAST = {"train": 20, "validation": 1, "calibration": 1, "test": 1}
 """Rows with a label that each head needs in each part."""

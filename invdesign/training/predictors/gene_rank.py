@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import yaml
 
 from invdesign.crystal.gene import Gene
 from invdesign.data.relaxed_genes import read_relaxed
+from invdesign.io.progress import Progress
 from invdesign.predictors.gene_ranker import (
     CHOSEN,
     SOURCES,
@@ -25,7 +24,6 @@ from invdesign.training.cards.render import write_card
 from invdesign.training.metrics import (
     View,
     domain_metrics,
-    finite,
     gap_metrics,
     held_out,
     rank_metrics,
@@ -41,9 +39,6 @@ from invdesign.training.predictors.table import (
     read_crystals,
 )
 from invdesign.training.stability.hull import labelled_e_above_hull, load_shift, on_mp2020, parse, read_set
-
-Progress = Callable[[float, str], None]
-
 
 OLDER_SCALE = "wbm"  # its formation energies need the shift to MP2020
 HULL_THRESHOLD = 0.1  # eV/atom
@@ -80,8 +75,7 @@ def train_gene_rank(config: GeneRankConfig, *, progress: Progress) -> Path:
         "band_gap": held_out_metrics(ensemble, table, "band_gap", query=query_origin_features),
         "note": config.note.strip(),
     }
-    write_card(config.out, "gene_rank", finite(metrics))
-    (config.out / "recipe.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+    write_card(config, "gene_rank", metrics)
     progress(1.0, f"written to {config.out}")
     return config.out
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,18 +15,17 @@ import torch
 from invdesign.core.candidate import Z90
 from invdesign.data.splits import grouped_split
 from invdesign.errors import InputError
+from invdesign.io.progress import Progress
 from invdesign.potentials.batching import Pairs, neighbour_pairs
 from invdesign.potentials.interface import Frame, frame_of
 from invdesign.predictors.graph.model import GraphBandGapPredictor, GraphNetwork, GraphShape, Scales
 from invdesign.predictors.models.ensemble import Distribution
 from invdesign.training.cards.render import write_card
 from invdesign.training.conformal import by_thirds, temperature
-from invdesign.training.metrics import finite, gap_metrics, inside_outside
+from invdesign.training.metrics import gap_metrics, inside_outside
 from invdesign.training.predictors.ensemble import find_domain
 from invdesign.training.predictors.graph_table import GraphBandGapConfig, GraphTable
 from invdesign.training.predictors.table import PARTS, read_crystals
-
-Progress = Callable[[float, str], None]
 
 SOURCES = ("mp20", "wbm")
 METALLIC = 1e-3  # eV; gaps below are those of metals
@@ -66,8 +64,6 @@ def train_graph_band_gap(config: GraphBandGapConfig, *, progress: Progress) -> P
     Raises:
         InputError: matgl is not installed, or ``start`` holds no M3GNet.
     """
-    import yaml
-
     network = warm_network(config.start, config.seed)
     table = read_table(config, network.shape, progress)
     from invdesign.training.predictors.graph_lightning import train
@@ -88,9 +84,7 @@ def train_graph_band_gap(config: GraphBandGapConfig, *, progress: Progress) -> P
     evaluator = calibrated(network, scales, table, config.seed)
     evaluator.save(config.out)
     _write_history(history, config.out / "training.csv")
-    write_card(config.out, "graph_band_gap", finite(evaluator_metrics(evaluator, table, config, history)))
-    recipe = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-    (config.out / "recipe.yaml").write_text(recipe, encoding="utf-8")
+    write_card(config, "graph_band_gap", evaluator_metrics(evaluator, table, config, history))
     progress(1.0, f"written to {config.out}")
     return config.out
 

@@ -6,7 +6,7 @@ import logging
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from matgl.utils.training import ModelLightningModule
 from torch.nn import functional
 from torch.utils.data import DataLoader, Sampler
 
+from invdesign.io.progress import Progress
 from invdesign.potentials.batching import CrystalBatch
 from invdesign.potentials.matgl.graph import PairGraph, pair_graph
 from invdesign.predictors.graph.model import GraphNetwork, Scales, node_types
@@ -28,7 +29,6 @@ from invdesign.training.predictors.graph_table import GraphSettings, GraphTable
 if TYPE_CHECKING:
     from torch import Tensor
 
-    Progress = Callable[[float, str], None]
     Batch = tuple[PairGraph, None, None, Tensor]
 
 LOSS = "Total_Loss"  # matgl's name of it

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from invdesign.potentials.batching import Pairs
 from invdesign.potentials.interface import Frame
-from invdesign.training.predictors.table import Recipe
+from invdesign.training.recipe import DataRecipe
 
 
 class GraphSettings(BaseModel):
@@ -36,7 +36,7 @@ class GraphSettings(BaseModel):
     jitter: float = 0.03
 
 
-class GraphBandGapConfig(Recipe):
+class GraphBandGapConfig(DataRecipe):
     """Recipe; kind ``graph-band-gap``.
 
     ``start`` is a matgl M3GNet potential whose backbone is the first guess.

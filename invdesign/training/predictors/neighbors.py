@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import yaml
 
+from invdesign.io.progress import Progress
 from invdesign.predictors.explain.neighbors import Neighbors
 from invdesign.training.cards.render import write_card
-from invdesign.training.predictors.table import Recipe, read_crystals
+from invdesign.training.predictors.table import read_crystals
+from invdesign.training.recipe import DataRecipe
 from invdesign.training.stability.potential_table import potential_table
-
-Progress = Callable[[float, str], None]
-
 
 COLUMNS = {
     "mp20": {"band_gap": "band_gap", "formation_energy_per_atom": "formation_energy_per_atom"},
@@ -31,7 +28,7 @@ NAMED = {"mp20": "", "aflow_elastic": "aflow-"}
 """By data set: what comes before its identifiers."""
 
 
-class NeighborsConfig(Recipe):
+class NeighborsConfig(DataRecipe):
     """Recipe of the table; kind ``neighbors``."""
 
     kind: Literal["neighbors"]
@@ -70,14 +67,12 @@ def build_neighbors(config: NeighborsConfig, *, progress: Progress) -> Path:
         n_components=config.n_components,
     )
     known_materials.save(config.out)
-    recipe = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-    (config.out / "recipe.yaml").write_text(recipe, encoding="utf-8")
     metrics = {
         "n": len(known_materials.ids),
         "n_components": known_materials.points.shape[1],
         "properties": nearest_metrics(known_materials, everything),
     }
-    write_card(config.out, "neighbors", metrics)
+    write_card(config, "neighbors", metrics)
     progress(1.0, f"{len(ids)} known materials in {config.out}")
     return config.out
 

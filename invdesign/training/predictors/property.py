@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
-import yaml
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
 from invdesign.composition.formula import formula_amounts, read_compositions, reduced_amounts
@@ -17,6 +16,7 @@ from invdesign.core.properties import PROPERTIES
 from invdesign.crystal.elements import atomic_number
 from invdesign.data.dataset import holds_crystals, read_dataset
 from invdesign.errors import InputError
+from invdesign.io.progress import Progress
 from invdesign.predictors.features.composition_and_gene import (
     composition_and_space_group_rows,
     composition_rows,
@@ -25,11 +25,10 @@ from invdesign.predictors.features.structure import columns_of, described_file, 
 from invdesign.predictors.models.ensemble import Ensemble, Head
 from invdesign.predictors.property_predictor import LearnedProperty
 from invdesign.training.cards.render import write_card
-from invdesign.training.metrics import domain_metrics, finite, property_metrics
+from invdesign.training.metrics import domain_metrics, property_metrics
 from invdesign.training.predictors.ensemble import fit
 from invdesign.training.predictors.table import PARTS, Settings, Table, assemble, without
-
-Progress = Callable[[float, str], None]
+from invdesign.training.recipe import Recipe
 
 Sees = Literal["structure", "composition", "composition and space group"]
 LEAST_ROWS = 65  # of 14 % in validation and calibration, LEAST_SCORES
@@ -48,17 +47,14 @@ class DataFile(BaseModel):
     older_scale: bool = False
 
 
-class PropertyConfig(BaseModel):
+class PropertyConfig(Recipe):
     """Recipe of a property model; kind ``property``.
 
     ``of_several``: what counts of a composition's several rows where only the composition is seen.
     ``without``: elements, each left out of a further training for the error there in the card.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     kind: Literal["property"]
-    out: Path
     data: tuple[DataFile, ...]
     properties: dict[str, LearnedProperty]
     sees: Sees = "structure"
@@ -281,9 +277,7 @@ def train_property(config: PropertyConfig, *, progress: Progress) -> Path:
             columns = {f"{element}, {k}": v for k, v in found.items() if not k.endswith(", trivial")}
             metrics["without"].setdefault(name, {}).update(columns)
     ensemble.save(config.out, config.kind)
-    write_card(config.out, "property", finite(metrics))
-    fields = config.model_dump(mode="json", exclude_defaults=True)
-    (config.out / "recipe.yaml").write_text(yaml.safe_dump(fields, sort_keys=False))
+    write_card(config, "property", metrics)
     progress(1.0, f"written to {config.out}")
     return config.out
 

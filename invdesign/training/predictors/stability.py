@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from invdesign.composition.batch import CompositionBatch
+from invdesign.io.progress import Progress
 from invdesign.predictors.models.ensemble import Ensemble, Head
 from invdesign.predictors.stability import context_features
 from invdesign.predictors.stability.analogues import composition_keys
@@ -46,7 +46,6 @@ from invdesign.training.predictors.stability_data import (
 )
 from invdesign.training.predictors.table import Table
 
-Progress = Callable[[float, str], None]
 HEADS = (Head(NOTHING, zero=True), Head(HEIGHT))
 THRESHOLDS = (0.0, 0.05, 0.1)
 TIMES = 100
@@ -81,9 +80,7 @@ def train_stability(config: StabilityConfig, *, progress: Progress) -> Path:
         },
         **measure(StabilityModel.load(config.out), sources, config, lambda m: progress(0.8, m)),
     }
-    write_card(config.out, "stability", metrics)
-    fields = config.model_dump(mode="json", exclude_defaults=True)
-    (config.out / "recipe.yaml").write_text(yaml.safe_dump(fields, sort_keys=False))
+    write_card(config, "stability", metrics)
     progress(1.0, f"written to {config.out}")
     return config.out
 

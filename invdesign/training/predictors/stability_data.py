@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
 from invdesign.composition.batch import CompositionBatch
 from invdesign.composition.formula import read_compositions
@@ -18,12 +16,12 @@ from invdesign.composition.oxidation_states import ChargeRules
 from invdesign.crystal.elements import SYMBOLS
 from invdesign.data.splits import grouped_split
 from invdesign.filters.charge_balance_batch import charge_verdicts
+from invdesign.io.progress import Progress
 from invdesign.predictors.stability.analogues import Known, composition_keys, system_keys
 from invdesign.predictors.stability.context_features import HullContext
 from invdesign.stability.hull.hull import Hull
 from invdesign.training.predictors.table import PARTS, Settings, Table
-
-Progress = Callable[[float, str], None]
+from invdesign.training.recipe import Recipe
 
 EXISTS = 0.1
 """eV/atom above the hull up to which a known compound counts as evidence that there is one."""
@@ -46,18 +44,15 @@ _MOST_ATOMS = 12
 _TRIES = 15
 
 
-class StabilityConfig(BaseModel):
+class StabilityConfig(Recipe):
     """Recipe of the stability model; kind ``stability``.
 
     ``decoys``: of each kind, for one known compound. ``generated``: artifact of relaxed generated crystals,
     that count by ``extra_weight`` of ``network``.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     kind: Literal["stability"]
     data: Path
-    out: Path
     generated: str = "relaxed-genes"
     decoys: int = 1
     seed: int = 0

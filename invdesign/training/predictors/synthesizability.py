@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-import yaml
 from numpy.typing import NDArray
 from torch.nn import functional
 
 from invdesign.crystal.gene import Gene
 from invdesign.data.splits import grouped_split
+from invdesign.io.progress import Progress
 from invdesign.predictors.features.composition_and_gene import gene_matrix
 from invdesign.predictors.synthesizability import Bag, Synthesizability
 from invdesign.training.cards.render import write_card
-from invdesign.training.metrics import auc, calibration_error, finite
+from invdesign.training.metrics import auc, calibration_error
 from invdesign.training.predictors.table import PARTS, PredictorConfig, Settings, read_crystals
-
-Progress = Callable[[float, str], None]
 
 
 class SynthesizabilityConfig(PredictorConfig):
@@ -131,8 +128,7 @@ def train_synthesizability(config: SynthesizabilityConfig, *, progress: Progress
     model.save(config.out)
     released = Synthesizability.load(config.out)
     metrics = held_out_metrics(released, table, config, lambda s, m: progress(0.7 + 0.3 * s, m))
-    write_card(config.out, "synthesizability", finite(metrics))
-    (config.out / "recipe.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+    write_card(config, "synthesizability", metrics)
     progress(1.0, f"written to {config.out}")
     return config.out
 

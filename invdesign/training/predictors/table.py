@@ -14,6 +14,7 @@ from invdesign.crystal.elements import ATOMIC_NUMBER
 from invdesign.crystal.gene import Gene
 from invdesign.data.splits import grouped_split
 from invdesign.predictors.features.composition_and_gene import composition_matrix, counts_of, padded
+from invdesign.training.recipe import DataRecipe
 
 PARTS = {"train": 0.76, "validation": 0.05, "calibration": 0.09, "test": 0.10}
 
@@ -77,19 +78,7 @@ class Table:
         return np.flatnonzero((self.part == part) & ~self.extra)
 
 
-class Recipe(BaseModel):
-    """Fields of every recipe of this folder."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    kind: str
-    data: Path
-    out: Path
-    seed: int = 0
-    cache: Path = Path(".cache/invdesign")
-
-
-class PredictorConfig(Recipe):
+class PredictorConfig(DataRecipe):
     """Recipe of an ensemble."""
 
     network: Settings = Settings()
@@ -109,7 +98,7 @@ class Crystals:
         return self.columns.get(name, np.full(len(self.rows), np.nan))
 
 
-def read_crystals(config: Recipe, source: str) -> Crystals:
+def read_crystals(config: DataRecipe, source: str) -> Crystals:
     """Genes (tokenised once, cached) and numeric columns of ``structures/<source>.csv.gz``."""
     from invdesign.data.tokens import tokenise
 

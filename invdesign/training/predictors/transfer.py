@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from invdesign.errors import InputError
+from invdesign.io.progress import Progress
 from invdesign.potentials.chgnet.potential import EMBEDDING_SIZE
 from invdesign.predictors.features.composition_and_gene import FRACTIONS, composition_rows
 from invdesign.predictors.models.ensemble import Ensemble
@@ -31,8 +32,6 @@ from invdesign.training.predictors.transfer_cross_validation import (
     warnings_of,
 )
 from invdesign.training.predictors.transfer_examples import Examples, features_of
-
-Progress = Callable[[float, str], None]
 
 METRICS = "metrics.json"
 

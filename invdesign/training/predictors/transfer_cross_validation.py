@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from invdesign.io.progress import Progress
 from invdesign.predictors.transfer import Calibrated, Regression, Rows, class_weights, fit_regression, nearest
 from invdesign.training.conformal import COVERAGE
 from invdesign.training.metrics import auc
 from invdesign.training.predictors.transfer_examples import Examples
-
-Progress = Callable[[float, str], None]
 
 FOLDS, REPEATS = 5, 5
 SIZES = (10, 20, 40, 80, 160, 320, 640)

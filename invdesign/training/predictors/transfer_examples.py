@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from invdesign.composition.formula import FORMULA_COLUMNS, composition_key, read
 from invdesign.crystal.structure_files import FILE_COLUMN, ID_COLUMNS, Unreadable, read_entries
 from invdesign.data.dataset import holds_crystals
 from invdesign.errors import InputError
+from invdesign.io.progress import Progress
 from invdesign.predictors.features.composition_and_gene import (
     composition_and_space_group_rows,
     composition_rows,
@@ -23,7 +24,6 @@ from invdesign.predictors.features.composition_and_gene import (
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-    Progress = Callable[[float, str], None]
 
 LEAST, MOST = 10, 1000
 """Rows that are needed, and beyond which a recipe (``docs/guide/predict.md``) is the better way."""

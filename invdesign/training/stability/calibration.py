@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
 from invdesign.crystal.elements import SYMBOLS
 from invdesign.data.splits import grouped_split
+from invdesign.io.progress import Progress
 from invdesign.stability.calibration import GROWTH_ENDS, EnergyCalibration
 from invdesign.stability.energy_corrections import EnergyScale, fit_scale, fractions, terms_of
 from invdesign.stability.hull.hull import Hull
 from invdesign.training.cards.render import write_card
+from invdesign.training.recipe import DataRecipe
 from invdesign.training.stability.calibration_data import (
     HYPOTHETICAL,
     EvaluatedSet,
@@ -39,23 +40,15 @@ from invdesign.training.stability.self_consistent_hull import (
 if TYPE_CHECKING:
     from pymatgen.core import Composition
 
-Progress = Callable[[float, str], None]
-
 MINIMUM = 5  # crystals an element must be in to get a reference energy
 
 
-class CalibrationConfig(BaseModel):
+class CalibrationConfig(DataRecipe):
     """Recipe of a calibration; kind ``calibration``."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["calibration"]
     potential: str = "chgnet"
-    data: Path
-    cache: Path = Path(".cache/invdesign")
-    out: Path
     hull: str = "mp-hull"
-    seed: int = 0
     delta: float = 0.02  # Huber threshold, eV/atom
     extra_terms: bool = False  # anion and +U terms; they do not pay for CHGNet
     n_relaxed: int = 2000  # hypothetical crystals to relax with the potential; 0 calibrates single points
@@ -63,8 +56,6 @@ class CalibrationConfig(BaseModel):
 
 def build(config: CalibrationConfig, *, progress: Progress) -> Path:
     """Fit, measure, and write data, card and recipe to ``config.out``."""
-    import yaml
-
     from invdesign.potentials.registry import load_potential
 
     hull, shift = Hull.load(config.hull), load_shift(config.hull)
@@ -84,9 +75,8 @@ def build(config: CalibrationConfig, *, progress: Progress) -> Path:
     potential = load_potential(config.potential)
     calibration = replace(fit(potential.name, samples, hull, config), digest=potential.digest)
     calibration.save(config.out)
-    (config.out / "recipe.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
     progress(0.85, "measuring")
-    write_card(config.out, "calibration", measure_calibration(calibration, samples, hull, config))
+    write_card(config, "calibration", measure_calibration(calibration, samples, hull, config))
     progress(1.0, f"calibration of {calibration.potential} in {config.out}")
     return config.out
 

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
 from invdesign.io import artifacts
+from invdesign.io.progress import Progress
 from invdesign.stability.energy_corrections import EnergyScale, fit_scale
 from invdesign.stability.hull.hull import Hull
 from invdesign.training.cards.render import write_card
+from invdesign.training.recipe import Recipe
 
 if TYPE_CHECKING:
     import pandas as pd
     from pymatgen.core import Composition
-
-Progress = Callable[[float, str], None]
 
 MP2020_SETS = ("mp20", "mpts52")
 ON_HULL = 1e-6  # eV/atom
@@ -31,14 +30,11 @@ FOLDS = 5
 SHIFT = "older-to-mp2020.json"
 
 
-class HullConfig(BaseModel):
+class HullConfig(Recipe):
     """Recipe of a hull; kind ``mp-hull``."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["mp-hull"]
     data: Path
-    out: Path
     seed: int = 0
     delta: float = 0.01  # Huber threshold of the scale fit, eV/atom
 
@@ -259,8 +255,6 @@ def save(entries: HullEntries, used: np.ndarray, shift: EnergyScale, folder: Pat
 
 def build(config: HullConfig, *, progress: Progress) -> Path:
     """Build the hull, measure it, write data, card and recipe to ``config.out``."""
-    import yaml
-
     progress(0.0, "reading entries")
     older, newer = read_entries(config.data)
     progress(0.3, "fitting the energy scales")
@@ -269,10 +263,9 @@ def build(config: HullConfig, *, progress: Progress) -> Path:
     progress(0.5, "finding the entries that the hull is made of")
     used = competing(entries)
     save(entries, used, shift, config.out)
-    (config.out / "recipe.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
     progress(0.8, "measuring")
     metrics = measure_hull(entries, used, older=older, newer=newer, shift=shift, config=config)
-    write_card(config.out, "hull", metrics)
+    write_card(config, "hull", metrics)
     progress(1.0, f"{len(used)} compositions in {config.out}")
     return config.out
 

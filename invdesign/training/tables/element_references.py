@@ -8,20 +8,19 @@ potential trained on PBE: at room-temperature volumes a stiff metal would lie up
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict
-
 from invdesign.data.dataset import read_dataset
 from invdesign.dft.results.elements import TABLE as ELEMENTS
+from invdesign.io.progress import Progress
 from invdesign.io.provenance import sha256
 from invdesign.potentials.interface import Potential
 from invdesign.potentials.registry import load_potential
 from invdesign.relaxation.relax import relax
 from invdesign.training.cards.render import write_card
+from invdesign.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -53,19 +52,16 @@ TEXTBOOK: dict[str, tuple[int, tuple[float, float, float], list[tuple[float, flo
 DIAMOND = {"Sn": 6.65}  # Å: grey tin, PBE's ground state
 
 
-class ElementsConfig(BaseModel):
+class ElementsConfig(Recipe):
     """Recipe of the table of elements; kind ``elements``."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["elements"]
     data: Path
-    out: Path
     potential: str = "chgnet"
     mp_energies: dict[str, float]
 
 
-def build_element_references(config: ElementsConfig, *, progress: Callable[[float, str], None]) -> Path:
+def build_element_references(config: ElementsConfig, *, progress: Progress) -> Path:
     """Choose, relax where need be, write the table and its card."""
     found: dict[str, tuple[tuple[bool, float, int], Structure, str]] = {}
     for name in SETS:
@@ -85,14 +81,13 @@ def build_element_references(config: ElementsConfig, *, progress: Callable[[floa
         if chosen and abs(_error(chosen | rows[symbol])) < LARGEST_ERROR:
             rows[symbol] |= chosen
     config.out.mkdir(parents=True, exist_ok=True)
-    (config.out / "recipe.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
     errors = {symbol: _error(row) for symbol, row in rows.items() if "crystal" in row}
     for symbol in errors:
         del rows[symbol]["potential_energy"]
     sources = {name: sha256(config.data / "structures" / f"{name}.csv.gz") for name in SETS}
     table = {"format": 1, "sources": sources, "elements": rows}
     (config.out / ELEMENTS).write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
-    write_card(config.out, "elements", measure_elements(rows, errors, config))
+    write_card(config, "elements", measure_elements(rows, errors, config))
     progress(1.0, f"{len(errors)} crystals in {config.out}")
     return config.out
 

@@ -92,7 +92,9 @@ def test_a_killed_training_ends_with_the_same_weights(tmp_path: Path) -> None:
             noise = 0.01 * torch.randn(len(rows), 1, generator=generator)
             return (network(points[rows] + noise) - points[rows]).pow(2).mean()
 
-        config = TrainingConfig(data=tmp_path, out=tmp_path / name, cache=tmp_path, epochs=4, batch_size=16)
+        config = TrainingConfig(
+            kind="toy", data=tmp_path, out=tmp_path / name, cache=tmp_path, epochs=4, batch_size=16
+        )
         return Trainer(config, network, loss, torch.arange(48), torch.arange(48, 64))
 
     def die(share: float, _: str) -> None:

@@ -38,7 +38,6 @@ DISTRIBUTION = {
     "torch_geometric": "matgl",
     "sklearn": "scikit-learn",
     "umap": "umap-learn",
-    "lightning": "matgl",
 }
 
 

@@ -13,6 +13,7 @@ from invdesign.data.splits import grouped_split
 from invdesign.data.tokens import TokenSet, join, tokenise
 from invdesign.filters.charge_balance import usual_charges
 from invdesign.training.stability.hull import Labels, labelled_e_above_hull
+from invdesign.training.trainer import TrainingConfig
 
 CONDITIONS = (
     "band_gap",
@@ -51,6 +52,18 @@ class Corpus:
     formula: NDArray[np.str_]
     source: NDArray[np.str_]
     held_out: NDArray[np.bool_]
+
+
+class GeneratorConfig(TrainingConfig):
+    """What every generator's recipe says.
+
+    Attributes:
+        relaxed: folder of generated crystals (kind ``relaxed-genes``) to learn from as well.
+        max_atoms: in the primitive cell.
+    """
+
+    relaxed: Path | None = None
+    max_atoms: int = 20
 
 
 def read_corpus(data: Path, cache: Path, *, max_atoms: int = 20, relaxed: Path | None = None) -> Corpus:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,14 +13,14 @@ from torch.nn import functional
 from invdesign.generators.crystal_vae.model import STOP, Crystals, CrystalVAENetwork, crystals_of
 from invdesign.generators.geometry.lattice import free_strains
 from invdesign.io.progress import Progress
-from invdesign.training.generators.corpus import Corpus
-from invdesign.training.generators.trainer import Trainer, TrainingConfig
+from invdesign.training.generators.corpus import CONDITIONS, Corpus, GeneratorConfig, read_corpus
+from invdesign.training.trainer import Trainer
 
 _HEAD_STEPS = 2500
 _HEAD_NOISE = 0.5  # of the posterior's standard deviation
 
 
-class CrystalVAEConfig(TrainingConfig):
+class CrystalVAEConfig(GeneratorConfig):
     """Recipe of a crystal VAE.
 
     Attributes:
@@ -121,14 +121,13 @@ def train_crystal_vae(config: CrystalVAEConfig, *, progress: Progress) -> Path:
         InputError: a file of the data folder is missing or unreadable.
     """
     from invdesign.generators.crystal_vae.pipeline import CrystalVAEPipeline
-    from invdesign.training.generators.corpus import read_corpus
 
     progress(0.0, "reading crystals")
     corpus = read_corpus(config.data, config.cache, max_atoms=config.max_atoms, relaxed=config.relaxed)
     crystals = crystals_of(corpus.tokens)
     trainer = make_trainer(config, corpus, crystals)
     trainer.run(progress)
-    network = cast("CrystalVAENetwork", trainer.averaged.cpu())
+    network = trainer.averaged.cpu()
     known = torch.from_numpy(corpus.conditions)
     fit_heads(network, crystals.select(trainer.train), known[trainer.train], config.seed)
     set_landmarks(network, crystals.select(trainer.train), known[trainer.train], config.seed)
@@ -139,13 +138,13 @@ def train_crystal_vae(config: CrystalVAEConfig, *, progress: Progress) -> Path:
     return config.out
 
 
-def make_trainer(config: CrystalVAEConfig, corpus: Corpus, crystals: Crystals) -> Trainer:
+def make_trainer(config: CrystalVAEConfig, corpus: Corpus, crystals: Crystals) -> Trainer[CrystalVAENetwork]:
     """Return a trainer of a new network."""
     torch.manual_seed(config.seed)
     network = CrystalVAENetwork(**network_options(config, corpus))
     conditions = torch.from_numpy(corpus.conditions)
 
-    def loss(network: Any, rows: Tensor, generator: torch.Generator) -> Tensor:  # noqa: ANN401 - any module
+    def loss(network: CrystalVAENetwork, rows: Tensor, generator: torch.Generator) -> Tensor:
         batch = crystals.select(rows).to(network.device)
         known = conditions[rows].to(network.device)
         parts = loss_parts(network, batch, known, generator, config.drop_condition)
@@ -164,8 +163,6 @@ def make_trainer(config: CrystalVAEConfig, corpus: Corpus, crystals: Crystals) -
 
 def network_options(config: CrystalVAEConfig, corpus: Corpus) -> dict[str, Any]:
     """Arguments of the network."""
-    from invdesign.training.generators.corpus import CONDITIONS
-
     sizes = (
         *("width", "heads", "encoder_depth", "decoder_depth", "geometry_depth"),
         *("latent_tokens", "latent_size"),

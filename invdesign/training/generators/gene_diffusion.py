@@ -8,19 +8,25 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from invdesign.data.tokens import LETTERS
 from invdesign.generators.gene_diffusion.model import N_ELEMENTS, GeneTransformer
 from invdesign.io.progress import Progress
-from invdesign.training.generators.corpus import CONDITIONS, HYPOTHETICAL, Corpus, read_corpus
-from invdesign.training.generators.trainer import Trainer, TrainingConfig
+from invdesign.training.generators.corpus import (
+    CONDITIONS,
+    HYPOTHETICAL,
+    Corpus,
+    GeneratorConfig,
+    read_corpus,
+)
+from invdesign.training.trainer import Trainer
 
 _MAX_RELABELLINGS = 8
 
 
-class GeneDiffusionConfig(TrainingConfig):
+class GeneDiffusionConfig(GeneratorConfig):
     """Recipe of a gene diffusion model.
 
     Attributes:
@@ -161,16 +167,14 @@ def train_gene_diffusion(config: GeneDiffusionConfig, *, progress: Progress) -> 
     corpus = read_corpus(config.data, config.cache, max_atoms=config.max_atoms, relaxed=config.relaxed)
     trainer = trainer_of(config, corpus)
     trainer.run(progress)
-    pipeline = GeneDiffusionPipeline(
-        transformer=trainer.averaged.to("cpu", torch.float16)  # type: ignore[arg-type]
-    )
+    pipeline = GeneDiffusionPipeline(transformer=trainer.averaged.to("cpu", torch.float16))
     pipeline.save_pretrained(config.out, safe_serialization=True)
     config.write()
     progress(1.0, f"written to {config.out}")
     return config.out
 
 
-def trainer_of(config: GeneDiffusionConfig, corpus: Corpus) -> Trainer:
+def trainer_of(config: GeneDiffusionConfig, corpus: Corpus) -> Trainer[GeneTransformer]:
     """Return the network on the scale of the corpus' conditions, and its trainer."""
     torch.manual_seed(config.seed)
     conditions = torch.from_numpy(corpus.conditions)
@@ -191,11 +195,11 @@ def trainer_of(config: GeneDiffusionConfig, corpus: Corpus) -> Trainer:
     letters, count = labellings(corpus)
     sizes = (elements > 0).sum(1)
 
-    def loss(network: nn.Module, rows: Tensor, generator: torch.Generator) -> Tensor:
+    def loss(network: GeneTransformer, rows: Tensor, generator: torch.Generator) -> Tensor:
         width = int(sizes[rows].max())
         labelling = (torch.rand(len(rows), generator=generator) * count[rows]).long()
         batch = (group[rows], elements[rows, :width], letters[rows, labelling, :width])
-        return masked_loss(network, batch, conditions[rows], generator, config.drop_condition)  # type: ignore[arg-type]
+        return masked_loss(network, batch, conditions[rows], generator, config.drop_condition)
 
     return Trainer(
         config,

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal
 
 import numpy as np
 import torch
@@ -26,13 +26,13 @@ from invdesign.generators.geometry.lattice import cells, free_strains, strains
 from invdesign.generators.geometry.model import N_CELLS, SPACING, GeometryNetwork, cell_kind
 from invdesign.generators.geometry.sites import Sites, equivalent_coordinates, left_aligned, site_tables
 from invdesign.io.progress import Progress
-from invdesign.training.generators.corpus import read_corpus
-from invdesign.training.generators.trainer import Trainer, TrainingConfig
+from invdesign.training.generators.corpus import GeneratorConfig, read_corpus
+from invdesign.training.trainer import Trainer
 
 _LEAST_SPREAD = 0.02  # of a kind of cell of which few are known
 
 
-class GeometryDiffusionConfig(TrainingConfig):
+class GeometryDiffusionConfig(GeneratorConfig):
     """Recipe of a geometry diffusion model.
 
     Attributes:
@@ -99,7 +99,7 @@ class GeometryData:
 
     def loss(
         self,
-        network: Any,  # noqa: ANN401 - any module to the trainer
+        network: GeometryNetwork,
         rows: Tensor,
         generator: torch.Generator,
         *,
@@ -147,8 +147,7 @@ def train_geometry_diffusion(config: GeometryDiffusionConfig, *, progress: Progr
     loss = partial(data.loss, cell_share=config.cell_share)
     trainer = Trainer(config, network, loss, train, held_out, sizes=sizes, half=False)
     trainer.run(progress)
-    trained = cast("GeometryNetwork", trainer.averaged.to("cpu", torch.float16))
-    pipeline = GeometryDiffusionPipeline.of(trained)
+    pipeline = GeometryDiffusionPipeline.of(trainer.averaged.to("cpu", torch.float16))
     pipeline.save_pretrained(config.out, safe_serialization=True)
     config.write()
     progress(1.0, f"written to {config.out}")

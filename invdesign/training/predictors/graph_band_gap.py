@@ -1,34 +1,73 @@
-"""Recipe of the band-gap evaluator: crystals, warm start, training, calibration, card."""
+"""The band-gap evaluator: crystals, warm start, training, calibration, card; kind ``graph-band-gap``."""
 
 from __future__ import annotations
 
-import csv
-import hashlib
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.nn import functional
 
 from invdesign.core.candidate import Z90
-from invdesign.data.splits import grouped_split
 from invdesign.errors import InputError
 from invdesign.io.progress import Progress
-from invdesign.potentials.batching import Pairs, neighbour_pairs
+from invdesign.potentials.batching import CrystalBatch, Pairs, neighbour_pairs
 from invdesign.potentials.interface import Frame, frame_of
-from invdesign.predictors.graph.model import GraphBandGapPredictor, GraphNetwork, GraphShape, Scales
+from invdesign.potentials.matgl.graph import PairGraph, pair_graph
+from invdesign.predictors.graph.model import (
+    GraphBandGapPredictor,
+    GraphNetwork,
+    GraphShape,
+    Scales,
+    node_types,
+)
 from invdesign.predictors.models.ensemble import Distribution
 from invdesign.training.cards.render import write_card
 from invdesign.training.conformal import by_thirds, temperature
 from invdesign.training.metrics import gap_metrics, inside_outside
 from invdesign.training.predictors.ensemble import find_domain
-from invdesign.training.predictors.graph_table import GraphBandGapConfig, GraphTable
-from invdesign.training.predictors.table import PARTS, read_crystals
+from invdesign.training.predictors.table import PARTS, parts_of, read_crystals
+from invdesign.training.trainer import Trainer, TrainingConfig
 
 SOURCES = ("mp20", "wbm")
 METALLIC = 1e-3  # eV; gaps below are those of metals
+
+
+class GraphBandGapConfig(TrainingConfig):
+    """Recipe of the band-gap evaluator.
+
+    Attributes:
+        start: a matgl M3GNet potential whose backbone is the first guess.
+        metals: share of the metals that an epoch draws, each weighed by its inverse: they hold no
+            information on gaps.
+        jitter: how far atoms are moved while training, Å: relaxed geometries differ by as much.
+    """
+
+    kind: Literal["graph-band-gap"]
+    start: Path
+    epochs: int = 9
+    batch_size: int = 32
+    metals: float = 0.25
+    jitter: float = 0.03
+
+
+@dataclass(frozen=True, slots=True)
+class GraphTable:
+    """Crystals with their neighbours (cutoff of the network), gaps (eV, 0 for metals), part and data set."""
+
+    frames: list[Frame]
+    pairs: list[Pairs]
+    gap: np.ndarray
+    part: np.ndarray
+    source: np.ndarray
+
+    def rows(self, part: str) -> np.ndarray:
+        """Return the indices of a part's rows."""
+        return np.flatnonzero(self.part == part)
 
 
 def read_table(config: GraphBandGapConfig, shape: GraphShape, progress: Progress) -> GraphTable:
@@ -52,41 +91,74 @@ def read_table(config: GraphBandGapConfig, shape: GraphShape, progress: Progress
             gaps.append(0.0 if gap < METALLIC else float(gap))
             formulas.append(gene.formula)
             source.append(name)
-    part = np.empty(len(frames), dtype="<U16")
-    for name, rows in zip(PARTS, grouped_split(formulas, list(PARTS.values()), config.seed), strict=True):
-        part[rows] = name
-    return GraphTable(frames, pairs, np.array(gaps), part, np.array(source))
+    return GraphTable(frames, pairs, np.array(gaps), parts_of(formulas, config.seed), np.array(source))
 
 
 def train_graph_band_gap(config: GraphBandGapConfig, *, progress: Progress) -> Path:
-    """Train, calibrate, measure and write an evaluator.
+    """Train, calibrate, measure and write an evaluator; a killed run goes on from its last epoch.
 
     Raises:
         InputError: matgl is not installed, or ``start`` holds no M3GNet.
     """
     network = warm_network(config.start, config.seed)
     table = read_table(config, network.shape, progress)
-    from invdesign.training.predictors.graph_lightning import train
-
     scales = scales_of(table)
-    identity = hashlib.sha256(config.model_dump_json().encode())
-    identity.update(table.gap.tobytes())
-    history = train(
-        network,
-        scales,
-        table,
-        config.network,
-        config.cache / f"{config.out.name}-{identity.hexdigest()[:12]}",
-        seed=config.seed,
-        progress=lambda share, message: progress(0.04 + 0.92 * share, message),
-    )
+    trainer = make_trainer(config, network, scales, table)
+    trainer.run(lambda share, message: progress(0.04 + 0.92 * share, message))
     progress(0.96, "calibration and metrics")
-    evaluator = calibrated(network, scales, table, config.seed)
+    evaluator = calibrated(trainer.averaged, scales, table, config.seed)
     evaluator.save(config.out)
-    _write_history(history, config.out / "training.csv")
-    write_card(config, "graph_band_gap", evaluator_metrics(evaluator, table, config, history))
+    write_card(config, "graph_band_gap", evaluator_metrics(evaluator, table, config, trainer.history))
     progress(1.0, f"written to {config.out}")
     return config.out
+
+
+def make_trainer(
+    config: GraphBandGapConfig, network: GraphNetwork, scales: Scales, table: GraphTable
+) -> Trainer[GraphNetwork]:
+    """Return a trainer of the network on the training rows; the validation rows are held out."""
+    types, metal = node_types(network.shape.elements), torch.from_numpy(table.gap <= 0)
+    gap = torch.from_numpy((table.gap - scales.shift) / scales.unit).float()
+
+    def loss(network: GraphNetwork, rows: Tensor, generator: torch.Generator) -> Tensor:
+        chosen = rows.tolist()
+        batch = CrystalBatch.join([table.frames[k] for k in chosen], [table.pairs[k] for k in chosen])
+        device = next(network.parameters()).device
+        graph = pair_graph(batch, types[batch.numbers], network, device)
+        if network.training:
+            graph = jittered(graph, config.jitter, generator)
+        weight = 1 / config.metals if network.training else 1.0
+        return gap_loss(network(graph), gap[rows].to(device), metal[rows].to(device), weight)
+
+    train, validation = (torch.from_numpy(table.rows(part)) for part in ("train", "validation"))
+    weights = torch.where(metal, config.metals, 1.0)
+    n_drawn = int(weights[train].sum())
+    return Trainer(config, network, loss, train, validation, weights=weights, n_drawn=n_drawn, half=False)
+
+
+def gap_loss(raw: Tensor, gap: Tensor, metal: Tensor, weight: float) -> Tensor:
+    """Mean loss: cross-entropy of metal or not, absolute error of the gap, likelihood of its sigma.
+
+    Args:
+        raw: outputs of the network, (n, 3).
+        gap: in the network's unit, (n,).
+        metal: whether it is one, (n,) bool.
+        weight: of the metals.
+    """
+    logit, mean, log_sigma = raw.unbind(-1)
+    entropies = functional.binary_cross_entropy_with_logits(logit, metal.float(), reduction="none")
+    entropy = torch.where(metal, weight * entropies, entropies).sum()
+    error, log_sigma = (mean - gap)[~metal], log_sigma[~metal].clamp(-7.0, 3.0)
+    distance = functional.smooth_l1_loss(error, torch.zeros_like(error), beta=0.1, reduction="sum")
+    # the likelihood does not weigh the gap
+    likelihood = (log_sigma + 0.5 * (error.detach() * torch.exp(-log_sigma)) ** 2).sum()
+    return (entropy + distance + 0.1 * likelihood) / len(raw)
+
+
+def jittered(graph: PairGraph, deviation: float, generator: torch.Generator) -> PairGraph:
+    """Return the graph after normal displacements of the atoms, ``deviation`` Å along each axis."""
+    moved = deviation * torch.randn(len(graph.types), 3, generator=generator).to(graph.vectors)
+    return replace(graph, vectors=graph.vectors + moved[graph.second] - moved[graph.first])
 
 
 def evaluator_metrics(
@@ -119,7 +191,7 @@ def evaluator_metrics(
         inside = evaluator.domain.distance(features)[positive] <= evaluator.domain.threshold
     on_gpu = evaluator.device.type == "cuda"
     threads = f"{torch.get_num_threads()} CPU thread(s), shared with other work"
-    shape, settings = evaluator.network.shape, config.network
+    shape = evaluator.network.shape
     return {
         "blocks": shape.blocks,
         "width": shape.width,
@@ -127,12 +199,11 @@ def evaluator_metrics(
         "rows": {part: len(table.rows(part)) for part in PARTS},
         "start": config.start.name,
         "seed": config.seed,
-        **settings.model_dump(include={"learning_rate", "batch", "epochs", "metals", "jitter", "ema"}),
+        **config.model_dump(include={"learning_rate", "batch_size", "epochs", "metals", "jitter", "ema"}),
         "dropout": shape.dropout,
-        "epoch": int(min(history, key=lambda row: row["error"])["epoch"]) + 1,
         "minutes": sum(row["seconds"] for row in history) / 60,
         "hardware": f"one {torch.cuda.get_device_name()}" if on_gpu else threads,
-        "training_crystals_per_s": float(np.median([row["crystals_per_s"] for row in history])),
+        "training_crystals_per_s": float(np.median([row["rows_per_s"] for row in history])),
         "held_out": held_out,
         "domain": inside_outside(np.abs(found.mean - gap)[positive], inside),
         "crystals_per_s": len(rows) / seconds,
@@ -198,10 +269,3 @@ def calibrated(network: GraphNetwork, scales: Scales, table: GraphTable, seed: i
     _, known = evaluator.raw([table.frames[k] for k in table.rows("train")], {})
     evaluator.domain = find_domain(known, features, seed)
     return evaluator
-
-
-def _write_history(history: list[dict[str, float]], path: Path) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(history[0]))
-        writer.writeheader()
-        writer.writerows({name: round(value, 5) for name, value in row.items()} for row in history)

@@ -39,7 +39,7 @@ from invdesign.training.predictors.stability_data import (
     StabilityConfig,
     decoys,
     joined,
-    parts_of,
+    parts_of_systems,
     read_generated,
     read_wbm,
     training_table,
@@ -240,6 +240,6 @@ def hypothetical(sources: Sources, config: StabilityConfig, around: HullContext)
         SOURCES[1:], (read_wbm(config.data, around), read_generated(config.generated)), strict=True
     ):
         used = ~np.isin(composition_keys(own.batch), taken)
-        used &= parts_of(own.batch.numbers, config.seed) == "test"
+        used &= parts_of_systems(own.batch.numbers, config.seed) == "test"
         found[source] = HullEnergies(own.batch.take(used), own.energy[used])
     return found

@@ -14,13 +14,12 @@ from invdesign.composition.batch import CompositionBatch
 from invdesign.composition.formula import read_compositions
 from invdesign.composition.oxidation_states import ChargeRules
 from invdesign.crystal.elements import SYMBOLS
-from invdesign.data.splits import grouped_split
 from invdesign.filters.charge_balance_batch import charge_verdicts
 from invdesign.io.progress import Progress
 from invdesign.predictors.stability.analogues import Known, composition_keys, system_keys
 from invdesign.predictors.stability.context_features import HullContext
 from invdesign.stability.hull.hull import Hull
-from invdesign.training.predictors.table import PARTS, Settings, Table
+from invdesign.training.predictors.table import PARTS, Settings, Table, parts_of
 from invdesign.training.recipe import Recipe
 
 EXISTS = 0.1
@@ -126,7 +125,7 @@ def read_generated(name: str) -> HullEnergies:
     return HullEnergies(batch.take(rows), energies[rows])
 
 
-def parts_of(numbers: NDArray[np.integer], seed: int) -> NDArray[np.str_]:
+def parts_of_systems(numbers: NDArray[np.integer], seed: int) -> NDArray[np.str_]:
     """Part of each composition by its chemical system alone, (n,).
 
     Args:
@@ -134,10 +133,7 @@ def parts_of(numbers: NDArray[np.integer], seed: int) -> NDArray[np.str_]:
         seed: of the split.
     """
     systems = ["".join(sorted(SYMBOLS[z] for z in row if z)) for row in numbers.tolist()]
-    parts = np.empty(len(systems), dtype="<U16")
-    for name, rows in zip(PARTS, grouped_split(systems, list(PARTS.values()), seed), strict=True):
-        parts[rows] = name
-    return parts
+    return parts_of(systems, seed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +163,7 @@ class Sources:
         hull, known = Hull.load(), read_mp(data)
         of_hull, _ = CompositionBatch.of(hull.formulas)
         both = joined([known.batch, of_hull])
-        return cls(hull, known, both, parts_of(both.numbers, seed))
+        return cls(hull, known, both, parts_of_systems(both.numbers, seed))
 
     def without(self, *parts: str, fold: int | None = None) -> HullContext:
         """HullContext to which the systems of these parts are unknown; those of a training fold besides."""
@@ -223,7 +219,7 @@ def training_table(config: StabilityConfig, sources: Sources, progress: Progress
     for source, energies in zip(SOURCES[1:], read, strict=True):
         novel = ~np.isin(composition_keys(energies.batch), taken)
         batch, labels = energies.batch.take(novel), _energy_labels(energies.energy[novel])
-        of_part, features = parts_of(batch.numbers, config.seed), seen_by_train.features(batch)
+        of_part, features = parts_of_systems(batch.numbers, config.seed), seen_by_train.features(batch)
         blocks += [Block(features[of_part == part], labels[of_part == part], part, source) for part in PARTS]
     return _table(blocks)
 

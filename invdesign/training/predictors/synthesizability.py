@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from invdesign.crystal.gene import Gene
-from invdesign.data.splits import grouped_split
 from invdesign.io.progress import Progress
 from invdesign.predictors.features.composition_and_gene import gene_matrix
 from invdesign.predictors.synthesizability import Bag, Synthesizability
 from invdesign.training.cards.render import write_card
 from invdesign.training.metrics import auc, calibration_error
-from invdesign.training.predictors.table import PARTS, PredictorConfig, Settings, read_crystals
+from invdesign.training.predictors.table import PredictorConfig, Settings, parts_of, read_crystals
 
 
 class SynthesizabilityConfig(PredictorConfig):
@@ -199,16 +198,12 @@ class Table:
         ]
         genes = [gene.canonical() for _, gene, _ in rows]
         progress(0.1, f"features of {len(rows)} crystals")
-        part = np.empty(len(rows), dtype="<U16")
-        split = grouped_split([gene.formula for gene in genes], list(PARTS.values()), config.seed)
-        for name, chosen in zip(PARTS, split, strict=True):
-            part[chosen] = name
         source = np.array([name for name, _, _ in rows])
         return cls(
             gene_matrix(genes),
             np.isin(source, REPORTED),
             source,
-            part,
+            parts_of([gene.formula for gene in genes], config.seed),
             np.array([energy for _, _, energy in rows]),
             np.array([(len(gene.elements), gene.n_atoms) for gene in genes]),
             composition_matrix(counts_of([{"Na": 1}])).shape[1],

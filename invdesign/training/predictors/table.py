@@ -150,9 +150,7 @@ def assemble(
     extra_labels = np.array([[known.get(key, np.nan) for known in auxiliary] for key in keys])
     extra_labels = extra_labels.reshape(len(keys), len(auxiliary))
     all_formulas = [*formulas, *keys]
-    part = np.empty(len(all_formulas), dtype="<U16")
-    for name, rows in zip(PARTS, grouped_split(all_formulas, list(PARTS.values()), seed), strict=True):
-        part[rows] = name
+    part = parts_of(all_formulas, seed)
     if held_out:
         part = _hold_out(held_out, source, all_formulas, part, seed)
     extra = np.arange(len(all_formulas)) >= len(formulas)
@@ -168,6 +166,14 @@ def assemble(
         extra[keep],
         composition_rows.shape[1],
     )
+
+
+def parts_of(groups: Sequence[str], seed: int) -> np.ndarray:
+    """Return the part of each row, (n,) str: one of ``PARTS``, the same for rows of a composition."""
+    part = np.empty(len(groups), dtype="<U16")
+    for name, rows in zip(PARTS, grouped_split(groups, list(PARTS.values()), seed), strict=True):
+        part[rows] = name
+    return part
 
 
 def _hold_out(

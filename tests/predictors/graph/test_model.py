@@ -17,8 +17,15 @@ from invdesign.io.artifacts import root
 from invdesign.potentials.batching import neighbour_pairs
 from invdesign.potentials.interface import Frame, frame_of
 from invdesign.predictors.graph.model import GraphBandGapPredictor, GraphNetwork, GraphShape, Scales
-from invdesign.training.predictors.graph_band_gap import calibrated, scales_of
-from invdesign.training.predictors.graph_table import GraphSettings, GraphTable
+from invdesign.training.predictors.graph_band_gap import (
+    GraphBandGapConfig,
+    GraphTable,
+    calibrated,
+    gap_loss,
+    make_trainer,
+    scales_of,
+)
+from invdesign.training.trainer import Trainer
 
 pytest.importorskip("matgl")
 
@@ -151,50 +158,59 @@ def test_without_matgl_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.slow
 def test_learns_and_goes_on_after_a_kill(tmp_path: Path) -> None:
-    from invdesign.training.predictors.graph_lightning import train
-
-    table, settings = (
-        toy_table(),
-        GraphSettings(epochs=4, batch=8, learning_rate=1e-2, ema=0.5, metals=1.0),
-    )
+    table = toy_table()
     scales = scales_of(table)
 
-    def trained(folder: Path, killed_after: int | None) -> tuple[GraphNetwork, list[dict[str, float]]]:
+    def trained(name: str, killed_after: float = 2.0) -> Trainer[GraphNetwork]:
         def progress(share: float, _: str) -> None:
-            if killed_after is not None and share >= killed_after / settings.epochs:
+            if share >= killed_after:
                 raise KilledError
 
+        config = GraphBandGapConfig(
+            kind="graph-band-gap",
+            data=tmp_path,
+            start=tmp_path,
+            out=tmp_path / name,
+            cache=tmp_path,
+            epochs=4,
+            batch_size=8,
+            learning_rate=1e-2,
+            ema=0.5,
+            metals=0.5,
+        )
         torch.manual_seed(0)
-        network = GraphNetwork(SHAPE)
-        history = train(network, scales, table, settings, folder, seed=0, progress=progress)
-        return network, history
+        trainer = make_trainer(config, GraphNetwork(SHAPE), scales, table)
+        trainer.run(progress)
+        return trainer
 
-    whole, history = trained(tmp_path / "whole", None)
-    assert [row["epoch"] for row in history] == [0, 1, 2, 3]
-    assert history[-1]["error"] < history[0]["error"]
-    assert (tmp_path / "whole" / "last.ckpt").is_file()
+    whole = trained("whole")
+    assert whole.history[-1]["held_out"] < whole.history[0]["held_out"]
     with pytest.raises(KilledError):
-        trained(tmp_path / "killed", 3)
-    resumed, again = trained(tmp_path / "killed", None)
-    assert [row["epoch"] for row in again] == [0, 1, 2, 3]
-    for name, value in whole.state_dict().items():
-        torch.testing.assert_close(resumed.state_dict()[name], value, rtol=1e-4, atol=1e-5)
-    judge = calibrated(resumed, scales, table, 0)
+        trained("killed", 0.75)
+    resumed = trained("killed")
+    assert [row["epoch"] for row in resumed.history] == [0, 1, 2, 3]
+    for name, value in whole.averaged.state_dict().items():
+        torch.testing.assert_close(resumed.averaged.state_dict()[name], value, rtol=1e-4, atol=1e-5)
+    judge = calibrated(resumed.averaged, scales, table, 0)
     assert judge.domain is not None
     assert min(judge.scales.intervals) > 0
 
 
-def test_an_epoch_draws_every_insulator_and_some_metals() -> None:
-    from invdesign.training.predictors.graph_lightning import Draw
-
-    metal = np.arange(100) % 4 > 0
-    draw = Draw(np.arange(1000, 1100), metal, 0.2, seed=0)
-    first = list(draw)
-    assert len(first) == len(set(first)) == len(draw) == 25 + 15
-    assert set(range(1000, 1100, 4)) <= set(first)
-    assert list(draw) == first
-    draw.set_epoch(1)
-    assert list(draw) != first
+def test_metals_that_an_epoch_leaves_out_are_made_up_for_by_their_weight() -> None:
+    table = toy_table(96)
+    config = GraphBandGapConfig(
+        kind="graph-band-gap", data=Path(), start=Path(), out=Path("none"), batch_size=8, metals=0.25
+    )
+    trainer = make_trainer(config, GraphNetwork(SHAPE), scales_of(table), table)
+    drawn = torch.cat([trainer._batches(torch.Generator().manual_seed(k)).flatten() for k in range(40)])
+    share = float((torch.from_numpy(table.gap)[drawn] <= 0).float().mean())
+    train = table.gap[table.rows("train")]
+    n_metals, n_others = int((train <= 0).sum()), int((train > 0).sum())
+    assert share == pytest.approx(0.25 * n_metals / (0.25 * n_metals + n_others), abs=0.05)
+    metal = torch.tensor([True, False])
+    raw = torch.zeros(2, 3)
+    light, heavy = (float(gap_loss(raw, torch.zeros(2), metal, weight)) for weight in (1.0, 4.0))
+    assert heavy - light == pytest.approx(3 * np.log(2) / 2)
 
 
 def released() -> GraphBandGapPredictor:

@@ -6,7 +6,7 @@ from invdesign.errors import InputError
 from invdesign.predictors.stability.analogues import Analogues, Known, composition_keys, system_keys
 from invdesign.predictors.stability.model import LEVELS, Stabilities, StabilityModel, read_known, write_known
 from invdesign.training.predictors.stability import enrichment, existence_metrics, quantiles
-from invdesign.training.predictors.stability_data import KINDS, decoys, parts_of
+from invdesign.training.predictors.stability_data import KINDS, decoys, parts_of_systems
 
 FORMULAS = [
     "NaCl",
@@ -67,7 +67,7 @@ def test_order_and_padding_do_not_matter(known):
 
 def test_a_chemical_system_is_in_one_part():
     numbers = np.array([[11, 17, 0], [17, 11, 0], [22, 8, 38], [38, 22, 8]], dtype=np.uint8)
-    parts = parts_of(numbers, seed=0)
+    parts = parts_of_systems(numbers, seed=0)
     assert parts[0] == parts[1]
     assert parts[2] == parts[3]
 

@@ -18,7 +18,7 @@ from invdesign.training.generators.gene_diffusion import (
     sampling_weights,
     trainer_of,
 )
-from invdesign.training.generators.trainer import Trainer, TrainingConfig
+from invdesign.training.trainer import Trainer, TrainingConfig
 
 N = 128
 

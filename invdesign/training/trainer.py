@@ -1,4 +1,4 @@
-"""The training loop that all generators share."""
+"""The training loop of the generators and of the graph network."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable
 from copy import deepcopy
-from pathlib import Path
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,19 +16,16 @@ from torch import Tensor, nn
 from invdesign.io.progress import Progress
 from invdesign.training.recipe import DataRecipe
 
-Loss = Callable[[nn.Module, Tensor, torch.Generator], Tensor]
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class TrainingConfig(DataRecipe):
-    """What every generator's recipe says; each adds its own fields.
+    """How a network is trained.
 
     Attributes:
-        relaxed: folder of verified crystals of our own (kind ``relaxed-genes``) to learn from as well.
         ema: decay of the averaged weights per step, which are what is released.
     """
 
-    relaxed: Path | None = None
-    max_atoms: int = 20
     epochs: int
     batch_size: int = 256
     learning_rate: float = 1e-3
@@ -36,7 +33,7 @@ class TrainingConfig(DataRecipe):
     ema: float = 0.998
 
 
-class Trainer:
+class Trainer(Generic[Network]):
     """AdamW with warm-up and cosine decay, an exponential moving average, a checkpoint an epoch.
 
     On a GPU where there is one. bf16 on a GPU and where the processor has AMX, unless ``half`` is off.
@@ -47,6 +44,7 @@ class Trainer:
         loss: mean loss of some rows, on the network's device; all randomness from the generator (CPU).
         train, held_out: rows of the corpus.
         weights: (N,) of every row of the corpus, how often it is drawn; default equally.
+        n_drawn: rows of an epoch, rounded up to whole batches; default as many as there are.
         sizes: (N,) batches are made of rows of like size: less padding.
         half: bf16 autocast where it pays; off where a network's mathematics needs 32 bits.
     """
@@ -54,12 +52,13 @@ class Trainer:
     def __init__(
         self,
         config: TrainingConfig,
-        network: nn.Module,
-        loss: Loss,
+        network: Network,
+        loss: Callable[[Network, Tensor, torch.Generator], Tensor],
         train: Tensor,
         held_out: Tensor,
         *,
         weights: Tensor | None = None,
+        n_drawn: int | None = None,
         sizes: Tensor | None = None,
         half: bool = True,
     ) -> None:
@@ -79,7 +78,7 @@ class Trainer:
             weight_decay=config.weight_decay,
             fused=True,
         )
-        self.steps_per_epoch = math.ceil(len(train) / config.batch_size)
+        self.steps_per_epoch = math.ceil((n_drawn or len(train)) / config.batch_size)
         total = self.steps_per_epoch * config.epochs
         warm_up = min(300, math.ceil(total / 10))
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -157,7 +156,7 @@ class Trainer:
         batches = drawn.view(self.steps_per_epoch, -1)
         return batches[torch.randperm(self.steps_per_epoch, generator=generator)]
 
-    def _loss(self, network: nn.Module, rows: Tensor, generator: torch.Generator) -> Tensor:
+    def _loss(self, network: Network, rows: Tensor, generator: torch.Generator) -> Tensor:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
             return self.loss(network, rows, generator)
 

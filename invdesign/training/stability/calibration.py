@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -30,16 +30,12 @@ from invdesign.training.stability.calibration_uncertainty import (
     fit_uncertainty,
 )
 from invdesign.training.stability.hull import MP2020_SETS, detection, energies_above_hull, load_shift
-from invdesign.training.stability.self_consistent_hull import (
-    above_hull,
-    compare_hulls,
-    held_out_known,
-    hypothetical,
-)
 
 if TYPE_CHECKING:
     from pymatgen.core import Composition
 
+THRESHOLDS = (0.05, 0.1)  # eV/atom
+LOWER = 1e-4  # eV/atom by which another entry of a composition must lie lower to be its competitor
 MINIMUM = 5  # crystals an element must be in to get a reference energy
 
 
@@ -166,7 +162,7 @@ def measure_calibration(
         "folds": FOLDS,
         "data": [{"name": name, "n": len(s.formulas), "failed": s.failed} for name, s in samples.items()],
         "formation": _formation(calibration, samples, residual, errors, config),
-        **_energy_scale(samples, residual, errors),
+        "chemistry": _chemistry(samples, residual, errors),
         "median_sigma": float(np.median([calibration.sigma(c) for c in errors.compositions])),
         "growth": calibration.growth,
         "growth_ends": GROWTH_ENDS,
@@ -175,7 +171,6 @@ def measure_calibration(
         "above_hull": above_hull(calibration, samples, residual, errors.e_above_hull, hull),
         "n_unstable": int((held_out_known(samples, residual, hull).truth > 0.1).sum()),
         "n_hypothetical": len(test.truth),
-        "hulls": compare_hulls(calibration, samples, residual, errors.e_above_hull, hull),
         "false_stable": 1 - detection(predicted, test.truth, 0.1)["precision"],
         "most_uncertain": sorted(calibration.spread, key=lambda symbol: -calibration.spread[symbol])[:8],
         "beyond_three_sigma": float((np.abs(test.potential - test.dft) > 3 * sigmas).mean()),
@@ -215,59 +210,32 @@ def _sizes(errors: np.ndarray) -> list[float]:
     return [float(x) for x in (size.mean(), np.median(size), np.quantile(size, 0.9), errors.mean())]
 
 
-def _energy_scale(samples: dict[str, EvaluatedSet], residual: np.ndarray, errors: Errors) -> dict[str, Any]:
-    """Split WBM's residual into energy scale and potential, by chemistry."""
-    wbm, shifted = samples[HYPOTHETICAL], errors.residual
-    bare = shifted + wbm.formation - wbm.as_published
-    offset = -float(np.median(shifted))  # of single points
-    refitted = _refitted_residual(errors, bare)
-    is_control = np.array([not _anions(composition) for composition in wbm.compositions])
-
-    def about_median(values: np.ndarray, rows: np.ndarray | slice = slice(None)) -> float:
-        return float(np.abs(values[rows] - np.median(values)).mean())
-
-    parts = {
-        name: {"n": int(rows.sum()), "errors": [about_median(v, rows) for v in (bare, shifted, refitted)]}
-        for name, rows in (("anion", ~is_control), ("control", is_control))
-    }
-    before, after = about_median(bare), about_median(shifted)
-    known, new = _groups(known_targets(samples)[0]), _groups(wbm.compositions)
-    chemistry = [
+def _chemistry(
+    samples: dict[str, EvaluatedSet], residual: np.ndarray, errors: Errors
+) -> list[dict[str, Any]]:
+    """Errors by anion, and of +U metals in oxides and fluorides."""
+    known, new = _groups(known_targets(samples)[0]), _groups(samples[HYPOTHETICAL].compositions)
+    return [
         {
             "name": name,
             "n_known": len(known[name]),
             "known": float(np.abs(residual[known[name]]).mean()),
             "n_wbm": len(new[name]),
-            "wbm": [float(np.abs(v[new[name]]).mean()) for v in (bare, shifted, shifted + offset)],
-            "mean": float(shifted[new[name]].mean()),
+            "wbm": float(np.abs(errors.residual[new[name]]).mean()),
+            "mean": float(errors.residual[new[name]].mean()),
         }
         for name in sorted(known, key=lambda name: -len(known[name]))
         if name in new
     ]
-    scale = {**parts, "removed": before - after, "before": before, "share": 1 - after / before}
-    return {"scale": scale, "single_point_offset": offset, "chemistry": chemistry}
-
-
-def _refitted_residual(errors: Errors, bare: np.ndarray) -> np.ndarray:
-    """Return published residuals after a refit of every term on the other half of WBM."""
-    out = np.zeros(len(bare))
-    halves = grouped_split(errors.formulas, [0.5, 0.5], 0)
-    for part, rest in (halves, halves[::-1]):
-        scale = fit_scale([errors.compositions[i] for i in rest], bare[rest], delta=0.02, ridge=1e-2)
-        out[part] = bare[part] - [scale.energy(errors.compositions[i]) for i in part]
-    return out
-
-
-def _anions(composition: Composition) -> list[str]:
-    return [term[:-1] for term in terms_of(composition) if term.endswith("-")]
 
 
 def _groups(compositions: Sequence[Composition]) -> dict[str, np.ndarray]:
     """Return crystals by anion, and those with a +U metal in an oxide or fluoride."""
     members: dict[str, list[int]] = {}
     for i, composition in enumerate(compositions):
-        anions = [f"anion {symbol}" for symbol in _anions(composition)] or ["no anion (control)"]
-        metals = {f"+U metal with {t[-1]}" for t in terms_of(composition) if "|" in t}
+        terms = terms_of(composition)
+        anions = [f"anion {term[:-1]}" for term in terms if term.endswith("-")] or ["no anion (control)"]
+        metals = {f"+U metal with {term[-1]}" for term in terms if "|" in term}
         for name in (*anions, *metals):
             members.setdefault(name, []).append(i)
     return {name: np.array(indices) for name, indices in members.items()}
@@ -278,18 +246,124 @@ def _uncertainty(errors: Errors, config: CalibrationConfig) -> dict[str, Any]:
         errors.formulas, errors.compositions, errors.residual, errors.e_above_hull, np.nan * errors.gain
     )
     found = {
-        name: cross_validate(single, config.seed, by_element=element, by_energy=energy)
-        for name, element, energy in (
-            ("constant", False, False),
-            ("by_element", True, False),
-            ("by_energy", False, True),
-            ("by_both", True, True),
-        )
+        "single_points": cross_validate(single, config.seed),
+        "relaxed": cross_validate(errors, config.seed),
     }
-    found["relaxed"] = final = cross_validate(errors, config.seed)
+    final = found["relaxed"]
     probability, under = final.probability_below(0.1), final.truth <= 0.1
     fifths = [(probability >= low) & (probability < low + 0.2) for low in (0.0, 0.2, 0.4, 0.6, 0.8)]
     return {
-        "uncertainty": {name: one.metrics() for name, one in found.items()},
+        "uncertainty": {
+            "single_points": cross_validate(single, config.seed).metrics(),
+            "relaxed": final.metrics(),
+        },
         "reliability": [[float(probability[rows].mean()), float(under[rows].mean())] for rows in fifths],
     }
+
+
+@dataclass(frozen=True, slots=True)
+class HullTest:
+    """Crystals to place on a hull.
+
+    Attributes:
+        compositions: n.
+        dft: DFT formation energies, eV/atom, (n,).
+        potential: the potential's, as a campaign would have them, eV/atom, (n,).
+        truth: E above hull by DFT, eV/atom, (n,).
+        left_out: whether their composition is taken from the hull.
+    """
+
+    compositions: list[Composition]
+    dft: np.ndarray
+    potential: np.ndarray
+    truth: np.ndarray
+    left_out: bool
+
+    def on(self, hull: Hull) -> np.ndarray:
+        """Return E above hull of the potential's energies, eV/atom, (n,)."""
+        return energies_above_hull(hull, self.compositions, self.potential, known=not self.left_out)
+
+
+def held_out_known(samples: dict[str, EvaluatedSet], residual: np.ndarray, hull: Hull) -> HullTest:
+    """MPTS-52's compounds against the reported E above hull, their compositions left out of the hull.
+
+    Args:
+        samples: by data set.
+        residual: of all known crystals, from fits without them (``hold_out``).
+        hull: whose elements the compounds must have.
+    """
+    sample = samples["mpts52"]
+    chosen = np.array(
+        [i for i, c in enumerate(sample.compositions) if len(c) > 1 and set(map(str, c)) <= hull.elements]
+    )
+    errors = residual[-len(sample.formulas) :]
+    return HullTest(
+        [sample.compositions[i] for i in chosen],
+        sample.formation[chosen],
+        (sample.formation + errors)[chosen],
+        sample.reported[chosen],
+        left_out=True,
+    )
+
+
+def hypothetical(calibration: EnergyCalibration, sample: EvaluatedSet, truth: np.ndarray) -> HullTest:
+    """Hypothetical crystals, relaxed with the potential if any were, against DFT on the same hull.
+
+    Args:
+        calibration: whose offset is added.
+        sample: n crystals.
+        truth: DFT's E above hull, eV/atom, (n,); gaps in the hull are in both and cancel.
+    """
+    relaxed = np.isfinite(sample.relaxed)
+    chosen = np.flatnonzero(relaxed if relaxed.any() else ~relaxed)
+    compositions = [sample.compositions[i] for i in chosen]
+    found = np.where(relaxed, sample.relaxed, sample.energies)[chosen]
+    energies = [
+        calibration.formation_energy(c, float(e) * c.num_atoms)
+        for c, e in zip(compositions, found, strict=True)
+    ]
+    return HullTest(compositions, sample.formation[chosen], np.array(energies), truth[chosen], left_out=False)
+
+
+def hull_metrics(predicted: np.ndarray, truth: np.ndarray) -> list[float]:
+    """Return the MAE of energies above hull, then F1, recall and specificity at both thresholds.
+
+    Known crystals are reported at or above zero: there the predictions are cut at zero too.
+    """
+    error = np.abs((np.maximum(predicted, 0.0) if truth.min() >= 0 else predicted) - truth).mean()
+    found = [detection(predicted, truth, threshold) for threshold in THRESHOLDS]
+    return [float(error), *(one[name] for one in found for name in ("f1", "recall", "specificity"))]
+
+
+def above_hull(
+    calibration: EnergyCalibration,
+    samples: dict[str, EvaluatedSet],
+    residual: np.ndarray,
+    truth: np.ndarray,
+    hull: Hull,
+) -> dict[str, list[float]]:
+    """Measure on the reference hull: MPTS-52 with ever less of itself in it, WBM with and without offset."""
+    known = held_out_known(samples, residual, hull)
+    in_hull = energies_above_hull(hull, known.compositions, known.potential)
+    left_out = known.on(hull)
+    polymorph = has_lower_polymorph(samples, known)
+    new = hypothetical(calibration, samples[HYPOTHETICAL], truth)
+    shifted = new.on(hull)
+    return {
+        "mpts52_in_hull": hull_metrics(in_hull, known.truth),
+        "mpts52_entry_left_out": hull_metrics(np.where(polymorph, in_hull, left_out), known.truth),
+        "mpts52_composition_left_out": hull_metrics(left_out, known.truth),
+        "wbm_without_offset": hull_metrics(shifted - calibration.hypothetical_offset, new.truth),
+        "wbm": hull_metrics(shifted, new.truth),
+    }
+
+
+def has_lower_polymorph(samples: dict[str, EvaluatedSet], known: HullTest) -> np.ndarray:
+    """Whether another entry of the composition lies lower: then the hull has another crystal, (n,)."""
+    lowest: dict[str, float] = {}
+    for name in MP2020_SETS:
+        for composition, energy in zip(samples[name].compositions, samples[name].formation, strict=True):
+            key = composition.reduced_formula
+            lowest[key] = min(lowest.get(key, np.inf), float(energy))
+    entries = zip(known.compositions, known.dft, strict=True)
+    return np.array([lowest[composition.reduced_formula] < energy - LOWER for composition, energy in entries])

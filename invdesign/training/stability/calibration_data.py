@@ -28,7 +28,6 @@ class EvaluatedSet:
         energies: the potential's at the source's geometries, eV/atom, (n,).
         relaxed: the potential's after relaxing with it, eV/atom, (n,); nan where that was not done.
         formation: DFT formation energies on the MP2020 scale, eV/atom, (n,).
-        as_published: the same as the source has them, eV/atom, (n,).
         reported: DFT energy above hull, eV/atom, (n,); nan where the source has none.
         failed: crystals that the potential could not evaluate; left out of the rest.
     """
@@ -38,7 +37,6 @@ class EvaluatedSet:
     energies: np.ndarray
     relaxed: np.ndarray
     formation: np.ndarray
-    as_published: np.ndarray
     reported: np.ndarray
     failed: int
 
@@ -80,7 +78,6 @@ def read_evaluated(
         energies=energies[usable],
         relaxed=relaxed[usable],
         formation=formation[usable],
-        as_published=published[usable],
         reported=reported[usable],
         failed=len(energies) - len(usable),
     )

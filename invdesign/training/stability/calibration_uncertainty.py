@@ -89,16 +89,11 @@ def _reach(predicted: np.ndarray) -> np.ndarray:
     return np.asarray(np.clip(predicted, 0.0, GROWTH_ENDS))
 
 
-def fit_uncertainty(errors: Errors, *, by_element: bool = True, by_energy: bool = True) -> Uncertainty:
+def fit_uncertainty(errors: Errors) -> Uncertainty:
     """Fit offset, spread and growth.
 
     The shape is fitted on single points at DFT's geometries. Relaxing with the potential makes it err
     further on the low side: the crystals for which this was computed shift the offset and scale the spread.
-
-    Args:
-        errors: of hypothetical crystals.
-        by_element: False gives all elements one spread.
-        by_energy: False leaves out the growth.
     """
     offset = -float(np.median(errors.residual))
     size, reach = np.abs(errors.residual + offset), _reach(errors.e_above_hull + errors.residual + offset)
@@ -106,8 +101,8 @@ def fit_uncertainty(errors: Errors, *, by_element: bool = True, by_energy: bool 
     matrix = _fractions(errors.compositions, symbols)
     growth = 0.0
     for _ in range(2):  # the second time with the spread free of what E above hull explains
-        raw = _by_element(matrix, size / (1.0 + growth * reach)) if by_element else np.ones(len(symbols))
-        growth = _growth(size / (matrix @ raw), reach) if by_energy else 0.0
+        raw = _by_element(matrix, size / (1.0 + growth * reach))
+        growth = _growth(size / (matrix @ raw), reach)
     width = (matrix @ raw) * (1.0 + growth * reach)
     factor = float(np.quantile(size / width, COVERAGE)) / Z90
     found = Uncertainty(offset, dict(zip(symbols, (factor * raw).tolist(), strict=True)), growth)
@@ -206,13 +201,13 @@ class HeldOut:
         ]
 
 
-def cross_validate(errors: Errors, seed: int, *, by_element: bool = True, by_energy: bool = True) -> HeldOut:
+def cross_validate(errors: Errors, seed: int) -> HeldOut:
     """Predict crystals with fits without their composition; the relaxed ones if there are any."""
     relaxed = bool(np.isfinite(errors.gain).any())
     parts: list[HeldOut] = []
     for part in grouped_split(errors.formulas, [1 / FOLDS] * FOLDS, seed):
         rest = np.setdiff1d(np.arange(len(errors.formulas)), part)
-        found = fit_uncertainty(errors.take(rest), by_element=by_element, by_energy=by_energy)
+        found = fit_uncertainty(errors.take(rest))
         held_out = errors.take(part).relaxed() if relaxed else errors.take(part)
         predicted = held_out.e_above_hull + held_out.residual + found.offset
         parts.append(

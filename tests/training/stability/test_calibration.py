@@ -14,6 +14,8 @@ from invdesign.core.candidate import Z90
 from invdesign.errors import InputError
 from invdesign.stability.calibration import EnergyCalibration
 from invdesign.stability.energy_corrections import EnergyScale, fit_scale, terms_of
+from invdesign.stability.hull.hull import Hull
+from invdesign.stability.hull.phases import MP2020, Phases, phase
 from invdesign.training.stability.calibration import CalibrationConfig, fit, hold_out
 from invdesign.training.stability.calibration_data import EvaluatedSet
 from invdesign.training.stability.calibration_uncertainty import (
@@ -22,7 +24,6 @@ from invdesign.training.stability.calibration_uncertainty import (
     fit_uncertainty,
     score,
 )
-from invdesign.training.stability.self_consistent_hull import hull_of, with_energies
 
 ROOT = Path(__file__).resolve().parents[3]
 RELEASED = sorted(path.parent.name for path in (ROOT / "validators").glob("*/calibration.json"))
@@ -47,7 +48,7 @@ def _sample(n: int, seed: int, noise: float, bias: float = 0.0) -> EvaluatedSet:
     energies = formation + references + random.normal(bias, noise, n)
     unknown = np.full(n, np.nan)
     formulas = [c.formula for c in compositions]
-    return EvaluatedSet(formulas, compositions, energies, unknown, formation, formation, unknown, 0)
+    return EvaluatedSet(formulas, compositions, energies, unknown, formation, unknown, 0)
 
 
 def _errors(n: int, seed: int, sigma_of: object) -> Errors:
@@ -97,7 +98,9 @@ def test_fit_finds_references_offset_and_spread(config: CalibrationConfig) -> No
         "mpts52": _sample(200, 2, 0.01),
         "wbm": _sample(300, 3, 0.05, -0.08),
     }
-    hull = hull_of(samples["mp20"].compositions, samples["mp20"].formation)
+    known = zip(samples["mp20"].compositions, samples["mp20"].formation, strict=True)
+    phases = [phase(c.formula.replace(" ", ""), float(energy), "toy") for c, energy in known]
+    hull = Hull.of(Phases(phases, MP2020, "toy"))
     made = fit("toy", samples, hull, config)
     assert made.elements == frozenset(TRUE)
     assert made.hypothetical_offset == pytest.approx(0.08, abs=0.01)
@@ -128,12 +131,7 @@ def test_growth_with_height_is_found_and_covers_every_third() -> None:
     errors = _errors(3000, 5, lambda _, predicted: 0.03 * (1 + 4 * predicted))
     assert fit_uncertainty(errors).growth == pytest.approx(4.0, rel=0.25)
     covered = cross_validate(errors, 0).metrics()
-    without = cross_validate(errors, 0, by_energy=False).metrics()
     assert covered[:4] == pytest.approx([0.9] * 4, abs=0.03)
-    assert without[3] < 0.85
-    assert without[1] > 0.95
-    assert covered[4] > without[4]  # log-likelihood
-    assert covered[5] < without[5]  # continuous ranked probability score
 
 
 def test_what_relaxing_adds_is_in_the_offset() -> None:
@@ -149,15 +147,6 @@ def test_sigma_grows_with_the_energy_above_hull() -> None:
     assert made.sigma(sodium) == made.sigma(sodium, -1.0) == pytest.approx(0.05)
     assert made.sigma(sodium, 0.1) == pytest.approx(0.07)
     assert made.sigma(sodium, 9.0) == made.sigma(sodium, 0.5)
-
-
-def test_hull_of_own_energies() -> None:
-    compositions = [Composition("Na2O2"), Composition("NaO"), Composition("Na2O"), Composition("O2")]
-    hull = hull_of(compositions, np.array([-1.0, -1.2, -1.0, 0.0]))
-    assert set(hull.formulas) == {"Na2O2", "Na2O"}
-    assert hull.e_above_hull(Composition("NaO"), -1.1).e_above_hull == pytest.approx(0.1)
-    moved = with_energies(hull, compositions, np.zeros(4), np.array([0.3, 0.4, 0.0, 0.0]))
-    assert moved.e_above_hull(Composition("NaO"), -1.1).e_above_hull == pytest.approx(-0.2)
 
 
 def test_round_trip(tmp_path: Path) -> None:

@@ -10,12 +10,13 @@ import pytest
 from pymatgen.core import Composition
 
 from invdesign.stability.energy_corrections import EnergyScale
+from invdesign.stability.hull.hull import Hull
+from invdesign.stability.hull.phases import MP2020, Phases, phase
 from invdesign.training.cards.render import render_card
 from invdesign.training.stability import hull as hull_training
 from invdesign.training.stability.calibration import CalibrationConfig, fit, measure_calibration
 from invdesign.training.stability.calibration_data import EvaluatedSet
 from invdesign.training.stability.hull import HullConfig, measure_hull, save
-from invdesign.training.stability.self_consistent_hull import hull_of
 
 VALIDATORS = Path(__file__).resolve().parents[3] / "validators"
 CALIBRATIONS = sorted(path.parent.name for path in VALIDATORS.glob("*/calibration.json"))
@@ -55,7 +56,7 @@ def evaluated(n: int, seed: int, *, hypothetical: bool = False) -> EvaluatedSet:
     relaxed = energies - 0.01 if hypothetical else np.full(n, np.nan)
     reported = np.full(n, np.nan) if hypothetical else np.abs(random.normal(0.0, 0.1, n))
     formulas = [c.formula for c in compositions]
-    return EvaluatedSet(formulas, compositions, energies, relaxed, formation, formation, reported, 0)
+    return EvaluatedSet(formulas, compositions, energies, relaxed, formation, reported, 0)
 
 
 def test_a_new_calibration_fills_the_template(tmp_path: Path) -> None:
@@ -65,7 +66,9 @@ def test_a_new_calibration_fills_the_template(tmp_path: Path) -> None:
         "mpts52": evaluated(80, 2),
         "wbm": evaluated(120, 3, hypothetical=True),
     }
-    hull = hull_of(samples["mp20"].compositions, samples["mp20"].formation)
+    known = zip(samples["mp20"].compositions, samples["mp20"].formation, strict=True)
+    phases = [phase(c.formula.replace(" ", ""), float(energy), "toy") for c, energy in known]
+    hull = Hull.of(Phases(phases, MP2020, "toy"))
     metrics = measure_calibration(fit("toy", samples, hull, config), samples, hull, config)
     released = json.loads((VALIDATORS / CALIBRATIONS[-1] / "metrics.json").read_text())
     assert shape(metrics) == shape(released)

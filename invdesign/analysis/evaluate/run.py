@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from invdesign.analysis.evaluate.checkpoint import FILE, ChunkStore
 from invdesign.analysis.evaluate.metrics import EvaluationResult
 from invdesign.analysis.evaluate.record import SampleRecord
 from invdesign.analysis.inputs import Sample, fingerprint, pack, read_samples, sampled, unpack
@@ -20,6 +19,7 @@ from invdesign.campaign.progress import Clock
 from invdesign.campaign.validate import check_least, check_names
 from invdesign.core.target import Target, parse_target
 from invdesign.errors import InputError
+from invdesign.io.journal import Journal
 from invdesign.io.lock import locked_folder
 from invdesign.io.parallel import default_workers, run_tasks
 from invdesign.io.progress import Progress, no_progress
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from invdesign.relaxation.relax import Relaxed
 
+FILE = "chunks.jsonl"  # the chunks that are done
 NOT_RELAXED = "not relaxed"
 CHUNK = 16  # structures relaxed together: the unit of work that a resumed run keeps
 
@@ -113,20 +114,21 @@ def evaluate(
         EvaluateUnit(number, piece, components, target, fmax, steps) for number, piece in enumerate(pieces)
     ]
     with locked_folder(out, FILE) if out else nullcontext():
-        store = ChunkStore(out, protocol) if out else None
-        done = dict(store.done) if store else {}
+        journal = Journal(out / FILE, "evaluation", protocol) if out else None
+        done = dict(map(_restored, journal.entries if journal else ()))
         todo = [unit for unit in units if unit.number not in done]
         workers = min(workers or default_workers(), max(1, len(todo)))
-        for number, records, seconds in run_tasks(_evaluate_unit, todo, workers=workers):
-            done[number] = (records, seconds)
-            if store:
-                store.append(number, records, seconds)
+        for number, records, unit_clock in run_tasks(_evaluate_unit, todo, workers=workers):
+            done[number] = (records, unit_clock)
+            if journal:
+                rows = [asdict(record) for record in records]
+                journal.append({"chunk": number, "seconds": unit_clock.seconds, "outcomes": rows})
             n = sum(len(records) for records, _ in done.values())
             progress(n / len(samples), f"{n} of {len(samples)} crystals evaluated")
         records = [record for unit in units for record in done[unit.number][0]]
         with clock.stage("duplicates"):
             _group(samples, records)
-        cost = _added(clock.seconds, *(seconds for _, seconds in done.values()))
+        cost = sum((unit_clock for _, unit_clock in done.values()), clock).seconds
         drawn = {**protocol, "seed": seed if limit else None}
         result = EvaluationResult(records, drawn, cost, {**hardware(), "workers": workers}, target)
         if out:
@@ -187,7 +189,14 @@ def _protocol(
     }
 
 
-def _evaluate_unit(unit: EvaluateUnit) -> tuple[int, list[SampleRecord], dict[str, tuple[float, float]]]:
+def _restored(entry: dict[str, Any]) -> tuple[int, tuple[list[SampleRecord], Clock]]:
+    """Return number, records and cost of a chunk of an earlier run."""
+    clock = Clock()
+    clock.seconds = {stage: (wall, core) for stage, (wall, core) in entry["seconds"].items()}
+    return entry["chunk"], ([SampleRecord(**fields) for fields in entry["outcomes"]], clock)
+
+
+def _evaluate_unit(unit: EvaluateUnit) -> tuple[int, list[SampleRecord], Clock]:
     """Find out everything about a chunk that does not need the others."""
     clock = Clock()
     records = [SampleRecord(sample.label, fault=sample.fault) for sample in unit.samples]
@@ -210,7 +219,7 @@ def _evaluate_unit(unit: EvaluateUnit) -> tuple[int, list[SampleRecord], dict[st
                 _check_novelty(record, structure, unit)
     with clock.stage("properties"):
         _predict([record for record in records if record.e_above_hull is not None], unit)
-    return unit.number, records, clock.seconds
+    return unit.number, records, clock
 
 
 @contextmanager
@@ -302,12 +311,3 @@ def _group(samples: Sequence[Sample], records: Sequence[SampleRecord]) -> None:
     last = unique_groups([unpack(record.crystal) for record, _ in readable])
     for (record, _), group, final in zip(readable, first, last, strict=True):
         record.group, record.final_group = group, final
-
-
-def _added(*costs: Mapping[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
-    total: dict[str, tuple[float, float]] = {}
-    for cost in costs:
-        for stage, (wall, core) in cost.items():
-            before = total.get(stage, (0.0, 0.0))
-            total[stage] = (before[0] + wall, before[1] + core)
-    return total

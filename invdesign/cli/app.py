@@ -6,6 +6,8 @@ import errno
 import json
 import os
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -46,7 +48,12 @@ class Sentences(TyperGroup):
             raise typer.Exit(2) from error
 
 
-TARGET, BUDGET, COMPONENTS = "Target", "Budget", "Components"
+def panel(title: str) -> Callable[..., Any]:
+    """Return ``typer.Option`` for options that the help shows in a panel of their own."""
+    return partial(typer.Option, rich_help_panel=title)
+
+
+target_option, budget_option = panel("Target"), panel("Budget")
 GENERATORS = "gene-diffusion, crystal-vae, ion-exchange, prototypes, or a folder"
 
 Clauses = Annotated[
@@ -57,22 +64,15 @@ Clauses = Annotated[
         show_default=False,
     ),
 ]
-Elements = Annotated[
-    str | None, typer.Option(help="Required elements: O or Li,Fe,O.", rich_help_panel=TARGET)
-]
-Only = Annotated[str | None, typer.Option(help="Only these elements: Li,Fe,P,O.", rich_help_panel=TARGET)]
-Exclude = Annotated[
-    str | None, typer.Option(help="Excluded elements: Pb,Cd, toxic, radioactive.", rich_help_panel=TARGET)
-]
-Formula = Annotated[str | None, typer.Option(help="Exact formula: Li2FeSiO4.", rich_help_panel=TARGET)]
-Anonymous = Annotated[str | None, typer.Option(help="Anonymous formula: ABC3.", rich_help_panel=TARGET)]
+Elements = Annotated[str | None, target_option(help="Required elements: O or Li,Fe,O.")]
+Only = Annotated[str | None, target_option(help="Only these elements: Li,Fe,P,O.")]
+Exclude = Annotated[str | None, target_option(help="Excluded elements: Pb,Cd, toxic, radioactive.")]
+Formula = Annotated[str | None, target_option(help="Exact formula: Li2FeSiO4.")]
+Anonymous = Annotated[str | None, target_option(help="Anonymous formula: ABC3.")]
 SpaceGroup = Annotated[
-    str | None,
-    typer.Option(help="Space groups by number, symbol or range: 225,Pnma,195..206.", rich_help_panel=TARGET),
+    str | None, target_option(help="Space groups by number, symbol or range: 225,Pnma,195..206.")
 ]
-NAtoms = Annotated[
-    str | None, typer.Option(help="Number of atoms in the primitive cell: 5..20.", rich_help_panel=TARGET)
-]
+NAtoms = Annotated[str | None, target_option(help="Number of atoms in the primitive cell: 5..20.")]
 Files = Annotated[
     list[Path],
     typer.Argument(
@@ -82,14 +82,9 @@ Files = Annotated[
     ),
 ]
 Seed = Annotated[
-    int | None,
-    typer.Option(
-        help="Random seed; the same seed gives the same result. Default: 0.", rich_help_panel=BUDGET
-    ),
+    int | None, budget_option(help="Random seed; the same seed gives the same result. Default: 0.")
 ]
-Workers = Annotated[
-    int | None, typer.Option(help="Number of processes. Default: one per core.", rich_help_panel=BUDGET)
-]
+Workers = Annotated[int | None, budget_option(help="Number of processes. Default: one per core.")]
 Potential = Annotated[
     str,
     typer.Option(
@@ -126,8 +121,7 @@ def _print_version(value: bool) -> None:
 @app.callback()
 def invdesign(
     _version: Annotated[
-        bool,
-        typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True),
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
     """Design inorganic crystals: from a target property to a shortlist worth computing.
@@ -137,9 +131,9 @@ def invdesign(
     """
 
 
-def given(**options: Any) -> dict[str, Any]:  # noqa: ANN401 - each option has its own type
-    """Return the options that the user set."""
-    return {name: value for name, value in options.items() if value is not None}
+def passed_on(options: dict[str, Any], *others: str) -> dict[str, Any]:
+    """Return what a command hands to the function of its name: the options that were set, but for others."""
+    return {name: v for name, v in options.items() if name not in others and v is not None and v != []}
 
 
 def print_json(result: Any) -> None:  # noqa: ANN401 - anything that JSON holds

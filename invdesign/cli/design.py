@@ -9,10 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from invdesign.cli.app import (
-    BUDGET,
-    COMPONENTS,
     GENERATORS,
-    TARGET,
     Anonymous,
     Clauses,
     Elements,
@@ -25,8 +22,11 @@ from invdesign.cli.app import (
     SpaceGroup,
     Workers,
     app,
-    given,
+    budget_option,
+    panel,
+    passed_on,
     print_json,
+    target_option,
 )
 from invdesign.errors import InputError
 
@@ -39,90 +39,70 @@ if TYPE_CHECKING:
     from invdesign.core.candidate import Candidate
     from invdesign.core.funnel import GeneratorTally
 
-NEXT = "Next round"
+component_option, next_option = panel("Components"), panel("Next round")
 
 Out = Annotated[Path | None, typer.Option(help="Output folder. Default: run.")]
 From = Annotated[
     Path | None,
-    typer.Option(
-        "--from",
-        help="Make structures of these formulas: output of screen, any CSV, Parquet or text.",
-        rich_help_panel=TARGET,
+    target_option(
+        "--from", help="Make structures of these formulas: output of screen, any CSV, Parquet or text."
     ),
 ]
 Config = Annotated[Path | None, typer.Option(help="Read the campaign from YAML; options override it.")]
 Risk = Annotated[
     float | None,
-    typer.Option(
+    target_option(
         "--max-hhi",
         help="Maximum supply risk (HHI of production and of reserves, 0 to 10000; above 2500 is high).",
-        rich_help_panel=TARGET,
     ),
 ]
 Abundance = Annotated[
     float | None,
-    typer.Option(
+    target_option(
         "--min-abundance",
         help="Minimum crustal abundance of each element, mg/kg; 1 excludes Ag, Te, In, Pt, …",
-        rich_help_panel=TARGET,
     ),
 ]
-Known = Annotated[
-    bool, typer.Option("--include-known", help="Shortlist known materials, too.", rich_help_panel=TARGET)
-]
-Genes = Annotated[
-    int | None, typer.Option("-n", "--n", help="Number of genes to generate.", rich_help_panel=BUDGET)
-]
+Known = Annotated[bool, target_option("--include-known", help="Shortlist known materials, too.")]
+Genes = Annotated[int | None, budget_option("-n", "--n", help="Number of genes to generate.")]
 Relaxed = Annotated[
-    int | None,
-    typer.Option(help="Number of candidates to relax, the best of the pre-ranking.", rich_help_panel=BUDGET),
+    int | None, budget_option(help="Number of candidates to relax, the best of the pre-ranking.")
 ]
-Shortlisted = Annotated[int | None, typer.Option(help="Shortlist size.", rich_help_panel=BUDGET)]
+Shortlisted = Annotated[int | None, budget_option(help="Shortlist size.")]
 Generators = Annotated[
     list[str] | None,
-    typer.Option(
-        help=f"{GENERATORS}. Repeat it for several; they share the relaxations by their yield.",
-        rich_help_panel=COMPONENTS,
-    ),
+    component_option(help=f"{GENERATORS}. Repeat it for several; they share the relaxations by their yield."),
 ]
 Potential = Annotated[
-    str | None,
-    typer.Option(
-        help="Universal potential: chgnet, a matgl folder, or a hub name.", rich_help_panel=COMPONENTS
-    ),
+    str | None, component_option(help="Universal potential: chgnet, a matgl folder, or a hub name.")
 ]
-Calibration = Annotated[
-    str | None,
-    typer.Option(help="Calibration of the potential: name or folder.", rich_help_panel=COMPONENTS),
-]
-Hull = Annotated[
-    str | None, typer.Option(help="Reference hull: name, folder or CSV.", rich_help_panel=COMPONENTS)
-]
+Calibration = Annotated[str | None, component_option(help="Calibration of the potential: name or folder.")]
+Hull = Annotated[str | None, component_option(help="Reference hull: name, folder or CSV.")]
 Check = Annotated[
     str | None,
-    typer.Option(
-        help="Extra stability checks, seconds per candidate: phonons (imaginary modes), md (2 ps at 300 K).",
-        rich_help_panel=COMPONENTS,
+    component_option(
+        help="Extra stability checks, seconds per candidate: phonons (imaginary modes), md (2 ps at 300 K)."
     ),
 ]
 Continue = Annotated[
     Path | None,
-    typer.Option(
+    next_option(
         "--continue",
         help="Continue this finished campaign: correct its models with its DFT results and choose what to "
         "compute next.",
-        rich_help_panel=NEXT,
     ),
 ]
 Choose = Annotated[
     str | None,
-    typer.Option(
-        help="Choose the likeliest hits (hits, the default) or the most informative candidates "
-        "(information).",
-        rich_help_panel=NEXT,
+    next_option(
+        help="Choose the likeliest hits (hits, the default) or the most informative candidates (information)."
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Hide the live funnel.")]
+OTHERS = (
+    *("target", "max_hhi", "min_abundance", "config", "n", "include_known"),
+    *("continue_", "choose", "quiet", "as_json"),
+)
 CONTINUING = {"n_genes", "n_relax", "n_shortlist", "workers"}
 
 
@@ -176,32 +156,12 @@ def design_command(
 
     invdesign design --continue run --choose hits --n-shortlist 10
     """
+    options = passed_on(locals(), *OTHERS)
     from invdesign.api import design, next_round
 
+    options |= ({"n_genes": n} if n is not None else {}) | ({"include_known": True} if include_known else {})
     limits = {"hhi<": max_hhi, "abundance>": min_abundance}
     clauses = [*(target or []), *(f"{name}{limit}" for name, limit in limits.items() if limit is not None)]
-    options = given(
-        from_=from_,
-        elements=elements,
-        only=only,
-        exclude=exclude,
-        formula=formula,
-        anonymous=anonymous,
-        space_group=space_group,
-        n_atoms=n_atoms,
-        n_genes=n,
-        n_relax=n_relax,
-        n_shortlist=n_shortlist,
-        seed=seed,
-        workers=workers,
-        generator=generator or None,
-        potential=potential,
-        calibration=calibration,
-        hull=hull,
-        check=check,
-        out=out,
-        include_known=include_known or None,
-    )
     if continue_ is not None or choose is not None:
         if continue_ is None:
             raise InputError("choose: needs --continue FOLDER of a finished campaign.")

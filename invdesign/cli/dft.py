@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from invdesign.cli.app import Json, app, print_json
+from invdesign.cli.app import Json, app, passed_on, print_json
 from invdesign.dft.codes.registry import CODES
 
 dft = typer.Typer(
@@ -41,8 +41,7 @@ def write_command(
         Path | None, typer.Option(help="Folder of PBE pseudopotentials (Quantum ESPRESSO only).")
     ] = None,
     input_set: Annotated[
-        str | None,
-        typer.Option("--set", help="mp (default; on the hull's scale) or matpes (VASP only)."),
+        str | None, typer.Option("--set", help="mp (default; on the hull's scale) or matpes (VASP only).")
     ] = None,
     flow: Annotated[
         bool, typer.Option("--flow", help="Write flow.json for jobflow, too (VASP only, needs atomate2).")
@@ -64,18 +63,10 @@ def write_command(
 
     invdesign dft write run/relax --code gpaw --task phonon-check --out run/phonons
     """
+    options = passed_on(locals(), "source", "as_json")
     from invdesign import api
 
-    written = api.dft.write(
-        source,
-        code=code,
-        out=out,
-        task=task,
-        pseudos=pseudos,
-        input_set=input_set,
-        flow=flow,
-        references=references,
-    )
+    written = api.dft.write(source, **options)
     if as_json:
         manifest = str(written.manifest)
         print_json({"manifest": manifest, "skipped": written.skipped, "warnings": written.warnings})

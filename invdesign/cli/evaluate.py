@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-from invdesign.cli.app import BUDGET, Calibration, Files, Json, Potential, Seed, Workers, app, print_json
+from invdesign.cli.app import (
+    Calibration,
+    Files,
+    Json,
+    Potential,
+    Seed,
+    Workers,
+    app,
+    budget_option,
+    passed_on,
+    print_json,
+)
 from invdesign.errors import InputError
 from invdesign.io.progress import shown_progress
 
@@ -41,10 +52,7 @@ def evaluate_command(
         list[Path] | None,
         typer.Option(help="Show another set's evaluation.json as a further column; repeatable."),
     ] = None,
-    limit: Annotated[
-        int | None,
-        typer.Option(help="Evaluate only this many, drawn at random.", rich_help_panel=BUDGET),
-    ] = None,
+    limit: Annotated[int | None, budget_option(help="Evaluate only this many, drawn at random.")] = None,
     seed: Seed = None,
     workers: Workers = None,
     as_json: Json = False,
@@ -61,26 +69,13 @@ def evaluate_command(
 
     invdesign evaluate run --target "band_gap=1.5±0.25" --predictor band_gap=band-gap-evaluator
     """
+    options = passed_on(locals(), "files", "predictor", "compare", "as_json")
     from invdesign.analysis.evaluate.report import read_evaluations, show
     from invdesign.api import evaluate
 
-    others = read_evaluations(compare or [])
+    others, predictors = read_evaluations(compare or []), dict(map(_named, predictor or []))
     with shown_progress() as progress:
-        result = evaluate(
-            files,
-            target=target or None,
-            potential=potential,
-            calibration=calibration,
-            hull=hull,
-            reference=reference,
-            predictors=dict(map(_named, predictor or [])),
-            relax=relax,
-            limit=limit,
-            seed=seed or 0,
-            workers=workers,
-            out=out,
-            progress=progress,
-        )
+        result = evaluate(files, predictors=predictors, progress=progress, **options)
     if as_json:
         print_json(result.as_json())
         return

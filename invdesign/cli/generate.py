@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from invdesign.cli.app import (
-    BUDGET,
     GENERATORS,
     Anonymous,
     Clauses,
@@ -22,6 +21,8 @@ from invdesign.cli.app import (
     SpaceGroup,
     Workers,
     app,
+    budget_option,
+    passed_on,
     print_json,
 )
 from invdesign.errors import InputError
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from invdesign.io.tables import Results
 
 
-Number = Annotated[int, typer.Option("-n", "--n", help="Number of proposals.", rich_help_panel=BUDGET)]
+Number = Annotated[int, budget_option("-n", "--n", help="Number of proposals.")]
 Generator = Annotated[str, typer.Option(help=f"{GENERATORS}.")]
 Guidance = Annotated[
     list[str] | None,
@@ -47,10 +48,9 @@ Temperature = Annotated[
 ]
 Draws = Annotated[
     int | None,
-    typer.Option(
+    budget_option(
         help="Draw this many genes per proposal; pre-ranking keeps the likeliest hit. Default: 8 with a "
-        "property window, else 1.",
-        rich_help_panel=BUDGET,
+        "property window, else 1."
     ),
 ]
 Known = Annotated[
@@ -99,14 +99,14 @@ def generate_command(
 
     invdesign generate "band_gap=1.5±0.25" --guidance band_gap=2 --temperature 0.9 --json
     """
-    from invdesign.api import generate, parse_target
+    given = locals()
+    from invdesign.api import CONDITIONS, generate, parse_target
 
-    conditions: dict[str, Any] = {"elements": elements, "only": only, "exclude": exclude, "formula": formula}
-    conditions |= {"anonymous": anonymous, "space_group": space_group, "n_atoms": n_atoms}
-    options = {"guidance": guidance and _guidance(guidance), "temperature": temperature}
-    options = {name: value for name, value in options.items() if value is not None}
-    settings: dict[str, Any] = {"generator": generator, "options": options, "seed": seed or 0}
-    settings |= {"draws": draws, "include_known": include_known, "workers": workers}
+    conditions = {name: given[name] for name in CONDITIONS}
+    settings = passed_on(given, *CONDITIONS, "target", "n", "guidance", "temperature", "out", "as_json")
+    settings["options"] = passed_on(
+        {"guidance": guidance and _guidance(guidance), "temperature": temperature}
+    )
     parsed, files = parse_target(target or [], **conditions), out is not None
     if files:
         typer.echo(f"Target: {parsed.words()}.", err=True)

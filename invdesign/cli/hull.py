@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from invdesign.cli.app import Calibration, Json, Potential, Workers, app, print_json
+from invdesign.cli.app import Calibration, Json, Potential, Workers, app, passed_on, print_json
 from invdesign.io.progress import shown_progress
 
 if TYPE_CHECKING:
@@ -76,24 +76,12 @@ def hull_command(
 
     invdesign hull candidate.cif --hull my-phases.csv --json
     """
+    options = passed_on(locals(), "given", "energy", "as_json")
     from invdesign import api
 
     # only structures take time
     with shown_progress(show=any(Path(entry).exists() for entry in given)) as progress:
-        report = api.hull(
-            given,
-            energies=energy or (),
-            hull=hull,
-            potential=potential,
-            calibration=calibration,
-            relax=relax,
-            threshold=threshold,
-            workers=workers,
-            out=out,
-            plot=plot,
-            save_hull=save_hull,
-            progress=progress,
-        )
+        report = api.hull(given, energies=energy or (), progress=progress, **options)
     if as_json:
         print_json(report.as_json())
     else:

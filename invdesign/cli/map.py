@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from invdesign.cli.app import BUDGET, Json, Workers, app, print_json
+from invdesign.cli.app import Json, Workers, app, budget_option, passed_on, print_json
 from invdesign.io.progress import shown_progress
 
 if TYPE_CHECKING:
-    from invdesign.analysis.embeddings import Kind
-    from invdesign.analysis.materials_map import Clusters, MapResult, Method
+    from invdesign.analysis.materials_map import MapResult
 
 
 @app.command("map")
@@ -52,13 +51,9 @@ def map_command(
         typer.Option(help="Folder for map.png, map.html, map.csv and clusters.csv; it keeps the embeddings."),
     ] = Path("map"),
     limit: Annotated[
-        int | None,
-        typer.Option(help="Take only this many of the data, drawn at random.", min=1, rich_help_panel=BUDGET),
+        int | None, budget_option(help="Take only this many of the data, drawn at random.", min=1)
     ] = None,
-    seed: Annotated[
-        int,
-        typer.Option(help="Random seed; the same seed gives the same map.", min=0, rich_help_panel=BUDGET),
-    ] = 0,
+    seed: Annotated[int, budget_option(help="Random seed; the same seed gives the same map.", min=0)] = 0,
     workers: Workers = None,
     as_json: Json = False,
 ) -> None:
@@ -72,23 +67,11 @@ def map_command(
 
     invdesign map formulas.csv --color band_gap_expt --json
     """
+    options = passed_on(locals(), "data", "as_json")
     from invdesign.api import materials_map
 
     with shown_progress(show=not as_json) as progress:
-        result = materials_map(
-            data,
-            out=out,
-            over=over or (),
-            colour=colour,
-            embedding=cast("Kind | None", embedding),
-            method=cast("Method | None", method),
-            clusters=cast("Clusters | None", clusters),
-            n_clusters=n_clusters,
-            limit=limit,
-            seed=seed,
-            workers=workers,
-            progress=progress,
-        )
+        result = materials_map(data, progress=progress, **options)
     if as_json:
         print_json(result.as_json())
         return

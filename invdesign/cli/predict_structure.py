@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from invdesign.cli.app import BUDGET, Calibration, Json, Potential, Seed, Workers, app, print_json
+from invdesign.cli.app import (
+    Calibration,
+    Json,
+    Potential,
+    Seed,
+    Workers,
+    app,
+    budget_option,
+    passed_on,
+    print_json,
+)
 from invdesign.errors import InputError
 from invdesign.io.progress import shown_progress
 
@@ -16,15 +26,13 @@ if TYPE_CHECKING:
     from invdesign.analysis.structure_prediction.run import Polymorph, PolymorphResults
 
 Formulas = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="FORMULAS…", help="Such as Li2FeSiO4 NiAl.", show_default=False),
+    list[str] | None, typer.Argument(metavar="FORMULAS…", help="Such as Li2FeSiO4 NiAl.", show_default=False)
 ]
 NAtoms = Annotated[
     str | None, typer.Option(help="Atoms in the primitive cell of the starting structures: 5..20.")
 ]
 SpaceGroup = Annotated[
-    str | None,
-    typer.Option(help="Space groups of the starting structures: 225,Pnma,195..206."),
+    str | None, typer.Option(help="Space groups of the starting structures: 225,Pnma,195..206.")
 ]
 Generators = Annotated[
     list[str] | None,
@@ -40,9 +48,7 @@ def predict_structure_command(
     formulas: Formulas = None,
     file: Annotated[Path | None, typer.Option(help="Read formulas from a text file.")] = None,
     out: Annotated[Path, typer.Option(help="Output folder.")] = Path("prediction"),
-    n_candidates: Annotated[
-        int, typer.Option(help="Number of starting structures per formula.", rich_help_panel=BUDGET)
-    ] = 64,
+    n_candidates: Annotated[int, budget_option(help="Number of starting structures per formula.")] = 64,
     polymorphs: Annotated[int, typer.Option(help="Maximum number of crystals reported per formula.")] = 10,
     n_atoms: NAtoms = None,
     space_group: SpaceGroup = None,
@@ -67,16 +73,15 @@ def predict_structure_command(
 
     invdesign predict-structure TiO2 --space-group 136,141 --n-atoms 6 --json
     """
+    options = passed_on(locals(), "formulas", "file", "generator", "as_json")
     from invdesign.api import predict_structure
 
     given = [*(formulas or []), *(_formulas_of(file) if file else [])]
-    options: dict[str, Any] = {"n_candidates": n_candidates, "polymorphs": polymorphs}
-    options |= {"seed": seed or 0, "workers": workers, "notice": partial(typer.echo, err=True)}
-    options |= {"n_atoms": n_atoms, "space_group": space_group}
     options |= {"generators": generator} if generator else {}
-    options |= {"potential": potential, "calibration": calibration, "hull": hull}
     with shown_progress() as progress:
-        prediction = predict_structure(given, out=out, progress=progress, **options)
+        prediction = predict_structure(
+            given, progress=progress, notice=partial(typer.echo, err=True), **options
+        )
     _show(prediction, out, as_json=as_json)
     if not prediction.polymorphs:
         raise typer.Exit(1)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from invdesign.cli.app import Files, Json, Potential, Workers, app, print_json
+from invdesign.cli.app import Files, Json, Potential, Workers, app, passed_on, print_json
 from invdesign.io.progress import shown_progress
 
 
@@ -24,8 +24,7 @@ def relax_command(
     keep_symmetry: Annotated[
         bool,
         typer.Option(
-            "--keep-symmetry",
-            help="Relax within each crystal's symmetry first, then without constraint.",
+            "--keep-symmetry", help="Relax within each crystal's symmetry first, then without constraint."
         ),
     ] = False,
     pressure: Annotated[float, typer.Option(help="Hydrostatic pressure, GPa.")] = 0.0,
@@ -42,21 +41,11 @@ def relax_command(
 
     invdesign relax candidate.cif --keep-symmetry --pressure 10
     """
+    options = passed_on(locals(), "files", "fixed_cell", "as_json")
     from invdesign.api import relax
 
     with shown_progress() as progress:
-        relaxed = relax(
-            files,
-            out=out,
-            potential=potential,
-            fmax=fmax,
-            max_steps=max_steps,
-            relax_cell=not fixed_cell,
-            keep_symmetry=keep_symmetry,
-            pressure=pressure,
-            workers=workers,
-            progress=progress,
-        )
+        relaxed = relax(files, relax_cell=not fixed_cell, progress=progress, **options)
     if as_json:
         print_json(relaxed.rows())
         return

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from invdesign.cli.app import Json, Workers, app, given, print_json
+from invdesign.cli.app import Json, Workers, app, panel, print_json
 from invdesign.errors import InputError
 from invdesign.io.progress import shown_progress
 
@@ -16,7 +16,13 @@ if TYPE_CHECKING:
     from invdesign.composition.oxidation_states import ChargeRules
     from invdesign.screening.api import Rows, Screened, Tally
 
-SPACE, GATES, CHARGES, OUTPUT = "Space", "Gates", "Charge balance", "Output"
+space_option, gate_option = panel("Space"), panel("Gates")
+charge_option, output_option = panel("Charge balance"), panel("Output")
+SPACE = ("elements", "n_elements", "max_atoms", "anonymous", "cations", "anions")
+PASSED_ON = (
+    *("like", "like_n", "column", "rejected", "parquet", "top", "workers"),
+    *("novel", "min_stability", "min_probability", "states"),
+)
 
 Formulas = Annotated[
     list[str] | None,
@@ -26,117 +32,64 @@ Formulas = Annotated[
         show_default=False,
     ),
 ]
-Elements = Annotated[str | None, typer.Option(help="Allowed elements: Cu,Zn,Sn,S,Se.", rich_help_panel=SPACE)]
-NElements = Annotated[
-    str | None, typer.Option(help="Number of elements. Default: 2..4.", rich_help_panel=SPACE)
-]
+Elements = Annotated[str | None, space_option(help="Allowed elements: Cu,Zn,Sn,S,Se.")]
+NElements = Annotated[str | None, space_option(help="Number of elements. Default: 2..4.")]
 MaxAtoms = Annotated[
-    int | None,
-    typer.Option(help="Maximum number of atoms in the reduced formula. Default: 12.", rich_help_panel=SPACE),
+    int | None, space_option(help="Maximum number of atoms in the reduced formula. Default: 12.")
 ]
-Anonymous = Annotated[str | None, typer.Option(help="Anonymous formulas: ABX3,AB2X4.", rich_help_panel=SPACE)]
-Cations = Annotated[str | None, typer.Option(help="Allowed cations.", rich_help_panel=SPACE)]
-Anions = Annotated[str | None, typer.Option(help="Allowed anions.", rich_help_panel=SPACE)]
-Require = Annotated[str | None, typer.Option(help="Required elements.", rich_help_panel=SPACE)]
-Like = Annotated[
-    str | None,
-    typer.Option(help="Substitute the ions of this known compound: CsPbI3.", rich_help_panel=SPACE),
-]
-LikeN = Annotated[
-    int, typer.Option(min=1, help="Maximum number of formulas from --like.", rich_help_panel=SPACE)
-]
+Anonymous = Annotated[str | None, space_option(help="Anonymous formulas: ABX3,AB2X4.")]
+Cations = Annotated[str | None, space_option(help="Allowed cations.")]
+Anions = Annotated[str | None, space_option(help="Allowed anions.")]
+Require = Annotated[str | None, space_option(help="Required elements.")]
+Like = Annotated[str | None, space_option(help="Substitute the ions of this known compound: CsPbI3.")]
+LikeN = Annotated[int, space_option(min=1, help="Maximum number of formulas from --like.")]
 Target = Annotated[
-    list[str] | None,
-    typer.Option(help='As for design: "band_gap=1.5±0.3", "exclude=toxic hhi<2500".', rich_help_panel=GATES),
+    list[str] | None, gate_option(help='As for design: "band_gap=1.5±0.3", "exclude=toxic hhi<2500".')
 ]
-Novel = Annotated[bool, typer.Option("--novel", help="Reject known compositions.", rich_help_panel=GATES)]
-NoCharges = Annotated[
-    bool, typer.Option("--no-charges", help="Skip the charge balance.", rich_help_panel=GATES)
-]
-NoEstimates = Annotated[
-    bool, typer.Option("--no-estimates", help="Skip all predictions.", rich_help_panel=GATES)
-]
+Novel = Annotated[bool, gate_option("--novel", help="Reject known compositions.")]
+NoCharges = Annotated[bool, gate_option("--no-charges", help="Skip the charge balance.")]
+NoEstimates = Annotated[bool, gate_option("--no-estimates", help="Skip all predictions.")]
 MinStability = Annotated[
-    float,
-    typer.Option(
-        help="Minimum probability of a compound with E above hull below the limit.", rich_help_panel=GATES
-    ),
+    float, gate_option(help="Minimum probability of a compound with E above hull below the limit.")
 ]
-MinProbability = Annotated[
-    float,
-    typer.Option(help="Minimum probability that all property windows are met.", rich_help_panel=GATES),
-]
-States = Annotated[
-    str, typer.Option(help="Report oxidation states: likeliest, all, none.", rich_help_panel=CHARGES)
-]
+MinProbability = Annotated[float, gate_option(help="Minimum probability that all property windows are met.")]
+States = Annotated[str, charge_option(help="Report oxidation states: likeliest, all, none.")]
 StatesSet = Annotated[
     str | None,
-    typer.Option(
+    charge_option(
         "--oxidation-states",
         help="icsd24, icsd16, smact14, pymatgen_sp, wiki or a file. Default: ICSD 2024, filtered as below.",
-        rich_help_panel=CHARGES,
     ),
 ]
-Consensus = Annotated[
-    int, typer.Option(help="Minimum number of reports of a state.", rich_help_panel=CHARGES)
-]
-Commonality = Annotated[
-    str,
-    typer.Option(help="low, medium, high, main, or minimum percentage of reports.", rich_help_panel=CHARGES),
-]
-Zero = Annotated[bool, typer.Option("--include-zero", help="Allow neutral atoms.", rich_help_panel=CHARGES)]
+Consensus = Annotated[int, charge_option(help="Minimum number of reports of a state.")]
+Commonality = Annotated[str, charge_option(help="low, medium, high, main, or minimum percentage of reports.")]
+Zero = Annotated[bool, charge_option("--include-zero", help="Allow neutral atoms.")]
 NoPauling = Annotated[
-    bool,
-    typer.Option(
-        "--no-pauling",
-        help="Allow cations that are more electronegative than anions.",
-        rich_help_panel=CHARGES,
-    ),
+    bool, charge_option("--no-pauling", help="Allow cations that are more electronegative than anions.")
 ]
-NoAlloys = Annotated[
-    bool, typer.Option("--no-alloys", help="Balance the charges of alloys, too.", rich_help_panel=CHARGES)
-]
+NoAlloys = Annotated[bool, charge_option("--no-alloys", help="Balance the charges of alloys, too.")]
 NoMixed = Annotated[
-    bool,
-    typer.Option(
-        "--no-mixed-valence", help="Allow only one oxidation state per element.", rich_help_panel=CHARGES
-    ),
+    bool, charge_option("--no-mixed-valence", help="Allow only one oxidation state per element.")
 ]
-Metallicity = Annotated[
-    float | None,
-    typer.Option(help="Pass metals from this metallicity score of smact.", rich_help_panel=CHARGES),
-]
-Smact = Annotated[
-    bool, typer.Option("--smact", help="Follow smact where it differs.", rich_help_panel=CHARGES)
-]
+Metallicity = Annotated[float | None, charge_option(help="Pass metals from this metallicity score of smact.")]
+Smact = Annotated[bool, charge_option("--smact", help="Follow smact where it differs.")]
 Out = Annotated[
-    Path | None,
-    typer.Option(help="Output folder: screened.csv, best.csv, faults.csv, run.json.", rich_help_panel=OUTPUT),
+    Path | None, output_option(help="Output folder: screened.csv, best.csv, faults.csv, run.json.")
 ]
-Parquet = Annotated[
-    bool, typer.Option("--parquet", help="Write screened.parquet in place of CSV.", rich_help_panel=OUTPUT)
-]
+Parquet = Annotated[bool, output_option("--parquet", help="Write screened.parquet in place of CSV.")]
 Rejected = Annotated[
     bool | None,
-    typer.Option(
+    output_option(
         "--rejected/--no-rejected",
         help="Report rejected formulas, too. Default: yes for given formulas, no for a space.",
         show_default=False,
-        rich_help_panel=OUTPUT,
     ),
 ]
-Top = Annotated[
-    int, typer.Option(min=1, help="Number of likeliest hits in best.csv.", rich_help_panel=OUTPUT)
-]
+Top = Annotated[int, output_option(min=1, help="Number of likeliest hits in best.csv.")]
 Shard = Annotated[
-    str | None,
-    typer.Option(
-        help="i/n: screen this part of n; the outputs of all parts form one table.", rich_help_panel=OUTPUT
-    ),
+    str | None, output_option(help="i/n: screen this part of n; the outputs of all parts form one table.")
 ]
-Column = Annotated[
-    str | None, typer.Option(help="Column of the file that holds the formulas.", rich_help_panel=OUTPUT)
-]
+Column = Annotated[str | None, output_option(help="Column of the file that holds the formulas.")]
 
 
 @app.command("screen")
@@ -192,18 +145,12 @@ def screen_command(
 
     invdesign screen --like CsPbI3 --novel --target exclude=toxic --out perovskites
     """
+    given = locals()
     from invdesign.api import screen
     from invdesign.composition.oxidation_states import SMACT_COMBINATIONS, ChargeRules
 
-    space = given(
-        elements=elements,
-        n_elements=n_elements,
-        max_atoms=max_atoms,
-        anonymous=anonymous,
-        cations=cations,
-        anions=anions,
-        required=require,
-    )
+    space = {name: given[name] for name in SPACE if given[name] is not None}
+    space |= {} if require is None else {"required": require}
     rules = ChargeRules(
         oxidation_states_set=oxidation_states,
         consensus=consensus,
@@ -220,24 +167,9 @@ def screen_command(
     source = _source(formulas or [])
     if column is not None and not isinstance(source, str):
         raise InputError(f"column: {column!r} is of no file; give one, or leave it out.")
-    options: dict[str, Any] = {
-        "space": space or None,
-        "like": like,
-        "like_n": like_n,
-        "column": column,
-        "shard": _shard(shard),
-        "target": target or (),
-        "rejected": rejected,
-        "parquet": parquet,
-        "top": top,
-        "workers": workers,
-        "rules": None if no_charges else rules,
-        "novel": novel,
-        "estimates": not no_estimates,
-        "min_stability": min_stability,
-        "min_probability": min_probability,
-        "states": states,
-    }
+    options = {name: given[name] for name in PASSED_ON}
+    options |= {"space": space or None, "shard": _shard(shard), "target": target or ()}
+    options |= {"rules": None if no_charges else rules, "estimates": not no_estimates}
     if out is None:
         _print(screen(source, **options), rules, as_json=as_json)
         return

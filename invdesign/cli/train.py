@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from invdesign.cli.app import Json, app, print_json
+from invdesign.cli.app import Json, app, panel, passed_on, print_json
 from invdesign.io.progress import shown_progress
 
-FEW = "A few examples"
+few_option = panel("A few examples")
 
 
 @app.command("train")
@@ -19,21 +19,15 @@ def train_command(
         Path | None,
         typer.Argument(metavar="CONFIG", help="Recipe, such as those in configs/.", show_default=False),
     ] = None,
-    base: Annotated[
-        str | None,
-        typer.Option("--from", help="Start from this released property model.", rich_help_panel=FEW),
-    ] = None,
-    data: Annotated[
-        Path | None, typer.Option(help="Crystals or formulas with the property.", rich_help_panel=FEW)
-    ] = None,
+    base: Annotated[str | None, few_option("--from", help="Start from this released property model.")] = None,
+    data: Annotated[Path | None, few_option(help="Crystals or formulas with the property.")] = None,
     column: Annotated[
-        str | None,
-        typer.Option("--property", help="Column of the property, if ambiguous.", rich_help_panel=FEW),
+        str | None, few_option("--property", help="Column of the property, if ambiguous.")
     ] = None,
-    unit: Annotated[str, typer.Option(help="Unit of the property.", rich_help_panel=FEW)] = "",
-    log10: Annotated[bool, typer.Option("--log", help="Learn the logarithm.", rich_help_panel=FEW)] = False,
-    out: Annotated[Path | None, typer.Option(help="Folder of the model.", rich_help_panel=FEW)] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the cross-validation.", rich_help_panel=FEW)] = 0,
+    unit: Annotated[str, few_option(help="Unit of the property.")] = "",
+    log10: Annotated[bool, few_option("--log", help="Learn the logarithm.")] = False,
+    out: Annotated[Path | None, few_option(help="Folder of the model.")] = None,
+    seed: Annotated[int, few_option(help="Seed of the cross-validation.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Train a model or build a reference table from a recipe; or train a model on a few examples.
@@ -46,20 +40,11 @@ def train_command(
 
     invdesign train --from models/elasticity --data mine.csv --property hardness --unit GPa --log --out mine
     """
+    options = passed_on(locals(), "config", "base", "as_json")
     from invdesign.api import train
 
     with shown_progress() as progress:
-        model = train(
-            config,
-            from_=base,
-            data=data,
-            column=column,
-            unit=unit,
-            log10=log10,
-            out=out,
-            seed=seed,
-            progress=progress,
-        )
+        model = train(config, from_=base, progress=progress, **options)
     if as_json:
         print_json(model.summary)
     else:

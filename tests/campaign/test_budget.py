@@ -89,7 +89,7 @@ def test_relaxations_go_where_they_yield(unbroken_several):
 
 @pytest.mark.slow
 def test_the_number_of_workers_changes_nothing(unbroken_several, tmp_path):
-    config = campaign_fakes.fake_config(tmp_path, workers=3)
+    config = campaign_fakes.fake_config(tmp_path, workers=2)
     result = design(config, components=campaign_fakes.several_components(), progress=False)
     assert [c.id for c in result.shortlist] == [c.id for c in unbroken_several[1].shortlist]
     assert [own.relaxed for own in result.yields] == [own.relaxed for own in unbroken_several[1].yields]

@@ -50,11 +50,17 @@ def run(out, **changes):
     return design(config, components=campaign_fakes.fake_components(), progress=False)
 
 
-def test_the_shortlist_holds_those_that_pass_and_the_next_best_take_the_places(
-    monkeypatch, tmp_path, unbroken
-):
-    judges = judged(monkeypatch)
-    result = run(tmp_path)
+@pytest.fixture(scope="module")
+def checked(tmp_path_factory):
+    """Folder, result and judges of a campaign whose checks nothing disturbed."""
+    folder = tmp_path_factory.mktemp("checked")
+    with pytest.MonkeyPatch.context() as patch:
+        judges = judged(patch)
+        return folder, run(folder), judges
+
+
+def test_the_shortlist_holds_those_that_pass_and_the_next_best_take_the_places(checked, unbroken):
+    _, result, judges = checked
     assert len(result.shortlist) == 6
     for candidate in result.shortlist:
         assert candidate.verdicts["phonons"].passed
@@ -73,16 +79,15 @@ def test_the_shortlist_holds_those_that_pass_and_the_next_best_take_the_places(
     )
 
 
-def test_the_funnel_and_the_table_tell_of_the_checks(monkeypatch, tmp_path, unbroken):
-    judged(monkeypatch)
-    result = run(tmp_path)
+def test_the_funnel_and_the_table_tell_of_the_checks(checked, unbroken):
+    folder, result, _ = checked
     stage = result.funnel.stages["phonons"]
     assert stage.rejected > 0
     assert stage.reasons == {"imaginary mode": stage.rejected}
-    told = json.loads((tmp_path / "run.json").read_text())
+    told = json.loads((folder / "run.json").read_text())
     assert [s["stage"] for s in told["funnel"]][-4:] == ["duplicates", "phonons", "md", "shortlist"]
     assert told["campaign"]["check"] == ["phonons", "md"]
-    with (tmp_path / "shortlist.csv").open(newline="") as file:
+    with (folder / "shortlist.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert all(float(row["lowest_mode_thz"]) < 0.6 for row in rows)
     plain = json.loads((unbroken[0] / "run.json").read_text())
@@ -100,19 +105,17 @@ def test_a_short_list_says_that_nobody_is_left(monkeypatch, tmp_path):
     assert all("phonons" in c.verdicts for c in survivors)
 
 
-@pytest.mark.slow
-def test_a_broken_off_check_goes_on_where_it_was(monkeypatch, tmp_path):
-    judges = judged(monkeypatch)
-    whole = run(tmp_path / "whole")
+def test_a_broken_off_check_goes_on_where_it_was(monkeypatch, tmp_path, checked):
+    folder, whole, judges = checked
     first = judges["phonons"].seen
-    judges = judged(monkeypatch, stop_after=4)
+    judged(monkeypatch, stop_after=4)
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "killed")
+        run(tmp_path)
     judges = judged(monkeypatch)
-    again = run(tmp_path / "killed")
+    again = run(tmp_path)
     assert judges["phonons"].seen == first[4:]
     for name in ("shortlist.csv", "shortlist.json"):
-        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
     assert [c.verdicts for c in again.candidates] == [c.verdicts for c in whole.candidates]
     assert again.funnel.stages["phonons"].entered == whole.funnel.stages["phonons"].entered
 

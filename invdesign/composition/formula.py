@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import math
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,18 +17,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from invdesign.composition.spelling import LONGEST_FORMULA, plain_formula
+from invdesign.crystal.cif import HEAVY_HYDROGEN
 from invdesign.crystal.elements import ATOMIC_NUMBER, atomic_number
-from invdesign.errors import InputError
+from invdesign.errors import InputError, quoted, shortened
 
 if TYPE_CHECKING:
     from pymatgen.core import Composition
 
 
 _TOKEN = re.compile(r"([A-Z][a-z]?)(\d+(?:\.\d+)?|\.\d+)?|([(\[{])|[)\]}](\d+(?:\.\d+)?|\.\d+)?")
-_ELEMENT = re.compile(r"[A-Z][a-z]?(\d+(?:\.\d+)?|\.\d+)?")
-_HYDRATE = re.compile(r"\.\d*H2O$")
-_VALENCE = re.compile(r"\((I{2,3}|IV|VI{1,3})\)")
-_SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
+_SIMPLE = re.compile(r"(?:[A-Z][a-z]?\d*)+")
+MOST_AMOUNT = 1_000_000
+"""Of one element in a formula."""
+_MOST_DIGITS = 16
 _MAX_DENOMINATOR = 100
 FORMULA_COLUMNS = ("formula", "pretty_formula", "composition", "reduced_formula")
 """Columns of a table that hold its formulas, the first that is there."""
@@ -41,52 +44,65 @@ def formula_amounts(formula: str | float) -> dict[str, float]:
     """
     if not isinstance(formula, str):
         raise InputError(
-            f"formula: {formula!r} is not text; read tables with keep_default_na=False (NaN: sodium nitride)."
+            f"formula: {quoted(formula)} is no text; read tables with keep_default_na=False (sodium nitride)."
         )
-    text = _unspaced(formula)
+    simple = len(formula) <= LONGEST_FORMULA and _SIMPLE.fullmatch(formula)
+    text = formula if simple else plain_formula(formula)
     stack: list[dict[str, float]] = [{}]
     position = 0
     while position < len(text):
         token = _TOKEN.match(text, position)
         if token is None or (token[0][0] in ")]}" and len(stack) == 1):
-            raise InputError(
-                f"formula: {formula!r} is not a formula at {text[position:]!r}; write it like Ca3(PO4)2."
-            )
+            raise InputError(f"formula: {quoted(formula)} is not a formula at {_at(text[position:])}.")
         position = token.end()
         if token[1]:
-            if token[1] not in ATOMIC_NUMBER:
-                raise InputError(f"formula: {token[1]!r} in {formula!r} is not a chemical element up to Lr.")
-            stack[-1][token[1]] = stack[-1].get(token[1], 0.0) + float(token[2] or 1)
+            symbol = "H" if token[1] in HEAVY_HYDROGEN else token[1]
+            if symbol not in ATOMIC_NUMBER:
+                plain_formula(formula)  # may say more
+                raise InputError(
+                    f"formula: {quoted(formula)}: {symbol} is no element up to Lr; {_instead(symbol)}."
+                )
+            stack[-1][symbol] = stack[-1].get(symbol, 0.0) + _amount(token[2], formula)
         elif token[3]:
             stack.append({})
         else:
             for element, amount in stack.pop().items():
-                stack[-1][element] = stack[-1].get(element, 0.0) + amount * float(token[4] or 1)
+                stack[-1][element] = stack[-1].get(element, 0.0) + amount * _amount(token[4], formula)
     amounts = stack[0]
     if len(stack) > 1 or not amounts or min(amounts.values()) <= 0:
         raise InputError(
-            f"formula: {formula!r} is empty, unclosed or has an amount of zero; write it like Ca3(PO4)2."
+            f"formula: {quoted(formula)} is empty, unclosed or has a zero amount; write it like Ca3(PO4)2."
         )
+    if max(amounts.values()) > MOST_AMOUNT:
+        raise _beyond(formula)
     return amounts
 
 
-def _unspaced(formula: str) -> str:
-    """Return the formula without spaces, in plain digits.
+def _amount(digits: str | None, formula: str) -> float:
+    if digits and len(digits) > _MOST_DIGITS:
+        raise _beyond(formula)
+    return float(digits or 1)
 
-    Raises:
-        InputError: what would be read as something else: a hydrate, an oxidation state, two formulas.
-    """
-    text = formula.translate(_SUBSCRIPTS)
-    pieces = [piece for piece in text.split(" ") if piece]
-    if _HYDRATE.search(text):
-        raise InputError(
-            f"formula: {formula!r} looks like a hydrate; write the water in brackets, CuSO4(H2O)5."
-        )
-    if _VALENCE.search(text):
-        raise InputError(f"formula: {formula!r} looks like an oxidation state in brackets; leave it out.")
-    if sum(not _ELEMENT.fullmatch(piece) for piece in pieces) > 1:
-        raise InputError(f"formula: {formula!r} is several; write one a line.")
-    return "".join(pieces)
+
+def _beyond(formula: str) -> InputError:
+    return InputError(
+        f"formula: {quoted(formula)} has an amount beyond any sense; give at most {MOST_AMOUNT}."
+    )
+
+
+def _at(rest: str) -> str:
+    """Return what is no formula, and what to write instead."""
+    if not rest[0].isascii():
+        name = unicodedata.name(rest[0], "a character without a name").lower()
+        return f"{quoted(rest)}, which begins with {name}; write Latin letters, like Ca3(PO4)2"
+    if rest[0].islower():
+        return f"{quoted(rest)}; each symbol begins with a capital letter, like Ca3(PO4)2"
+    return f"{quoted(rest)}; write it like Ca3(PO4)2"
+
+
+def _instead(symbol: str) -> str:
+    two = symbol[0], symbol[1:].upper()
+    return f"write {''.join(two)} for two elements" if {*two} <= ATOMIC_NUMBER.keys() else "write Fe, say"
 
 
 def reduced_amounts(composition: Composition | Mapping[str, float] | str) -> dict[str, int]:
@@ -111,7 +127,9 @@ def truncated_amounts(composition: Composition | Mapping[str, float] | str) -> d
     """
     counts = {element: int(amount) for element, amount in _amounts(composition).items()}
     if not any(counts.values()):
-        raise InputError(f"composition: {composition} has no whole atom of any element; keep the fractions.")
+        raise InputError(
+            f"composition: {shortened(str(composition), 80)} has no whole atom of an element; keep fractions."
+        )
     return _reduced(counts)
 
 
@@ -124,8 +142,10 @@ def _amounts(composition: Composition | Mapping[str, float] | str) -> dict[str, 
             symbol = str(getattr(element, "symbol", element))
             atomic_number(symbol)
             amounts[symbol] = amounts.get(symbol, 0.0) + float(amount)
-    if not amounts or min(amounts.values()) <= 0:
-        raise InputError(f"composition: {composition} has no atoms of some element; give positive amounts.")
+    if not amounts or not all(0 < amount <= MOST_AMOUNT for amount in amounts.values()):
+        raise InputError(
+            f"composition: {shortened(str(composition), 80)} needs amounts above 0, up to {MOST_AMOUNT}."
+        )
     return amounts
 
 
@@ -145,7 +165,7 @@ def _whole(amounts: dict[str, float]) -> dict[str, int]:
     if off or scale > _MAX_DENOMINATOR:
         text = "".join(f"{element}{amount:g}" for element, amount in amounts.items())
         raise InputError(
-            f"composition: {text} is in no ratio of small whole numbers; give one like Li0.5CoO2."
+            f"composition: {shortened(text, 80)} is in no ratio of small whole numbers; give Li0.5CoO2, say."
         )
     return {element: int(part * scale) for element, part in parts.items()}
 

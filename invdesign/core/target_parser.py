@@ -8,10 +8,11 @@ from functools import cache
 from math import gcd, inf, isfinite
 from typing import Any
 
+from invdesign.composition.formula import formula_amounts
 from invdesign.composition.supply import ELEMENT_GROUPS
 from invdesign.core.properties import PROPERTIES, STABILITY, Window, known_property
 from invdesign.crystal.elements import ATOMIC_NUMBER
-from invdesign.errors import InputError
+from invdesign.errors import InputError, quoted
 from invdesign.io.config import suggest
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
@@ -21,6 +22,7 @@ _AROUND = re.compile(rf"(?P<middle>{_NUMBER})\s*(?:±|\+/?-)\s*(?P<half>{_NUMBER
 _SINGLE = re.compile(rf"(?P<number>{_NUMBER}){_UNIT}")
 _CLAUSE = re.compile(r"\s*(?P<name>[A-Za-z][\w-]*)\s*(?P<sign>[=<>]+)\s*(?P<value>.+?)[\s,;]*", re.DOTALL)
 _NEXT_CLAUSE = re.compile(r"[\s,;]+(?=[A-Za-z][\w-]*\s*[=<>≤≥])")
+_WRITTEN = re.compile(r"[A-Za-z0-9()\[\]]+")
 _PLAIN = str.maketrans({"≤": "<=", "≥": ">=", "−": "-"})
 
 Read = Callable[[Any, str], Any]
@@ -76,7 +78,11 @@ def reduced_as_written(formula: str) -> str:
         InputError: not a formula.
     """
     amounts = amounts_of(formula, "formula")
-    return "".join(formula.split()) if _chemical_amounts(formula) == amounts else spelled(amounts)
+    text = "".join(formula.split())
+    as_written = _chemical_amounts(formula) == amounts and set(re.findall("[A-Z][a-z]?", text)) == set(
+        amounts
+    )
+    return text if as_written and _WRITTEN.fullmatch(text) else spelled(amounts)
 
 
 def spelled(amounts: Mapping[str, int]) -> str:
@@ -85,22 +91,10 @@ def spelled(amounts: Mapping[str, int]) -> str:
 
 
 def _chemical_amounts(formula: str) -> dict[str, int]:
-    from pymatgen.core import Composition
-
-    try:
-        composition = Composition(formula)
-    except (ValueError, KeyError) as error:
+    found = formula_amounts(formula)
+    if any(amount != int(amount) for amount in found.values()):
         raise InputError(
-            f"formula: {formula!r} is not a chemical formula; write one such as Li2FeSiO4."
-        ) from error
-    found = {element.symbol: amount for element, amount in composition.items()}
-    if strange := [symbol for symbol in found if symbol not in ATOMIC_NUMBER]:
-        raise InputError(
-            f"formula: {formula!r}: {strange[0]} is none of the elements H to Lr; write one of these alone."
-        )
-    if not found or any(amount != int(amount) for amount in found.values()):
-        raise InputError(
-            f"formula: {formula!r} is not of elements in whole amounts; write one such as Li2FeSiO4."
+            f"formula: {quoted(formula)} is not of elements in whole amounts; write one such as Li2FeSiO4."
         )
     return {symbol: int(amount) for symbol, amount in found.items()}
 

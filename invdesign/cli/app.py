@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from invdesign.errors import InputError
+from invdesign.errors import InputError, ReadAs
 from invdesign.version import __version__
 
 # what a user can fix: no room, no permission, no such path
@@ -27,13 +28,21 @@ def _resumes(ctx: Any) -> str:  # noqa: ANN401 - click's context
     return "; the same command resumes" if ctx.invoked_subcommand in RESUMING else ""
 
 
+def _show_read_as(message: Warning | str, *_: Any, **__: Any) -> None:  # noqa: ANN401 - of any warning
+    typer.echo(str(message), err=True)
+
+
 class Sentences(TyperGroup):
     """A command group that reports a user's error as one sentence on stderr, with exit code 2."""
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - click's context, which typer carries inside
         """Run the command that was called."""
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of libraries, to their developers
+                warnings.simplefilter("always", ReadAs)
+                warnings.showwarning = _show_read_as
+                return super().invoke(ctx)
         except InputError as error:
             typer.secho(str(error), err=True, fg="red")
             raise typer.Exit(2) from error
@@ -143,9 +152,6 @@ def print_json(result: Any) -> None:  # noqa: ANN401 - anything that JSON holds
 
 def main() -> None:
     """Run the ``invdesign`` command."""
-    import warnings
-
-    warnings.simplefilter("ignore")  # of libraries, to their developers
     try:
         app()
     except BrokenPipeError:  # the reader, such as head, has seen enough

@@ -13,7 +13,7 @@ from invdesign.errors import InputError, quoted
 LONGEST_FORMULA = 1_000  # characters
 
 _AMOUNT = r"(?:\d+(?:\.\d+)?|\.\d+)"
-_ELEMENT = re.compile(rf"[A-Z][a-z]?{_AMOUNT}?")
+_PIECE = re.compile(rf"[A-Z][a-z]?{_AMOUNT}?|{_AMOUNT}|[(\[{{].*")
 _CHARGED = "has a charge; give the neutral compound, such as Na2SO4"
 _UP = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻"
 _DASHES = str.maketrans(dict.fromkeys("‐‑‒–—−", "-") | {"⁄": "/", "∕": "/"})
@@ -149,7 +149,7 @@ def _joined(part: str, formula: str) -> str:
         InputError: they divide several formulas.
     """
     pieces = [piece for piece in part.split(" ") if piece]
-    if len(pieces) > 1 and not all(piece[0] in "([{" or _ELEMENT.fullmatch(piece) for piece in pieces):
+    if len(pieces) > 1 and not all(_PIECE.fullmatch(piece) for piece in pieces):
         raise _refused(formula, "is several; write one a line")
     return "".join(pieces)
 

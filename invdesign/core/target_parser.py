@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from functools import cache
 from math import gcd, inf, isfinite
 from typing import Any
 
@@ -12,6 +11,7 @@ from invdesign.composition.formula import formula_amounts
 from invdesign.composition.supply import ELEMENT_GROUPS
 from invdesign.core.properties import PROPERTIES, STABILITY, Window, known_property
 from invdesign.crystal.elements import ATOMIC_NUMBER
+from invdesign.crystal.space_group_symbols import N_GROUPS, divided, space_group_number
 from invdesign.errors import InputError, quoted
 from invdesign.io.config import suggest
 
@@ -22,6 +22,7 @@ _AROUND = re.compile(rf"(?P<middle>{_NUMBER})\s*(?:±|\+/?-)\s*(?P<half>{_NUMBER
 _SINGLE = re.compile(rf"(?P<number>{_NUMBER}){_UNIT}")
 _CLAUSE = re.compile(r"\s*(?P<name>[A-Za-z][\w-]*)\s*(?P<sign>[=<>]+)\s*(?P<value>.+?)[\s,;]*", re.DOTALL)
 _NEXT_CLAUSE = re.compile(r"[\s,;]+(?=[A-Za-z][\w-]*\s*[=<>≤≥])")
+_GROUPS = re.compile(r"(\d{1,3})\s*(?:\.\.+|–|-)\s*(\d{1,3})")
 _WRITTEN = re.compile(r"[A-Za-z0-9()\[\]]+")
 _PLAIN = str.maketrans({"≤": "<=", "≥": ">=", "−": "-"})
 
@@ -318,29 +319,28 @@ def range_of(value: Any, name: str) -> tuple[int, int]:  # noqa: ANN401 - whatev
 
 
 def _space_groups(value: Any, name: str) -> frozenset[int]:  # noqa: ANN401 - whatever YAML or a caller holds
-    return frozenset(number for piece in _pieces(value, name) for number in _groups_of(piece))
+    return frozenset(number for piece in _symbols_of_groups(value, name) for number in _groups_of(piece))
+
+
+def _symbols_of_groups(value: Any, name: str) -> list[str]:  # noqa: ANN401 - whatever YAML or a caller holds
+    if isinstance(value, str):
+        return divided(value)
+    if isinstance(value, Iterable) and not isinstance(value, Mapping):
+        return [piece for entry in value for piece in _symbols_of_groups(entry, name)]
+    return _pieces(value, name)
 
 
 def _groups_of(piece: str) -> range:
-    numbers = re.fullmatch(r"(\d+)(?:(?:\.\.|–)(\d+))?", piece)
+    numbers = _GROUPS.fullmatch(piece)
     if numbers is None:
-        number = _space_group_numbers().get(piece.replace("_", ""))
-        groups = range(number, number + 1) if number else range(0)
-    else:
-        groups = range(int(numbers[1]), int(numbers[2] or numbers[1]) + 1)
-    if not groups or groups[0] < 1 or groups[-1] > 230:
+        number = space_group_number(piece)
+        return range(number, number + 1)
+    groups = range(int(numbers[1]), int(numbers[2]) + 1)
+    if not groups or groups[0] < 1 or groups[-1] > N_GROUPS:
         raise InputError(
-            f"space_group: {piece!r} is none of the 230; give a number, a range 195..206 or a symbol (Pnma)."
+            f"space_group: {quoted(piece)} is no range within 1..230; give one such as 195..206."
         )
     return groups
-
-
-@cache
-def _space_group_numbers() -> dict[str, int]:
-    """Return the number by short Hermann-Mauguin symbol without blanks or underscores."""
-    from moyopy import SpaceGroupType
-
-    return {SpaceGroupType(n).hm_short.replace(" ", "").replace("_", ""): n for n in range(1, 231)}
 
 
 _READERS: dict[str, Read] = {

@@ -7,7 +7,6 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from invdesign.core.dft_result import DftRun
 from invdesign.crystal.matching import rmsd, same_crystal
 from invdesign.dft.codes.hubbard import hubbard_u
 from invdesign.dft.codes.interface import Code, ParsedOutput
+from invdesign.dft.codes.reading import USABLE, guarded
 from invdesign.dft.codes.registry import CODES, get_code, recognize
 from invdesign.dft.codes.trajectory import Trajectory
 from invdesign.dft.manifest import MANIFEST, Job, read_manifest
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 TABLE, RECORD = "dft.csv", "dft.json"
 COMPARISON, PICTURE = "comparison.csv", "parity.png"
-USABLE = ("done", "not converged")
 
 
 @dataclass(slots=True)
@@ -191,10 +190,10 @@ def _unlisted(folder: Path) -> list[str]:
 def _single(folder: Path) -> tuple[Code, ParsedOutput]:
     """Read a run without a manifest, of whichever code."""
     if code := recognize(folder):
-        return code, _finite(code.read(folder))
+        return code, guarded(code.read)(folder)
     trajectory = Trajectory()
     if trajectory.recognizes(folder):
-        return trajectory, trajectory.read(folder)
+        return trajectory, guarded(trajectory.read)(folder)
     files = [get_code(name).output_files for name in CODES.names()]
     raise InputError(
         f"folders: {str(folder)!r} has no {MANIFEST}, {', '.join(filter(None, files))} or "
@@ -215,7 +214,7 @@ def _checked(job: Job) -> Result:
         found = read_phonons(job)
         output = ParsedOutput(found.status, found.reason, notes=found.notes)
         return Result(job.folder, job, code, output, found.lowest)
-    output = _finite(code.read(job.folder))
+    output = guarded(code.read)(job.folder)
     if output.first and not same_crystal(job.structure(), output.first):
         other = output.first.composition.reduced_formula
         reason = f"it started from another crystal ({other}), not from what was written"
@@ -223,14 +222,6 @@ def _checked(job: Job) -> Result:
     elif reason := job.inputs_changed():
         output = replace(output, notes=(*output.notes, reason))
     return Result(job.folder, job, code, output)
-
-
-def _finite(output: ParsedOutput) -> ParsedOutput:
-    """Return the output, or that its values are not finite."""
-    values = [output.energy, output.band_gap, output.max_force, output.pressure]
-    if all(value is None or isfinite(value) for value in values) and (output.band_gap or 0) >= 0:
-        return output
-    return ParsedOutput("truncated", "its values are not finite, or its gap is below 0; run it again")
 
 
 def _calculation(result: Result) -> Calculation | None:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from invdesign.crystal.cif import UNREADABLE
 from invdesign.crystal.supercell import multiples
 from invdesign.dft.codes.interface import ParsedOutput, Status
+from invdesign.dft.codes.reading import described, guarded
 from invdesign.dft.codes.registry import get_code
 from invdesign.dft.manifest import Job
 from invdesign.stability.phonons import lowest_mode
@@ -92,7 +92,7 @@ def read_phonons(job: Job) -> PhononOutput:
     Args:
         job: of a manifest, with task ``phonon-check``; its calculations are ``job.parts()``.
     """
-    readings = {part.folder.name: get_code(part.code).read(part.folder) for part in job.parts()}
+    readings = {part.folder.name: guarded(get_code(part.code).read)(part.folder) for part in job.parts()}
     missing = {name: reading for name, reading in readings.items() if reading.status != "done"}
     if missing:
         name, first = next(iter(missing.items()))
@@ -102,8 +102,8 @@ def read_phonons(job: Job) -> PhononOutput:
         return PhononOutput("failed", "phonopy is not installed; pip install 'invdesign[phonons]'")
     try:
         return _of_forces(job.folder, list(readings.values()))
-    except (OSError, RuntimeError, *UNREADABLE) as error:
-        return PhononOutput("truncated", f"{DISPLACED} cannot be read ({error})")
+    except Exception as error:  # noqa: BLE001 - of yaml and phonopy
+        return PhononOutput("truncated", f"{DISPLACED} cannot be read ({described(error)})")
 
 
 def _of_forces(folder: Path, readings: list[ParsedOutput]) -> PhononOutput:

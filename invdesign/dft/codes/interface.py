@@ -20,7 +20,6 @@ from invdesign.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
-    from ase import Atoms
     from pymatgen.core import Structure
 
     from invdesign.stability.hull.vasp import VaspRun
@@ -223,10 +222,3 @@ def check_options(code: Code, task: str, pseudos: Path | None, input_set: str | 
         raise InputError(f"set: {code.name} has no input sets; leave --set out.")
     if input_set is not None and input_set not in code.input_sets:
         raise InputError(f"set: {input_set!r} is not known; give one of {', '.join(code.input_sets)}.")
-
-
-def structure_of(atoms: Atoms) -> Structure:
-    """Convert an ASE crystal to pymatgen's, without calculator or magnetic moments."""
-    from pymatgen.core import Structure
-
-    return Structure(atoms.cell.array, list(atoms.symbols), atoms.positions, coords_are_cartesian=True)

@@ -9,10 +9,10 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from invdesign.crystal.cif import UNREADABLE
 from invdesign.crystal.elements import ATOMIC_NUMBER
 from invdesign.errors import InputError
 from invdesign.stability.hull.phases import MP2020, Phase, Phases, formation_energies, single_scale
+from invdesign.stability.hull.vasprun import Run, read_vasprun
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -113,36 +113,43 @@ def _by_name(entry: Any) -> dict[str, float]:  # noqa: ANN401 - pymatgen's
 
 
 def _read(file: Path) -> VaspRun:
-    from pymatgen.io.vasp.outputs import VaspParseError, Vasprun
-
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            parsed = Vasprun(file, parse_dos=False, parse_eigen=False, parse_potcar_file=False)
-            run = run_of(parsed, file)
-    except (*UNREADABLE, SyntaxError, VaspParseError, OSError, EOFError) as error:  # XML's is a SyntaxError
+        run = read_vasprun(file)
+        described = run_of(run, run.energy(), file)
+    except InputError:
+        raise
+    except Exception as error:  # whatever pymatgen, expat or zlib raise on a damaged file
         reason = " ".join(str(error).split())[:120]
         raise InputError(f"hull: {file} is not a whole VASP run ({reason}); give finished runs.") from error
-    if not parsed.converged:
+    if run.unconverged:
         raise InputError(f"hull: {file} did not converge; finish the run or take it out of the folder.")
-    return run
+    if run.is_many_body or run.is_of_fixed_density:
+        raise InputError(f"hull: {file} has no total energy of DFT; take it out of the folder.")
+    return described
 
 
-def run_of(parsed: Any, file: Path) -> VaspRun:  # noqa: ANN401 - pymatgen's Vasprun
-    """Convert a run that pymatgen has read.
+def run_of(run: Run, energy: float, file: Path) -> VaspRun:
+    """Describe a run as the Materials Project's corrections need it.
 
-    Raises:
-        InputError: its POTCARs are of several functionals.
+    Args:
+        run: read from ``file``.
+        energy: of the cell, eV.
+        file: for messages.
     """
-    entry = parsed.get_computed_entry(entry_id=str(file))
-    functional = parsed.run_type.removesuffix("+U")
-    if functional == "GGA":  # no GGA tag: the POTCARs decide
-        potcars = {symbol.split()[0].removeprefix("PAW_") for symbol in parsed.potcar_symbols}
-        functional = single_scale(((potcar, str(file)) for potcar in sorted(potcars)), str(file))
-    hubbards = {element: float(u) for element, u in parsed.hubbards.items() if u}
-    if functional == "PBE":  # under the name that the correction scheme knows
-        entry.parameters["run_type"] = "GGA+U" if hubbards else "GGA"
-    return VaspRun(str(file), entry, functional, hubbards)
+    from pymatgen.entries.computed_entries import ComputedStructureEntry
+
+    kind = run.functional
+    if kind == "PBE":  # under the name that the correction scheme knows
+        kind = "GGA+U" if run.hubbards else "GGA"
+    parameters = {
+        "run_type": kind,
+        "is_hubbard": bool(run.hubbards),
+        "hubbards": run.hubbards,
+        "potcar_symbols": list(run.potcars),
+        "potcar_spec": [{"titel": title, "hash": None, "summary_stats": {}} for title in run.potcars],
+    }
+    entry = ComputedStructureEntry(run.final, energy, parameters=parameters, entry_id=str(file))
+    return VaspRun(str(file), entry, run.functional, run.hubbards)
 
 
 def _corrected(runs: Sequence[VaspRun]) -> list[float] | None:

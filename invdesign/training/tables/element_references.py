@@ -111,7 +111,7 @@ def _textbook(symbol: str) -> Structure | None:
     from ase.build import bulk
     from pymatgen.core import Lattice, Structure
 
-    from invdesign.dft.codes.interface import structure_of
+    from invdesign.dft.codes.reading import structure_of
 
     if symbol in DIAMOND:
         return structure_of(bulk(symbol, "diamond", a=DIAMOND[symbol]))

@@ -23,8 +23,8 @@ from invdesign.crystal.structure_files import write_cif
 from invdesign.dft.codes.gpaw import job as gpaw_job
 from invdesign.dft.codes.gpaw.code import GPAW
 from invdesign.dft.codes.gpaw.write import unsupported_reason
-from invdesign.dft.codes.interface import structure_of
 from invdesign.dft.codes.magmoms import starting_moments
+from invdesign.dft.codes.reading import structure_of
 from invdesign.dft.manifest import read_manifest
 from invdesign.dft.run_jobs import plan, run
 from invdesign.dft.write_inputs import write_inputs
@@ -122,15 +122,27 @@ def test_moments_by_oxidation_state() -> None:
 def test_band_gap_counts_electrons() -> None:
     top, bottom = [-1.0, 0.0], [1.5, 1.0]  # at two k-points
     insulator = [[[-5, top[0], bottom[0]], [-5, top[1], bottom[1]]]]
-    assert gpaw_job.band_gap(insulator, 0.4) == {"band_gap": 1.0, "direct": True}
+    assert gpaw_job.band_gap(insulator, 0.4, 2) == {"band_gap": 1.0, "direct": True}
     indirect = [[[-5, 0, 3], [-5, -1, 1]]]
-    assert gpaw_job.band_gap(indirect, 0.4) == {"band_gap": 1.0, "direct": False}
+    assert gpaw_job.band_gap(indirect, 0.4, 2) == {"band_gap": 1.0, "direct": False}
     crossing = [[[-5, -1, 1.0], [-5, 0.9, 1.5]]]  # a band below the Fermi level here, above it there
-    assert gpaw_job.band_gap(crossing, 0.4)["band_gap"] == 0
+    assert gpaw_job.band_gap(crossing, 0.4, 2)["band_gap"] == 0
     half = [[[-1, 0, 3]], [[1, 2, 4]]]  # of two spins: 0 below, 1 above
-    assert gpaw_job.band_gap(half, 0.5)["band_gap"] == 1
+    assert gpaw_job.band_gap(half, 0.5, 2)["band_gap"] == 1
+    assert gpaw_job.band_gap(half, [0.5, 1.5], 3) == {"band_gap": 1.0, "direct": True}  # each its own level
     with pytest.raises(gpaw_job.CalculationError, match="no empty band"):
-        gpaw_job.band_gap([[[-1.0, 0.0]]], 0.5)
+        gpaw_job.band_gap([[[-1.0, 0.0]]], 0.5, 2)
+    with pytest.raises(gpaw_job.CalculationError, match="2 bands cannot hold"):
+        gpaw_job.band_gap([[[-1.0, 0.0]]], 0.5, 3)
+    with pytest.raises(gpaw_job.CalculationError, match="eigenvalue"):
+        gpaw_job.band_gap([[[-1.0, float("nan")]]], 0.5, 1)
+
+
+def test_a_flat_level_that_is_partly_filled_is_a_metal() -> None:
+    flat = [[[-20, -3.01, -3.0, -2.99, 4.0]]]  # no band crosses the Fermi level, yet it has holes
+    for filled, gap in ((4, 6.99), (3, 0), (2, 0), (3.5, 0), (4.2, 0)):
+        assert gpaw_job.band_gap(flat, -2.5, filled)["band_gap"] == pytest.approx(gap)
+    assert gpaw_job.band_gap([[[-3, -3, 1]]], -2, 1)["band_gap"] == 0  # all bands below hold more
 
 
 def test_what_goes_wrong_in_silence_fails_by_name() -> None:

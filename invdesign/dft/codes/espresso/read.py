@@ -1,63 +1,70 @@
 """Finished, failed and interrupted ``pw.x`` runs, from their XML and their printed output.
 
-The XML of an ``nscf`` run has the bands but an energy of 0 and no forces: these are then taken from the
-printed output of its ``scf``. With fixed occupations ASE reads every gap as 0, so the bands are read here.
+The XML has everything but the energy of an ``nscf`` run, which the printed output of its ``scf`` has.
+Without XML the printed output is read alone.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from xml.etree import ElementTree as ET
 from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from invdesign.crystal.cif import UNREADABLE
-from invdesign.dft.codes.gpaw.job import CalculationError, band_gap
+from invdesign.dft.codes.band_gap import gap_by_occupation
+from invdesign.dft.codes.espresso.printed import parse_printed
+from invdesign.dft.codes.gpaw.job import CalculationError, band_gap, gap_above
 from invdesign.dft.codes.interface import ODD_GRID, ParsedOutput
-from invdesign.io.units import BOHR, HARTREE, HARTREE_PER_BOHR3, KBAR, RYDBERG
+from invdesign.dft.codes.reading import described, guarded, read_part, text_of
+from invdesign.io.units import BOHR, HARTREE, HARTREE_PER_BOHR3
+from invdesign.io.xml import parse_xml
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-EDGE = 1e-6  # Hartree above the highest occupied level, with fixed occupations
 _PRINTED = (".out", ".pwo", ".log")
-PBE = frozenset({"PBE", "SLA PW PBX PBC", "SLA PW PBE PBE"})  # its names
-_NUMBER = r"\s*(-?\d+\.\d+)"
+_PLACES = ("out/*.xml", "out/*.save/data-file-schema.xml", "*.xml", "*.save/data-file-schema.xml")
+PBE = frozenset({"PBE", "SLA PW PBX PBC", "SLA PW PBE PBE", "SLA+PW+PBX+PBC"})  # its names
+_SAME_VOLUME = 0.01
+_LEVELS = ("two_fermi_energies", "fermi_energy", "highestOccupiedLevel")
+EDGE = 1e-5  # eV above the highest occupied level, with fixed occupations
 
 
+@guarded
 def read_espresso(folder: Path) -> ParsedOutput:
     """Read the outputs of ``pw.x`` in a folder: printed text, and XML there or in ``out/``."""
     texts = {
-        path.name: path.read_text(encoding="utf-8", errors="replace")
+        path.name: text_of(path)
         for path in sorted(folder.iterdir())
         if path.suffix in _PRINTED and path.is_file()
     }
     printed = {name: text for name, text in texts.items() if "Program PWSCF" in text}
-    files = _xml_files(folder)
+    files = [path for place in _PLACES for path in sorted(folder.glob(place)) if path.is_file()]
     if not printed and not files:
         if texts:
             return ParsedOutput("unrelated", f"{', '.join(texts)}: no output of pw.x")
         return ParsedOutput("not run", "no output of pw.x (*.out) or its XML (out/pwscf.xml)")
     if (stopped := _stopped(printed)) is not None:
         return stopped
-    if not files:
-        return ParsedOutput(
-            "truncated", f"{', '.join(printed)} ended, but its XML (out/pwscf.xml) is not here"
-        )
-    try:
-        root = ET.parse(files[0]).getroot()  # noqa: S314 - the user's own file
+    runs = [parse_printed(text) for text in printed.values()]
+    for path in files:
+        try:
+            root = parse_xml(path, last={"step"})
+        except Exception as error:  # noqa: BLE001 - of expat
+            return ParsedOutput("truncated", f"{path.name} is damaged ({described(error)}); copy it again")
         if root.tag.endswith("espresso") and root.find("output") is not None:
-            return _of_xml(root, list(printed.values()))
-    except (
-        ET.ParseError,
-        *UNREADABLE,
-    ) as error:  # the latter: stars where a number did not fit, and the like
-        return ParsedOutput("truncated", f"{files[0].name} is damaged ({error}); copy it again")
-    return ParsedOutput("unrelated", f"{files[0].name} is no output of pw.x")
+            return _of_xml(root, runs)
+    if not runs:
+        return ParsedOutput("unrelated", f"{files[0].name} is no output of pw.x")
+    crystals = {run.structure.composition.reduced_formula for run in runs if run.structure is not None}
+    if len(crystals) > 1:
+        reason = f"outputs of several crystals ({', '.join(sorted(crystals))}) lie in one folder"
+        return ParsedOutput("unrelated", reason)
+    return next((run for run in reversed(runs) if run.energy is not None), runs[-1])
 
 
 def _stopped(printed: Mapping[str, str]) -> ParsedOutput | None:
@@ -65,94 +72,156 @@ def _stopped(printed: Mapping[str, str]) -> ParsedOutput | None:
     for name, text in printed.items():
         if "Error in routine" in text:
             error = text.split("Error in routine", 1)[1].split("%%%", 1)[0]
-            return ParsedOutput("failed", f"{name}: error in routine {' '.join(error.split())}")
+            return ParsedOutput("failed", f"{name}: error in routine {' '.join(error.split())[:200]}")
         if re.search(r"card HUBBARD.* ignored", text):
             return ParsedOutput(
                 "failed", f"{name}: +U was ignored; the card needs Quantum ESPRESSO 7.1 or newer"
             )
-        if "JOB DONE." not in text:
+        if "JOB DONE." not in text.rpartition("Program PWSCF")[2]:
             return ParsedOutput("unfinished", f"{name} has no end: running or killed")
     return None
 
 
-def _xml_files(folder: Path) -> list[Path]:
-    places = ("out/*.xml", "out/*.save/data-file-schema.xml", "*.xml", "*.save/data-file-schema.xml")
-    return [path for place in places for path in sorted(folder.glob(place))]
-
-
-def _of_xml(root: Element, printed: Sequence[str]) -> ParsedOutput:
-    output = root.find("output")
-    calculation = _text(root, "input/control_variables/calculation")
+def _of_xml(root: Element, printed: Sequence[ParsedOutput]) -> ParsedOutput:
+    output, given = root.find("output"), root.find("input")
     assert output is not None  # noqa: S101 - seen by the caller
-    notes, reasons = [], []
-    forces = None
-    gap, direct = None, None
-    try:
-        edges = _gap(output)
-        gap, direct = edges["band_gap"], edges["direct"]
-    except CalculationError as error:
-        notes.append(f"{error}: give nbnd, or smeared occupations")
+    notes: list[str] = []
+    final = read_part("final structure", notes, lambda: _structure(output))
+    mine = [run for run in printed if _same(run.structure, final)]
     mesh = output.find("band_structure/starting_k_points/monkhorst_pack")
     grid = [int(mesh.get(name, "0")) for name in ("nk1", "nk2", "nk3")] if mesh is not None else []
     if any(n % 2 for n in grid):
         notes.append(ODD_GRID.format(grid))
-    if calculation == "nscf":
-        energy, force, pressure = _printed_figures(printed)
+    edges = read_part("band gap", notes, lambda: _gap(output)) or {"band_gap": None, "direct": None}
+    calculation = _text(root, "input/control_variables/calculation")
+    forces = None
+    if calculation in {"nscf", "bands"}:
+        scf = next((run for run in reversed(mine) if run.energy is not None), None)
+        energy, force, pressure = (scf.energy, scf.max_force, scf.pressure) if scf else (None, None, None)
+        reasons = [scf.reason] if scf and scf.reason else []
         if energy is None:
             notes.append("bands of an nscf run alone: its scf output is not here, so the energy is unknown")
     else:
-        energy = float(_text(output, "total_energy/etot")) * HARTREE
-        forces, pressure = _forces(output), _pressure(output)
+        energy = read_part("energy", notes, lambda: float(_text(output, "total_energy/etot")) * HARTREE)
+        forces = read_part("forces", notes, lambda: _forces(output))
+        pressure = read_part("stress", notes, lambda: _pressure(output))
         force = None if forces is None else float(np.linalg.norm(forces, axis=1).max())
-        if _text(output, "convergence_info/scf_conv/convergence_achieved") == "false":
-            reasons.append("the last self-consistent cycle did not converge")
-        if _text(output, "convergence_info/opt_conv/convergence_achieved") == "false":
-            reasons.append("the relaxation did not converge")
-    if any("convergence NOT achieved" in text for text in printed) and not reasons:
-        reasons.append("a self-consistent cycle did not converge")
-    moment = _text(output, "magnetization/total")
+        reasons = _unconverged(root, calculation, mine)
+    magnetic = _text(output, "magnetization/lsda") == "true"
+    moment = (
+        read_part("moment", notes, lambda: float(_text(output, "magnetization/total"))) if magnetic else None
+    )
     return ParsedOutput(
         "not converged" if reasons else "done",
         " and ".join(reasons) or None,
-        first=_structure(root.find("input")),
-        structure=_structure(output),
+        first=_structure(given),
+        structure=final,
         energy=energy,
-        band_gap=gap,
-        direct=direct,
+        **edges,
         max_force=force,
         forces=forces,
         pressure=pressure,
-        moment=float(moment) if _text(output, "magnetization/lsda") == "true" else None,
-        **_settings(root.find("input"), grid),
+        moment=moment,
+        functional=_functional(
+            next(root.iter("dft"), None) if output.find("dft") is None else output.find("dft")
+        ),
+        hubbard_u=_hubbards(given),
+        settings=_settings(given, notes) | ({"kpoints": grid} if grid else {}),
         notes=tuple(notes),
     )
 
 
-def _settings(given: Element | None, grid: Sequence[int]) -> dict[str, Any]:
-    """Return the input as the XML repeats it: functional, U, and decisive settings."""
+def _unconverged(root: Element, calculation: str, printed: Sequence[ParsedOutput]) -> list[str]:
+    """Return why a run did not converge, or is not known to have."""
+    reasons = []
+    says = {
+        name: _text(root, f"output/convergence_info/{name}_conv/convergence_achieved")
+        for name in ("scf", "opt")
+    }
+    status, known = _text(root, "status"), any(run.status == "done" for run in printed)
+    if says["scf"] == "false":
+        reasons.append("the last self-consistent cycle did not converge")
+    elif says["scf"] != "true" and not known:
+        reasons.append("nothing says that the self-consistent cycle converged")
+    if calculation in {"md", "vc-md"}:
+        reasons.append("it is molecular dynamics, whose last step is not at rest")
+    elif says["opt"] == "false":
+        reasons.append("the relaxation did not converge")
+    elif calculation in {"relax", "vc-relax"} and says["opt"] != "true" and not known:
+        reasons.append("nothing says that the relaxation converged")
+    reasons += [run.reason for run in printed if run.reason]
+    if status not in {"", "0"} and not reasons:
+        reasons.append(f"pw.x ended with status {status}")
+    return list(dict.fromkeys(reasons))
+
+
+def _same(one: Structure | None, other: Structure | None) -> bool:
+    """Return whether two cells have equal atoms and volumes, so that one run may complete the other."""
+    if one is None or other is None or one.composition != other.composition:
+        return False
+    return abs(one.volume - other.volume) < _SAME_VOLUME * other.volume
+
+
+def _functional(dft: Element | None) -> str:
+    """Name the functional, without U, by its tags; what is not known is quoted."""
+    name = _text(dft, "functional").upper() if dft is not None else ""
+    if dft is None or not name:
+        return "unknown (no functional in the XML)"
+    name = "PBE" if name in PBE else name
+    if (hybrid := dft.find("hybrid")) is not None:
+        shares = {"PBE0": 0.25, "HSE": 0.25, "B3LYP": 0.2}
+        share, screening = (_text(hybrid, tag) for tag in ("exx_fraction", "screening_parameter"))
+        usual = share and abs(float(share) - shares.get(name, -1)) < 1e-3
+        if not usual or (name == "HSE" and abs(float(screening or 0) - 0.106) > 2e-3):
+            name += f" (exx_fraction = {share or '?'}, screening_parameter = {screening or '?'})"
+        name = re.sub("^HSE$", "HSE06", name)
+    elif name == "HSE":
+        name += " (no hybrid parameters)"
+    if (vdw := dft.find("vdW")) is not None:
+        kind, term = _text(vdw, "vdw_corr"), _text(vdw, "non_local_term")
+        version = _text(vdw, "dftd3_version")
+        if kind and kind.lower() != "none":
+            name += f"+{_DISPERSION.get(kind.lower(), kind)}" + (f" (version {version})" if version else "")
+        if term and term.lower() != "none" and term.upper() not in name:
+            name += f"+{term}"
+    return name
+
+
+_DISPERSION = {
+    "grimme-d2": "D2", "dft-d": "D2", "grimme-d3": "D3", "dft-d3": "D3", "ts": "TS", "ts-vdw": "TS",
+    "tkatchenko-scheffler": "TS", "mbd": "MBD", "mbd_vdw": "MBD", "many-body dispersion": "MBD", "xdm": "XDM",
+}  # fmt: skip
+
+
+def _hubbards(given: Element | None) -> dict[str, float] | None:
+    if given is None:
+        return None
+    values = {
+        _symbol(one.get("specie", "")): float(one.text or 0) for one in given.iterfind("dft/dftU/Hubbard_U")
+    }
+    return {symbol: u for symbol, u in values.items() if u}
+
+
+def _settings(given: Element | None, notes: list[str]) -> dict[str, Any]:
+    """Return the decisive settings as the XML repeats the input."""
     if given is None:
         return {}
-    name = _text(given, "dft/functional")
+    found: dict[str, Any] = {
+        name: read_part(name, notes, partial(_doubled, given, tag))
+        for name, tag in (("ecutwfc_ry", "basis/ecutwfc"), ("ecutrho_ry", "basis/ecutrho"))
+    }
     smearing = given.find("bands/smearing")
-    settings: dict[str, Any] = {
-        "ecutwfc_ry": 2 * float(_text(given, "basis/ecutwfc")),
-        "ecutrho_ry": 2 * float(_text(given, "basis/ecutrho")),
-        "smearing": "none"
-        if smearing is None
-        else f"{smearing.text}, {2 * float(smearing.get('degauss', '0')):g} Ry",
-        "pseudopotentials": {
-            _symbol(one.get("name", "")): _text(one, "pseudo_file")
-            for one in given.iterfind("atomic_species/species")
-        },
+    width = None if smearing is None else 2 * float(smearing.get("degauss", "nan"))
+    found["smearing"] = "none" if smearing is None else f"{smearing.text}, {width:g} Ry"
+    found["pseudopotentials"] = {
+        _symbol(one.get("name", "")): _text(one, "pseudo_file")
+        for one in given.iterfind("atomic_species/species")
     }
-    return {
-        "functional": "PBE" if name in PBE else name or None,
-        "hubbard_u": {
-            _symbol(one.get("specie", "")): float(one.text or 0)
-            for one in given.iterfind("dft/dftU/Hubbard_U")
-        },
-        "settings": settings | ({"kpoints": list(grid)} if grid else {}),
-    }
+    return {name: value for name, value in found.items() if value}
+
+
+def _doubled(part: Element, path: str) -> float:
+    return 2 * float(_text(part, path))  # Hartree to Ry
 
 
 def _symbol(species: str) -> str:
@@ -168,21 +237,43 @@ def _numbers(text: str | None) -> np.ndarray:
 
 
 def _gap(output: Element) -> dict[str, Any]:
-    """Eigenvalues by electron counting from the Fermi level, or from the highest occupied one.
+    """Count electrons in the bands, by the Fermi level and by the occupations; both must say the same.
 
     With ``lsda`` each k-point lists the bands of spin up, then of spin down.
     """
     bands = output.find("band_structure")
     if bands is None:
-        raise CalculationError("no bands in the XML")
-    values = np.array([_numbers(k.findtext("eigenvalues")) for k in bands.iter("ks_energies")])
-    spins = 2 if _text(bands, "lsda") == "true" else 1
-    eigenvalues = values.reshape(len(values), spins, -1).transpose(1, 0, 2)
-    if _text(bands, "occupations_kind") == "fixed":
-        fermi = float(_text(bands, "highestOccupiedLevel")) + EDGE
-    else:
-        fermi = float(_text(bands, "fermi_energy"))
-    return band_gap(eigenvalues * HARTREE, fermi * HARTREE)
+        raise CalculationError("no bands in the XML, so the gap is unknown")
+    points = list(bands.iter("ks_energies"))
+    n_spins = 2 if _text(bands, "lsda") == "true" else 1
+
+    def by_spin(tag: str) -> np.ndarray:
+        values = np.array([_numbers(point.findtext(tag)) for point in points])
+        return values.reshape(len(points), n_spins, -1).transpose(1, 0, 2)
+
+    values = by_spin("eigenvalues") * HARTREE
+    electrons = _numbers(bands.findtext("nelec"))
+    whole = n_spins == 2 or _text(bands, "noncolin") == "true"
+    filled = float(electrons[0]) / (1 if whole else 2) if electrons.size else None
+    occupations = read_part("occupations", [], lambda: by_spin("occupations"))
+    fixed = _text(bands, "occupations_kind") == "fixed"
+    gap = None
+    if occupations is not None and occupations.shape == values.shape:
+        weights = [point.find("k_point").get("weight", "nan") for point in points]  # type: ignore[union-attr]
+        gap = gap_by_occupation(values, occupations, filled, np.array(weights, dtype=float))
+        if fixed or filled is None or not gap["band_gap"]:
+            return gap
+    if filled is None:
+        raise CalculationError("the XML has no number of electrons, so the gap is unknown")
+    if fixed and n_spins == 1:
+        return gap_above(values, np.full(values.shape[:2], round(filled)), filled)
+    tag = next((tag for tag in _LEVELS if bands.find(tag) is not None), "")
+    levels = read_part("Fermi level", [], lambda: _numbers(bands.findtext(tag)) * HARTREE)
+    if levels is not None and len(levels) in {1, n_spins}:
+        return band_gap(values, levels + fixed * EDGE, filled)
+    if gap is None:
+        raise CalculationError("the XML has no Fermi level and no occupations, so the gap is unknown")
+    return gap
 
 
 def _forces(output: Element) -> np.ndarray | None:
@@ -206,21 +297,3 @@ def _structure(part: Element | None) -> Structure | None:
     symbols = [_symbol(atom.get("name", "")) for atom in atoms]
     positions = [_numbers(atom.text) * BOHR for atom in atoms]
     return Structure(np.array(cell), symbols, positions, coords_are_cartesian=True)
-
-
-def _printed_figures(printed: Sequence[str]) -> tuple[float | None, float | None, float | None]:
-    """Energy (eV), largest force (eV/Å) and pressure (GPa) of the last self-consistent cycle."""
-    for text in reversed(printed):
-        energies = re.findall(rf"^!\s+total energy\s+={_NUMBER} Ry", text, re.MULTILINE)
-        if not energies:
-            continue
-        forces = re.findall(rf"^\s+atom\s+\d+\s+type\s+\d+\s+force ={_NUMBER * 3}", text, re.MULTILINE)
-        atoms = re.search(r"number of atoms/cell\s+=\s+(\d+)", text)
-        last = np.array(forces, dtype=float)[: int(atoms[1]) if atoms else None]
-        pressures = re.findall(rf"P={_NUMBER}", text)
-        return (
-            float(energies[-1]) * RYDBERG,
-            float(np.linalg.norm(last, axis=1).max()) * RYDBERG / BOHR if len(last) else None,
-            float(pressures[-1]) * KBAR if pressures else None,
-        )
-    return None, None, None

@@ -27,6 +27,7 @@ TRAJECTORY, RESULT, LOCK, LOG = "trajectory.traj", "result.json", "lock", "run.l
 RELAX_CUTOFF = 800.0  # eV; below, a relaxed cell carries Pulay stress and yet reports convergence
 ROSE = 1e-3  # eV/atom that a relaxation may end above its start by noise
 GPA = 160.21766208  # per eV/Å³
+COUNTED = 0.01  # electrons; a level that holds so few more or fewer is full
 PATH_DENSITY = 8.0  # k-points per Å⁻¹ (2π included) along the path between special points
 
 
@@ -34,40 +35,52 @@ class CalculationError(Exception):
     """Why a calculation gave no result to be used."""
 
 
-def band_gap(eigenvalues: Any, fermi: float) -> dict[str, Any]:  # noqa: ANN401 - an array or nested lists
-    """Return the gap between occupied and empty bands, in eV; 0 where a band crosses the Fermi level.
+def band_gap(eigenvalues: Any, fermi: Any, filled: float) -> dict[str, Any]:  # noqa: ANN401 - arrays or lists
+    """Return the gap between occupied and empty bands (:func:`gap_above`), by the Fermi level.
 
     Args:
         eigenvalues: spin x k-point x band, eV.
-        fermi: level, eV.
+        fermi: level, eV; where the moment is fixed, one for each spin.
+        filled: bands that the electrons fill, of all spins: half the electrons without spin, else all.
 
     Raises:
-        CalculationError: no empty band was computed, so that there is no edge above.
+        CalculationError: the bands do not tell.
     """
     bands = np.asarray(eigenvalues, dtype=float)
-    return gap_between(bands, (bands < fermi).sum(axis=2))
+    return gap_above(bands, (bands < np.reshape(fermi, (-1, 1, 1))).sum(axis=2), filled)
 
 
-def gap_between(eigenvalues: np.ndarray, occupied: np.ndarray) -> dict[str, Any]:
-    """Return the gap above the occupied bands, in eV; 0 where their number differs among k-points.
+def gap_above(eigenvalues: np.ndarray, occupied: np.ndarray, filled: float) -> dict[str, Any]:
+    """Return the gap above the occupied bands, in eV.
+
+    It is 0 where their number differs among k-points, or where they would hold more or fewer electrons than
+    there are: then a level is partly filled, however flat it is.
 
     Args:
         eigenvalues: spin x k-point x band, eV.
         occupied: number of bands that are, spin x k-point.
+        filled: bands that the electrons fill, of all spins.
 
     Raises:
-        CalculationError: no empty band was computed, so that there is no edge above.
+        CalculationError: an eigenvalue is no number, or there are too few bands for an edge above.
     """
     bands = np.sort(eigenvalues, axis=2)
-    if (occupied == bands.shape[2]).any():
-        raise CalculationError("no empty band was computed: the gap is unknown")
-    if (occupied != occupied[:, :1]).any():
+    if not (bands.size and np.isfinite(bands).all() and np.isfinite(filled)):
+        raise CalculationError("an eigenvalue or the number of electrons is missing: the gap is unknown")
+    n_bands = bands.shape[0] * bands.shape[2]
+    if filled > n_bands + COUNTED:
+        raise CalculationError(f"{n_bands} bands cannot hold the electrons: the gap is unknown")
+    if (occupied != occupied[:, :1]).any() or abs(occupied[:, 0].sum() - filled) > COUNTED:
         return {"band_gap": 0.0, "direct": None}
+    if (occupied == bands.shape[2]).any():
+        raise CalculationError("no empty band was computed, so the gap is unknown; ask for more bands")
     top, bottom = [], []
     for spin, number in zip(bands, occupied[:, 0], strict=True):
         if number:  # an empty spin channel has no top
             top.append(spin[:, number - 1])
         bottom.append(spin[:, number])
+    if not top:
+        raise CalculationError("no band is occupied: the gap is unknown")
     valence, conduction = np.max(top, axis=0), np.min(bottom, axis=0)
     gap = max(0.0, float(conduction.min() - valence.max()))
     direct = float((conduction - valence).min()) if gap else None
@@ -206,6 +219,7 @@ def calculate(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
             energy, forces, stress = atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress()
             fermi = float(atoms.calc.get_fermi_level())
             bands = eigenvalues(atoms.calc)
+            filled = float(atoms.calc.get_number_of_electrons()) / (2 if len(bands) == 1 else 1)
             n_irreducible = bands.shape[1]
             if settings["task"] == "gap":
                 bands = np.concatenate([bands, along_path(atoms, settings, log)], axis=1)
@@ -221,7 +235,7 @@ def calculate(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
             "max_force_ev_per_a": float(np.linalg.norm(forces, axis=1).max()),
             "forces_ev_per_a": forces.tolist(),
             "stress_gpa": (np.asarray(stress) * GPA).tolist(),  # xx, yy, zz, yz, xz, xy
-            **band_gap(bands[..., : settings["converged_bands"]], fermi),
+            **band_gap(bands[..., : settings["converged_bands"]], fermi, filled),
             "fermi_ev": fermi,
             "magnetic_moments": moments,
             "total_moment": float(atoms.calc.get_magnetic_moment()) if moments else None,

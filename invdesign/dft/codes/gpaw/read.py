@@ -9,40 +9,33 @@ from typing import Any
 
 import numpy as np
 
-from invdesign.crystal.cif import UNREADABLE
-from invdesign.dft.codes.gpaw.job import GPA, LOG, RESULT, TRAJECTORY, digests, has_frames
-from invdesign.dft.codes.interface import ParsedOutput, structure_of
+from invdesign.dft.codes.gpaw.job import GPA, INPUTS, LOG, RESULT, TRAJECTORY, digests, has_frames
+from invdesign.dft.codes.interface import ParsedOutput
+from invdesign.dft.codes.reading import guarded, read_part, structure_of, text_of
 
 
+@guarded
 def read_gpaw(folder: Path) -> ParsedOutput:
     """Read ``result.json``; without it, how far the run came."""
-    from pymatgen.core.structure import StructureError
-
     if not (folder / RESULT).is_file():
         if (error := _crash(folder / LOG)) is not None:
             return ParsedOutput("failed", f"{error} (see {LOG})")
         return read_trajectory(folder / TRAJECTORY)
-    try:
-        result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        return ParsedOutput("truncated", f"{RESULT} is damaged ({error}); remove it and run again")
+    result = json.loads(text_of(folder / RESULT))
     if not isinstance(result, dict) or result.get("code") != "gpaw" or result.get("format") != 1:
         return ParsedOutput("unrelated", f"{RESULT} is not of invdesign's GPAW script")
-    if result.get("inputs") != digests(folder):
+    if any(not (folder / name).is_file() for name in INPUTS) or result.get("inputs") != digests(folder):
         return ParsedOutput("unrelated", f"{RESULT} was computed from other inputs than those in its folder")
     if result.get("failed"):
-        return ParsedOutput("failed", result["failed"])
-    try:
-        return _of_gpaw(folder, result)
-    except (StructureError, *UNREADABLE) as error:
-        return ParsedOutput("truncated", f"{RESULT} is damaged ({error!r}); remove it and run again")
+        return ParsedOutput("failed", str(result["failed"]))
+    return _of_gpaw(folder, result)
 
 
 def _crash(log: Path) -> str | None:
     """Return the exception that the script's output ends with, if it does."""
     if not log.is_file():
         return None
-    last = log.read_text(encoding="utf-8", errors="replace").rstrip().rpartition("\n")[2]
+    last = text_of(log).rstrip().rpartition("\n")[2]
     return last if re.match(r"[\w.]*(Error|Exception)\b", last) else None
 
 
@@ -50,37 +43,40 @@ def _of_gpaw(folder: Path, result: dict[str, Any]) -> ParsedOutput:
     from ase.io import read
     from pymatgen.core import Structure
 
-    if result["converged"]:
-        status, reason = "done", None
-    else:
-        status, reason = "not converged", f"still moving after {result['n_geometries']} geometries"
+    notes: list[str] = []
+    forces = read_part("forces", notes, lambda: _array(result, "forces_ev_per_a", (-1, 3)))
+    stress = read_part("stress", notes, lambda: _array(result, "stress_gpa", (6,)))
+    converged = result["converged"] is True
     return ParsedOutput(
-        status,  # type: ignore[arg-type]
-        reason,
+        "done" if converged else "not converged",
+        None if converged else f"still moving after {result['n_geometries']} geometries",
         first=structure_of(read(folder / "structure.vasp", format="vasp")),
         structure=Structure(
             result["cell"], result["symbols"], result["positions"], coords_are_cartesian=True
         ),
-        energy=result["energy_ev"],
-        band_gap=result["band_gap"],
-        direct=result["direct"],
-        max_force=result["max_force_ev_per_a"],
-        forces=np.array(result["forces_ev_per_a"]),
-        pressure=-sum(result["stress_gpa"][:3]) / 3,
-        moment=result["total_moment"],
+        energy=read_part("energy", notes, lambda: float(result["energy_ev"])),
+        band_gap=read_part("band gap", notes, lambda: float(result["band_gap"])),
+        direct=result.get("direct"),
+        max_force=None if forces is None else float(np.linalg.norm(forces, axis=1).max()),
+        forces=forces,
+        pressure=None if stress is None else float(-stress[:3].sum() / 3),
+        moment=result.get("total_moment"),
+        notes=tuple(notes),
     )
 
 
+def _array(result: dict[str, Any], name: str, shape: tuple[int, ...]) -> np.ndarray:
+    return np.array(result[name], dtype=float).reshape(shape)
+
+
+@guarded
 def read_trajectory(path: Path) -> ParsedOutput:
     """Read how far a trajectory came: without ``result.json``, it is never ``done``."""
     if not path.is_file():
         return ParsedOutput("not run", "no output")
     if not has_frames(path):
         return ParsedOutput("unfinished", f"{path.name} has no geometry yet")
-    try:
-        return _of_trajectory(path)
-    except (OSError, MemoryError, *UNREADABLE) as error:  # MemoryError: a length that was damaged
-        return ParsedOutput("truncated", f"{path.name} is damaged ({error!r}); copy it again")
+    return _of_trajectory(path)
 
 
 def _of_trajectory(path: Path) -> ParsedOutput:

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import gzip
-import warnings
-import zlib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from invdesign.crystal.cif import UNREADABLE
-from invdesign.dft.codes.gpaw.job import CalculationError, gap_between
+from invdesign.dft.codes.band_gap import gap_by_occupation
 from invdesign.dft.codes.interface import ODD_GRID, ParsedOutput
+from invdesign.dft.codes.reading import described, guarded, read_part, text_of
 from invdesign.errors import InputError
 from invdesign.io.units import KBAR
+from invdesign.io.xml import chunks
 from invdesign.stability.hull.vasp import run_of
+from invdesign.stability.hull.vasprun import Run, read_vasprun
 
-HALF = 0.5  # filled: occupied
 _ENDED = "Voluntary context switches"  # the last lines of an OUTCAR
+_STEP = b"</calculation>"
 
 
 def vasprun_of(folder: Path) -> Path | None:
@@ -28,92 +26,78 @@ def vasprun_of(folder: Path) -> Path | None:
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
+@guarded
 def read_vasp(folder: Path) -> ParsedOutput:
     """Read ``vasprun.xml`` or ``vasprun.xml.gz`` of a folder."""
-    from pymatgen.io.vasp import Vasprun
-
     path = vasprun_of(folder)
     if path is None:
         return ParsedOutput("not run", "no vasprun.xml")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            return _of_vasp(Vasprun(path, parse_dos=False, parse_potcar_file=False), path)
-        except InputError as error:
-            return ParsedOutput("failed", str(error).removeprefix("hull: "))
-        except (SyntaxError, EOFError, zlib.error, OSError, *UNREADABLE) as error:  # XML's are SyntaxErrors
-            return _broken(path) or ParsedOutput("failed", f"{path.name} lacks results ({error!r})")
+    try:
+        run = read_vasprun(path)
+    except (InputError, PermissionError):
+        raise
+    except Exception as error:  # noqa: BLE001 - of expat, zlib, pymatgen; the file as such may say more
+        reason = f"{path.name} lacks results or is damaged ({described(error)})"
+        return _broken(path) or ParsedOutput("failed", reason)
+    return _of_run(run, path)
 
 
 def _broken(path: Path) -> ParsedOutput | None:
     """Return what is wrong with the file as such: not VASP's, or it breaks off."""
+    head, tail, steps = b"", b"", 0
     try:
-        opener = gzip.open if path.suffix == ".gz" else open
-        with opener(path, "rt", encoding="utf-8", errors="replace") as file:
-            text = file.read()
-    except (EOFError, zlib.error, OSError) as error:
-        return ParsedOutput("truncated", f"{path.name} breaks off ({error}); copy it again")
-    if "<modeling>" not in text[:1000]:
+        for chunk in chunks(path):
+            head = head or chunk[:1000]
+            seam = tail[-len(_STEP) + 1 :] + chunk
+            steps, tail = steps + seam.count(_STEP), seam[-1000:]
+    except Exception as error:  # noqa: BLE001 - of zlib and gzip
+        return ParsedOutput("truncated", f"{path.name} breaks off ({described(error)}); copy it again")
+    if b"<modeling>" not in head:
         return ParsedOutput("unrelated", f"{path.name} is no output of VASP")
-    if text.rstrip().endswith("</modeling>"):
+    if tail.rstrip().endswith(b"</modeling>"):
         return None
     outcar = path.with_name("OUTCAR")
-    if outcar.is_file() and _ENDED in outcar.read_text(encoding="utf-8", errors="replace")[-5000:]:
+    if outcar.is_file() and _ENDED in text_of(outcar)[-5000:]:
         return ParsedOutput(
             "truncated", f"{path.name} breaks off, though OUTCAR says that VASP ended; copy it again"
         )
-    steps = text.count("</calculation>")
     return ParsedOutput("unfinished", f"{path.name} breaks off after {steps} ionic steps: running or killed")
 
 
-def _of_vasp(run: Any, path: Path) -> ParsedOutput:  # noqa: ANN401 - pymatgen's Vasprun
-    last = run.ionic_steps[-1]
-    forces, stress = np.array(last.get("forces", [])), last.get("stress")
-    described = run_of(run, path)
-    reasons = []
-    if not run.converged_electronic:
-        reasons.append("the last self-consistent cycle did not converge")
-    if not run.converged_ionic:
-        reasons.append(f"still moving after {len(run.ionic_steps)} ionic steps")
-    grid = [int(n) for n in run.kpoints.kpts[0]] if run.kpoints.num_kpts == 0 else []
-    notes = [ODD_GRID.format(grid)] if any(n % 2 for n in grid) else []
-    gap, direct = None, None
-    try:
-        edges = gap_of(run.eigenvalues)
-        gap, direct = edges["band_gap"], edges["direct"]
-    except CalculationError as error:
-        notes.append(f"{error}: give NBANDS")
-    settings: dict[str, Any] = {"encut_ev": float(run.parameters["ENMAX"])}
+def _of_run(run: Run, path: Path) -> ParsedOutput:
+    notes: list[str] = []
+    energy = None
+    if run.is_many_body or run.is_of_fixed_density:
+        notes.append("it has bands of a density or orbitals from elsewhere and no total energy of DFT")
+    else:
+        energy = read_part("energy", notes, run.energy)
+    forces = read_part("forces", notes, lambda: run.array("forces"))
+    stress = read_part("stress", notes, lambda: run.array("stress"))
+    edges = read_part("band gap", notes, lambda: _gap(run)) or {"band_gap": None, "direct": None}
+    grid = read_part("k-point grid", notes, run.grid) or []
+    if any(n % 2 for n in grid):
+        notes.append(ODD_GRID.format(grid))
+    cutoff = run.tags.number("ENMAX") or run.tags.number("ENCUT")
     return ParsedOutput(
-        "not converged" if reasons else "done",
-        " and ".join(reasons) or None,
-        first=run.initial_structure,
-        structure=run.final_structure,
-        energy=float(run.final_energy),
-        band_gap=gap,
-        direct=direct,
-        max_force=float(np.linalg.norm(forces, axis=1).max()) if forces.size else None,
-        forces=forces if forces.size else None,
-        pressure=float(np.trace(stress)) / 3 * KBAR if stress is not None else None,
-        functional=described.functional,
-        hubbard_u=described.hubbards,
-        settings=settings | ({"kpoints": grid} if grid else {}),
-        vasp=described,
+        "not converged" if run.unconverged else "done",
+        " and ".join(run.unconverged) or None,
+        first=run.initial,
+        structure=run.final,
+        energy=energy,
+        **edges,
+        max_force=None if forces is None else float(np.linalg.norm(forces, axis=1).max()),
+        forces=forces,
+        pressure=None if stress is None else float(np.trace(stress)) / 3 * KBAR,
+        functional=run.functional,
+        hubbard_u=run.hubbards,
+        settings=({"encut_ev": cutoff} if cutoff else {}) | ({"kpoints": grid} if grid else {}),
+        vasp=None if energy is None else run_of(run, energy, path),
         notes=tuple(notes),
     )
 
 
-def gap_of(eigenvalues: Mapping[Any, np.ndarray]) -> dict[str, Any]:
-    """Return the gap by occupation (``gap_between``).
-
-    VASP can put the Fermi level into a band, and smearing fills levels above it a little.
-    pymatgen's own takes every level that is filled at all as occupied.
-
-    Args:
-        eigenvalues: by spin, k-point x band x (eV, occupation).
-
-    Raises:
-        CalculationError: no empty band was computed.
-    """
-    levels = np.array(list(eigenvalues.values()))
-    return gap_between(levels[..., 0], (levels[..., 1] > HALF).sum(axis=2))
+def _gap(run: Run) -> dict[str, Any]:
+    levels, electrons = run.levels(), run.tags.number("NELECT")
+    whole = len(levels) == 2 or run.tags.is_true("LNONCOLLINEAR") or run.tags.is_true("LSORBIT")
+    filled = None if electrons is None else electrons if whole else electrons / 2
+    return gap_by_occupation(levels[..., 0], levels[..., 1], filled, run.weights())

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from invdesign.stability.hull.hull import Hull, HullResult
 
 FMAX, MAX_STEPS = 0.1, 250  # as `invdesign evaluate`
-FEW = 5
-"""Other compounds below which a chemical system counts as poorly explored (docs/guide/hull.md)."""
+FEW_BINARY, FEW = 3, 5
+"""Compounds below which a system of two, and of more elements counts as poorly explored."""
 _ON_HULL = 1e-4  # eV/atom
 _FILE = re.compile(r"\.[A-Za-z]\w*$|[/\\]|^(poscar|contcar)$", re.IGNORECASE)
 
@@ -353,8 +353,9 @@ def _record(place: HullPlacement, composition: Composition, at: HullResult | Pla
         above = f"{e_above_hull:.3f} eV/atom above the hull"
         place.reason = above if e_above_hull > _ON_HULL else "on the hull"
     others = at.n_phases - len(composition.elements) - at.composition_known
-    if len(composition) > 1 and others < FEW:
-        compounds = f"{others or 'no'} other compound{'' if others == 1 else 's'}"
+    few = FEW_BINARY if len(composition) == 2 else FEW
+    if len(composition) > 1 and others < few and not at.composition_known:
+        compounds = f"{others or 'no'} compound{'' if others == 1 else 's'}"
         place.notes.append(
             f"Poorly explored: the hull knows {compounds} of {composition.chemical_system}; "
             "an energy above it is a lower bound, and may be far too low."

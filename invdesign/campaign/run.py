@@ -328,6 +328,11 @@ def _message(config: CampaignConfig, funnel: Funnel, found: int) -> str:
             f"{found} candidates shortlisted of {funnel.stages['shortlist'].entered} that passed {gates}"
         )
         return f"{message}{summarize_checks(config, funnel)}."
+    if config.n_relax < asked:
+        return (
+            f"Only {found} of the {asked} candidates asked for came through: at most {config.n_relax} are "
+            f"relaxed; raise n_relax well above {asked}, or ask for a shorter list."
+        )
     tight = max(
         (s for s in funnel if s.name not in {"generator", "pre-ranking", "shortlist", "unique"}),
         key=lambda stage: stage.rejected / max(1, stage.entered),

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Z90 = 1.6448536269514722  # half width of a normal's 90 % interval, in standard deviations
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Estimate:
     """A property as a distribution: a share ``p_zero`` at exactly 0, the rest normal.
 
@@ -38,6 +38,10 @@ class Estimate:
     p_zero: float = 0.0
     in_domain: bool = True
     lognormal: bool = False
+
+    def __repr__(self) -> str:
+        """Return the point estimate with its 90 % interval."""
+        return f"<{self.value:.3g} [{self.low:.3g}, {self.high:.3g}]>"
 
     @property
     def value(self) -> float:
@@ -211,7 +215,7 @@ class RoundSelection:
     estimates: Mapping[str, tuple[float, float, float]]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Candidate:
     """One proposed crystal and everything the funnel has found out about it.
 
@@ -248,6 +252,12 @@ class Candidate:
     rounds: dict[int, RoundSelection] = field(default_factory=dict)
     round_checks: dict[str, Verdict] = field(default_factory=dict)
     dft: DftResult | None = None
+
+    def __repr__(self) -> str:
+        """Return id, gene and how far it came."""
+        rejected = next((v.gate for v in self.verdicts.values() if not v.passed), None)
+        rank = f", rank {self.selection.rank}" if self.selection and self.selection.rank else ""
+        return f"<{self.id or 'candidate'}: {self.gene}{f', rejected by {rejected}' if rejected else rank}>"
 
     @property
     def shortlisted(self) -> bool:

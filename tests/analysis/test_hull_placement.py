@@ -72,6 +72,7 @@ def test_formula_with_an_energy_and_sodium_nitride():
     assert nitride["formula"] == "NaN"
     assert nitride["e_above_hull"] == pytest.approx(0.1 - nitride["hull_energy_per_atom"])
     assert "Poorly explored" in nitride["notes"][0]
+    assert unknown["notes"] == []  # three compounds are known
     place = Hull.load().e_above_hull(Composition("Na7Cl3"), -1.0)
     assert unknown["e_above_hull"] == pytest.approx(place.e_above_hull, abs=1e-6)
     assert not unknown["composition_known"]

@@ -7,8 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from invdesign.core.candidate import Estimate, Estimates
+from invdesign.core.candidate import Candidate, Estimate, Estimates, Selection
 from invdesign.core.properties import Window
+from invdesign.crystal.gene import Gene
+from invdesign.verdict import Verdict
+
+
+def test_what_a_notebook_shows_is_short():
+    candidate = Candidate("c000003", Gene.parse("225 Na@a Cl@b"), properties={"band_gap": Estimate(5.0, 0.3)})
+    assert repr(candidate.properties) == "{'band_gap': <5 [4.51, 5.49]>}"
+    candidate.selection = Selection(p_hit=0.4, rank=2)
+    assert repr(candidate) == f"<c000003: {candidate.gene}, rank 2>"
+    candidate.record(Verdict("hull", passed=False, reason="too high"))
+    assert "rejected by hull" in repr(candidate)
 
 
 def test_a_metal_is_no_hit_for_any_gap_at_all():

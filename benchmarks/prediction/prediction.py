@@ -24,7 +24,8 @@ from invdesign.io.provenance import hardware, package_versions
 from invdesign.potentials.chgnet.potential import EMBEDDING_SIZE
 from invdesign.predictors.features.bonds import N_BOND_FEATURES
 from invdesign.predictors.models.ensemble import Distribution
-from invdesign.training.metrics import finite, held_out, measure, trivial
+from invdesign.training.cards.render import finite
+from invdesign.training.metrics import held_out, measure, trivial
 from invdesign.training.predictors.property import PropertyConfig, train_on, training_table
 from invdesign.training.predictors.table import without
 

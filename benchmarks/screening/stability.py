@@ -2,8 +2,9 @@
 
     python benchmarks/screening/stability.py
 
-Whole chemical systems are held out and everything in them hidden. Heights: MAE, precision and recall at 0 and
-0.05 eV/atom. Hidden compounds among 100 times as many decoys, six kinds: enrichment in the top 1 %.
+Whole chemical systems are held out and everything in them hidden. Energies above hull: MAE, precision and
+recall at 0 and 0.05 eV/atom. Hidden compounds among 100 times as many decoys, six kinds: enrichment in the
+top 1 %.
 Baselines: charge balance (smact's verdict; least charge by usual states), one answer for all, the released
 formation-energy-composition less the hull of the competitors (which has learned from most of the compounds
 tested here: its split is by composition). Writes stability.json beside this file.
@@ -35,7 +36,7 @@ from invdesign.training.predictors.stability import (
     hidden_compounds,
     hypothetical,
 )
-from invdesign.training.predictors.stability_data import EXISTS, Heights, Sources, StabilityConfig
+from invdesign.training.predictors.stability_data import EXISTS, HullEnergies, Sources, StabilityConfig
 
 if TYPE_CHECKING:
     from invdesign.predictors.stability.context_features import HullContext
@@ -59,7 +60,7 @@ class FormationEnergyLessHull:
         self.ensemble = PropertyPredictor.load("formation-energy-composition").ensemble
 
     def energies(self, features: np.ndarray) -> np.ndarray:
-        """Heights, eV/atom, of rows of the stability model's features (n, d)."""
+        """Energies above hull, eV/atom, of rows of the stability model's features (n, d)."""
         rows = padded(features[:, :COMPOSITION], len(self.ensemble.feature_mean))
         (found,) = self.ensemble.distributions(self.ensemble.standardise(rows)).values()
         return np.asarray(found.mean - features[:, HULL])
@@ -76,7 +77,7 @@ def energy_baseline(predicted: np.ndarray, energy: np.ndarray) -> dict[str, Any]
 
 
 def energies(
-    model: StabilityModel, around: HullContext, sets: dict[str, Heights], median: float
+    model: StabilityModel, around: HullContext, sets: dict[str, HullEnergies], median: float
 ) -> dict[str, Any]:
     """Figures of the model and the baselines on each set of held-out compositions."""
     less_hull = FormationEnergyLessHull()
@@ -165,7 +166,7 @@ def main() -> None:
     hidden = sources.without("test")
     train = sources.known.take(sources.part == "train")
     test = sources.known.take(sources.part == "test")
-    sets = {"mp": Heights(test.batch, test.decomposition.astype(float))}
+    sets = {"mp": HullEnergies(test.batch, test.decomposition.astype(float))}
     sets |= hypothetical(sources, config, model.context)
     known = {"mp, rest of its system known": sets["mp"]}
     median = float(np.median(train.decomposition))

@@ -8,10 +8,8 @@ score is their mean. It does not see the energy: what lies low is another column
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,10 +18,9 @@ from torch import nn
 from torch.nn import functional
 
 from invdesign.crystal.gene import Gene
-from invdesign.errors import InputError
-from invdesign.io.artifacts import find
 from invdesign.predictors.features.composition_and_gene import VERSION, gene_matrix
-from invdesign.predictors.models.ensemble import FILES, StackedLinear
+from invdesign.predictors.models.ensemble import StackedLinear
+from invdesign.predictors.models.files import read_model, weights_of, write_model
 
 KIND = "synthesizability"
 
@@ -73,39 +70,15 @@ class Synthesizability:
         Raises:
             InputError: the folder or a file of it is missing, damaged, or of other features than these.
         """
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
-
-        folder = find("models", name, needs=FILES)
-        try:
-            config: dict[str, Any] = json.loads((folder / FILES[0]).read_text())
-            if (config["kind"], config["features_version"]) != (KIND, VERSION):
-                raise InputError(
-                    f"models folder {str(folder)!r} holds a {config['kind']} model of features version "
-                    f"{config['features_version']}; a {KIND} model of version {VERSION} is needed: retrain."
-                )
-            tensors = load_file(folder / FILES[1])
+        with read_model(name, KIND, features_version=VERSION) as (config, tensors):
             bag = Bag(*(config["shape"][key] for key in ("members", "n_features", "width")))
-            prefix = "bag."
-            weights = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-            bag.load_state_dict({k: torch.from_numpy(v).float() for k, v in weights.items()})
+            bag.load_state_dict(weights_of(tensors, "bag."))
             return cls(bag, tensors["feature_mean"], tensors["feature_std"], config["temperature"])
-        except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(
-                f"models folder {str(folder)!r} cannot be read ({error}); restore it or retrain it."
-            ) from error
 
     def save(self, folder: Path) -> None:
         """Write ``model.safetensors`` (weights in half precision) and ``config.json``."""
-        from safetensors.numpy import save
-
-        folder.mkdir(parents=True, exist_ok=True)
-        state = self.bag.state_dict().items()
-        tensors = {f"bag.{k}": np.ascontiguousarray(v.numpy().astype(np.float16)) for k, v in state}
+        tensors = {f"bag.{k}": v.numpy().astype(np.float16) for k, v in self.bag.state_dict().items()}
         tensors |= {"feature_mean": self.feature_mean, "feature_std": self.feature_std}
-        (folder / FILES[1]).write_bytes(save(tensors))
         members, n_features, width = self.bag.inward.weight.shape
         config = {
             "kind": KIND,
@@ -113,7 +86,7 @@ class Synthesizability:
             "shape": {"members": members, "n_features": n_features, "width": width},
             "temperature": self.temperature,
         }
-        (folder / FILES[0]).write_text(json.dumps(config, indent=2) + "\n")
+        write_model(folder, config, tensors)
 
     def score(self, genes: Sequence[Gene]) -> NDArray[np.float64]:
         """Scores (n,) of genes, or of what is known of them; equivalent settings get one answer."""

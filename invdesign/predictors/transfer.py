@@ -8,7 +8,6 @@ regression gives in closed form. No weight of the networks changes.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
@@ -19,10 +18,10 @@ import numpy as np
 from scipy.special import expit
 
 from invdesign.core.candidate import Z90
-from invdesign.errors import InputError
 from invdesign.io.artifacts import find
 from invdesign.predictors.features.composition_and_gene import FRACTIONS
-from invdesign.predictors.models.ensemble import FILES, MIN_SIGMA, Distribution, Ensemble
+from invdesign.predictors.models.ensemble import MIN_SIGMA, Distribution, Ensemble
+from invdesign.predictors.models.files import CONFIG, FILES, read_model, write_model
 
 KIND = "transfer"
 BACKBONE = "backbone"
@@ -271,15 +270,12 @@ class Transferred:
             folder: to make.
             standardised: rows of the examples, (n, d).
         """
-        from safetensors.numpy import save
-
         self.backbone.save(folder / BACKBONE, "property")
-        tensors = {
+        tensors: dict[str, np.ndarray] = {
             "examples": standardised.astype(np.float32),
             "labels": self.regression.labels.astype(np.float64),
             "weights": self.regression.weights.astype(np.float64),
         }
-        (folder / FILES[1]).write_bytes(save({k: np.ascontiguousarray(v) for k, v in tensors.items()}))
         config = {
             "kind": KIND,
             "setting": asdict(self.regression.setting),
@@ -287,7 +283,7 @@ class Transferred:
             "classes": self.classes,
             "about": self.about,
         }
-        (folder / FILES[0]).write_text(json.dumps(config, indent=2) + "\n")
+        write_model(folder, config, tensors)
 
     @classmethod
     def load(cls, folder: str | Path) -> Transferred:
@@ -296,28 +292,18 @@ class Transferred:
         Raises:
             InputError: a file is missing or damaged.
         """
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
-
-        found = find("models", folder, needs=FILES)
-        backbone = Ensemble.load(found / BACKBONE, kind="property")
-        try:
-            config: dict[str, Any] = json.loads((found / FILES[0]).read_text())
-            tensors = load_file(found / FILES[1])
+        backbone = Ensemble.load(find("models", folder, needs=FILES) / BACKBONE, kind="property")
+        with read_model(folder, KIND) as (config, tensors):
             similarity = Similarity(represent(backbone, tensors["examples"]))
             setting = Setting(**config["setting"])
             regression = Regression(similarity, tensors["labels"], tensors["weights"], setting)
             calibrated = Calibrated(**config["calibration"])
             return cls(backbone, regression, calibrated, config["about"], config["classes"])
-        except (SafetensorError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
-            raise InputError(
-                f"models folder {str(found)!r} cannot be read ({error}); restore it or retrain it."
-            ) from error
 
 
 def is_transferred(folder: str | Path) -> bool:
     """Whether a model's folder holds one of these."""
-    config = find("models", folder, needs=FILES) / FILES[0]
+    config = find("models", folder, needs=FILES) / CONFIG
     return f'"kind": "{KIND}"' in config.read_text(errors="replace")
 
 

@@ -6,9 +6,8 @@ has chosen. matgl is the optional extra ``invdesign[matgl]``.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -16,15 +15,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from invdesign.core.candidate import Estimate
+from invdesign.core.candidate import Estimate, Estimates
 from invdesign.errors import InputError
-from invdesign.io.artifacts import find
 from invdesign.potentials.batching import CrystalBatch, MicroBatcher
 from invdesign.potentials.interface import as_frames
 from invdesign.potentials.matgl.graph import PairGraph, pair_graph
 from invdesign.potentials.matgl.m3gnet import FastM3GNet
 from invdesign.potentials.matgl.potential import EDGES_PER_BATCH
 from invdesign.predictors.models.ensemble import MIN_SIGMA, Distribution, Domain
+from invdesign.predictors.models.files import read_model, weights_of, write_model
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -36,7 +35,6 @@ _Layers: TypeAlias = Any  # matgl's modules, untyped
 
 KIND = "graph-band-gap"
 VERSION = 1
-FILES = ("config.json", "model.safetensors")
 OUTPUTS = 3  # logit of a metal, gap, log of the gap's sigma
 
 
@@ -170,10 +168,7 @@ class GraphBandGapPredictor:
         if self.domain is not None and len(sound):
             inside[sound] = self.domain.distance(features[sound]) <= self.domain.threshold
         found = self.distribution(raw)
-        return [
-            Estimate(float(mean), float(sigma), float(p_zero), bool(known))
-            for mean, sigma, p_zero, known in zip(found.mean, found.sigma, found.p_zero, inside, strict=True)
-        ]
+        return Estimates(found.mean, found.sigma, found.p_zero, inside).rows()
 
     def raw(self, frames: Sequence[Frame], failures: dict[int, str]) -> tuple[np.ndarray, np.ndarray]:
         """Uncalibrated outputs (n, 3) and features (n, width); those of failures are a training average.
@@ -215,9 +210,6 @@ class GraphBandGapPredictor:
 
     def save(self, folder: Path) -> None:
         """Write ``model.safetensors`` and ``config.json``."""
-        from safetensors.numpy import save
-
-        folder.mkdir(parents=True, exist_ok=True)
         tensors = {f"network.{k}": v.cpu().numpy() for k, v in self.network.state_dict().items()}
         config = {
             "kind": KIND,
@@ -226,10 +218,9 @@ class GraphBandGapPredictor:
             "scales": asdict(self.scales),
         }
         if self.domain is not None:
-            tensors |= {"domain.axes": self.domain.axes, "domain.centres": self.domain.centres}
+            tensors |= self.domain.tensors()
             config["domain"] = {"threshold": self.domain.threshold}
-        (folder / FILES[1]).write_bytes(save({k: np.ascontiguousarray(v) for k, v in tensors.items()}))
-        (folder / FILES[0]).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        write_model(folder, config, tensors)
 
     @classmethod
     def load(cls, name: str | Path = "band-gap-evaluator") -> GraphBandGapPredictor:
@@ -239,40 +230,14 @@ class GraphBandGapPredictor:
             InputError: matgl is not installed, or the folder or a file of it is missing, damaged or of
                 another kind.
         """
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
-
         _m3gnet_class()
-        folder = find("models", name, needs=FILES)
-        try:
-            config: dict[str, Any] = json.loads((folder / FILES[0]).read_text(encoding="utf-8"))
-            found = (config["kind"], config.get("version"))
-            if found == (KIND, VERSION):
-                return cls._from(config, load_file(folder / FILES[1]))
-        except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
-            raise InputError(
-                f"models folder {str(folder)!r} cannot be read ({error}); restore it or retrain it."
-            ) from error
-        raise InputError(
-            f"models folder {str(folder)!r} holds a {found[0]} model of version {found[1]}; "
-            f"a {KIND} model of version {VERSION} is needed: retrain."
-        )
-
-    @classmethod
-    def _from(cls, config: dict[str, Any], tensors: dict[str, np.ndarray]) -> GraphBandGapPredictor:
-        shape = config["shape"] | {"elements": tuple(config["shape"]["elements"])}
-        network = GraphNetwork(GraphShape(**shape))
-        prefix = "network."
-        weights = {
-            k.removeprefix(prefix): torch.from_numpy(v) for k, v in tensors.items() if k.startswith(prefix)
-        }
-        network.load_state_dict(weights)
-        domain = None
-        if "domain" in config:
-            domain = Domain(tensors["domain.axes"], tensors["domain.centres"], **config["domain"])
-        scales = Scales(**config["scales"])
-        scales = replace(scales, edges=tuple(scales.edges), intervals=tuple(scales.intervals))
-        return cls(network, scales, domain)
+        with read_model(name, KIND, version=VERSION) as (config, tensors):
+            shape = config["shape"] | {"elements": tuple(config["shape"]["elements"])}
+            network = GraphNetwork(GraphShape(**shape))
+            network.load_state_dict(weights_of(tensors, "network."))
+            scales: dict[str, Any] = config["scales"]
+            scales |= {name: tuple(scales[name]) for name in ("edges", "intervals")}
+            return cls(network, Scales(**scales), Domain.of(tensors, config.get("domain")))
 
 
 def node_types(elements: Sequence[str]) -> np.ndarray:

@@ -7,7 +7,6 @@ Every head predicts a share at exactly zero (``zero`` heads: metals have no gap)
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,14 +17,12 @@ import torch
 from scipy.special import expit
 from torch import nn
 
-from invdesign.core.candidate import Estimate
-from invdesign.errors import InputError
-from invdesign.io.artifacts import find
+from invdesign.core.candidate import Estimate, Estimates
 from invdesign.predictors.features.composition_and_gene import VERSION
+from invdesign.predictors.models.files import read_model, weights_of, write_model
 from invdesign.predictors.models.kernel import Kernel
 from invdesign.predictors.models.trees import Trees, predict_trees, stacking_features
 
-FILES = ("config.json", "model.safetensors")
 MIN_SIGMA = 1e-3
 
 
@@ -96,6 +93,17 @@ class Domain:
     axes: np.ndarray
     centres: np.ndarray
     threshold: float
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, np.ndarray], config: Mapping[str, float] | None) -> Domain | None:
+        """Return the domain in a model's files, if it has one."""
+        if config is None:
+            return None
+        return cls(tensors["domain.axes"], tensors["domain.centres"], **config)
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """Return what is stored next to the threshold."""
+        return {"domain.axes": self.axes, "domain.centres": self.centres}
 
     def distance(self, standardised: np.ndarray) -> np.ndarray:
         """Distances of standardised feature rows (n, d), as (n,)."""
@@ -282,19 +290,11 @@ class Ensemble:
             return []
         standardised = self.standardise(features)
         inside = self.inside(standardised)
-        found = self.distributions(standardised)
-        return [
-            {
-                name: Estimate(
-                    float(found[name].mean[row]),
-                    float(found[name].sigma[row]),
-                    float(found[name].p_zero[row]),
-                    bool(inside[row]),
-                )
-                for name in found
-            }
-            for row in range(len(features))
-        ]
+        columns = {
+            name: Estimates(found.mean, found.sigma, found.p_zero, inside).rows()
+            for name, found in self.distributions(standardised).items()
+        }
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
     def inside(self, standardised: np.ndarray) -> np.ndarray:
         """Whether each standardised row lies in the training domain, (n,) bool."""
@@ -304,34 +304,28 @@ class Ensemble:
 
     def save(self, folder: Path, kind: str) -> None:
         """Write ``model.safetensors`` and ``config.json``; ``kind`` names the kind of features."""
-        from safetensors.numpy import save
-
-        folder.mkdir(parents=True, exist_ok=True)
         tensors = {f"network.{k}": v.numpy() for k, v in self.network.state_dict().items()}
         tensors |= {
             "feature_mean": self.feature_mean,
             "feature_std": self.feature_std,
             "label_scale": self.label_scale,
         }
-        domain: dict[str, float] | None = None
         if self.domain is not None:
-            tensors |= {"domain.axes": self.domain.axes, "domain.centres": self.domain.centres}
-            domain = {"threshold": self.domain.threshold}
+            tensors |= self.domain.tensors()
         if self.kernel is not None:
             tensors |= {"kernel.points": self.kernel.points, "kernel.weights": self.kernel.weights}
         for name, trees in self.trees.items():
             tensors |= {f"trees.{name}.{part}": array for part, array in trees.tensors().items()}
-        (folder / FILES[1]).write_bytes(save({k: np.ascontiguousarray(v) for k, v in tensors.items()}))
         config = {
             "kind": kind,
             "features_version": VERSION,
             "shape": asdict(self.network.shape),
             "calibration": asdict(self.calibration),
-            "domain": domain,
+            "domain": self.domain and {"threshold": self.domain.threshold},
             "kernel_width": self.kernel and self.kernel.width,
             "about": self.about,
         }
-        (folder / FILES[0]).write_text(json.dumps(config, indent=2) + "\n")
+        write_model(folder, config, tensors)
 
     @classmethod
     def load(cls, name: str | Path, kind: str) -> Ensemble:
@@ -341,51 +335,19 @@ class Ensemble:
             InputError: the folder or a file is missing, is not what ``save`` writes, or is a model of
                 another kind or of features that this version computes otherwise.
         """
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
-
-        folder = find("models", name, needs=FILES)
-        try:
-            config: dict[str, Any] = json.loads((folder / FILES[0]).read_text())
-            if (config["kind"], config["features_version"]) != (kind, VERSION):
-                msg = f"models folder {str(folder)!r} holds a {config['kind']} model of features version "
-                msg += (
-                    f"{config['features_version']}; a {kind} model of version {VERSION} is needed: retrain."
-                )
-                raise InputError(msg)
-            tensors = load_file(folder / FILES[1])
+        with read_model(name, kind, features_version=VERSION) as (config, tensors):
             heads = tuple(Head(**head) for head in config["shape"]["heads"])
             network = EnsembleNetwork(Shape(**{**config["shape"], "heads": heads}))
-            prefix = "network."
-            weights = {
-                k.removeprefix(prefix): torch.from_numpy(v)
-                for k, v in tensors.items()
-                if k.startswith(prefix)
-            }
-            network.load_state_dict(weights)
+            network.load_state_dict(weights_of(tensors, "network."))
             ensemble = cls(network, tensors["feature_mean"], tensors["feature_std"], tensors["label_scale"])
             ensemble.calibration = IntervalCalibration(**config["calibration"])
-            if config["domain"] is not None:
-                ensemble.domain = Domain(
-                    tensors["domain.axes"], tensors["domain.centres"], **config["domain"]
-                )
+            ensemble.domain = Domain.of(tensors, config["domain"])
             if "kernel.points" in tensors:
                 width = config["kernel_width"]
                 ensemble.kernel = Kernel(tensors["kernel.points"], tensors["kernel.weights"], width)
             ensemble.trees = _trees(tensors)
             ensemble.about = config.get("about", {})
-        except (
-            SafetensorError,
-            UnicodeDecodeError,
-            json.JSONDecodeError,
-            KeyError,
-            TypeError,
-            RuntimeError,
-        ) as error:
-            raise InputError(
-                f"models folder {str(folder)!r} cannot be read ({error}); restore it or retrain it."
-            ) from error
-        return ensemble
+            return ensemble
 
 
 def _trees(tensors: Mapping[str, np.ndarray]) -> dict[str, Trees]:

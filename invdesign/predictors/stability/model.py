@@ -25,7 +25,8 @@ from scipy.special import expit, logit
 from invdesign.composition.batch import CompositionBatch
 from invdesign.errors import InputError
 from invdesign.io.artifacts import find
-from invdesign.predictors.models.ensemble import FILES, Ensemble
+from invdesign.predictors.models.ensemble import Ensemble
+from invdesign.predictors.models.files import FILES
 from invdesign.predictors.stability.analogues import Known
 from invdesign.predictors.stability.context_features import BATCH, VERSION, HullContext
 from invdesign.stability.hull.hull import Hull

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import math
 import time
@@ -10,6 +9,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from typing import Generic, TypeVar
 
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -171,10 +171,7 @@ class Trainer(Generic[Network]):
 
     def _log(self) -> None:
         self.config.out.mkdir(parents=True, exist_ok=True)
-        with (self.config.out / "training.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=list(self.history[0]))
-            writer.writeheader()
-            writer.writerows({name: round(value, 5) for name, value in row.items()} for row in self.history)
+        pd.DataFrame(self.history).round(5).to_csv(self.config.out / "training.csv", index=False)
 
     def _save(self) -> None:
         temporary = self.checkpoint.with_suffix(".tmp")

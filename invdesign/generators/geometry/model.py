@@ -107,8 +107,6 @@ class GeometryNetwork(ModelMixin, ConfigMixin):
         self.register_buffer("element_features", element_features(), persistent=False)
         self.register_buffer("radius", covalent_radii().clone(), persistent=False)
         self.register_buffer("centres", torch.linspace(_NEAREST, _FURTHEST, radial), persistent=False)
-        basis = [BASIS[:, i, j] * scale for (i, j), scale in zip(_PAIRS, _PAIR_SCALE, strict=True)]
-        self.register_buffer("strain_basis", torch.stack(basis, 1).float(), persistent=False)
         self.register_buffer("images", IMAGES.clone(), persistent=False)
 
     def forward(self, sites: Sites, free: Tensor, strain: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:

@@ -113,11 +113,6 @@ def composition_matrix(counts: np.ndarray) -> np.ndarray:
     return np.concatenate(parts, axis=1).astype(np.float32)
 
 
-def composition_features(composition: Composition | Mapping[str, float]) -> np.ndarray:
-    """Features (d,) of one composition."""
-    return composition_matrix(counts_of([composition])).ravel()
-
-
 def _ionic_character(share: np.ndarray, chi: np.ndarray) -> np.ndarray:
     """Pauling's ionic character averaged over the pairs of atoms of unlike elements, (n,)."""
     pair = share[:, :, None] * share[:, None, :]
@@ -186,11 +181,6 @@ def gene_matrix(genes: Sequence[Gene], *, each_group: bool = True) -> np.ndarray
         orbits.ranked(),
     ]
     return np.concatenate(parts, axis=1).astype(np.float32)
-
-
-def gene_features(gene: Gene) -> np.ndarray:
-    """Features (d,) of one gene."""
-    return gene_matrix([gene]).ravel()
 
 
 @cache

@@ -14,6 +14,7 @@ from invdesign.crystal.gene import Gene
 from invdesign.crystal.symmetry import SymmetryError, gene_of
 from invdesign.data.dataset import read_dataset
 from invdesign.errors import InputError
+from invdesign.io.atomic import atomic_write
 from invdesign.io.progress import Progress
 from invdesign.predictors.features.composition_and_gene import VERSION, structure_matrix
 
@@ -101,7 +102,9 @@ def described_file(path: Path, cache: Path, progress: Progress) -> tuple[Describ
     Raises:
         InputError: as :func:`invdesign.data.dataset.read_dataset`.
     """
-    stored = cache / f"described-{path.name.split('.')[0]}-{_digest(path)}-{VERSION}-{_judge()}.npz"
+    stored = (
+        cache / f"described-{path.name.split('.')[0]}-{_digest(path)}-{VERSION}-{_potential_digest()}.npz"
+    )
     entries = list(read_dataset(path))
     columns = columns_of(entries)
     if stored.is_file():
@@ -117,9 +120,8 @@ def described_file(path: Path, cache: Path, progress: Progress) -> tuple[Describ
     fields = Described.__dataclass_fields__
     joined = {name: np.concatenate([getattr(part, name) for part in parts])[back] for name in fields}
     cache.mkdir(parents=True, exist_ok=True)
-    draft = stored.with_suffix(".draft.npz")
-    np.savez(draft, allow_pickle=False, **joined)
-    draft.replace(stored)
+    with atomic_write(stored) as draft, draft.open("wb") as file:
+        np.savez(file, allow_pickle=False, **joined)
     return Described(**joined), columns
 
 
@@ -132,8 +134,8 @@ def columns_of(entries: Sequence[Entry]) -> dict[str, np.ndarray]:
     }
 
 
-def _judge() -> str:
-    """Of what features and energies come from: CHGNet and its calibration."""
+def _potential_digest() -> str:
+    """Hash what features and energies come from: CHGNet and its calibration."""
     from invdesign.io.artifacts import find
     from invdesign.potentials.chgnet.potential import CHGNetPotential, weights_digest
     from invdesign.stability.calibration import FILE

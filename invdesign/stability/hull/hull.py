@@ -23,7 +23,7 @@ from invdesign.crystal.elements import ATOMIC_NUMBER, SYMBOLS
 from invdesign.errors import InputError
 from invdesign.io import artifacts
 from invdesign.stability.hull.phases import ASSUMED, MP2020, Phase, Phases
-from invdesign.stability.hull.sources import read_csv, read_source
+from invdesign.stability.hull.sources import read_source
 
 if TYPE_CHECKING:
     from pymatgen.core import Composition
@@ -123,15 +123,6 @@ class Hull:
             ) from error
 
     @classmethod
-    def from_csv(cls, path: Path) -> Hull:
-        """Hull of the phases in a table (see :func:`invdesign.stability.hull.sources.read_csv`).
-
-        Raises:
-            InputError: no such file, a column is missing, or a row cannot be used (named by its line).
-        """
-        return cls.of(read_csv(path))
-
-    @classmethod
     def of(cls, source: Phases) -> Hull:
         """Hull of a source's compounds, of each composition the lowest.
 
@@ -159,7 +150,7 @@ class Hull:
         )
 
     def save_csv(self, path: Path) -> None:
-        """Write the competing phases as a table that :meth:`from_csv` reads: a hull frozen."""
+        """Write the competing phases as a table that :meth:`load` reads: a hull frozen."""
         rows = [f"# scale: {self.scale}", "formula,formation_energy_per_atom"]
         chosen = np.flatnonzero(self.competing).tolist()
         rows += [f"{self.formulas[i]},{float(self.energies[i])!r}" for i in chosen]

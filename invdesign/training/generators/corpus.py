@@ -12,7 +12,7 @@ from invdesign.composition.formula import composition_key
 from invdesign.data.splits import grouped_split
 from invdesign.data.tokens import TokenSet, join, tokenise
 from invdesign.filters.charge_balance import usual_charges
-from invdesign.training.stability.hull import Labels, labelled_e_above_hull
+from invdesign.training.stability.hull import labelled_e_above_hull
 from invdesign.training.trainer import TrainingConfig
 
 CONDITIONS = (
@@ -80,7 +80,7 @@ def read_corpus(data: Path, cache: Path, *, max_atoms: int = 20, relaxed: Path |
         InputError: a file of the data folder is missing or unreadable.
     """
     labels = labelled_e_above_hull(data)
-    blocks = [_read(data, cache, source, max_atoms, labels) for source in _COLUMNS]
+    blocks = [_read(data, cache, source, max_atoms, labels.get(source)) for source in _COLUMNS]
     if relaxed is not None:
         blocks.append(_verified(relaxed))
     tokens = join([tokens for tokens, _, _ in blocks])
@@ -96,7 +96,7 @@ def read_corpus(data: Path, cache: Path, *, max_atoms: int = 20, relaxed: Path |
 
 
 def _read(
-    data: Path, cache: Path, source: str, max_atoms: int, labels: Labels
+    data: Path, cache: Path, source: str, max_atoms: int, labels: NDArray[np.float64] | None
 ) -> tuple[TokenSet, NDArray[np.float64], NDArray[np.str_]]:
     import pandas as pd
 
@@ -107,8 +107,8 @@ def _read(
     known = np.full((len(table), len(CONDITIONS)), np.nan)
     for name, column in columns.items():
         known[:, CONDITIONS.index(name)] = pd.to_numeric(table[column], errors="coerce").to_numpy(float)
-    own = np.array(labels.sources) == source
-    known[labels.rows[own], CONDITIONS.index("e_above_hull")] = labels.e_above_hull[own]
+    if labels is not None:
+        known[:, CONDITIONS.index("e_above_hull")] = labels
     return tokens, known[tokens.row], table["pretty_formula"].to_numpy(str)[tokens.row]
 
 

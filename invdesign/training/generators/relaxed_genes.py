@@ -6,15 +6,13 @@ second such potential gives its opinion of the relaxed crystal, and the mean of 
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -108,7 +106,9 @@ def build_relaxed_genes(config: RelaxedGenesConfig, *, progress: Progress) -> Pa
         for candidate in own
     ]
     config.out.mkdir(parents=True, exist_ok=True)
-    _write_table(config.out / OUTCOMES, rows)
+    table = pd.DataFrame(rows, columns=COLUMNS, dtype=object)
+    gzipped = {"method": "gzip", "mtime": 0}  # bytes that follow from the rows
+    table.to_csv(config.out / OUTCOMES, index=False, lineterminator="\r\n", compression=gzipped)
     tokens = [
         (row["id"], number, candidate.gene, candidate.geometry)
         for number, (row, candidate) in enumerate(zip(rows, candidates, strict=True))
@@ -220,15 +220,6 @@ def _gaps(predictor: str, crystals: Sequence[Candidate]) -> NDArray[np.float64]:
     return np.array(
         [estimate.value for own in parts for estimate in model.predict([c.structure for c in own])]  # type: ignore[misc]
     )
-
-
-def _write_table(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Gzipped CSV whose bytes follow from the rows."""
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, COLUMNS)
-    writer.writeheader()
-    writer.writerows(rows)
-    path.write_bytes(gzip.compress(text.getvalue().encode(), mtime=0))
 
 
 def metrics_of(config: RelaxedGenesConfig, rows: Sequence[Row]) -> dict[str, Any]:

@@ -163,9 +163,8 @@ def _generated(config: GeneRankConfig) -> list[tuple[str, list[Gene], np.ndarray
 
 def _energies(config: GeneRankConfig) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Energies above hull (within ``RANGE``) and MP2020 formation energies of every row, by source."""
-    labelled = labelled_e_above_hull(config.data)
-    source = np.array(labelled.sources)
-    hull_energies = {name: labelled.e_above_hull[source == name].clip(*RANGE) for name in SOURCES}
+    labels = labelled_e_above_hull(config.data)
+    hull_energies = {name: labels[name].clip(*RANGE) for name in SOURCES}
     energies = {}
     for name in SOURCES:
         table = read_set(config.data, name)

@@ -177,14 +177,11 @@ class Table:
         from invdesign.training.stability.hull import labelled_e_above_hull
 
         progress(0.0, "reading crystals")
-        labelled = labelled_e_above_hull(config.data)
-        labelled_source = np.array(labelled.sources)
+        labels = labelled_e_above_hull(config.data)
         blocks: list[tuple[str, list[Gene], NDArray[np.float64]]] = []
         for name in (*REPORTED, SUBSTITUTED):
             crystals = read_crystals(config, name)
-            blocks.append(
-                (name, crystals.genes, labelled.e_above_hull[labelled_source == name][crystals.rows])
-            )
+            blocks.append((name, crystals.genes, labels[name][crystals.rows]))
         relaxed = read_relaxed(config.relaxed)
         blocks.append(
             (GENERATED, [relaxed.tokens.gene(i) for i in range(len(relaxed.tokens))], relaxed.e_above_hull)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from invdesign.errors import InputError
 from invdesign.io.progress import Progress
@@ -107,20 +108,9 @@ def transfer(
         "notes": examples.notes,
     }
     (out / METRICS).write_text(json.dumps(metrics, indent=1) + "\n")
-    _write_curve(validation.curve, out / "learning_curve.csv")
+    pd.DataFrame(validation.curve).to_csv(out / "learning_curve.csv", index=False, float_format="%.6g")
     (out / "README.md").write_text(_card(model, examples, validation, warnings, str(name)))
     return Outcome(out, metric_words(examples), validation, tuple(warnings), examples.notes)
-
-
-def _write_curve(curve: Sequence[Point], path: Path) -> None:
-    import csv
-
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, ("method", "n", "mean", "std"))
-        writer.writeheader()
-        writer.writerows(
-            {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in asdict(p).items()} for p in curve
-        )
 
 
 def metric_words(examples: Examples) -> str:

@@ -19,7 +19,7 @@ from invdesign.core.candidate import Z90
 from invdesign.crystal.elements import SYMBOLS
 from invdesign.data.splits import grouped_split
 from invdesign.stability.calibration import GROWTH_ENDS
-from invdesign.stability.energy_corrections import fractions
+from invdesign.stability.energy_corrections import design_matrix, fractions
 
 if TYPE_CHECKING:
     from pymatgen.core import Composition
@@ -98,7 +98,7 @@ def fit_uncertainty(errors: Errors) -> Uncertainty:
     offset = -float(np.median(errors.residual))
     size, reach = np.abs(errors.residual + offset), _reach(errors.e_above_hull + errors.residual + offset)
     symbols = sorted({symbol for c in errors.compositions for symbol in fractions(c)}, key=SYMBOLS.index)
-    matrix = _fractions(errors.compositions, symbols)
+    matrix = design_matrix(errors.compositions, symbols)
     growth = 0.0
     for _ in range(2):  # the second time with the spread free of what E above hull explains
         raw = _by_element(matrix, size / (1.0 + growth * reach))
@@ -107,16 +107,6 @@ def fit_uncertainty(errors: Errors) -> Uncertainty:
     factor = float(np.quantile(size / width, COVERAGE)) / Z90
     found = Uncertainty(offset, dict(zip(symbols, (factor * raw).tolist(), strict=True)), growth)
     return _after_relaxing(found, errors) if np.isfinite(errors.gain).any() else found
-
-
-def _fractions(compositions: Sequence[Composition], symbols: Sequence[str]) -> np.ndarray:
-    """Atomic fractions, (n, len(symbols))."""
-    column = {symbol: i for i, symbol in enumerate(symbols)}
-    matrix = np.zeros((len(compositions), len(symbols)))
-    for row, composition in zip(matrix, compositions, strict=True):
-        for symbol, part in fractions(composition).items():
-            row[column[symbol]] = part
-    return matrix
 
 
 def _by_element(matrix: np.ndarray, size: np.ndarray) -> np.ndarray:

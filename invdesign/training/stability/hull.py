@@ -66,57 +66,22 @@ class HullEntries:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Labels:
-    """Energy above ``mp-hull`` of every crystal of the structure sets, all on its scale.
+def labelled_e_above_hull(data: Path, hull: str | Path = "mp-hull") -> dict[str, np.ndarray]:
+    """Energies above ``mp-hull``, eV/atom, by data set, (n,) each in the order of its rows.
 
-    Attributes:
-        formulas: as written in the source.
-        sources: ``mp20``, ``mpts52`` or ``wbm``.
-        rows: row of the source's CSV, counted from 0.
-        e_above_hull: eV/atom, (n,); mp20 and mpts52 as they report it (never negative), wbm computed,
-            negative where the crystal lies below the known hull.
-    """
-
-    formulas: list[str]
-    sources: list[str]
-    rows: np.ndarray
-    e_above_hull: np.ndarray
-
-
-def labelled_e_above_hull(data: Path, hull: str | Path = "mp-hull") -> Labels:
-    """Energies above hull of mp20, mpts52 (reported) and wbm (computed after the scale fix).
-
-    WBM's formation energies are on the older Materials Project scale: of the compounds it shares with
-    ``mp_hull`` the lower quartile of the difference is zero in every anion class, so the hull's shift
-    brings them to MP2020.
+    Those of mp20 and mpts52 are as reported (never negative); those of wbm are computed, negative where the
+    crystal lies below the known hull. WBM's formation energies are on the older Materials Project scale: of
+    the compounds it shares with ``mp_hull`` the lower quartile of the difference is zero in every anion
+    class, so the hull's shift brings them to MP2020.
 
     Raises:
         InputError: no such hull, or one without its shift.
     """
-    phases, shift = Hull.load(hull), load_shift(hull)
-    formulas: list[str] = []
-    sources: list[str] = []
-    rows: list[int] = []
-    values: list[float] = []
-    for source in (*MP2020_SETS, "wbm"):
-        table = read_set(data, source)
-        formulas += table["pretty_formula"].tolist()
-        sources += [source] * len(table)
-        rows += range(len(table))
-        if source != "wbm":
-            values += table["e_above_hull"].tolist()
-        else:
-            values += wbm_e_above_hull(table, phases, shift).tolist()
-    return Labels(formulas, sources, np.array(rows), np.array(values))
-
-
-def wbm_e_above_hull(table: pd.DataFrame, hull: Hull, shift: EnergyScale) -> np.ndarray:
-    """Return E above ``hull`` of a table with formulas and formation energies on the older scale."""
-    compositions = parse(table["pretty_formula"].tolist())
-    formation = np.array(table["formation_energy_per_atom"], dtype=float)
-    energies = on_mp2020(compositions, formation, shift)
-    return energies_above_hull(hull, compositions, energies)
+    labels = {name: read_set(data, name)["e_above_hull"].to_numpy(float) for name in MP2020_SETS}
+    wbm = read_set(data, "wbm")
+    compositions = parse(wbm["pretty_formula"].tolist())
+    energies = on_mp2020(compositions, wbm["formation_energy_per_atom"].to_numpy(float), load_shift(hull))
+    return labels | {"wbm": energies_above_hull(Hull.load(hull), compositions, energies)}
 
 
 def on_mp2020(compositions: Sequence[Composition], energies: np.ndarray, shift: EnergyScale) -> np.ndarray:
@@ -196,11 +161,10 @@ def merge(older: HullEntries, newer: HullEntries, shift: EnergyScale) -> HullEnt
     """All entries on MP2020; where both have a composition the MP2020 one wins."""
     have = set(newer.formulas)
     rest = older.take(np.array([i for i, formula in enumerate(older.formulas) if formula not in have]))
-    shifts = np.array([shift.energy(composition) for composition in rest.compositions])
     return HullEntries(
         newer.formulas + rest.formulas,
         newer.compositions + rest.compositions,
-        np.concatenate([newer.hull_energies, rest.hull_energies + shifts]),
+        np.concatenate([newer.hull_energies, on_mp2020(rest.compositions, rest.hull_energies, shift)]),
         np.concatenate([newer.stable, rest.stable]),
     )
 

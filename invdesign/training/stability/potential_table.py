@@ -6,14 +6,14 @@ chunk by chunk: a killed run goes on where it stopped.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import hashlib
-import os
 import re
 import shutil
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -21,14 +21,13 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from invdesign.errors import InputError
+from invdesign.io.atomic import atomic_write
 from invdesign.potentials.batching import BatchedPotential
 from invdesign.potentials.interface import Frame, Potential, frame_of
 from invdesign.potentials.registry import load_potential
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
-
-Progress = Callable[[int, int], None]
 
 ROWS_PER_CHUNK = 500
 RELAXED_PER_CHUNK = 100
@@ -48,54 +47,35 @@ class PotentialTable:
         energy: eV per cell, (n,) float64; nan where the evaluation failed.
         embedding: crystal features, (n, 64) float32 of CHGNet, (n, 0) of potentials that have none; nan
             where it failed.
-        failure: why it failed, (n,) str; empty where it did not.
     """
 
     ids: np.ndarray
     n_atoms: np.ndarray
     energy: np.ndarray
     embedding: np.ndarray
-    failure: np.ndarray
-
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        return len(self.ids)
 
 
-def potential_table(
-    csv_path: Path,
-    *,
-    cache_dir: Path,
-    potential: str = "chgnet",
-    progress: Progress | None = None,
-) -> PotentialTable:
+def potential_table(csv_path: Path, *, cache_dir: Path, potential: str = "chgnet") -> PotentialTable:
     """Compute a potential's energies (and CHGNet's embeddings) of every row of a dataset.
 
     Args:
         csv_path: CSV or CSV.gz with a ``cif`` column.
         cache_dir: where ``<file>-<hash>-<potential>.npz`` and its unfinished parts are kept.
         potential: as in ``load_potential``.
-        progress: called with rows done and rows in all, after each chunk.
 
     Raises:
         InputError: the file is missing or has no ``cif`` column, or there is no such potential.
     """
     loaded = load_potential(potential)
-    target = Path(cache_dir) / f"{_stem(Path(csv_path), loaded)}.npz"
+    target = cache_dir / f"{_stem(csv_path, loaded)}.npz"
     if not target.is_file():
-        rows = _rows(Path(csv_path))
-        _in_chunks(target, rows, ROWS_PER_CHUNK, lambda chunk: _evaluate(chunk, loaded), progress)
+        _in_chunks(target, _rows(csv_path), ROWS_PER_CHUNK, lambda chunk: _evaluate(chunk, loaded))
     with np.load(target, allow_pickle=False) as stored:
         return PotentialTable(**{name: stored[name] for name in PotentialTable.__dataclass_fields__})
 
 
 def relaxed_energies(
-    csv_path: Path,
-    chosen: np.ndarray,
-    *,
-    cache_dir: Path,
-    potential: str = "chgnet",
-    progress: Progress | None = None,
+    csv_path: Path, chosen: np.ndarray, *, cache_dir: Path, potential: str = "chgnet"
 ) -> np.ndarray:
     """Energies of some rows of a dataset after relaxing them with the potential.
 
@@ -104,7 +84,6 @@ def relaxed_energies(
         chosen: m row numbers.
         cache_dir: kept there, as in ``potential_table``.
         potential: as in ``load_potential``.
-        progress: as for ``potential_table``.
 
     Returns:
         eV per cell, (m,); nan where the relaxation did not converge.
@@ -114,11 +93,11 @@ def relaxed_energies(
     """
     loaded = load_potential(potential)
     which = hashlib.sha256(chosen.astype(np.int64).tobytes()).hexdigest()[:8]
-    target = Path(cache_dir) / f"{_stem(Path(csv_path), loaded)}-relaxed-{which}.npz"
+    target = cache_dir / f"{_stem(csv_path, loaded)}-relaxed-{which}.npz"
     if not target.is_file():
-        rows = _rows(Path(csv_path))
+        rows = _rows(csv_path)
         some = [rows[row] for row in chosen]
-        _in_chunks(target, some, RELAXED_PER_CHUNK, lambda chunk: _relax(chunk, loaded), progress)
+        _in_chunks(target, some, RELAXED_PER_CHUNK, lambda chunk: _relax(chunk, loaded))
     with np.load(target, allow_pickle=False) as stored:
         return np.asarray(stored["energy"])
 
@@ -133,11 +112,7 @@ def _stem(csv_path: Path, potential: Potential) -> str:
 
 
 def _in_chunks(
-    target: Path,
-    rows: list[_Row],
-    size: int,
-    compute: Callable[[list[_Row]], dict[str, np.ndarray]],
-    progress: Progress | None,
+    target: Path, rows: list[_Row], size: int, compute: Callable[[list[_Row]], dict[str, np.ndarray]]
 ) -> None:
     """Compute arrays for rows, each chunk kept as soon as it is there, then all of them in ``target``."""
     parts = target.with_suffix(".parts")
@@ -149,45 +124,28 @@ def _in_chunks(
             _write(part, **compute(rows[start : start + size]))
         with np.load(part, allow_pickle=False) as stored:
             chunks.append(dict(stored))
-        if progress is not None:
-            progress(min(start + size, len(rows)), len(rows))
     _write(target, **{name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]})
     shutil.rmtree(parts)
 
 
 def _evaluate(rows: list[_Row], potential: Potential) -> dict[str, np.ndarray]:
-    failure = [""] * len(rows)
     frames: dict[int, Frame] = {}
     for k, (_, cif) in enumerate(rows):
-        try:
+        with contextlib.suppress(ValueError):  # raised for a CIF that is no crystal
             frames[k] = frame_of(_structure(cif))
-        except ValueError as error:  # raised for a CIF that is no crystal
-            failure[k] = str(error)
     order = sorted(frames, key=lambda k: len(frames[k]))  # like sizes together: even micro-batches
-    energies, features, failures = _without_gradients(potential, [frames[k] for k in order])
+    ordered = [frames[k] for k in order]
+    evaluate = potential.evaluate_energies if isinstance(potential, BatchedPotential) else potential.evaluate
+    output = evaluate(ordered)
     energy = np.full(len(rows), np.nan)
-    embedding = np.full((len(rows), features.shape[1]), np.nan, dtype=np.float32)
-    energy[order], embedding[order] = energies, features
-    for position, reason in failures.items():
-        failure[order[position]] = reason
+    embedding = np.full((len(rows), output.embeddings.shape[1]), np.nan, dtype=np.float32)
+    energy[order], embedding[order] = output.energy, output.embeddings
     return {
         "ids": np.array([identifier for identifier, _ in rows], dtype=np.str_),
         "n_atoms": np.array([len(frames[k]) if k in frames else 0 for k in range(len(rows))]),
         "energy": energy,
         "embedding": embedding,
-        "failure": np.array(failure, dtype=np.str_),
     }
-
-
-def _without_gradients(
-    potential: Potential, frames: Sequence[Frame]
-) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
-    """Energies (n,), features (n, d) and failures, as cheaply as the potential gives them."""
-    if isinstance(potential, BatchedPotential):
-        output = potential.evaluate_energies(frames)
-    else:
-        output = potential.evaluate(frames)
-    return output.energy, output.embeddings, output.failures
 
 
 def _relax(rows: list[_Row], potential: Potential) -> dict[str, np.ndarray]:
@@ -220,8 +178,5 @@ def _rows(path: Path) -> list[_Row]:
 
 
 def _write(path: Path, **arrays: np.ndarray) -> None:
-    """Write an npz so that it is there whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
+    with atomic_write(path) as draft, draft.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
-    temporary.replace(path)

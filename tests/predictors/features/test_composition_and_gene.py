@@ -14,10 +14,8 @@ from invdesign.crystal.gene import Gene
 from invdesign.errors import InputError
 from invdesign.predictors.features.bonds import N_BOND_FEATURES, bond_matrix
 from invdesign.predictors.features.composition_and_gene import (
-    composition_features,
     composition_matrix,
     counts_of,
-    gene_features,
     gene_matrix,
     padded,
     space_group_matrix,
@@ -27,6 +25,14 @@ from invdesign.predictors.features.composition_and_gene import composition_rows 
 
 ROCK_SALT = Gene.parse("225 Na@a Cl@b")
 ELEMENTS = ["H", "Li", "N", "O", "Na", "Mg", "Al", "Si", "S", "Cl", "Ti", "Fe", "Cu", "Ba", "La"]
+
+
+def composition_features(composition: Composition | dict[str, int]) -> np.ndarray:
+    return composition_matrix(counts_of([composition]))[0]
+
+
+def gene_features(gene: Gene) -> np.ndarray:
+    return gene_matrix([gene])[0]
 
 
 def rock_salt(a: float = 5.64) -> Structure:

@@ -158,7 +158,7 @@ def test_bad_user_csv(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "mine.csv"
     path.write_text(text)
     with pytest.raises(InputError, match=message):
-        Hull.from_csv(path)
+        Hull.load(path)
 
 
 def test_files_that_are_no_hull(tmp_path: Path) -> None:
@@ -202,9 +202,10 @@ def test_labels_cover_the_structure_sets(monkeypatch: pytest.MonkeyPatch) -> Non
     whole = hull_build.read_set
     monkeypatch.setattr(hull_build, "read_set", lambda data, name: whole(data, name).head(300))
     labels = hull_build.labelled_e_above_hull(DATA)
-    assert labels.sources == ["mp20"] * 300 + ["mpts52"] * 300 + ["wbm"] * 300
-    assert labels.rows.tolist() == [*range(300)] * 3
-    assert np.isfinite(labels.e_above_hull).all()
-    assert (labels.e_above_hull[:600] >= 0).all()
-    assert labels.formulas[600] == "CeAg2Hg"
-    assert 0.02 < np.median(labels.e_above_hull[600:]) < 0.15
+    assert {name: values.shape for name, values in labels.items()} == dict.fromkeys(
+        ("mp20", "mpts52", "wbm"), (300,)
+    )
+    assert all(np.isfinite(values).all() for values in labels.values())
+    assert (labels["mp20"] >= 0).all()
+    assert (labels["mpts52"] >= 0).all()
+    assert 0.02 < np.median(labels["wbm"]) < 0.15

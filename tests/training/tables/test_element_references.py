@@ -11,7 +11,7 @@ import pytest
 from ase.build import bulk
 from pymatgen.io.cif import CifWriter
 
-from invdesign.dft.codes.interface import structure_of
+from invdesign.dft.codes.reading import structure_of
 from invdesign.training.tables.element_references import ElementsConfig, _textbook, build_element_references
 
 if TYPE_CHECKING:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from invdesign.campaign.budget import GeneratorYield, allot, rounds
 from invdesign.campaign.components import Components, made_with
 from invdesign.campaign.config import CampaignConfig
-from invdesign.campaign.progress import GENE_PHASE, LiveFunnel
+from invdesign.campaign.progress import GENE_PHASE
+from invdesign.campaign.session import Session
 from invdesign.campaign.stages.dynamical_stability import checked_pick, require, summarize_checks
 from invdesign.campaign.stages.filter import filter_genes, first_of_genes
 from invdesign.campaign.stages.generate import generate, generate_units
@@ -26,7 +26,7 @@ from invdesign.core.candidate import Candidate
 from invdesign.core.funnel import GATES, STRUCTURE_GATES, Funnel, GeneratorTally, yields
 from invdesign.errors import InputError
 from invdesign.io.lock import locked_folder
-from invdesign.io.parallel import default_workers, process_pool, run_tasks
+from invdesign.io.parallel import run_tasks
 from invdesign.io.tables import Tabular
 from invdesign.report.shortlist_csv import row_of
 from invdesign.report.shortlist_json import SHORTLIST_JSON, write_shortlist_json
@@ -112,7 +112,13 @@ def design(
         store = _store(config, components)
         if worked := not store.complete:
             _check(config, components)
-            _work(config, components, store, executor, progress=progress, had=had or {})
+            title = f"Target: {config.words()}"
+            with Session.begin(
+                config, components, store, executor, title=title, progress=progress
+            ) as session:
+                _gene_phase(session, had or {})
+                _structure_phase(session)
+                _last_phase(session)
         return _conclude(config, components, store, worked=worked)
 
 
@@ -175,73 +181,40 @@ def _check(config: CampaignConfig, components: Components) -> None:
         )
 
 
-def _work(
-    config: CampaignConfig,
-    components: Components,
-    store: Store,
-    executor: Executor | None,
-    *,
-    progress: bool,
-    had: Mapping[str, str],
-) -> None:
-    """All that is not stored yet, unit by unit."""
-    with ExitStack() as stack:
-        live = stack.enter_context(LiveFunnel(f"Target: {config.words()}", show=progress))
-        if executor is None and (workers := config.workers or default_workers()) > 1:
-            executor = stack.enter_context(process_pool(workers))
-        _gene_phase(config, components, store, live, executor, had=had)
-        _structure_phase(config, components, store, live, executor)
-        _last_phase(config, components, store, live, executor)
-
-
-def _gene_phase(
-    config: CampaignConfig,
-    components: Components,
-    store: Store,
-    live: LiveFunnel,
-    executor: Executor | None,
-    *,
-    had: Mapping[str, str],
-) -> None:
+def _gene_phase(session: Session, had: Mapping[str, str]) -> None:
+    config, store, live = session.config, session.store, session.live
     stored = store.read()
     live.funnel.charge(store.seconds)
     live.count(stored, GENE_PHASE)
     if not any("pre-ranking" in candidate.verdicts for candidate in stored):
-        _generate(config, components, store, live, executor, had=had)
+        _generate(session, had)
         stored = store.read()  # as a resumed run would have them
-        clock = prerank(config, components, stored)
+        clock = prerank(config, session.components, stored)
         store.put([candidate for candidate in stored if "pre-ranking" in candidate.verdicts], clock)
         live.funnel.charge(clock.seconds)
     live.count(stored, ("pre-ranking", *STRUCTURE_GATES))
     live.line(("pre-ranking",))
 
 
-def _generate(
-    config: CampaignConfig,
-    components: Components,
-    store: Store,
-    live: LiveFunnel,
-    executor: Executor | None,
-    *,
-    had: Mapping[str, str],
-) -> None:
+def _generate(session: Session, had: Mapping[str, str]) -> None:
     """Generate, filter and store in order the batches that are not stored yet."""
+    config, components, store, live = session.config, session.components, session.store, session.live
     live.phase("generator", config.n_genes)
     seen = {**first_of_genes(store.read()), **had}
     todo = [unit for unit in generate_units(config, components) if unit.first >= len(store)]
-    for candidates, generating in run_tasks(generate, todo, workers=1, executor=executor, ordered=True):
-        filtering = filter_genes(config, components, candidates, seen)
-        clock = generating + filtering
+    for candidates, generating in run_tasks(
+        generate, todo, workers=1, executor=session.executor, ordered=True
+    ):
+        clock = generating + filter_genes(config, components, candidates, seen)
         store.put(candidates, clock, generator=candidates[0].origin.generator)
         seen |= first_of_genes(candidates)
         live.count(candidates, GENE_PHASE, clock)
     live.line(GENE_PHASE)
 
 
-def _structure_phase(
-    config: CampaignConfig, components: Components, store: Store, live: LiveFunnel, executor: Executor | None
-) -> None:
+def _structure_phase(session: Session) -> None:
     """Relax in rounds; the yields of the earlier rounds decide how generators share a round."""
+    config, components, store, live = session.config, session.components, session.store, session.live
     known = {candidate.id: candidate for candidate in store.read("place>=0")}
     pools = {name: _pool(known, name) for name in components.generators}
     taken = dict.fromkeys(pools, 0)
@@ -256,7 +229,7 @@ def _structure_phase(
         todo = [
             RelaxUnit(config, components, chunk) for chunk in chunks if "geometry" not in chunk[0].verdicts
         ]
-        for candidates, clock in run_tasks(relax_unit, todo, workers=1, executor=executor):
+        for candidates, clock in run_tasks(relax_unit, todo, workers=1, executor=session.executor):
             store.put(candidates, clock, generator=candidates[0].origin.generator)
             live.count(candidates, STRUCTURE_GATES, clock)
             known |= {candidate.id: candidate for candidate in candidates}
@@ -269,14 +242,13 @@ def _structure_phase(
         store.put(left)
 
 
-def _last_phase(
-    config: CampaignConfig, components: Components, store: Store, live: LiveFunnel, executor: Executor | None
-) -> None:
+def _last_phase(session: Session) -> None:
     """Remove duplicates and select the shortlist; with checks, among those that pass them."""
+    config, store, live = session.config, session.store, session.live
     if config.check:
-        survivors, clock = checked_pick(config, components, store, live, executor)
+        survivors, clock = checked_pick(session)
     else:
-        survivors, clock = select_shortlist(config, components, store.read("status=relaxed"))
+        survivors, clock = select_shortlist(config, session.components, store.read("status=relaxed"))
         live.count(survivors, ("duplicates",))
     store.put(survivors, clock, complete=True)
     live.count(survivors, ("shortlist",), clock)

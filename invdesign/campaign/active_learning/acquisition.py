@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,9 +22,10 @@ from invdesign.campaign.active_learning.rescore import (
 from invdesign.campaign.active_learning.residual_gp import Similarity, distances
 from invdesign.campaign.components import Components
 from invdesign.campaign.config import CampaignConfig
-from invdesign.campaign.progress import Clock, LiveFunnel
+from invdesign.campaign.progress import Clock
 from invdesign.campaign.ranking import hit_probability, shortlist
-from invdesign.campaign.stages.dynamical_stability import Checks, check_picks, summarize_checks
+from invdesign.campaign.session import Session
+from invdesign.campaign.stages.dynamical_stability import check_picks, summarize_checks
 from invdesign.campaign.stages.predict import estimate_missing
 from invdesign.campaign.stages.shortlist import Pick, deduplicate, picked, put_on_shortlist
 from invdesign.campaign.store import Store
@@ -34,7 +34,6 @@ from invdesign.core.funnel import CHECKS, Funnel
 from invdesign.core.properties import STABILITY
 from invdesign.core.target import Target
 from invdesign.errors import InputError
-from invdesign.io.parallel import default_workers, process_pool
 
 Criterion = Literal["hits", "information"]
 
@@ -145,25 +144,18 @@ def _checked(
 
     The verdicts are stored as ``round_checks``: ``verdicts`` are the campaign's funnel.
     """
-    config = request.config
-    with ExitStack() as stack:
-        live = stack.enter_context(LiveFunnel(f"Checks of round {request.number}", show=progress))
-        if executor is None and (workers := config.workers or default_workers()) > 1:
-            executor = stack.enter_context(process_pool(workers))
+    config, store = request.config, request.store
 
-        def begin(n: int) -> None:
-            live.phase(config.check[0], live.funnel.stages[config.check[0]].entered + n)
+    def keep(candidate: Candidate, _clock: Clock) -> None:
+        row = stored[candidate.id]
+        row.round_checks = {gate: candidate.verdicts[gate] for gate in CHECKS if gate in candidate.verdicts}
+        store.put([row], complete=True)
 
-        def keep(candidate: Candidate, clock: Clock) -> None:
-            row = stored[candidate.id]
-            row.round_checks = {
-                gate: candidate.verdicts[gate] for gate in CHECKS if gate in candidate.verdicts
-            }
-            request.store.put([row], complete=True)
-            live.count([candidate], config.check, clock)
-
-        how = Checks(config, request.components, begin, keep, executor)
-        return check_picks(how, standing, lambda left: picked(config, left, pick))
+    title = f"Checks of round {request.number}"
+    with Session.begin(
+        config, request.components, store, executor, title=title, progress=progress
+    ) as session:
+        return check_picks(session, standing, lambda left: picked(config, left, pick), keep)
 
 
 def _by_information(

@@ -7,14 +7,14 @@ each that fails the next best, until the shortlist holds those alone that passed
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from invdesign.campaign.components import Components
 from invdesign.campaign.config import CampaignConfig
-from invdesign.campaign.progress import Clock, LiveFunnel
+from invdesign.campaign.progress import Clock
+from invdesign.campaign.session import Session
 from invdesign.campaign.stages.shortlist import deduplicate, picked, put_on_shortlist
 from invdesign.campaign.store import Store
 from invdesign.core.candidate import Candidate
@@ -48,9 +48,7 @@ def require(checks: Sequence[str]) -> None:
         phonons.require_phonopy()
 
 
-def checked_pick(
-    config: CampaignConfig, components: Components, store: Store, live: LiveFunnel, executor: Executor | None
-) -> tuple[list[Candidate], Clock]:
+def checked_pick(session: Session) -> tuple[list[Candidate], Clock]:
     """Remove duplicates, check the candidates that would be shortlisted, and select among those that passed.
 
     Every candidate is stored as soon as it is checked, and read back, as a resumed run would.
@@ -58,13 +56,17 @@ def checked_pick(
     Returns:
         The survivors of the structure phase, and the cost that is not stored yet.
     """
+    config, components, store = session.config, session.components, session.store
     survivors = _came_through(store)
     if not any("duplicates" in candidate.verdicts for candidate in survivors):
         clock = deduplicate(config, components, survivors)
         store.put(survivors, clock)
-        live.funnel.charge(clock.seconds)
-    live.count(survivors, ("duplicates", *config.check))
-    _check(config, components, store, live, executor)
+        session.live.funnel.charge(clock.seconds)
+    session.live.count(survivors, ("duplicates", *config.check))
+    standing = [c for c in _came_through(store) if c.verdicts["duplicates"].passed]
+    check_picks(
+        session, standing, partial(picked, config), lambda candidate, clock: store.put([candidate], clock)
+    )
     survivors = _came_through(store)
     return survivors, put_on_shortlist(config, components, picked(config, [c for c in survivors if c.alive]))
 
@@ -74,62 +76,39 @@ def _came_through(store: Store) -> list[Candidate]:
     return [c for c in store.read() if "properties" in c.verdicts and c.verdicts["properties"].passed]
 
 
-def _check(
-    config: CampaignConfig, components: Components, store: Store, live: LiveFunnel, executor: Executor | None
-) -> None:
-    """Check the candidates that would be shortlisted, and store each as soon as it is checked."""
-
-    def keep(candidate: Candidate, clock: Clock) -> None:
-        store.put([candidate], clock)
-        live.count([candidate], config.check, clock)
-
-    def begin(n: int) -> None:
-        live.phase(config.check[0], live.funnel.stages[config.check[0]].entered + n)
-
-    standing = [c for c in _came_through(store) if c.verdicts["duplicates"].passed]
-    check_picks(Checks(config, components, begin, keep, executor), standing, partial(picked, config))
-
-
-@dataclass(frozen=True)
-class Checks:
-    """How candidates are checked.
-
-    Attributes:
-        config: the campaign.
-        components: what it is made of.
-        begin: called with the number of candidates about to be checked.
-        keep: called with each candidate, its new verdicts set, and the cost.
-        executor: takes the checks; None: this process.
-    """
-
-    config: CampaignConfig
-    components: Components
-    begin: Callable[[int], None]
-    keep: Callable[[Candidate, Clock], None]
-    executor: Executor | None
-
-
 def check_picks(
-    how: Checks, standing: Sequence[Candidate], pick: Callable[[list[Candidate]], list[Candidate]]
+    session: Session,
+    standing: Sequence[Candidate],
+    pick: Callable[[list[Candidate]], list[Candidate]],
+    keep: Callable[[Candidate, Clock], None],
 ) -> list[Candidate]:
     """Check the selected candidates, and repeat until only those are selected that passed.
 
     Those that have their verdicts already are not checked again; a resumed run repeats the same selections.
 
+    Args:
+        session: the campaign.
+        standing: the candidates.
+        pick: selects among some of them.
+        keep: stores a candidate, its new verdicts set, and the cost.
+
     Returns:
         The same candidates, the checked ones with their verdicts.
     """
     known = {candidate.id: candidate for candidate in standing}
-    gates = how.config.check
+    config, live = session.config, session.live
     checked: set[str] = set()
     while True:
         picks = pick([c for c in known.values() if c.alive or c.id not in checked])
         if not (new := [c for c in picks if c.id not in checked]):
             return list(known.values())
-        todo = [CheckUnit(how.config, how.components, c) for c in new if not set(gates) & c.verdicts.keys()]
-        how.begin(len(todo))
-        for candidate, clock in run_tasks(check_candidate, todo, workers=1, executor=how.executor):
-            how.keep(candidate, clock)
+        todo = [
+            CheckUnit(config, session.components, c) for c in new if not {*config.check} & c.verdicts.keys()
+        ]
+        live.phase(config.check[0], live.funnel.stages[config.check[0]].entered + len(todo))
+        for candidate, clock in run_tasks(check_candidate, todo, workers=1, executor=session.executor):
+            keep(candidate, clock)
+            live.count([candidate], config.check, clock)
             known[candidate.id] = candidate
         checked |= {candidate.id for candidate in new}
 

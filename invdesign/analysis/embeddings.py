@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,9 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 import numpy as np
 
 from invdesign.analysis.inputs import Sample, listed, sampled, samples_of
-from invdesign.composition.formula import FORMULA_COLUMNS, formula_amounts, read_compositions
-from invdesign.crystal.structure_files import FILE_COLUMN, ID_COLUMNS
-from invdesign.data.dataset import numbers
+from invdesign.composition.formula import formula_amounts, read_compositions
+from invdesign.data.dataset import is_formula_table, numbers
 from invdesign.errors import InputError
 from invdesign.io.atomic import atomic_write
 from invdesign.io.parallel import default_workers, one_thread, run_tasks
@@ -109,33 +106,10 @@ def embed(
     return found
 
 
-def is_formula_table(given: Any) -> bool:  # noqa: ANN401 - as in embed
-    """Whether the input is a CSV file with formulas and without crystals."""
-    if not isinstance(given, str | Path):
-        return False
-    path = Path(given)
-    if not path.is_file() or not path.name.lower().removesuffix(".gz").endswith(".csv"):
-        return False
-    opener = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opener(path, "rt", encoding="utf-8-sig", newline="") as handle:
-            head, first = handle.readline(), handle.readline()
-    except (OSError, EOFError, UnicodeDecodeError):
-        return False  # the reader of crystals says what is wrong
-    names = {name.strip() for name in next(csv.reader([head]), [])}
-    crystals = FILE_COLUMN in names or "cif" in {name.lower() for name in names} or "data_" in first
-    return bool(names & set(FORMULA_COLUMNS)) and not crystals
-
-
 def _read_formulas(path: Path) -> Materials:
     table = read_compositions(path)
-    opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8-sig", newline="") as handle:
-        rows = csv.DictReader(handle)
-        key = next((name for name in ID_COLUMNS if name in (rows.fieldnames or [])), None)
-        labels = [row[key] for row in rows] if key else table.formulas
     kept, left_out = [], []
-    for i, (label, formula) in enumerate(zip(labels, table.formulas, strict=True)):
+    for i, (label, formula) in enumerate(zip(table.labels, table.formulas, strict=True)):
         try:
             amounts = formula_amounts(formula)
         except InputError as error:

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from invdesign.analysis.embeddings import KINDS, Kind, Material, Materials, embed, is_formula_table
+from invdesign.analysis.embeddings import KINDS, Kind, Material, Materials, embed
 from invdesign.campaign.validate import check_least
 from invdesign.core.properties import PROPERTIES
 from invdesign.crystal.structure_files import read_entries
+from invdesign.data.dataset import is_formula_table
 from invdesign.errors import InputError
 from invdesign.io.lock import locked_folder
 from invdesign.io.progress import Progress, no_progress

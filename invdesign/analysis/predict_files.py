@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +11,7 @@ from invdesign.analysis.inputs import listed, samples_of
 from invdesign.composition.formula import formula_amounts, read_compositions
 from invdesign.core.candidate import Estimate
 from invdesign.core.properties import models_from_composition, models_from_structure
-from invdesign.crystal.structure_files import ID_COLUMNS
-from invdesign.data.dataset import holds_crystals
+from invdesign.data.dataset import is_formula_table
 from invdesign.errors import InputError
 from invdesign.io.config import suggest
 from invdesign.io.tables import Results, write_csv
@@ -203,7 +200,7 @@ def _read(given: Any) -> tuple[list[Prediction], list[Structure | None]]:  # noq
                 rows.append(Prediction(str(entry), str(entry)))
                 structures.append(None)
                 continue
-            if not holds_crystals(path):
+            if is_formula_table(path):
                 found = _of_formulas(path)
                 rows += found
                 structures += [None] * len(found)
@@ -219,14 +216,9 @@ def _read(given: Any) -> tuple[list[Prediction], list[Structure | None]]:  # noq
 
 def _of_formulas(path: Path) -> list[Prediction]:
     """Return a row per formula of a table; an entry that is no formula gets the reason."""
-    formulas = read_compositions(path).formulas
-    opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8", newline="") as handle:
-        table = csv.DictReader(handle)
-        key = next((name for name in ID_COLUMNS if name in (table.fieldnames or [])), None)
-        labels = [row[key] or "" for row in table] if key else formulas
+    table = read_compositions(path)
     rows = []
-    for label, formula in zip(labels, formulas, strict=True):
+    for label, formula in zip(table.labels, table.formulas, strict=True):
         row = Prediction(label or "", formula or "")
         try:
             formula_amounts(row.formula)

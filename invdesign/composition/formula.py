@@ -20,6 +20,7 @@ import numpy as np
 from invdesign.composition.spelling import LONGEST_FORMULA, plain_formula
 from invdesign.crystal.cif import HEAVY_HYDROGEN
 from invdesign.crystal.elements import ATOMIC_NUMBER, atomic_number
+from invdesign.crystal.readers.entry import ID_COLUMNS
 from invdesign.errors import InputError, quoted, shortened
 
 if TYPE_CHECKING:
@@ -186,10 +187,19 @@ def text_hash(text: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class CompositionTable:
-    """Formulas (n) and the numeric columns next to them, each of shape (n,); a missing number is NaN."""
+    """Rows of a table of compositions.
 
+    Attributes:
+        labels: names of the rows (n); the formulas where no column names them.
+        formulas: as they are written (n).
+        columns: the numeric columns, (n,) each; a missing number is NaN.
+        cells: all columns by row, as text.
+    """
+
+    labels: list[str]
     formulas: list[str]
     columns: dict[str, np.ndarray]
+    cells: list[dict[str, str]]
 
 
 def read_compositions(path: str | Path) -> CompositionTable:
@@ -203,7 +213,7 @@ def read_compositions(path: str | Path) -> CompositionTable:
         raise InputError(f"{path}: no such file; give a CSV with a formula column.")
     opener = gzip.open if path.suffix == ".gz" else open
     try:
-        with opener(path, "rt", encoding="utf-8", newline="") as handle:
+        with opener(path, "rt", encoding="utf-8-sig", newline="") as handle:
             table = csv.DictReader(handle)
             names = table.fieldnames or []
             rows = list(table)
@@ -221,4 +231,6 @@ def read_compositions(path: str | Path) -> CompositionTable:
                 columns[name] = np.array([float(row[name] or "nan") for row in rows])
             except (ValueError, TypeError):
                 continue  # a column of text
-    return CompositionTable([row[key] for row in rows], columns)
+    formulas = [row[key] for row in rows]
+    label = next((name for name in ID_COLUMNS if name in names), key)
+    return CompositionTable([row[label] or "" for row in rows], formulas, columns, rows)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from invdesign.composition.formula import FORMULA_COLUMNS
-from invdesign.crystal.structure_files import read_records
+from invdesign.crystal.structure_files import FILE_COLUMN, read_records
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -62,11 +62,19 @@ def numbers(columns: dict[str, Any]) -> dict[str, float]:
     return found
 
 
-def holds_crystals(path: Path) -> bool:
-    """Whether a file is anything but a table of formulas."""
-    if ".csv" not in path.suffixes:
-        return True
+def is_formula_table(given: Any) -> bool:  # noqa: ANN401 - whatever a command takes
+    """Whether an input is a CSV file with formulas and without crystals."""
+    if not isinstance(given, str | Path):
+        return False
+    path = Path(given)
+    if not path.is_file() or not path.name.lower().removesuffix(".gz").endswith(".csv"):
+        return False
     opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8", newline="") as handle:
-        names = next(csv.reader(handle), [])
-    return not set(names) & set(FORMULA_COLUMNS) or bool({"cif", "cif_file"} & set(names))
+    try:
+        with opener(path, "rt", encoding="utf-8-sig", newline="") as handle:
+            head, first = handle.readline(), handle.readline()
+    except (OSError, EOFError, UnicodeDecodeError):
+        return False  # the reader of crystals says what is wrong
+    names = {name.strip() for name in next(csv.reader([head]), [])}
+    crystals = FILE_COLUMN in names or "cif" in {name.lower() for name in names} or "data_" in first
+    return bool(names & set(FORMULA_COLUMNS)) and not crystals

@@ -11,10 +11,11 @@ from typer.testing import CliRunner
 
 from invdesign.analysis import embeddings
 from invdesign.analysis import materials_map as mapping
-from invdesign.analysis.embeddings import Material, is_formula_table
+from invdesign.analysis.embeddings import Material
 from invdesign.analysis.materials_map import principal_components
 from invdesign.cli import app
 from invdesign.core.properties import PROPERTIES
+from invdesign.data.dataset import is_formula_table
 
 CATIONS, ANIONS = ("Li", "Na", "K", "Rb"), ("F", "Cl", "Br")
 OXIDES = [f"{a}{b}O{n}" for a in ("Mg", "Ca", "Sr", "Ba") for b in ("Ti", "Zr", "Hf") for n in (3, 4)]

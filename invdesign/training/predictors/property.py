@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 from invdesign.composition.formula import formula_amounts, read_compositions, reduced_amounts
 from invdesign.core.properties import PROPERTIES
 from invdesign.crystal.elements import atomic_number
-from invdesign.data.dataset import holds_crystals, read_dataset
+from invdesign.data.dataset import is_formula_table, read_dataset
 from invdesign.errors import InputError
 from invdesign.io.progress import Progress
 from invdesign.predictors.features.composition_and_gene import (
@@ -159,7 +159,7 @@ def _block(config: PropertyConfig, entry: DataFile, progress: Progress) -> _Bloc
             f"data: {str(path)!r} is not there; give a CSV with a cif or formula column, or a structure file."
         )
     name = _source(path)
-    if not holds_crystals(path):
+    if is_formula_table(path):
         table = read_compositions(path)
         labels = _labels(config, table.columns, path)
         labels = _on_scale(labels, table.formulas, entry, config.properties)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import numpy as np
 
 from invdesign.composition.formula import FORMULA_COLUMNS, composition_key, read_compositions
 from invdesign.crystal.structure_files import FILE_COLUMN, ID_COLUMNS, Unreadable, read_entries
-from invdesign.data.dataset import holds_crystals
+from invdesign.data.dataset import is_formula_table
 from invdesign.errors import InputError
 from invdesign.io.progress import Progress
 from invdesign.predictors.features.composition_and_gene import (
@@ -65,7 +64,7 @@ def read_examples(path: Path, column: str | None = None, *, unit: str = "", log1
         raise InputError(
             f"data: {str(path)!r} is not there; give a file of crystals, or a table with a formula column."
         )
-    cells, structures, formulas = _crystals(path) if holds_crystals(path) else _formulas(path)
+    cells, structures, formulas = _formulas(path) if is_formula_table(path) else _crystals(path)
     name = _column(cells, column, path)
     texts = [str(row.get(name) if row.get(name) is not None else "").strip() for row in cells]
     kept = [index for index, text in enumerate(texts) if text and text.lower() != "nan"]
@@ -117,18 +116,14 @@ def _crystals(path: Path) -> tuple[list[dict[str, Any]], list[Structure], list[s
 
 def _formulas(path: Path) -> tuple[list[dict[str, Any]], list[Structure], list[str]]:
     """Cells and formulas of a table without crystals."""
-    import gzip
-
-    formulas = read_compositions(path).formulas
-    opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8", newline="") as handle:
-        cells = list(csv.DictReader(handle))
+    table = read_compositions(path)
+    formulas = table.formulas
     wrong = [(row, formula) for row, formula in enumerate(formulas, start=1) if _told(formula)]
     if wrong:
         msg = f"data: {len(wrong)} of {len(formulas)} formulas cannot be read (rows "
         msg += f"{_numbers([row for row, _ in wrong])}); the first: {_told(wrong[0][1])}"
         raise InputError(msg)
-    return cells, [], formulas
+    return table.cells, [], formulas
 
 
 def _numbers(rows: list[int]) -> str:

@@ -55,8 +55,10 @@ class Rows:
     def tables(self) -> Iterator[pa.Table]:
         """Yield Arrow tables of some thousand rows."""
         self.tally.reset()
-        found = tables(self.formulas, self.config, rejected=self.rejected, workers=self.workers)
-        for _, table, tally in found:
+        units, columns = self.formulas.units(), columns_of(self.formulas, self.config)
+        for _, table, tally in tables(
+            units, columns, self.config, rejected=self.rejected, workers=self.workers
+        ):
             self.tally.add(tally)
             yield table
 
@@ -64,8 +66,7 @@ class Rows:
         """Return all rows as one Arrow table."""
         import pyarrow as pa
 
-        columns = [*self.formulas.extra, "formula", "verdict", *columns_of(self.config)]
-        return pa.concat_tables([empty_table(columns), *self.tables()])
+        return pa.concat_tables([empty_table(columns_of(self.formulas, self.config)), *self.tables()])
 
     def to_pandas(self) -> pd.DataFrame:
         """Return all rows as a data frame."""

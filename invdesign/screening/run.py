@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -127,17 +128,16 @@ class _Task:
     unit: Unit
     config: ScreenConfig
     columns: list[str]
-    extra: tuple[str, ...]
     rejected: bool
 
 
-def columns_of(config: ScreenConfig) -> list[str]:
-    """Return the columns after the verdict, in order, without loading a model.
+def columns_of(formulas: Formulas, config: ScreenConfig) -> list[str]:
+    """Return the columns of the rows, in order, without loading a model.
 
     Raises:
         InputError: a model is missing.
     """
-    columns = []
+    columns = [*formulas.extra, "formula", "verdict"]
     if config.estimates:
         find("models", config.stability, needs=MODEL)
         columns += ["p_hit", *_interval(STABILITY), "p_stable", "p_exists"]
@@ -172,28 +172,23 @@ def _interval(name: str) -> list[str]:
 
 
 def tables(
-    formulas: Formulas,
+    units: Iterable[Unit],
+    columns: list[str],
     config: ScreenConfig,
     *,
     rejected: bool,
     workers: int | None = None,
-    done: int = 0,
 ) -> Iterator[tuple[Unit, pa.Table, Tally]]:
     """Yield every unit with its rows and counts, in order; only a few units are in memory.
 
     Args:
-        formulas: their source.
+        units: of formulas.
+        columns: of the rows.
         config: gates and models.
         rejected: rows of rejected compositions, too.
         workers: processes; default: one per core.
-        done: number of units at the beginning that are only read.
     """
-    columns = columns_of(config)
-    tasks = (
-        _Task(unit, config, columns, formulas.extra, rejected)
-        for number, unit in enumerate(formulas.units())
-        if number >= done
-    )
+    tasks = (_Task(unit, config, columns, rejected) for unit in units)
     workers = workers or usable_cores()
     if workers == 1:
         for task in tasks:
@@ -239,7 +234,7 @@ def _screened(task: _Task) -> tuple[pa.Table, Tally]:
     tally.faults, tally.repeats, tally.skipped = len(unit.faults), unit.repeats, unit.skipped
     tally.deduplication_incomplete = unit.deduplication_incomplete
     if not found:
-        found = [empty_table([*task.extra, "formula", "verdict", *task.columns])]
+        found = [empty_table(task.columns)]
     table = pa.concat_tables(found)
     tally.rows = len(table)
     return table, tally
@@ -287,16 +282,8 @@ def screen_into(
 
     If killed, the same call resumes after the last unit that was written, and gives the same files.
 
-    Args:
-        out: folder, created if missing.
-        formulas: their source.
-        config: gates and models.
-        rejected: rows of rejected compositions, too.
-        parquet: write Parquet in place of CSV.
-        header: of the CSV; shards after the first have none, so that they follow one another.
-        top: likeliest hits in ``best.csv``.
-        workers: processes; default: one per core.
-        progress: receives the share done and a message.
+    The arguments are those of :func:`invdesign.screening.api.screen`; without ``header`` the CSV has no first
+    line, as shards after the first, so that they follow one another.
 
     Raises:
         InputError: the folder holds something else, the formulas are not those that it began with, a model
@@ -304,7 +291,7 @@ def screen_into(
     """
     if top < 1:
         raise InputError(f"top: {top} rows are none; give 1 or more.")
-    columns = [*formulas.extra, "formula", "verdict", *columns_of(config)]
+    columns = columns_of(formulas, config)
     if config.rules and config.rules.oxidation_states_set is not None:
         oxidation_tables(config.rules)  # before the folder is created: fails if they cannot be used
     identity = {**formulas.identity(), **config.identity(), "rejected": rejected}
@@ -318,10 +305,9 @@ def screen_into(
             tally.add(Tally(**earlier["tally"]))
         sink.rewind(done[-1]["mark"] if done else 0)
         faults.rewind(done[-1]["faults"] if done else 0)
-        resumed = _Resumed(formulas, [entry["digest"] for entry in done])
-        for unit, table, counts in tables(
-            resumed, config, rejected=rejected, workers=workers, done=len(done)
-        ):
+        units = _checked(formulas.units(), [entry["digest"] for entry in done])
+        left = islice(units, len(done), None)
+        for unit, table, counts in tables(left, columns, config, rejected=rejected, workers=workers):
             mark, fault_mark = sink.append(table), faults.append(unit.faults)
             journal.append(
                 {"digest": unit.digest, "mark": mark, "faults": fault_mark, "tally": counts.as_json()}
@@ -344,32 +330,15 @@ def _sink(
     return ParquetFolder(out, shard[0] if shard else 1) if parquet else CsvFile(out, columns, header=header)
 
 
-class _Resumed:
-    """Formulas whose first units must be those of an earlier run."""
-
-    def __init__(self, formulas: Formulas, known: list[str]) -> None:
-        self._formulas, self._known = formulas, known
-        self.extra, self.shard, self.identity = formulas.extra, formulas.shard, formulas.identity
-
-    @property
-    def total(self) -> int | None:
-        """Return the total of the formulas."""
-        return self._formulas.total
-
-    def units(self) -> Iterator[Unit]:
-        """Yield the units, compared with those of the earlier run."""
-        count = 0
-        for unit in self._formulas.units():
-            if count < len(self._known) and unit.digest != self._known[count]:
-                raise self._other()
-            count += 1
-            yield unit
-        if count < len(self._known):
-            raise self._other()
-
-    @staticmethod
-    def _other() -> InputError:
-        return InputError("out: the folder was begun with other formulas; give another folder.")
+def _checked(units: Iterator[Unit], known: list[str]) -> Iterator[Unit]:
+    """Yield units, of which the first must be those of an earlier run, known by their digests."""
+    other = InputError("out: the folder was begun with other formulas; give another folder.")
+    for digest in known:
+        unit = next(units, None)
+        if unit is None or unit.digest != digest:
+            raise other
+        yield unit
+    yield from units
 
 
 def _best(sink: CsvFile | ParquetFolder, top: int) -> list[dict[str, Any]]:

@@ -31,7 +31,7 @@ def table_of(
     Args:
         screened: a batch.
         rows: places in the batch of what is reported.
-        columns: in addition to ``extra``, formula and verdict; null where the batch lacks one.
+        columns: of the table; null where the batch lacks one.
         extra: of all compositions, before the others: ``line`` and ``given``.
     """
     import pyarrow as pa
@@ -41,6 +41,8 @@ def table_of(
     arrays["verdict"] = screened.verdict[rows].tolist()
     for name in columns:
         values = screened.columns.get(name)
+        if name in arrays:
+            continue
         if values is None:
             arrays[name] = [None] * len(rows)
         elif name in _TEXT:

@@ -24,11 +24,13 @@ from invdesign.campaign.store import Store
 from invdesign.campaign.validate import check_names
 from invdesign.core.candidate import Candidate
 from invdesign.core.funnel import GATES, STRUCTURE_GATES, Funnel, GeneratorTally, yields
+from invdesign.crystal.structure_files import SHORTLIST
 from invdesign.errors import InputError
 from invdesign.io.lock import locked_folder
 from invdesign.io.parallel import run_tasks
 from invdesign.io.tables import Tabular
-from invdesign.report.shortlist_csv import row_of
+from invdesign.report.plots.funnel import draw_funnel
+from invdesign.report.shortlist_csv import CIF_FOLDER, row_of, write_cifs, write_table
 from invdesign.report.shortlist_json import SHORTLIST_JSON, write_shortlist_json
 from invdesign.verdict import Verdict
 
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from invdesign.potentials.interface import Potential
 
 
-DATABASE = "candidates.db"
+DATABASE, PICTURE = "candidates.db", "funnel.png"
 
 
 @dataclass(frozen=True)
@@ -271,8 +273,6 @@ def _conclude(
     config: CampaignConfig, components: Components, store: Store, *, worked: bool
 ) -> CampaignResult:
     """Return the result of a complete store and write its files; ``run.json`` stays if it is there."""
-    from invdesign.report.outputs import write_outputs
-
     # without those that later rounds added
     candidates = [candidate for candidate in store.read() if candidate.origin.round is None]
     funnel = Funnel.of(candidates, store.seconds)
@@ -283,7 +283,9 @@ def _conclude(
     result = CampaignResult(
         config, shortlisted, funnel, message, store.elapsed, yields(candidates, store.core)
     )
-    write_outputs(config.out, shortlisted, funnel, config.target)
+    write_cifs(shortlisted, config.out / CIF_FOLDER)
+    write_table(shortlisted, config.out / SHORTLIST)
+    draw_funnel(funnel, config.out / PICTURE, title=config.target.words())
     if worked or not (config.out / SHORTLIST_JSON).exists():
         write_shortlist_json(shortlisted, config.out / SHORTLIST_JSON, made_with(config, components))
     if worked or not (config.out / "run.json").exists():

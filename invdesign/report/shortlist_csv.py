@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import isnan
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from invdesign.composition.supply import supply_of
-from invdesign.core.candidate import Candidate
+from invdesign.core.candidate import Candidate, Relaxation, Selection
+from invdesign.core.placement import Placement
 from invdesign.core.target import PROPERTIES
 from invdesign.crystal.structure_files import file_formula, write_cif
 from invdesign.io.tables import write_csv
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
 
 CIF_FOLDER = "cifs"
 NOVELTY = {0: "known", 1: "composition known", 2: "new"}
@@ -19,20 +23,26 @@ CHECK_COLUMNS = {"phonons": "lowest_mode_thz", "md": "bonds_kept"}  # THz; share
 Row = dict[str, Any]
 
 
+def parts_of(candidate: Candidate) -> tuple[Structure, Relaxation, Placement, Selection]:
+    """Return what every shortlisted candidate has: it was relaxed, placed, and selected."""
+    parts = (candidate.structure, candidate.relaxation, candidate.placement, candidate.selection)
+    assert all(part is not None for part in parts)  # noqa: S101
+    return cast("tuple[Structure, Relaxation, Placement, Selection]", parts)
+
+
 def cif_name(candidate: Candidate) -> str:
     """Return the file name of a shortlisted candidate's symmetrised CIF."""
-    assert candidate.selection is not None  # noqa: S101 - shortlisted
-    return f"{candidate.selection.rank:02d}_{file_formula(candidate.gene.formula)}.cif"
+    selection = parts_of(candidate)[-1]
+    return f"{selection.rank:02d}_{file_formula(candidate.gene.formula)}.cif"
 
 
 def write_cifs(shortlist: Sequence[Candidate], folder: Path) -> None:
     """Write ``NN_formula.cif`` with its symmetry, and the same without in the folder ``P1``."""
     (folder / "P1").mkdir(parents=True, exist_ok=True)
     for candidate in shortlist:
-        name = cif_name(candidate)
-        assert candidate.structure is not None  # noqa: S101 - shortlisted, so relaxed
-        write_cif(candidate.structure, folder / name, symmetrised=True)
-        write_cif(candidate.structure, folder / "P1" / name, symmetrised=False)
+        name, structure = cif_name(candidate), parts_of(candidate)[0]
+        write_cif(structure, folder / name, symmetrised=True)
+        write_cif(structure, folder / "P1" / name, symmetrised=False)
 
 
 def write_table(shortlist: Sequence[Candidate], path: Path) -> None:
@@ -43,12 +53,7 @@ def write_table(shortlist: Sequence[Candidate], path: Path) -> None:
 
 def row_of(candidate: Candidate) -> Row:
     """Return a row: energies in eV/atom, gaps in eV, lengths in Å, ``_low`` and ``_high`` at 90 %."""
-    structure, relaxation = candidate.structure, candidate.relaxation
-    placement, selection = candidate.placement, candidate.selection
-    assert structure is not None  # noqa: S101 - shortlisted: relaxed, placed, and selected
-    assert relaxation is not None  # noqa: S101
-    assert placement is not None  # noqa: S101
-    assert selection is not None  # noqa: S101
+    structure, relaxation, placement, selection = parts_of(candidate)
     row: Row = {
         "rank": selection.rank or 0,
         "candidate": candidate.id,
@@ -113,8 +118,7 @@ def _supply(candidate: Candidate) -> Row:
 
 def reason_of(candidate: Candidate) -> str:
     """Return why a candidate is on the shortlist, in one sentence."""
-    assert candidate.selection is not None  # noqa: S101 - shortlisted
-    parts = [f"{candidate.selection.p_hit:.0%} likely a hit"]
+    parts = [f"{parts_of(candidate)[-1].p_hit:.0%} likely a hit"]
     for name, estimate in candidate.properties.items():
         if name != "formation_energy_per_atom":
             known = PROPERTIES.get(name)

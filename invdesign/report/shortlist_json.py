@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from invdesign.core.candidate import Candidate, Estimate
 from invdesign.core.target import PROPERTIES
 from invdesign.io.atomic import atomic_write
-from invdesign.report.shortlist_csv import CIF_FOLDER, NOVELTY, cif_name, reason_of
+from invdesign.report.shortlist_csv import CIF_FOLDER, NOVELTY, cif_name, parts_of, reason_of
 from invdesign.version import __version__
 
 if TYPE_CHECKING:
@@ -57,13 +57,8 @@ def write_shortlist_json(shortlist: Sequence[Candidate], path: Path, made: Mappi
 
 
 def _entry(candidate: Candidate, made: Mapping[str, Any]) -> dict[str, Any]:
-    structure, relaxation, origin = candidate.structure, candidate.relaxation, candidate.origin
-    placement, selection = candidate.placement, candidate.selection
-    assert structure is not None  # noqa: S101 - shortlisted: relaxed, placed, and selected
-    assert relaxation is not None  # noqa: S101
-    assert placement is not None  # noqa: S101
-    assert selection is not None  # noqa: S101
-    novelty = candidate.verdicts["novelty"]
+    structure, relaxation, placement, selection = parts_of(candidate)
+    origin, novelty = candidate.origin, candidate.verdicts["novelty"]
     ours = {
         "rank": selection.rank,
         "p_hit": _plain(selection.p_hit),

@@ -127,7 +127,7 @@ def search(vae: CrystalVAE, predictors: Predictors, known: KnownMaterials) -> di
     anything = parse_target(())
     untargeted = vae.propose(anything, N_SEARCH, SEED)
     begin = starts(vae.network, prompt_of(anything), aims(vae.network, anything), N_SEARCH, rng)
-    figures: dict[str, Any] = {}
+    metrics: dict[str, Any] = {}
     for text in TARGETS:
         target = parse_target(text)
         window = target.windows["band_gap"]
@@ -139,12 +139,12 @@ def search(vae: CrystalVAE, predictors: Predictors, known: KnownMaterials) -> di
             "the same after the ascent": (vae.decode(moved, temperature=0.5), moved),
             "propose": (vae.propose(target, N_SEARCH, SEED), None),
         }
-        figures[text] = {
+        metrics[text] = {
             name: moments(vae, candidates, latents, predictors, window)
             for name, (candidates, latents) in rows.items()
         }
-        figures[text]["propose"] |= describe(rows["propose"][0], known)
-    return figures
+        metrics[text]["propose"] |= describe(rows["propose"][0], known)
+    return metrics
 
 
 def moments(
@@ -175,7 +175,7 @@ def share(values: NDArray[np.float64], low: float, high: float) -> float:
 
 
 def main(data: Path) -> None:
-    """Measure and write the figures."""
+    """Measure and write the metrics."""
     torch.set_num_threads(1)
     vae, known = CrystalVAE.load(), KnownMaterials.load()
     predictors = (PropertyPredictor.load("band-gap", "band_gap"), GeneRanker.load("gene-rank"))

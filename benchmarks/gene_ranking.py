@@ -2,7 +2,7 @@
 
 A ranker learns from DFT and from generated crystals relaxed with M3GNet. A campaign that relaxes all that
 pass its gates lets any ranking of them be evaluated afterwards, by its potential. Campaign 501, evaluated by
-M3GNet, is in the cache of a training; a new one draws with the generator and ranker of today, the figures
+M3GNet, is in the cache of a training; a new one draws with the generator and ranker of today, the metrics
 here are of those of then:
 
     invdesign train configs/generators/relaxed-genes.yaml
@@ -49,17 +49,19 @@ def interval(score: np.ndarray, hit: np.ndarray) -> list[float]:
     return np.quantile([auc(score[rows], hit[rows]) for rows in draws], [0.025, 0.975]).round(4).tolist()
 
 
-def ranking_metrics(score: np.ndarray, hit: np.ndarray, height: np.ndarray, genes: list, costs: dict) -> dict:
+def ranking_metrics(
+    score: np.ndarray, hit: np.ndarray, e_above_hull: np.ndarray, genes: list, costs: dict
+) -> dict:
     """How well a score orders candidates, and what the best of it yield per relaxation and core second.
 
     Args:
         score: (N,) higher is better; probabilities, for the calibration.
         hit: (N,) bool.
-        height: (N,) E above hull, eV/atom; NaN where unknown.
+        e_above_hull: (N,) E above hull, eV/atom; NaN where unknown.
         genes: (N,) as ranked.
         costs: by name of the yield, core seconds of a survivor of the gates and of a relaxation.
     """
-    found = np.isfinite(height)
+    found = np.isfinite(e_above_hull)
     order = np.argsort(-score, kind="stable")
     yields = {}
     for share in SHARES:
@@ -76,7 +78,7 @@ def ranking_metrics(score: np.ndarray, hit: np.ndarray, height: np.ndarray, gene
     return {
         "auc": round(auc(score, hit), 4),
         "auc_interval_95": interval(score, hit),
-        "rank correlation with E above hull": round(spearman(-score[found], height[found]), 4),
+        "rank correlation with E above hull": round(spearman(-score[found], e_above_hull[found]), 4),
         "calibration error": round(calibration_error(score, hit), 4),
         "mean": round(float(score.mean()), 4),
         "yield": yields,
@@ -90,7 +92,7 @@ def of_campaign(folder: Path, ranker: str) -> tuple[str, dict]:
     tried = [c for c in everything if c.place is not None]
     proposed = [type(c.gene).parse(c.relaxation.proposed_gene) if c.relaxation else c.gene for c in tried]
     hit = np.array([c.alive for c in tried])
-    height = np.array([c.properties["e_above_hull"].mean if c.structure else np.nan for c in tried])
+    e_above_hull = np.array([c.properties["e_above_hull"].mean if c.structure else np.nan for c in tried])
     seconds = store.seconds
     relaxing = ("geometry", "relaxation", "hull", "properties")
     cost = {  # core seconds, for each survivor of the gates and for each relaxed
@@ -109,7 +111,7 @@ def of_campaign(folder: Path, ranker: str) -> tuple[str, dict]:
         "candidates": len(tried),
         "hits": Rate(int(hit.sum()), len(tried)).as_json(),
         "core seconds": {name: round(value, 4) for name, value in cost.items()},
-        "rankings": {n: ranking_metrics(s, hit, height, proposed, costs) for n, s in scores.items()},
+        "rankings": {n: ranking_metrics(s, hit, e_above_hull, proposed, costs) for n, s in scores.items()},
     }
 
 
@@ -119,7 +121,7 @@ def of_record(file: Path, ranker: str) -> tuple[str, dict]:
         rows = list(csv.DictReader(lines))
     genes = [Gene.parse(row["gene"]) for row in rows]
     hit = np.array([row["hit"] == "1" for row in rows])
-    height = np.array([float(row["e_above_hull"] or "nan") for row in rows])
+    e_above_hull = np.array([float(row["e_above_hull"] or "nan") for row in rows])
     costs = {
         f"per 100 core seconds, {ms} ms a gene": (PER_SURVIVOR * (ms / 1000 + GATES), RELAXATION)
         for ms in (10, 4)
@@ -135,7 +137,7 @@ def of_record(file: Path, ranker: str) -> tuple[str, dict]:
     scores[ranker] = np.array([hit_probability(e, TARGET) for e in GeneRanker.load(ranker).predict(genes)])
     rankings = {}
     for name, score in scores.items():
-        rankings[name] = ranking_metrics(score, hit, height, genes, costs) | {
+        rankings[name] = ranking_metrics(score, hit, e_above_hull, genes, costs) | {
             "compositions not learned from": {
                 "candidates": int(unseen.sum()),
                 "auc": round(auc(score[unseen], hit[unseen]), 4),
@@ -150,7 +152,7 @@ def of_record(file: Path, ranker: str) -> tuple[str, dict]:
 
 
 def main(source: Path, ranker: str) -> None:
-    """Write the figures of a campaign's folder, or of the CSV, beside this file; those of others stay."""
+    """Write the metrics of a campaign's folder, or of the CSV, beside this file; those of others stay."""
     potential, result = of_record(source, ranker) if source.suffix == ".csv" else of_campaign(source, ranker)
     path = Path(__file__).with_suffix(".json")
     report = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}

@@ -36,7 +36,7 @@ def rmsd(found: Structure, true: Structure) -> float | None:
     return None if match is None else float(match[0])
 
 
-def figures(best: list[list[float | None]], top: int) -> dict[str, Any]:
+def metrics(best: list[list[float | None]], top: int) -> dict[str, Any]:
     """Match rate and mean RMSD of the best of the first ``top``."""
     kept = [min((r for r in row[:top] if r is not None), default=None) for row in best]
     matched = [r for r in kept if r is not None]
@@ -77,8 +77,8 @@ def main() -> None:
             "has one": sum(map(bool, proposals)) / len(genes),
             "plausible": sum(geometry_check(s).passed for s in made) / len(made),
             "geometries per core second": len(made) / seconds,
-            "at 1": figures(distances, 1),
-            f"at {given.top}": figures(distances, given.top),
+            "at 1": metrics(distances, 1),
+            f"at {given.top}": metrics(distances, given.top),
         }
         print(name, json.dumps(results[name]), flush=True)
         path.write_text(json.dumps(results, indent=1) + "\n")

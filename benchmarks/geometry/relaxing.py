@@ -4,7 +4,7 @@ python benchmarks/geometry/relaxing.py novel inherited diffusion sampled --n 100
 python benchmarks/geometry/relaxing.py held-out inherited diffusion sampled --n 50
 
 ``novel``: genes of gene diffusion, balanced, of a composition that no known crystal has. ``held-out``: genes
-of mp20 crystals that no model was trained on. CHGNet, mp-hull; nothing is abandoned. A JSON per set and
+of mp20 crystals that no model was trained on. CHGNet, mp-hull; none is stopped early. A JSON per set and
 source holds every relaxation, in the order in which they were proposed.
 """
 
@@ -44,10 +44,10 @@ class Evaluator:
         self.calibration, self.hull = EnergyCalibration.load(), Hull.load()
 
     def outcomes(self, gene_geometries: list[tuple[Gene, Geometry]]) -> list[dict[str, Any]]:
-        """Per geometry: steps, height above the hull (eV/atom; None where it came to nothing), RMSD moved."""
+        """Per geometry: steps, energy above hull (eV/atom; None where it came to nothing), RMSD moved."""
         starts = [realise(gene, geometry) for gene, geometry in gene_geometries]
         tried = [i for i, start in enumerate(starts) if geometry_check(start).passed]
-        found: list[dict[str, Any]] = [{"steps": 0, "height": None, "rmsd": None} for _ in starts]
+        found: list[dict[str, Any]] = [{"steps": 0, "e_above_hull": None, "rmsd": None} for _ in starts]
         ends = relax([starts[i] for i in tried], self.potential, keep_symmetry=True)
         for i, end in zip(tried, ends, strict=True):
             found[i]["steps"] = end.n_steps
@@ -57,7 +57,9 @@ class Evaluator:
             energy = self.calibration.formation_energy(
                 composition, end.energy, hypothetical=self.hypothetical
             )
-            found[i]["height"] = round(float(self.hull.e_above_hull(composition, energy).e_above_hull), 4)
+            found[i]["e_above_hull"] = round(
+                float(self.hull.e_above_hull(composition, energy).e_above_hull), 4
+            )
             found[i]["rmsd"] = rmsd(starts[i], end.structure)
         return found
 
@@ -68,7 +70,7 @@ def main() -> None:
     parser.add_argument("set", choices=["novel", "held-out"])
     parser.add_argument("sources", nargs="+", choices=[*SOURCES])
     parser.add_argument("--n", type=int, default=100)
-    parser.add_argument("--trials", type=int, default=4)
+    parser.add_argument("--starts", type=int, default=4)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--model", default="geometry-diffusion")
@@ -88,12 +90,12 @@ def main() -> None:
         rows: list[dict[str, Any]] = []
         for first in range(0, len(genes), CHUNK):
             block = genes[first : first + CHUNK]
-            proposals = SOURCES[name](source, block, given.trials, given.seed + first)
+            proposals = SOURCES[name](source, block, given.starts, given.seed + first)
             pairs = [(g, geometry) for g, own in zip(block, proposals, strict=True) for geometry, _ in own]
             outcomes = iter(evaluator.outcomes(pairs))
             for gene, own in zip(block, proposals, strict=True):
-                trials = [{"origin": origin, **next(outcomes)} for _, origin in own]
-                rows.append({"gene": str(gene), "n_free": gene.n_free, "trials": trials})
+                starts = [{"origin": origin, **next(outcomes)} for _, origin in own]
+                rows.append({"gene": str(gene), "n_free": gene.n_free, "starts": starts})
             path.write_text(json.dumps(rows, indent=0) + "\n")
         print(name, len(rows), flush=True)
 

@@ -13,25 +13,25 @@ HERE = Path(__file__).resolve().parent
 NAMES = ("inherited", "diffusion", "chosen", "sampled", "default")
 LIMIT = 0.1  # eV/atom above the hull
 
-Trial = dict[str, Any]
+Start = dict[str, Any]
 
 
-def line(name: str, number: str, rows: list[list[Trial]]) -> str:
-    """One row: what the trials of each gene came to."""
-    heights = [[t["height"] for t in own if t["height"] is not None] for own in rows]
-    trials = [t for own in rows for t in own]
-    hits = sum(any(h < LIMIT for h in own) for own in heights)
-    moved = [t["rmsd"] for t in trials if t["rmsd"] is not None]
-    steps = sum(t["steps"] for t in trials)
-    lowest = [min(own) if own else np.inf for own in heights]
+def line(name: str, number: str, rows: list[list[Start]]) -> str:
+    """One row: what the starting structures of each gene came to."""
+    energies = [[t["e_above_hull"] for t in own if t["e_above_hull"] is not None] for own in rows]
+    starts = [t for own in rows for t in own]
+    hits = sum(any(h < LIMIT for h in own) for own in energies)
+    moved = [t["rmsd"] for t in starts if t["rmsd"] is not None]
+    steps = sum(t["steps"] for t in starts)
+    lowest = [min(own) if own else np.inf for own in energies]
     cells = (
         name,
         number,
         f"{hits} of {len(rows)} ({hits / len(rows):.2f})",
         f"{np.median(lowest):.3f}",
-        f"{len(trials) / len(rows):.1f}",
-        f"{sum(t['height'] is not None for t in trials) / len(trials):.2f}",
-        f"{steps / len(trials):.1f}",
+        f"{len(starts) / len(rows):.1f}",
+        f"{sum(t['e_above_hull'] is not None for t in starts) / len(starts):.2f}",
+        f"{steps / len(starts):.1f}",
         f"{np.mean(moved):.3f}",
         f"{1000 * hits / steps:.1f}",
     )
@@ -39,8 +39,8 @@ def line(name: str, number: str, rows: list[list[Trial]]) -> str:
 
 
 def tried(rows: list[dict[str, Any]]) -> int:
-    """Most trials of one gene."""
-    return max(len(row["trials"]) for row in rows)
+    """Most starts of one gene."""
+    return max(len(row["starts"]) for row in rows)
 
 
 def relaxations(which: str) -> list[str]:
@@ -55,11 +55,11 @@ def relaxations(which: str) -> list[str]:
     lines = [
         f"`{which}`, {shared} genes:",
         "",
-        "| geometries | trials | genes < 0.1 eV/atom | median | each | converged | steps | RMSD | per 1000 |",
+        "| geometries | starts | genes < 0.1 eV/atom | median | each | converged | steps | RMSD | per 1000 |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     lines += [
-        line(name, str(n), [row["trials"][:n] for row in rows])
+        line(name, str(n), [row["starts"][:n] for row in rows])
         for name, rows in found.items()
         for n in (1, 2, 4)
         if n <= tried(rows)
@@ -68,8 +68,8 @@ def relaxations(which: str) -> list[str]:
         for first, n in ((1, 2), (2, 4)):
             rows = []
             for known, new in zip(found["inherited"], found[drawn], strict=True):
-                own = known["trials"][:first]
-                rows.append(own + new["trials"][: n - len(own)])
+                own = known["starts"][:first]
+                rows.append(own + new["starts"][: n - len(own)])
             if n - first <= tried(found[drawn]):
                 lines.append(line(f"{first} inherited, then {drawn}", str(n), rows))
     return lines

@@ -39,15 +39,15 @@ GAP = "band_gap"
 RESULTS = Path(__file__).with_name("prediction.json")
 
 
-def add(task: str, seed: int, method: str, figures: dict[str, Any]) -> None:
-    """Keep one method's figures of one task and seed; `figures` as from `figures_of`."""
-    results = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {"figures": {}}
+def add(task: str, seed: int, method: str, metrics: dict[str, Any]) -> None:
+    """Keep one method's metrics of one task and seed; `metrics` as from `metrics_of`."""
+    results = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {"metrics": {}}
     results |= {"versions": package_versions(), "hardware": hardware()}
-    results["figures"].setdefault(task, {}).setdefault(method, {})[str(seed)] = figures
+    results["metrics"].setdefault(task, {}).setdefault(method, {})[str(seed)] = metrics
     RESULTS.write_text(json.dumps(finite(results), indent=1, allow_nan=False) + "\n")
 
 
-def figures_of(
+def metrics_of(
     table: Table, head: int, measured: LearnedProperty, found: Distribution
 ) -> dict[str, dict[str, float]]:
     """Figures by source of predictions of the labelled test rows, in the order of `test_rows`."""
@@ -124,7 +124,7 @@ def crystals_of(config: PropertyConfig) -> list[Structure]:
 def of_published(model: Any, table: Table, config: PropertyConfig) -> tuple[Distribution, int]:  # noqa: ANN401
     """Its gaps of the test rows, and how many it could not evaluate: these get the training median.
 
-    The smaller the gap the likelier a metal, but no row is called one: the gap itself is its best figure.
+    The smaller the gap the likelier a metal, but no row is called one: the gap itself is its best value.
     """
     head = list(config.properties).index(GAP)
     structures = crystals_of(config)
@@ -137,21 +137,19 @@ def of_published(model: Any, table: Table, config: PropertyConfig) -> tuple[Dist
     return Distribution(gap, np.full(len(gap), np.nan), 0.5 / (1 + gap)), int(failed.sum())
 
 
-def _without_intervals(figures: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: figure for name, figure in figures.items() if not name.startswith(("coverage", "mean_width"))
-    }
+def _without_intervals(metrics: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in metrics.items() if not name.startswith(("coverage", "mean_width"))}
 
 
 def add_published(model: Any, table: Table, config: PropertyConfig, task: str) -> None:  # noqa: ANN401
-    """Keep the figures of matgl's published model."""
+    """Keep the metrics of matgl's published model."""
     head = list(config.properties).index(GAP)
     found, failed = of_published(model, table, config)
-    figures = figures_of(table, head, config.properties[GAP], found)
-    told: dict[str, Any] = {source: _without_intervals(own) for source, own in figures.items()}
-    for own in told.values():
+    metrics = metrics_of(table, head, config.properties[GAP], found)
+    shown: dict[str, Any] = {source: _without_intervals(own) for source, own in metrics.items()}
+    for own in shown.values():
         own.pop("ece_zero", None)  # its probability is only an order
-    add(task, config.seed, "published", told | {"not evaluated": {"n": failed}})
+    add(task, config.seed, "published", shown | {"not evaluated": {"n": failed}})
 
 
 def run(name: str, seed: int, methods: list[str], element: str = "", published: Any = None) -> None:  # noqa: ANN401
@@ -167,11 +165,11 @@ def run(name: str, seed: int, methods: list[str], element: str = "", published: 
         task = f"{name}: {prop}"
         if "trivial" in methods:
             same = trivial(table, head, len(test_rows(table, head)), zero=measured.zero)
-            add(task, seed, "trivial", figures_of(table, head, measured, same))
+            add(task, seed, "trivial", metrics_of(table, head, measured, same))
         if "quick" in methods and not measured.beyond:
             found = quick_baseline(table, head, measured, config.sees, seed)
-            figures = figures_of(table, head, measured, found)
-            add(task, seed, "quick", {source: _without_intervals(own) for source, own in figures.items()})
+            metrics = metrics_of(table, head, measured, found)
+            add(task, seed, "quick", {source: _without_intervals(own) for source, own in metrics.items()})
     if "ours" not in methods:
         return
     start = time.process_time()

@@ -18,7 +18,7 @@ from invdesign.crystal.gene import Gene
 STORED = sorted((Path(__file__).parents[1] / "design").glob("*.csv"))
 
 
-def figures(path: Path) -> dict[str, float]:
+def metrics(path: Path) -> dict[str, float]:
     """How many formulas, prototypes and sets of elements the rows have, and how alike they are."""
     with path.open(encoding="utf-8", newline="") as file:
         genes = [Gene.parse(row["gene"]) for row in csv.DictReader(file)]
@@ -38,4 +38,4 @@ def figures(path: Path) -> dict[str, float]:
 
 if __name__ == "__main__":
     for path in [Path(name) for name in sys.argv[1:]] or STORED:
-        print(path.name, figures(path))
+        print(path.name, metrics(path))

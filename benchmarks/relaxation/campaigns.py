@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from crystals import TARGET, Trial, generated
+from crystals import TARGET, Start, generated
 from loops import Timed, ase_relax
 
 from invdesign.analysis.evaluate.metrics import Rate
@@ -37,11 +37,11 @@ CHUNK = int(CampaignConfig.model_fields["relax_chunk"].default)  # candidates re
 SAME = 0.005  # eV/atom
 CORES = 2
 
-ASE, FREE, SYMMETRIC, ABANDONING, ALL = (
+ASE, FREE, SYMMETRIC, STOPPING, ALL = (
     "ASE loop, one core",
     "batched BFGS, one core",
     "+ symmetry",
-    "+ abandonment",
+    "+ early stopping",
     "+ two cores",
 )
 
@@ -61,13 +61,13 @@ class HullEvaluator:
         """Return the potential's energy at the limit, eV/atom; E above hull differs by a constant."""
         return LIMIT - self.e_above_hull(composition, 0.0)
 
-    def survivors(self, trials: Sequence[Trial], ends: Sequence[Relaxed]) -> dict[int, float]:
+    def survivors(self, starts: Sequence[Start], ends: Sequence[Relaxed]) -> dict[int, float]:
         """Return E above hull of each candidate whose lowest plausible converged end is under the limit."""
         lowest: dict[int, float] = {}
-        for trial, end in zip(trials, ends, strict=True):
+        for start, end in zip(starts, ends, strict=True):
             if end.converged and geometry_check(end.structure).passed:
                 above = self.e_above_hull(end.structure.composition, end.energy)
-                lowest[trial.candidate] = min(above, lowest.get(trial.candidate, np.inf))
+                lowest[start.candidate] = min(above, lowest.get(start.candidate, np.inf))
         return {candidate: above for candidate, above in lowest.items() if above <= LIMIT}
 
 
@@ -75,7 +75,7 @@ class HullEvaluator:
 class Chunk:
     """Trials relaxed together: travels to a worker."""
 
-    trials: list[Trial]
+    starts: list[Start]
     ceilings: list[float]
     keep_symmetry: bool = False
     rule: EarlyStoppingRule | None = None
@@ -87,42 +87,42 @@ def relax_chunk(chunk: Chunk) -> list[Relaxed]:
 
     torch.set_num_threads(1)
     return relax(
-        [trial.structure for trial in chunk.trials],
+        [start.structure for start in chunk.starts],
         load_potential("chgnet"),
         fmax=FMAX,
         max_steps=MAX_STEPS,
         keep_symmetry=chunk.keep_symmetry,
         ceilings=chunk.ceilings if chunk.rule else None,
-        groups=[trial.candidate for trial in chunk.trials] if chunk.rule else None,
+        groups=[start.candidate for start in chunk.starts] if chunk.rule else None,
         rule=chunk.rule,
     )
 
 
-def warm_up(trial: Trial) -> None:
+def warm_up(start: Start) -> None:
     """Load what a worker needs; long enough that no worker takes two."""
-    relax_chunk(Chunk([trial], [np.inf], keep_symmetry=True))
+    relax_chunk(Chunk([start], [np.inf], keep_symmetry=True))
     time.sleep(2)
 
 
 def campaign(settings: Settings) -> dict[str, Any]:
     """From the usual loop to all of ours, one thing added at a time, chunk by chunk in turn."""
     n = settings.n or N
-    trials, rule = generated(n, settings.seed), EarlyStoppingRule.load(settings.rule)
+    starts, rule = generated(n, settings.seed), EarlyStoppingRule.load(settings.rule)
     evaluator = HullEvaluator()
-    ceilings = [evaluator.ceiling(trial.structure.composition) for trial in trials]
-    relax_chunk(Chunk(trials[:4], ceilings[:4], keep_symmetry=True))
+    ceilings = [evaluator.ceiling(start.structure.composition) for start in starts]
+    relax_chunk(Chunk(starts[:4], ceilings[:4], keep_symmetry=True))
     timed = Timed("chgnet")
-    seconds = dict.fromkeys((ASE, FREE, SYMMETRIC, ABANDONING), 0.0)
+    seconds = dict.fromkeys((ASE, FREE, SYMMETRIC, STOPPING), 0.0)
     kinds: dict[str, dict[str, Any]] = {
         FREE: {},
         SYMMETRIC: {"keep_symmetry": True},
-        ABANDONING: {"keep_symmetry": True, "rule": rule},
+        STOPPING: {"keep_symmetry": True, "rule": rule},
     }
     ends: dict[str, list[Relaxed]] = {name: [] for name in seconds}
     chunks: list[Chunk] = []
     for first in range(0, n, CHUNK):
-        own = [k for k, trial in enumerate(trials) if first <= trial.candidate < first + CHUNK]
-        part, limits = [trials[k] for k in own], [ceilings[k] for k in own]
+        own = [k for k, start in enumerate(starts) if first <= start.candidate < first + CHUNK]
+        part, limits = [starts[k] for k in own], [ceilings[k] for k in own]
         start = time.perf_counter()
         ends[ASE] += [ase_relax(t.structure, timed, fmax=FMAX, max_steps=ASE_STEPS) for t in part]
         seconds[ASE] += time.perf_counter() - start
@@ -135,12 +135,12 @@ def campaign(settings: Settings) -> dict[str, Any]:
         print(
             f"{first + CHUNK} of {n}: " + ", ".join(f"{k} {s:.0f} s" for k, s in seconds.items()), flush=True
         )
-    starting, seconds[ALL], ends[ALL] = _on_all_cores(chunks, trials[0])
-    survivors = {name: evaluator.survivors(trials, found) for name, found in ends.items()}
+    starting, seconds[ALL], ends[ALL] = _on_all_cores(chunks, starts[0])
+    survivors = {name: evaluator.survivors(starts, found) for name, found in ends.items()}
     return {
         "n": n,
-        "trials": len(trials),
-        "mean_atoms": float(np.mean([len(trial.structure) for trial in trials])),
+        "starts": len(starts),
+        "mean_atoms": float(np.mean([len(start.structure) for start in starts])),
         "target": TARGET,
         "fmax": FMAX,
         "max_steps": {"ours": MAX_STEPS, "ASE": ASE_STEPS},
@@ -148,16 +148,16 @@ def campaign(settings: Settings) -> dict[str, Any]:
         "chunk": CHUNK,
         "cores": CORES,
         "starting_the_processes_s": starting,
-        "figures": _rows(seconds, ends, survivors),
-        "differing": _differing(trials, survivors),
+        "metrics": _rows(seconds, ends, survivors),
+        "differing": _differing(starts, survivors),
     }
 
 
-def _on_all_cores(chunks: list[Chunk], trial: Trial) -> tuple[float, float, list[Relaxed]]:
+def _on_all_cores(chunks: list[Chunk], start: Start) -> tuple[float, float, list[Relaxed]]:
     """Seconds that the processes took to start, seconds of the relaxations, and their ends."""
     start = time.perf_counter()
     with process_pool(CORES) as pool:
-        list(pool.map(warm_up, [trial] * CORES))
+        list(pool.map(warm_up, [start] * CORES))
         ready = time.perf_counter()
         ends = [end for part in pool.map(relax_chunk, chunks) for end in part]
         return ready - start, time.perf_counter() - ready, ends
@@ -180,7 +180,7 @@ def _rows(
             "wall_s": wall,
             "evaluations": sum(end.n_steps + 1 for end in ends[name]),
             "converged": sum(end.converged for end in ends[name]),
-            "abandoned": sum(end.stopped_early for end in ends[name]),
+            "stopped_early": sum(end.stopped_early for end in ends[name]),
             "survivors": len(own),
             "in_common_with_ase": len(own & of_ase),
             "lost": len(of_ase - own),
@@ -198,9 +198,9 @@ def _rows(
     return rows
 
 
-def _differing(trials: Sequence[Trial], survivors: dict[str, dict[int, float]]) -> list[dict[str, Any]]:
+def _differing(starts: Sequence[Start], survivors: dict[str, dict[int, float]]) -> list[dict[str, Any]]:
     """Candidates that survive in some rows only, with their E above hull in each."""
-    formulas = {trial.candidate: trial.structure.composition.reduced_formula for trial in trials}
+    formulas = {start.candidate: start.structure.composition.reduced_formula for start in starts}
     somewhere = set().union(*survivors.values())
     everywhere = set.intersection(*(set(own) for own in survivors.values()))
     return [
@@ -212,16 +212,16 @@ def _differing(trials: Sequence[Trial], survivors: dict[str, dict[int, float]]) 
 def convergence(settings: Settings) -> dict[str, Any]:
     """Share of generated crystals that converge within the default number of steps."""
     n = settings.n or N_CONVERGENCE
-    trials = generated(n, settings.seed + 1)
-    figures = {}
+    starts = generated(n, settings.seed + 1)
+    metrics = {}
     for name, keep_symmetry in ((FREE, False), (SYMMETRIC, True)):
         start = time.perf_counter()
         ends: list[Relaxed] = []
-        for first in range(0, len(trials), 2 * CHUNK):
-            part = trials[first : first + 2 * CHUNK]
+        for first in range(0, len(starts), 2 * CHUNK):
+            part = starts[first : first + 2 * CHUNK]
             ends += relax_chunk(Chunk(part, [np.inf] * len(part), keep_symmetry=keep_symmetry))
         reasons = Counter(_kind(end) for end in ends if not end.converged)
-        figures[name] = {
+        metrics[name] = {
             "converged": Rate(sum(end.converged for end in ends), len(ends)).as_json(),
             "steps": float(np.mean([end.n_steps for end in ends])),
             "symmetry_kept": sum(end.symmetry_kept is True for end in ends),
@@ -230,12 +230,12 @@ def convergence(settings: Settings) -> dict[str, Any]:
             "the_rest": dict(reasons.most_common()),
         }
     return {
-        "n": len(trials),
+        "n": len(starts),
         "candidates": n,
         "target": TARGET,
         "fmax": FMAX,
         "max_steps": MAX_STEPS,
-        "figures": figures,
+        "metrics": metrics,
     }
 
 

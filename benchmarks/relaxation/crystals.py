@@ -50,14 +50,14 @@ def _perturbed(structure: Structure, rng: np.random.Generator) -> Structure:
 
 
 @dataclass(frozen=True)
-class Trial:
+class Start:
     """One starting structure of a campaign, and the number of its candidate."""
 
     candidate: int
     structure: Structure
 
 
-def generated(n: int, seed: int) -> list[Trial]:
+def generated(n: int, seed: int) -> list[Start]:
     """Return what the default campaign relaxes for ``TARGET``: the n best genes, two starts each.
 
     As ``campaign.run`` and ``campaign.structures`` do it, for a campaign of this size.
@@ -68,7 +68,7 @@ def generated(n: int, seed: int) -> list[Trial]:
     components = Components.from_config(config)
     chosen = sorted(worth_relaxing(config, components), key=lambda candidate: candidate.place)
     return [
-        Trial(place, structure)
-        for place, trials in enumerate(starting_structures(chosen, config, components))
-        for structure, _ in trials
+        Start(place, structure)
+        for place, starts in enumerate(starting_structures(chosen, config, components))
+        for structure, _ in starts
     ]

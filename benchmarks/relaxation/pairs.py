@@ -42,7 +42,7 @@ def pairs(settings: Settings) -> dict[str, Any]:
         "fmax": FMAX,
         "ours_stricter": OURS_STRICTER,
         "max_steps": MAX_STEPS,
-        "figures": {label: _pair(name, structures) for label, name in names.items()},
+        "metrics": {label: _pair(name, structures) for label, name in names.items()},
     }
 
 

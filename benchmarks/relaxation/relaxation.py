@@ -69,14 +69,14 @@ def measure(part: str, settings: Settings, out: Path) -> None:
     """Run one part and replace its section."""
     path = out / FILE
     where, start = circumstances(), time.perf_counter()
-    figures = PARTS[part](settings)
+    metrics = PARTS[part](settings)
     where |= {
         "load_at_end": os.getloadavg()[0],
         "minutes": (time.perf_counter() - start) / 60,
         "written": time.strftime("%Y-%m-%d %H:%M"),
     }
     report = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    report[part] = {"seed": settings.seed, **figures, "where": where}
+    report[part] = {"seed": settings.seed, **metrics, "where": where}
     report = {name: report[name] for name in PARTS if name in report}
     path.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     print(f"{part}: {where['minutes']:.1f} min; {path}", flush=True)

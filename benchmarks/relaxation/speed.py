@@ -34,8 +34,8 @@ def evaluation(settings: Settings) -> dict[str, Any]:
     """Time a batched evaluation (energy, forces, stress) against a step of ASE's loop, by potential."""
     names = settings.named(CHGNET, M3GNET, TENSORNET)
     structures = _known_to_all(settings, list(names.values()), settings.n or N_EVALUATED)
-    figures = {label: _against_steps(name, structures) for label, name in names.items()}
-    return {"n": len(structures), "mean_atoms": _mean_atoms(structures), "figures": figures}
+    metrics = {label: _against_steps(name, structures) for label, name in names.items()}
+    return {"n": len(structures), "mean_atoms": _mean_atoms(structures), "metrics": metrics}
 
 
 def _known_to_all(settings: Settings, names: Sequence[str], n: int) -> list[Structure]:
@@ -123,8 +123,8 @@ def threads(settings: Settings) -> dict[str, Any]:
             start = time.perf_counter()
             list(pool.map(evaluate_again, [frames] * 4))
             times["two_processes_ms"].append(1000 * (time.perf_counter() - start) / (4 * len(frames)))
-    figures = {name: spread(values) for name, values in times.items()}
-    return {"n": len(frames), "mean_atoms": _mean_atoms(structures), "figures": figures}
+    metrics = {name: spread(values) for name, values in times.items()}
+    return {"n": len(frames), "mean_atoms": _mean_atoms(structures), "metrics": metrics}
 
 
 def evaluate_again(frames: list[Frame]) -> None:
@@ -157,7 +157,7 @@ def hull(settings: Settings) -> dict[str, Any]:
     return {
         "n": len(drawn),
         "mean_elements": float(np.mean([len(composition) for composition in drawn])),
-        "figures": {
+        "metrics": {
             "ours_ms": 1000 * ours / len(drawn),
             "loading_s": loading,
             "highs_n": len(some),
@@ -190,7 +190,7 @@ def gpu(settings: Settings) -> dict[str, Any]:
     import torch
 
     if not torch.cuda.is_available():
-        return {"n": 0, "figures": "no GPU"}
+        return {"n": 0, "metrics": "no GPU"}
     potential, timed = load_potential("chgnet"), Timed("chgnet")
     structures = _known_to_all(settings, ["chgnet"], settings.n or max(GPU_SIZES))
     alone = structures[:GPU_ONE_AT_A_TIME]
@@ -202,7 +202,7 @@ def gpu(settings: Settings) -> dict[str, Any]:
     start = time.perf_counter()
     for structure in alone:
         relax([structure], potential)
-    figures: dict[str, Any] = {
+    metrics: dict[str, Any] = {
         "ase_s_per_crystal": ase_seconds,
         "ours_one_at_a_time_s_per_crystal": (time.perf_counter() - start) / len(alone),
         "batches": {},
@@ -214,9 +214,9 @@ def gpu(settings: Settings) -> dict[str, Any]:
         start = time.perf_counter()
         relax(batch, potential)
         seconds = (time.perf_counter() - start) / size
-        figures["batches"][str(size)] = {
+        metrics["batches"][str(size)] = {
             "evaluation_ms_per_crystal": milliseconds,
             "relaxation_s_per_crystal": seconds,
             "times_faster_than_ase": ase_seconds / seconds,
         }
-    return {"n": len(structures), "mean_atoms": _mean_atoms(structures), "figures": figures}
+    return {"n": len(structures), "mean_atoms": _mean_atoms(structures), "metrics": metrics}

@@ -32,11 +32,11 @@ Energies are compared where both converged.
 
 CAMPAIGN = """## A campaign's relaxation
 
-{n} candidates of `{target}`, {trials} starting structures (mean {mean_atoms:.1f} atoms) as the generator, the
+{n} candidates of `{target}`, {starts} starting structures (mean {mean_atoms:.1f} atoms) as the generator, the
 gates and pre-ranking give them; CHGNet, fmax {fmax} eV/Å, at most {max_steps[ours]} steps,
 {max_steps[ASE]} for ASE's FIRE. A survivor has a converged, plausible structure at most {limit} eV/atom above
-the hull. Lost and won are candidates, against the ASE loop. The rows up to abandonment take turns on chunks
-of {chunk} candidates; processes are up before the clock starts ({starting_the_processes_s:.0f} s).
+the hull. Lost and won are candidates, against the ASE loop. The rows up to early stopping take turns on
+chunks of {chunk} candidates; processes are up before the clock starts ({starting_the_processes_s:.0f} s).
 
 """
 
@@ -48,10 +48,10 @@ CONVERGENCE = """## Convergence
 
 HULL = """## Hull
 
-{n} random compositions of wbm (mean {mean_elements:.1f} elements): {figures[ours_ms]:.2f} ms each, chemical
-system and decomposition included (the hull is loaded in {figures[loading_s]:.1f} s). SciPy's HiGHS takes
-{figures[highs_ms]:.1f} ms for the linear program alone ({figures[highs_n]} of them); largest difference
-{figures[largest_difference_ev_atom]:.0e} eV/atom.
+{n} random compositions of wbm (mean {mean_elements:.1f} elements): {metrics[ours_ms]:.2f} ms each, chemical
+system and decomposition included (the hull is loaded in {metrics[loading_s]:.1f} s). SciPy's HiGHS takes
+{metrics[highs_ms]:.1f} ms for the linear program alone ({metrics[highs_n]} of them); largest difference
+{metrics[largest_difference_ev_atom]:.0e} eV/atom.
 """
 
 
@@ -79,7 +79,7 @@ def _targets(report: dict[str, Any]) -> str:
         rows.append([quantity, target, measured, "yes" if met else "no"])
 
     for label, times in (("CHGNet", 3), ("TensorNet", 6), ("M3GNet", 6)):
-        if found := report.get("evaluation", {}).get("figures", {}).get(label):
+        if found := report.get("evaluation", {}).get("metrics", {}).get(label):
             ratio = found["ratio"]
             measured = f"{_range(ratio)} times"
             row(
@@ -88,7 +88,7 @@ def _targets(report: dict[str, Any]) -> str:
                 measured,
                 met=ratio["median"] >= times,
             )
-    for label, pair in report.get("pairs", {}).get("figures", {}).items():
+    for label, pair in report.get("pairs", {}).get("metrics", {}).items():
         own = pair["ours, bfgs"]
         against, faster = own["against_ase"], own["times_faster"]
         share = against["within_5_mev"] / max(against["both_converged"], 1)
@@ -96,8 +96,8 @@ def _targets(report: dict[str, Any]) -> str:
         row(figure, "≥ 6 times", f"{_range(faster)} times", met=faster["median"] >= 6)
         row(f"{figure}: final energies within 5 meV/atom", "≥ 98 %", f"{share:.0%}", met=share >= 0.98)
     if found := report.get("campaign"):
-        _campaign_targets(found["figures"], row)
-    for name, found in report.get("convergence", {}).get("figures", {}).items():
+        _campaign_targets(found["metrics"], row)
+    for name, found in report.get("convergence", {}).get("metrics", {}).items():
         rate = found["converged"]
         share = rate["count"] / rate["of"]
         row(
@@ -107,7 +107,7 @@ def _targets(report: dict[str, Any]) -> str:
             met=share >= 0.98,
         )
     if found := report.get("hull"):
-        ms = found["figures"]["ours_ms"]
+        ms = found["metrics"]["ours_ms"]
         row("hull, a candidate", "≤ 0.5 ms", f"{ms:.2f} ms", met=ms <= 0.5)
     if batches := _gpu_batches(report.get("gpu", {})):
         times = batches.get("512", {}).get("times_faster_than_ase", 0.0)
@@ -117,10 +117,10 @@ def _targets(report: dict[str, Any]) -> str:
     return "## Against the targets\n\n" + _table(["quantity", "target", "measured", "met"], rows)
 
 
-def _campaign_targets(figures: dict[str, Any], row: Any) -> None:  # noqa: ANN401 - the closure above
-    _, free, symmetric, abandoning, last = figures.values()
-    saved = 1 - abandoning["evaluations"] / symmetric["evaluations"]
-    lost = abandoning["lost_against_row_before"] / max(symmetric["survivors"], 1)
+def _campaign_targets(metrics: dict[str, Any], row: Any) -> None:  # noqa: ANN401 - the closure above
+    _, free, symmetric, stopping, last = metrics.values()
+    saved = 1 - stopping["evaluations"] / symmetric["evaluations"]
+    lost = stopping["lost_against_row_before"] / max(symmetric["survivors"], 1)
     times, each = last["times_faster"], last["times_faster_per_survivor"]
     measured = f"{times:.1f} times, {each:.1f} per survivor"
     row(
@@ -129,13 +129,13 @@ def _campaign_targets(figures: dict[str, Any], row: Any) -> None:  # noqa: ANN40
     same = free["within_5_mev"] / max(free["both_converged"], 1)
     measured = f"{same:.0%}; {free['lower']} lower, {free['higher']} higher"
     row("generated crystals, final energies within 5 meV/atom", "≥ 98 %", measured, met=same >= 0.98)
-    row("abandonment, potential calls saved (this run)", "≥ 30 %", f"{saved:.0%}", met=saved >= 0.3)
-    row("abandonment, survivors lost (this run)", "≤ 1 %", f"{lost:.1%}", met=lost <= 0.01)
+    row("early stopping, potential calls saved (this run)", "≥ 30 %", f"{saved:.0%}", met=saved >= 0.3)
+    row("early stopping, survivors lost (this run)", "≤ 1 %", f"{lost:.1%}", met=lost <= 0.01)
 
 
 def _gpu_batches(section: dict[str, Any]) -> dict[str, Any]:
-    figures = section.get("figures")
-    batches: dict[str, Any] = figures["batches"] if isinstance(figures, dict) else {}
+    metrics = section.get("metrics")
+    batches: dict[str, Any] = metrics["batches"] if isinstance(metrics, dict) else {}
     return batches
 
 
@@ -150,7 +150,7 @@ def _evaluation(section: dict[str, Any]) -> str:
             _range(found["ratio"]),
             " / ".join(f"{value:.0e}" for value in found["largest_differences"].values()),
         ]
-        for label, found in section["figures"].items()
+        for label, found in section["metrics"].items()
     ]
     head = [
         "",
@@ -166,7 +166,7 @@ def _evaluation(section: dict[str, Any]) -> str:
 
 def _threads(section: dict[str, Any]) -> str:
     rows = [
-        [name.removesuffix("_ms").replace("_", " "), _range(ms)] for name, ms in section["figures"].items()
+        [name.removesuffix("_ms").replace("_", " "), _range(ms)] for name, ms in section["metrics"].items()
     ]
     head = f"## Threads and processes\n\nCHGNet, {section['n']} crystals a batch.\n\n"
     return head + _table(["", "ms a crystal"], rows)
@@ -174,7 +174,7 @@ def _threads(section: dict[str, Any]) -> str:
 
 def _pairs(section: dict[str, Any]) -> str:
     text = PAIRS.format(**section)
-    for label, found in section["figures"].items():
+    for label, found in section["metrics"].items():
         rows = [_pair_row(name, row) for name, row in found.items()]
         head = [
             "",
@@ -216,7 +216,7 @@ def _campaign(section: dict[str, Any]) -> str:
             name,
             f"{row['wall_s']:.1f}",
             str(row["evaluations"]),
-            f"{row['converged']} / {row['abandoned']}",
+            f"{row['converged']} / {row['stopped_early']}",
             str(row["survivors"]),
             f"{row['lost']} / {row['won']}",
             f"{row['lost_against_row_before']} / {row['won_against_row_before']}",
@@ -224,13 +224,13 @@ def _campaign(section: dict[str, Any]) -> str:
             f"{row['times_faster']:.1f}",
             f"{row['times_faster_per_survivor']:.1f}",
         ]
-        for name, row in section["figures"].items()
+        for name, row in section["metrics"].items()
     ]
     head = [
         "",
         "wall s",
         "evaluations",
-        "converged / given up",
+        "converged / stopped early",
         "survivors",
         "lost / won",
         "against row before",
@@ -241,7 +241,7 @@ def _campaign(section: dict[str, Any]) -> str:
 
 def _convergence(section: dict[str, Any]) -> str:
     rows = []
-    for name, found in section["figures"].items():
+    for name, found in section["metrics"].items():
         rate = found["converged"]
         rest = ", ".join(f"{count} {reason}" for reason, count in found["the_rest"].items()) or "none"
         kept = f"{found['symmetry_kept']} / {found['symmetry_broken']}"
@@ -257,7 +257,7 @@ def _hull(section: dict[str, Any]) -> str:
 def _gpu(section: dict[str, Any]) -> str:
     if not (batches := _gpu_batches(section)):
         return "## GPU\n\nNot measured: there was no GPU.\n"
-    found = section["figures"]
+    found = section["metrics"]
     rows = [
         [
             size,

@@ -3,8 +3,8 @@
 OMP_NUM_THREADS=1 nice -n 5 python benchmarks/screening/charge.py ../shared/data/compositions/mp_hull.csv.gz
 
 Every set of rules is asked of the same formulas, in one order drawn at random; ``--seconds`` ends a set early
-(the formulas so far are a random sample) and the figures say how many were compared. A second run with
-``--only`` replaces only those sets' figures.
+(the formulas so far are a random sample) and the metrics say how many were compared. A second run with
+``--only`` replaces only those sets' metrics.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ def speed(
     """Verdicts a second, from arrays and from text, and smact's in the same run, turn by turn."""
     rules = ChargeRules(mixed_valence_combinations=SMACT_COMBINATIONS)
     usual = [z for z in range(1, 84) if z not in (2, 10, 18, 36, 43, 54, 61)]
-    figures: dict[str, object] = {}
+    metrics: dict[str, object] = {}
     for kinds in (3, 4):
         numbers = np.array([rng.choice(usual, kinds, replace=False) for _ in range(n)])
         counts = rng.integers(1, 5, numbers.shape)
@@ -181,12 +181,12 @@ def speed(
                 smact_says(text, rules)
             taken["smact"].append(n_smact / (time.perf_counter() - start))
         ratios = [ours / theirs for ours, theirs in zip(taken["ours"], taken["smact"], strict=True)]
-        figures[f"{kinds} elements"] = {
+        metrics[f"{kinds} elements"] = {
             **{f"{name}_per_s": round(float(np.median(own))) for name, own in taken.items()},
             "times_smact_median": round(float(np.median(ratios))),
             "times_smact_least": round(min(ratios)),
         }
-    return figures
+    return metrics
 
 
 def main() -> None:
@@ -199,24 +199,24 @@ def main() -> None:
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     every = formulas(read_compositions(options.known).formulas, np.random.default_rng(SEED))
-    figures = json.loads(options.out.read_text()) if options.out.is_file() else {"parity": {}}
-    figures |= {
+    metrics = json.loads(options.out.read_text()) if options.out.is_file() else {"parity": {}}
+    metrics |= {
         "formulas": {"source": options.known.name, **PARTS, "seed": SEED},
         "hardware": hardware(),
         "versions": {name: version(name) for name in ("smact", "numpy", "pymatgen")},
     }
 
     def write() -> None:
-        options.out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        options.out.write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
 
     wanted = lambda name: options.only is None or name in options.only  # noqa: E731
     if wanted("speed"):
-        figures["speed"] = speed(np.random.default_rng(SEED + 1))
-        print("speed", figures["speed"], flush=True)
+        metrics["speed"] = speed(np.random.default_rng(SEED + 1))
+        print("speed", metrics["speed"], flush=True)
         write()
     if wanted("fractions"):
-        figures["fractions"] = fractions(np.random.default_rng(SEED + 2))
-        print("fractions", figures["fractions"], flush=True)
+        metrics["fractions"] = fractions(np.random.default_rng(SEED + 2))
+        print("fractions", metrics["fractions"], flush=True)
         write()
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as custom:
         custom.write(CUSTOM)
@@ -224,8 +224,8 @@ def main() -> None:
         for name, rules in rules_by_name(custom.name).items():
             if wanted(name):
                 shown = asdict(rules) | ({"oxidation_states_set": CUSTOM} if name.endswith("file") else {})
-                figures["parity"][name] = {"rules": shown, **parity(every, rules, options.seconds)}
-                print(name, {k: v for k, v in figures["parity"][name].items() if k != "rules"}, flush=True)
+                metrics["parity"][name] = {"rules": shown, **parity(every, rules, options.seconds)}
+                print(name, {k: v for k, v in metrics["parity"][name].items() if k != "rules"}, flush=True)
                 write()
 
 

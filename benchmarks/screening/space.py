@@ -67,7 +67,7 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         space = Path(folder) / "space"
-        figures = screened(
+        metrics = screened(
             space,
             "--elements",
             given.elements,
@@ -79,8 +79,8 @@ def main() -> None:
             given.workers,
         )
         tally = json.loads((space / "run.json").read_text())["tally"]
-        figures |= {"elements": len(given.elements.split(",")), "workers": int(given.workers), "tally": tally}
-        figures["formulas_per_s"] = round(tally["entered"]["target"] / figures["wall_s"])
+        metrics |= {"elements": len(given.elements.split(",")), "workers": int(given.workers), "tally": tally}
+        metrics["formulas_per_s"] = round(tally["entered"]["target"] / metrics["wall_s"])
         listed = Path(folder) / "list"
         known = screened(listed, str(given.known), "--workers", given.workers)
         with (listed / "screened.csv").open(encoding="utf-8", newline="") as file:
@@ -88,7 +88,7 @@ def main() -> None:
         known |= {"tally": json.loads((listed / "run.json").read_text())["tally"], "rejected": len(rejected)}
         known["lost"] = [formula for formula in rejected if smact_validity(formula)]
     text = {
-        "space": figures,
+        "space": metrics,
         "known": known,
         "versions": package_versions() | {"pyarrow": version("pyarrow")},
         "git_revision": git_revision(),

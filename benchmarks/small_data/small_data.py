@@ -131,27 +131,27 @@ class Task:
 def run(name: str, seeds: list[int]) -> None:
     """Measure every method of a task with every seed and number of examples."""
     task = Task(name)
-    figures: dict[str, dict[str, list[float]]] = {}
+    metrics: dict[str, dict[str, list[float]]] = {}
     n_test = []
     for seed in seeds:
         examples, test = task.draw(seed)
         n_test.append(len(test))
         for n in SIZES:
             for method, error in task.errors(examples[:n], test, seed).items():
-                figures.setdefault(method, {}).setdefault(str(n), []).append(round(error, 5))
+                metrics.setdefault(method, {}).setdefault(str(n), []).append(round(error, 5))
         print(name, seed, flush=True)
         results = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {"tasks": {}}
         results |= {"versions": package_versions(), "hardware": hardware(), "data": DATA.name}
         about = {"seeds": seeds[: len(n_test)], "n_test": n_test, "crystals": len(task.labels)}
-        results["tasks"][name] = about | {"figures": figures}
+        results["tasks"][name] = about | {"metrics": metrics}
         RESULTS.write_text(json.dumps(results, indent=1) + "\n")
 
 
 def table(name: str) -> str:
     """Markdown table of a task: mean and standard deviation over seeds."""
-    figures = json.loads(RESULTS.read_text())["tasks"][name]["figures"]
+    metrics = json.loads(RESULTS.read_text())["tasks"][name]["metrics"]
     lines = ["| examples | " + " | ".join(map(str, SIZES)) + " |", "| --- |" + " --- |" * len(SIZES)]
-    for method, by_n in figures.items():
+    for method, by_n in metrics.items():
         cells = [f"{np.mean(by_n[str(n)]):.3f} ± {np.std(by_n[str(n)]):.3f}" for n in SIZES]
         lines.append(f"| {method} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
@@ -159,11 +159,11 @@ def table(name: str) -> str:
 
 def draw(name: str) -> None:
     """Draw the learning curve of a task."""
-    figures = json.loads(RESULTS.read_text())["tasks"][name]["figures"]
+    metrics = json.loads(RESULTS.read_text())["tasks"][name]["metrics"]
     first = f"{TRANSFER}: {TASKS[name]['models'][0]}"
     curves = {
         method: [
-            (n, float(np.mean(figures[method][str(n)])), float(np.std(figures[method][str(n)])))
+            (n, float(np.mean(metrics[method][str(n)])), float(np.std(metrics[method][str(n)])))
             for n in SIZES
         ]
         for method in (first, NO_TRUNK, SCRATCH, COMPOSITION, MEAN)

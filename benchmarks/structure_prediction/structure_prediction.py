@@ -99,11 +99,11 @@ def held_out(data: Path, cache: Path, n: int, seed: int) -> dict[str, list[Struc
     return crystals
 
 
-def heights(data: Path, formulas: Sequence[str]) -> dict[str, float]:
+def lowest_energies(data: Path, formulas: Sequence[str]) -> dict[str, float]:
     """DFT's E above hull of each formula's lowest crystal in mp20, eV/atom."""
     with gzip.open(data / "structures" / "mp20.csv.gz", "rt", encoding="utf-8", newline="") as file:
         rows = [(row["pretty_formula"], float(row["e_above_hull"])) for row in csv.DictReader(file)]
-    return {formula: min(height for name, height in rows if name == formula) for formula in formulas}
+    return {formula: min(energy for name, energy in rows if name == formula) for formula in formulas}
 
 
 def _held_out(formulas: Sequence[str]) -> NDArray[np.int64]:
@@ -165,27 +165,27 @@ def matches(predicted: Sequence[Structure], real: Sequence[Structure]) -> list[f
     return found
 
 
-def figures(distances: Sequence[list[float | None]]) -> dict[str, Any]:
+def scores_of(distances: Sequence[list[float | None]]) -> dict[str, Any]:
     """Match rates and mean RMSD at each rank; one list of distances per formula, best prediction first."""
-    told: dict[str, Any] = {}
+    scores: dict[str, Any] = {}
     for rank in RANKS:
         best = [min((d for d in own[:rank] if d is not None), default=None) for own in distances]
         hit = [d for d in best if d is not None]
-        told[f"match@{rank}"] = Rate(len(hit), len(distances)).as_json()
-        told[f"rmsd@{rank}"] = round(float(np.mean(hit)), 4) if hit else None
-    return told
+        scores[f"match@{rank}"] = Rate(len(hit), len(distances)).as_json()
+        scores[f"rmsd@{rank}"] = round(float(np.mean(hit)), 4) if hit else None
+    return scores
 
 
 def measure(
     method: str, given: argparse.Namespace, crystals: dict[str, list[Structure]], one: Sources
 ) -> dict[str, Any]:
     """Figures of one method before and after relaxation."""
-    start, low = time.perf_counter(), heights(given.data, list(crystals))
+    start, low = time.perf_counter(), lowest_energies(given.data, list(crystals))
     planned = plans(list(crystals), given.k, given.seed, one)
     planning = time.perf_counter() - start
-    trials = [trial for plan in planned.values() for trial in plan.starts]
-    starts = [trial.structure for trial in trials]
-    mark = fingerprint([Sample(str(trial.gene), trial.structure) for trial in trials])
+    planned_starts = [start for plan in planned.values() for start in plan.starts]
+    starts = [start.structure for start in planned_starts]
+    mark = fingerprint([Sample(str(start.gene), start.structure) for start in planned_starts])
     identity = {"starts": mark, "potential": given.potential}
     results = relaxed(starts, Journal(given.cache / f"{method}-{mark}.jsonl", "benchmark", identity), given)
     relaxing = time.perf_counter() - start - planning
@@ -194,7 +194,7 @@ def measure(
     for formula, plan in planned.items():
         own = results[first : first + len(plan.starts)]
         first += len(plan.starts)
-        orders[PROPOSED].append(matches([trial.structure for trial in plan.starts], crystals[formula]))
+        orders[PROPOSED].append(matches([start.structure for start in plan.starts], crystals[formula]))
         ended = matches([unpack(entry["crystal"]) for entry in own], crystals[formula])
         good = [place for place, entry in enumerate(own) if entry["energy"] is not None]
         for name, weight in ((ENERGY, 0.0), (BOTH, LIKENESS)):
@@ -208,11 +208,11 @@ def measure(
     }
     return {
         "what": METHODS[method],
-        **{name: figures(own) for name, own in orders.items()},
+        **{name: scores_of(own) for name, own in orders.items()},
         "near_hull": {
             "formulas": len(near),
             **{
-                name: figures([d for formula, d in zip(planned, own, strict=True) if formula in near])[
+                name: scores_of([d for formula, d in zip(planned, own, strict=True) if formula in near])[
                     "match@1"
                 ]
                 for name, own in orders.items()
@@ -243,12 +243,12 @@ def readme(report: dict[str, Any]) -> str:
     rows = []
     for method, entry in report["methods"].items():
         for state in (PROPOSED, ENERGY, BOTH):
-            told = entry[state]
+            scores = entry[state]
             cells = []
             for rank in RANKS:
-                rate = told[f"match@{rank}"]
+                rate = scores[f"match@{rank}"]
                 low, high = rate["interval_95"]
-                cells += [f"{rate['rate']:.2f} ({low:.2f} to {high:.2f})", str(told[f"rmsd@{rank}"])]
+                cells += [f"{rate['rate']:.2f} ({low:.2f} to {high:.2f})", str(scores[f"rmsd@{rank}"])]
             near = entry["near_hull"][state]
             cells.append(f"{near['count']} of {near['of']}")
             rows.append([f"`{method}`", entry["what"], state, *cells, str(entry["starts"])])
@@ -266,7 +266,7 @@ def readme(report: dict[str, Any]) -> str:
         machine, revision = entry["where"]["hardware"], entry["where"]["git_revision"]
         place = f"{machine['cpu']}, {machine['cores']} cores; invdesign at `{revision}`"
         places.setdefault(place, []).append(f"`{method}`")
-    told = [f"{', '.join(methods)}: {place}." for place, methods in places.items()]
+    scores = [f"{', '.join(methods)}: {place}." for place, methods in places.items()]
     return f"""# Crystal structure prediction
 
 {report["n"]} formulas drawn (seed {report["seed"]}) from the held-out rows of mp20, {report["k"]} starts or
@@ -277,7 +277,7 @@ the formulas whose crystal is at most {NEAR_HULL:g} eV/atom above it by DFT. Bra
 
 {chr(10).join(lines)}
 
-{chr(10).join(told)}
+{chr(10).join(scores)}
 Written by `structure_prediction.py`; the JSON holds the distance of every prediction.
 """
 

@@ -49,7 +49,7 @@ class LearnedProperty(BaseModel):
     ``log10``: the model works on the logarithm. ``zero``: a share is exactly zero, everything under
     ``least`` (metals have no gap). ``beyond: chgnet``: what is learned is the difference from the energy
     of formation by calibrated CHGNet. ``hypothetical``: the data file (its name up to the first dot) of
-    crystals that nobody has made, where errors differ from those of the others: both get own intervals.
+    hypothetical crystals, where errors differ from those of the others: each get separate intervals.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -69,7 +69,7 @@ class PropertyPredictor:
     Attributes:
         properties: what it predicts, by name.
         property: the one that :meth:`predict` gives.
-        hypothetical: whether nobody has made what is asked about; set it False for known crystals, whose
+        hypothetical: whether what is asked about is hypothetical; set it False for known crystals, whose
             formation energies have narrower intervals.
         sees: ``structure``, ``composition`` or ``composition and space group``.
 
@@ -90,7 +90,7 @@ class PropertyPredictor:
 
     @classmethod
     def load(cls, name: str | Path, prop: str | None = None) -> PropertyPredictor:
-        """Return a released model by name, or a user's own folder.
+        """Return a released model by name, or from a user's folder.
 
         Args:
             name: of the model.

@@ -111,7 +111,7 @@ class Similarity:
         line = self._scaled(rows) @ self._scaled(self.points).T / max(len(self.centre), 1)
         return inputs, hidden, line
 
-    def own(self, rows: Rows, setting: Setting) -> np.ndarray:
+    def variance(self, rows: Rows, setting: Setting) -> np.ndarray:
         """Covariance of each row with itself, (n,)."""
         return np.asarray(1 + setting.line * (self._scaled(rows) ** 2).sum(1) / max(len(self.centre), 1))
 
@@ -154,7 +154,7 @@ class Regression:
         """Mean and uncalibrated deviation of each row, (n,) each."""
         covariance = _covariance(self.similarity.parts(rows), self.setting)
         explained = np.einsum("nm,mk,nk->n", covariance, self.inverse, covariance, optimize=True)
-        variance = self.similarity.own(rows, self.setting) + self.setting.noise - explained
+        variance = self.similarity.variance(rows, self.setting) + self.setting.noise - explained
         return self.middle + covariance @ self.coefficients, np.sqrt(variance.clip(1e-9))
 
     def errors_left_out(self, several: Sequence[np.ndarray]) -> np.ndarray:
@@ -164,8 +164,8 @@ class Regression:
             several: the examples of each composition that has more than one, from :func:`of_one_composition`.
         """
         errors: np.ndarray = self.coefficients / np.diag(self.inverse)
-        for own in several:
-            errors[own] = np.linalg.solve(self.inverse[np.ix_(own, own)], self.coefficients[own])
+        for rows in several:
+            errors[rows] = np.linalg.solve(self.inverse[np.ix_(rows, rows)], self.coefficients[rows])
         return errors
 
 

@@ -44,7 +44,7 @@ class EarlyStoppingConfig(Recipe):
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
+class Relaxation:
     """The relaxation of one geometry; as ``Relaxed``, but with the energy per atom (eV)."""
 
     trace: tuple[State, ...]
@@ -66,11 +66,11 @@ class Case:
 
     Attributes:
         ceiling: eV/atom; an energy above is of no use.
-        courses: one per geometry, its symmetry released whatever its energy.
+        relaxations: one per geometry, its symmetry released whatever its energy.
     """
 
     ceiling: float
-    courses: list[Course]
+    relaxations: list[Relaxation]
 
 
 def train_early_stopping(config: EarlyStoppingConfig, *, progress: Progress) -> Path:
@@ -78,7 +78,7 @@ def train_early_stopping(config: EarlyStoppingConfig, *, progress: Progress) -> 
     fitted, fresh = (list(_cases(config, seed, progress)) for seed in (config.seed, config.test_seed))
     progress(0.95, "fitting")
     name = Components(potential=config.potential).get("potential").name
-    rule = fit(name, [course for case in fitted for course in case.courses], config)
+    rule = fit(name, [end for case in fitted for end in case.relaxations], config)
     rule.save(config.out)
     write_card(config, "early_stopping", metrics_of(rule, fitted, fresh, config))
     progress(1.0, f"early-stopping rule for {name} in {config.out}")
@@ -104,7 +104,7 @@ def metrics_of(
             lost = Rate(sum(run[i].energy >= cases[i].ceiling for i in survivors), len(survivors))
             saved = 1 - sum(r.calls for r in run) / sum(r.calls for r in base)
             rows.append({"candidates": name, "policy": policy, "saved": saved, "lost": lost.as_json()})
-    ends = [end for case in (*fitted, *fresh) for end in case.courses]
+    ends = [end for case in (*fitted, *fresh) for end in case.relaxations]
     return {
         "rule": asdict(rule),
         "quantile": config.quantile,
@@ -123,7 +123,7 @@ def metrics_of(
 
 
 def _size(cases: Sequence[Case], seed: int) -> dict[str, int]:
-    n_geometries = sum(len(case.courses) for case in cases)
+    n_geometries = sum(len(case.relaxations) for case in cases)
     return {"n_geometries": n_geometries, "n_candidates": len(cases), "seed": seed}
 
 
@@ -149,7 +149,7 @@ def replay(case: Case, rule: EarlyStoppingRule | None, release_within: float) ->
         release_within: eV/atom above the ceiling up to which a minimum's symmetry is released.
     """
     calls, best = 0, np.inf
-    for end in case.courses:
+    for end in case.relaxations:
         stopped = next((s for s in end.trace[:-1] if rule and rule.reason(s, case.ceiling)), None)
         symmetric = end.trace[-1] if end.trace else None
         if stopped is not None:
@@ -164,14 +164,14 @@ def replay(case: Case, rule: EarlyStoppingRule | None, release_within: float) ->
     return Replay(calls, best)
 
 
-def fit(potential: str, courses: list[Course], config: EarlyStoppingConfig) -> EarlyStoppingRule:
+def fit(potential: str, relaxations: list[Relaxation], config: EarlyStoppingConfig) -> EarlyStoppingRule:
     """Fit the remaining drop of the symmetry-constrained stage by quantile regression.
 
     Coefficients are at least 0. Solved as a linear program (Koenker, Bassett, Econometrica 46, 33 (1978)).
 
     Args:
         potential: its name.
-        courses: relaxations; those that did not converge are left out.
+        relaxations: relaxations; those that did not converge are left out.
         config: quantile and first step.
     """
     from scipy import sparse
@@ -179,10 +179,10 @@ def fit(potential: str, courses: list[Course], config: EarlyStoppingConfig) -> E
 
     rows = [
         (1.0, state.fmax, max(state.last_drop, 0.0), state.energy - low)
-        for course in courses
-        if course.converged
-        for low in [course.trace[-1].energy]
-        for state in course.trace[:-1]
+        for end in relaxations
+        if end.converged
+        for low in [end.trace[-1].energy]
+        for state in end.trace[:-1]
         if state.n_steps >= config.first_step
     ]
     table = np.array(rows)
@@ -223,10 +223,10 @@ def _cases(config: EarlyStoppingConfig, seed: int, progress: Progress) -> Iterat
 def _relaxed(unit: RelaxUnit) -> list[Case]:
     config, components = unit.config, unit.components
     with one_thread():
-        trials = [[s for s, _ in own] for own in starting_structures(unit.candidates, config, components)]
+        starts = [[s for s, _ in found] for found in starting_structures(unit.candidates, config, components)]
         ends = iter(
             relax(
-                [structure for own in trials for structure in own],
+                [structure for structures in starts for structure in structures],
                 components.get("potential"),
                 fmax=config.fmax,
                 max_steps=config.max_steps,
@@ -234,7 +234,9 @@ def _relaxed(unit: RelaxUnit) -> list[Case]:
             )
         )
         return [
-            Case(ceiling(own[0].composition, config, components), [Course.of(next(ends)) for _ in own])
-            for own in trials
-            if own
+            Case(
+                ceiling(found[0].composition, config, components), [Relaxation.of(next(ends)) for _ in found]
+            )
+            for found in starts
+            if found
         ]

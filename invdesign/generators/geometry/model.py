@@ -192,8 +192,8 @@ class GeometryNetwork(ModelMixin, ConfigMixin):
         scaled = (distance / radii.flatten()[pair])[:, None]
         step = self.centres[1] - self.centres[0]
         # shells hold more atoms the wider they are; at the cutoff they fade
-        height = (0.5 + 0.5 * torch.cos(scaled * (np.pi / _CUTOFF))) * 2 / (1 + 3 * self.centres**2)
-        waves = torch.exp(-0.5 * ((scaled - self.centres) / step) ** 2) * height  # (E, radial)
+        fade = (0.5 + 0.5 * torch.cos(scaled * (np.pi / _CUTOFF))) * 2 / (1 + 3 * self.centres**2)
+        waves = torch.exp(-0.5 * ((scaled - self.centres) / step) ** 2) * fade  # (E, radial)
         rows = (seen[:, :, None] * waves[:, None]).flatten(1)
         found = torch.zeros(b * s * n, rows.shape[1], device=at.device).index_add_(0, pair, rows)
         return found.view(b, s, n, 10, -1).permute(0, 1, 3, 4, 2).contiguous()

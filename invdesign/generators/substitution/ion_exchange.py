@@ -76,7 +76,7 @@ class IonExchange(Baseline):
                     generator=self.name,
                     parent=parents.name(i),
                     details={
-                        "substitution": _told(parents.elements[i], elements),
+                        "substitution": _described(parents.elements[i], elements),
                         "probability": probability,
                     },
                 )
@@ -155,5 +155,5 @@ def substitution_table() -> tuple[dict[tuple[int, int], int], Array]:
     return {(z, state): i for i, (z, state, _) in enumerate(ions, start=1)}, table
 
 
-def _told(old: Integers, new: Sequence[int]) -> str:
+def _described(old: Integers, new: Sequence[int]) -> str:
     return ", ".join(f"{SYMBOLS[a]}→{SYMBOLS[b]}" for a, b in zip(old, new, strict=False) if a != b)

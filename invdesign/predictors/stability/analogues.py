@@ -31,7 +31,7 @@ _SHAPE, _SYSTEM, _OPEN = 1, 16, 63  # salts of the hashes
 class Known:
     """Known compounds, one a composition, and their energies, eV/atom, (n,).
 
-    ``decomposition`` is the height above the hull or, below zero, how far under that of the competitors.
+    ``decomposition`` is the energy above hull or, below zero, how far under that of the competitors.
     """
 
     batch: CompositionBatch
@@ -99,7 +99,7 @@ class _Counts:
         )  # (u, 3)
 
     def of(self, keys: NDArray[np.uint64]) -> NDArray[np.float64]:
-        """Return number, number near stable and sum of heights, (n, 3)."""
+        """Return number, number near stable and sum of energies above hull, (n, 3)."""
         at = np.searchsorted(self.keys, keys).clip(max=len(self.keys) - 1)
         return np.where((self.keys[at] == keys)[:, None], self.table[at], 0.0)
 
@@ -118,7 +118,7 @@ class Analogues:
         self._first, self._sizes = first, sizes
         self._element = numbers[row, slot][order]
         self._formation = known.formation[row][order].astype(np.float64)
-        self._height = np.clip(known.decomposition[row][order], -_CAP, _CAP).astype(np.float64)
+        self._e_above_hull = np.clip(known.decomposition[row][order], -_CAP, _CAP).astype(np.float64)
         self._alike = self._likeness()
         schemes = range(1, len(_classes()))
         self._shapes = [_Counts(self._shape(numbers, amounts, s), known.decomposition) for s in schemes]
@@ -191,10 +191,10 @@ class Analogues:
         entry = np.arange(len(pair)) - np.repeat(np.cumsum(sizes) - sizes, sizes) + self._first[at][pair]
         alike = self._alike[element[pair], self._element[entry]]
         alike = np.where(self._element[entry] == element[pair], 0.0, alike)
-        height = self._height[entry]
-        near = (height <= NEAR) & (alike > 0)
+        energy = self._e_above_hull[entry]
+        near = (energy <= NEAR) & (alike > 0)
         m = len(row)
-        figures = np.stack(
+        counted = np.stack(
             [
                 np.log1p(np.bincount(pair, alike > 0, m)),
                 np.log1p(np.bincount(pair, near, m)),
@@ -211,21 +211,21 @@ class Analogues:
         square = np.bincount(of_row, alike**3, n)
         nearer = np.where(square > 0, square, np.nan)
         energies = [
-            np.bincount(of_row, alike * height, n) / safe,
-            np.bincount(of_row, alike**3 * height, n) / nearer,
+            np.bincount(of_row, alike * energy, n) / safe,
+            np.bincount(of_row, alike**3 * energy, n) / nearer,
             np.bincount(of_row, alike**3 * self._formation[entry], n) / nearer - hull_energy,
             np.log1p(total),
         ]
         folded = [
-            np.minimum.reduceat(figures, ends),
-            np.add.reduceat(figures, ends) / counts,
-            np.maximum.reduceat(figures, ends),
+            np.minimum.reduceat(counted, ends),
+            np.add.reduceat(counted, ends) / counts,
+            np.maximum.reduceat(counted, ends),
         ]
         return np.concatenate([*folded, np.stack(energies, axis=1)], axis=1)
 
 
 def _summary(counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Log of the number, share near stable and mean height of compounds that share a key, (n, 3)."""
+    """Log of the number, share near stable and mean energy above hull of compounds with one key, (n, 3)."""
     number = counts[:, 0]
     safe = np.where(number > 0, number, np.nan)
     return np.stack([np.log1p(number), counts[:, 1] / safe, counts[:, 2] / safe], axis=1)

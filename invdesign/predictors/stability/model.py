@@ -33,12 +33,12 @@ from invdesign.stability.hull.hull import Hull
 
 KIND = "stability"
 KNOWN = "known.npz"
-HEIGHT, NOTHING = "e_above_hull", "nothing"
+E_ABOVE_HULL, NOTHING = "e_above_hull", "nothing"
 """Heads: energy above hull of a compound; that there is none (its zero), in ``NOTHING``."""
 BASE_RATE = 0.01
 """Compounds among the formulas that ``p_exists`` reckons with: one in a hundred."""
 EXISTING = 0.1
-"""Height up to which a compound counts as being there, eV/atom."""
+"""Energy above hull up to which a compound counts as being there, eV/atom."""
 LEVELS = np.concatenate([[0.002, 0.005], np.linspace(0.01, 0.99, 99), [0.995, 0.998]])
 """Of the quantiles that the calibrated distribution is made of."""
 
@@ -149,7 +149,7 @@ class StabilityModel:
         found = self.ensemble.distributions(self.ensemble.standardise(features))
         exists = logit(np.clip(1.0 - found[NOTHING].p_zero, 1e-12, 1 - 1e-12))
         shift = logit(BASE_RATE) - logit(self.trained_rate)
-        energy = found[HEIGHT]
+        energy = found[E_ABOVE_HULL]
         return np.stack([energy.mean, energy.sigma, expit(exists + shift)]).astype(float)
 
 

@@ -73,7 +73,7 @@ def read_corpus(data: Path, cache: Path, *, max_atoms: int = 20, relaxed: Path |
         data: folder with ``structures/`` and ``compositions/``.
         cache: where the tokens are kept.
         max_atoms: atoms in the primitive cell.
-        relaxed: folder of our own crystals (kind ``relaxed-genes``), of which the verified ones of new
+        relaxed: folder of generated crystals (kind ``relaxed-genes``), of which the verified ones of new
             composition are taken, of those with a gap the ones with usual charges; source ``relaxed``.
 
     Raises:
@@ -129,7 +129,7 @@ def _verified(folder: Path) -> tuple[TokenSet, NDArray[np.float64], NDArray[np.s
 def _fill_bulk_moduli(
     data: Path, conditions: NDArray[np.float64], formula: NDArray[np.str_], source: NDArray[np.str_]
 ) -> None:
-    """Bulk moduli known by composition alone, for reported crystals whose own is not known."""
+    """Bulk moduli known by composition alone, for reported crystals whose modulus is not known."""
     import pandas as pd
 
     table = pd.read_csv(data / "compositions" / "mp_bulk_modulus.csv.gz", keep_default_na=False)

@@ -30,7 +30,7 @@ class GeneDiffusionConfig(GeneratorConfig):
     """Recipe of a gene diffusion model.
 
     Attributes:
-        drop_condition: how often each condition is hidden, on its own.
+        drop_condition: how often each condition is hidden, each by itself.
         non_metal_share: of the crystals with a known gap, the share drawn with one above zero.
         hypothetical_share: of all draws.
     """
@@ -124,9 +124,9 @@ def sampling_weights(corpus: Corpus, non_metal_share: float, hypothetical_share:
 
     Two thirds of the known crystals are metals; without this a gap target is rarely met (DESIGN.md §4).
     Among non-metals wide gaps are raised by the square root of their rarity. Of the hypothetical crystals
-    those within 0.1 eV/atom of the hull count four times, our own verified ones eight times, and each as
-    much as its elements are rarer among them than among the reported: what a generator learns from its
-    own crystals must not drift.
+    those within 0.1 eV/atom of the hull count four times, generated verified ones eight times, and each as
+    much as its elements are rarer among them than among the reported: what a generator learns from generated
+    crystals must not drift.
     """
     known = torch.from_numpy(corpus.conditions)
     gap, e_above_hull = (known[:, CONDITIONS.index(name)] for name in ("band_gap", "e_above_hull"))

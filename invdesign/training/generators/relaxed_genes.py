@@ -42,7 +42,7 @@ BATCH = 200  # crystals in memory at once
 FAR = 1.5  # how many times rarer or more frequent an element must be for the card to name it
 
 
-class Harvest(BaseModel):
+class PlannedCampaign(BaseModel):
     """One campaign: many genes and few relaxed go for yield, nearly all relaxed for what fails."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -63,28 +63,28 @@ class RelaxedGenesConfig(Recipe):
     second_calibration: str
     hull: str = "mp-hull"
     gaps: str = Field("band-gap", description="what estimates gaps; not the model that evaluates generators")
-    campaigns: tuple[Harvest, ...] = Field(min_length=1)
+    campaigns: tuple[PlannedCampaign, ...] = Field(min_length=1)
     cache: Path = Path(".cache/invdesign")
 
-    def campaign(self, harvest: Harvest) -> CampaignConfig:
-        """Return the campaign of a harvest, its folder in the cache."""
+    def campaign(self, planned: PlannedCampaign) -> CampaignConfig:
+        """Return the configuration of a planned campaign, its folder in the cache."""
         return CampaignConfig(
-            out=self.cache / "relaxed-genes" / str(harvest.seed),
+            out=self.cache / "relaxed-genes" / str(planned.seed),
             potential=self.potential,
             calibration=self.calibration,
             hull=self.hull,
             min_probability=0,  # the model that predicts properties selects nothing here
-            **dict(harvest),
+            **dict(planned),
         )
 
 
 def build_relaxed_genes(config: RelaxedGenesConfig, *, progress: Progress) -> Path:
     """Run what has not run, and write crystals, outcomes, card and recipe to ``config.out``."""
     campaigns: dict[int, list[Candidate]] = {}
-    for done, harvest in enumerate(config.campaigns):
-        progress(0.5 * done / len(config.campaigns), f"campaign with seed {harvest.seed}")
-        campaigns[harvest.seed] = relaxed(config.campaign(harvest))
-    candidates = [candidate for own in campaigns.values() for candidate in own]
+    for done, planned in enumerate(config.campaigns):
+        progress(0.5 * done / len(config.campaigns), f"campaign with seed {planned.seed}")
+        campaigns[planned.seed] = relaxed(config.campaign(planned))
+    candidates = [candidate for found in campaigns.values() for candidate in found]
     crystals = [candidate for candidate in candidates if candidate.structure is not None]
     first = np.array([candidate.properties["e_above_hull"].mean for candidate in crystals])
     second = second_opinion(config, crystals, progress)
@@ -102,8 +102,8 @@ def build_relaxed_genes(config: RelaxedGenesConfig, *, progress: Progress) -> Pa
     }
     rows = [
         outcome(seed, candidate) | values.get(id(candidate), {})
-        for seed, own in campaigns.items()
-        for candidate in own
+        for seed, found in campaigns.items()
+        for candidate in found
     ]
     config.out.mkdir(parents=True, exist_ok=True)
     table = pd.DataFrame(rows, columns=COLUMNS, dtype=object)
@@ -218,7 +218,7 @@ def _gaps(predictor: str, crystals: Sequence[Candidate]) -> NDArray[np.float64]:
     model = PropertyPredictor.load(predictor, "band_gap")
     parts = [crystals[start : start + BATCH] for start in range(0, len(crystals), BATCH)]
     return np.array(
-        [estimate.value for own in parts for estimate in model.predict([c.structure for c in own])]  # type: ignore[misc]
+        [estimate.value for part in parts for estimate in model.predict([c.structure for c in part])]  # type: ignore[misc]
     )
 
 
@@ -239,7 +239,7 @@ def metrics_of(config: RelaxedGenesConfig, rows: Sequence[Row]) -> dict[str, Any
         "gaps_weights": sha256(find("models", config.gaps) / "model.safetensors")[:12],
         "revision": (git_revision() or "unknown")[:7],
         "n_relaxed": sum(bool(row["relaxed_gene"]) for row in rows),
-        "campaigns": [_cost(config.campaign(harvest)) for harvest in config.campaigns],
+        "campaigns": [_cost(config.campaign(planned)) for planned in config.campaigns],
         "outcomes": [{"campaign": name, **count_outcomes(column)} for name, column in columns.items()],
         "drift": drift([Gene.parse(row["relaxed_gene"]) for row in rows if not row["rejected_by"]]),
     }

@@ -17,7 +17,7 @@ from invdesign.predictors.stability import context_features
 from invdesign.predictors.stability.analogues import composition_keys
 from invdesign.predictors.stability.context_features import HullContext
 from invdesign.predictors.stability.model import (
-    HEIGHT,
+    E_ABOVE_HULL,
     KIND,
     KNOWN,
     LEVELS,
@@ -46,7 +46,7 @@ from invdesign.training.predictors.stability_data import (
 )
 from invdesign.training.predictors.table import Table
 
-HEADS = (Head(NOTHING, zero=True), Head(HEIGHT))
+HEADS = (Head(NOTHING, zero=True), Head(E_ABOVE_HULL))
 THRESHOLDS = (0.0, 0.05, 0.1)
 TIMES = 100
 """Decoys for a hidden compound."""
@@ -94,7 +94,7 @@ def calibrated(ensemble: Ensemble, table: Table) -> dict[str, object]:
     exists, energy = table.labels[rows].T
     source = table.source[rows]
     known = np.isin(source, SOURCES[:2])
-    found = ensemble.distributions(ensemble.standardise(table.features[rows[known]]))[HEIGHT]
+    found = ensemble.distributions(ensemble.standardise(table.features[rows[known]]))[E_ABOVE_HULL]
     error = (energy[known] - found.mean) / found.sigma
     counts = {name: float((source == name).sum()) for name in SOURCES[:2]}
     weight = np.array([1 / counts[name] for name in source[known].tolist()])

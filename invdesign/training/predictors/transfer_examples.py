@@ -118,10 +118,10 @@ def _formulas(path: Path) -> tuple[list[dict[str, Any]], list[Structure], list[s
     """Cells and formulas of a table without crystals."""
     table = read_compositions(path)
     formulas = table.formulas
-    wrong = [(row, formula) for row, formula in enumerate(formulas, start=1) if _told(formula)]
+    wrong = [(row, formula) for row, formula in enumerate(formulas, start=1) if _fault(formula)]
     if wrong:
         msg = f"data: {len(wrong)} of {len(formulas)} formulas cannot be read (rows "
-        msg += f"{_numbers([row for row, _ in wrong])}); the first: {_told(wrong[0][1])}"
+        msg += f"{_numbers([row for row, _ in wrong])}); the first: {_fault(wrong[0][1])}"
         raise InputError(msg)
     return table.cells, [], formulas
 
@@ -130,7 +130,7 @@ def _numbers(rows: list[int]) -> str:
     return ", ".join(map(str, rows[:20])) + (", …" if len(rows) > 20 else "")
 
 
-def _told(formula: str) -> str:
+def _fault(formula: str) -> str:
     """Return what is wrong with a formula; nothing if it is one."""
     try:
         composition_key(formula)

@@ -11,7 +11,11 @@ from invdesign.data.relaxed_genes import read_relaxed
 from invdesign.errors import InputError
 from invdesign.io.artifacts import root
 from invdesign.training.cards.render import METRICS, render_card
-from invdesign.training.generators.relaxed_genes import Harvest, RelaxedGenesConfig, build_relaxed_genes
+from invdesign.training.generators.relaxed_genes import (
+    PlannedCampaign,
+    RelaxedGenesConfig,
+    build_relaxed_genes,
+)
 
 TARGET = parse_target(["e_above_hull<0.1"])
 
@@ -20,7 +24,7 @@ TARGET = parse_target(["e_above_hull<0.1"])
 def config(tmp_path_factory):
     """Two finished campaigns that propose the same crystals."""
     cache = tmp_path_factory.mktemp("cache")
-    harvests = tuple(Harvest(target=TARGET, seed=seed, n_genes=64, n_relax=24) for seed in (1, 2))
+    harvests = tuple(PlannedCampaign(target=TARGET, seed=seed, n_genes=64, n_relax=24) for seed in (1, 2))
     for harvest in harvests:
         out = cache / "relaxed-genes" / str(harvest.seed)
         design(fake_config(out, **dict(harvest)), components=fake_components(), progress=False)
@@ -49,7 +53,9 @@ def test_every_outcome_has_its_row(config):
 
 
 def test_another_campaign_in_the_cache_is_told(config):
-    other = config.model_copy(update={"campaigns": (Harvest(target=TARGET, seed=1, n_genes=64, n_relax=9),)})
+    other = config.model_copy(
+        update={"campaigns": (PlannedCampaign(target=TARGET, seed=1, n_genes=64, n_relax=9),)}
+    )
     with pytest.raises(InputError, match="another campaign"):
         build_relaxed_genes(other, progress=lambda *_: None)
 

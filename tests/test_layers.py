@@ -1,6 +1,7 @@
 """The shape of the house: who may import whom, no circles, no crowded folders, what must be declared.
 
-Every import counts: at the top of a module, inside a function, and for types alone.
+Every import counts: at the top of a module, inside a function, for types alone, and by a string that names a
+module.
 """
 
 import ast
@@ -41,6 +42,10 @@ DISTRIBUTION = {
 }
 
 
+NAMED = re.compile(r"invdesign(\.\w+)+(:\w+)*")
+"""A string that names a module, or something in one as entry points do."""
+
+
 class Module(NamedTuple):
     """A parsed file and what it imports: (module, line)."""
 
@@ -55,12 +60,18 @@ def module_name(path):
 
 
 def imports(tree):
+    """Yield the modules, with the line, that are imported or named by a string."""
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module:
             # what is imported may itself be a module
             yield from ((f"{node.module}.{alias.name}", node.lineno) for alias in node.names)
         elif isinstance(node, ast.Import):
             yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and NAMED.fullmatch(node.value):
+            module = node.value.split(":")[0]
+            # a package alone is a group of entry points
+            if PACKAGE.parent.joinpath(*module.split(".")).with_suffix(".py").is_file():
+                yield module, node.lineno
 
 
 def parsed():

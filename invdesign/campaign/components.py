@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
 from invdesign.campaign.config import CampaignConfig
@@ -15,30 +14,24 @@ from invdesign.core.properties import models_from_composition
 from invdesign.core.target import Target
 from invdesign.crystal.gene import Gene
 from invdesign.errors import InputError
-from invdesign.filters.novelty import is_reported
-from invdesign.generators.registry import Generator
+from invdesign.filters.novelty import KnownMaterials, is_reported
+from invdesign.generators.registry import Generator, load_generator
 from invdesign.io.artifacts import Kind, resolve
 from invdesign.io.provenance import folder_digest
+from invdesign.potentials.registry import load_potential
+from invdesign.predictors.explain.neighbors import Neighbors
+from invdesign.stability.calibration import EnergyCalibration
+from invdesign.stability.hull.hull import Hull
 from invdesign.stability.placement import compute_placement
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
+    from invdesign.generators.geometry.source import GeometrySource
     from invdesign.predictors.features.structure import Described
+    from invdesign.predictors.gene_ranker import GeneRanker
     from invdesign.predictors.registry import Predictor
-
-
-_LOADERS = {
-    "generator": "invdesign.generators.registry:load_generator",
-    "geometry": "invdesign.generators.geometry.source:GeometrySource.load",
-    "known": "invdesign.filters.novelty:KnownMaterials.load",
-    "ranker": "invdesign.predictors.gene_ranker:GeneRanker.load",
-    "potential": "invdesign.potentials.registry:load_potential",
-    "calibration": "invdesign.stability.calibration:EnergyCalibration.load",
-    "hull": "invdesign.stability.hull.hull:Hull.load",
-    "synthesizability": "invdesign.predictors.synthesizability:Synthesizability.load",
-    "neighbors": "invdesign.predictors.explain.neighbors:Neighbors.load",
-}
+    from invdesign.predictors.synthesizability import Synthesizability
 
 
 @dataclass(frozen=True)
@@ -226,11 +219,38 @@ def _digests(kind: Kind, components: Iterable[Any]) -> dict[str, str]:
 
 @lru_cache(maxsize=32)
 def _load(kind: str, name: str) -> Any:  # noqa: ANN401 - the caller knows the kind's protocol
-    module, attribute = _LOADERS[kind].split(":")
-    loader: Any = import_module(module)
-    for component in attribute.split("."):
-        loader = getattr(loader, component)
-    return loader(name)
+    return _LOADERS[kind](name)
+
+
+def _load_geometry(name: str) -> GeometrySource:
+    from invdesign.generators.geometry.source import GeometrySource
+
+    return GeometrySource.load(name)
+
+
+def _load_ranker(name: str) -> GeneRanker:
+    from invdesign.predictors.gene_ranker import GeneRanker
+
+    return GeneRanker.load(name)
+
+
+def _load_synthesizability(name: str) -> Synthesizability:
+    from invdesign.predictors.synthesizability import Synthesizability
+
+    return Synthesizability.load(name)
+
+
+_LOADERS: dict[str, Callable[[str], Any]] = {
+    "generator": load_generator,
+    "geometry": _load_geometry,
+    "known": KnownMaterials.load,
+    "ranker": _load_ranker,
+    "potential": load_potential,
+    "calibration": EnergyCalibration.load,
+    "hull": Hull.load,
+    "synthesizability": _load_synthesizability,
+    "neighbors": Neighbors.load,
+}
 
 
 @lru_cache(maxsize=8)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from importlib import import_module
-from typing import Any, Literal
+from typing import Literal
 
 from invdesign.core.candidate import Candidate
 
@@ -22,48 +21,29 @@ class Gate:
         name: in verdicts, tables and plots.
         phase: when it is applied: to genes, to what will be relaxed, to relaxed structures of a unit of
             work, to all survivors, or (``check``, where asked for) to what would be shortlisted.
-        function: ``module:name`` of a function of candidates and a
-            :class:`invdesign.campaign.stages.gates.Context` that returns a verdict for each; of a
-            structure, a potential and a seed in the phase ``check``.
         advice: what to change where it rejects most; ``{limit}`` is the limit of E above hull.
     """
 
     name: str
     phase: Phase
-    function: str
     advice: str = "relax more candidates"
 
-    def load(self) -> Callable[..., Any]:
-        """Return the function."""
-        module, name = self.function.split(":")
-        function: Callable[..., Any] = getattr(import_module(module), name)
-        return function
-
-
-_FILTER, _RELAX = "invdesign.campaign.stages.filter", "invdesign.campaign.stages.relax"
-_PREDICT = "invdesign.campaign.stages.predict"
-_CHECK = "invdesign.campaign.stages.dynamical_stability"
 
 GATES = (
-    Gate("target", "gene", f"{_FILTER}:in_target", "allow more elements, space groups or atoms"),
-    Gate("charge balance", "gene", f"{_FILTER}:charge_balanced", "allow more elements"),
-    Gate("unique", "gene", f"{_FILTER}:unique", "generate more genes"),
-    Gate("novelty", "gene", f"{_FILTER}:novel", "include known materials"),
-    Gate("pre-ranking", "pre-ranking", "invdesign.campaign.stages.prerank:likely_hits"),
-    Gate("geometry", "structure", f"{_RELAX}:plausible_geometry"),
-    Gate("relaxation", "structure", f"{_RELAX}:relaxed"),
-    Gate("hull", "structure", f"{_RELAX}:on_hull", "raise the limit of {limit:g} eV/atom"),
-    Gate(
-        "properties",
-        "structure",
-        "invdesign.campaign.stages.predict:in_windows",
-        "widen the property windows",
-    ),
-    Gate("duplicates", "duplicates", "invdesign.campaign.stages.shortlist:distinct", "generate more genes"),
-    Gate("phonons", "check", f"{_CHECK}:no_imaginary_mode"),
-    Gate("md", "check", f"{_CHECK}:keeps_bonds"),
+    Gate("target", "gene", "allow more elements, space groups or atoms"),
+    Gate("charge balance", "gene", "allow more elements"),
+    Gate("unique", "gene", "generate more genes"),
+    Gate("novelty", "gene", "include known materials"),
+    Gate("pre-ranking", "pre-ranking"),
+    Gate("geometry", "structure"),
+    Gate("relaxation", "structure"),
+    Gate("hull", "structure", "raise the limit of {limit:g} eV/atom"),
+    Gate("properties", "structure", "widen the property windows"),
+    Gate("duplicates", "duplicates", "generate more genes"),
+    Gate("phonons", "check"),
+    Gate("md", "check"),
 )
-"""All gates, in order."""
+"""All gates, in order; the stage of a campaign that applies a phase binds them to functions."""
 
 
 def gates_of(phase: Phase) -> tuple[Gate, ...]:

@@ -6,21 +6,16 @@ import inspect
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from invdesign.core.candidate import Candidate
 from invdesign.core.target import Target
 from invdesign.errors import InputError
+from invdesign.generators.networks import INDEX
 from invdesign.io.artifacts import find, resolve
 from invdesign.io.config import suggest
 from invdesign.io.plugins import Registry
 from invdesign.io.provenance import folder_digest
-
-if TYPE_CHECKING:
-    from diffusers import ModelMixin
-
-    Network = TypeVar("Network", bound=ModelMixin)
-
 
 GENERATORS = Registry(
     "generator",
@@ -39,8 +34,6 @@ whose keywords are the options that a user may set. One that reads files has ``a
 that ``load`` takes unless it is given another as its first argument. One that ``invdesign train`` makes has
 ``pipeline_class``, the name of its pipeline's class in the folder's ``model_index.json``.
 """
-
-_INDEX = "model_index.json"
 
 
 class Generator(Protocol):
@@ -98,7 +91,7 @@ def find_generator(name: str | Path, *, also: Sequence[str] = ()) -> str:
         raise InputError(
             f"generator: there is no {str(name)!r}; {suggest(str(name), known)}, or give a folder."
         )
-    index = folder / _INDEX
+    index = folder / INDEX
     try:
         pipeline = json.loads(index.read_text(encoding="utf-8"))["_class_name"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -106,7 +99,7 @@ def find_generator(name: str | Path, *, also: Sequence[str] = ()) -> str:
     for kind in GENERATORS.names() if pipeline else ():
         if getattr(GENERATORS.load(kind), "pipeline_class", None) == pipeline:
             return kind
-    wrong = f"its {_INDEX} names no generator known here" if index.exists() else f"it has no {_INDEX}"
+    wrong = f"its {INDEX} names no generator known here" if index.exists() else f"it has no {INDEX}"
     raise InputError(
         f"generator: {str(name)!r} is no generator: {wrong}; "
         f"give {', '.join(known)}, or a folder of a training."
@@ -124,31 +117,3 @@ def generator_digest(name: str | Path) -> str:
         return folder_digest(find("models", name))
     artifact = getattr(GENERATORS.load(kind), "artifact", None)
     return folder_digest(find("models", artifact)) if artifact else GENERATORS.version(kind)
-
-
-def load_network(kind: type[Network], name: str | Path, part: str) -> Network:
-    """Load the network of a released model, or of a folder that ``invdesign train`` wrote, in eval mode.
-
-    Args:
-        kind: its class.
-        name: of the model, or a folder.
-        part: subfolder of the pipeline that holds it.
-
-    Raises:
-        InputError: no such folder, or a file of it is missing or cannot be read.
-    """
-    import torch
-
-    weights = f"{part}/diffusion_pytorch_model.safetensors"
-    folder = find("models", name, needs=(_INDEX, f"{part}/config.json", weights))
-    try:
-        network: Network = kind.from_pretrained(
-            folder / part, dtype=torch.float32, low_cpu_mem_usage=False, use_safetensors=True
-        )
-    except Exception as error:
-        why = str(error).strip().split("\n")[0][:200] or type(error).__name__
-        raise InputError(
-            f"models folder {str(folder)!r} cannot be read ({why}); restore it or retrain it."
-        ) from error
-    network.eval()
-    return network

@@ -1,8 +1,8 @@
 """Registries: what is in the package, and what other distributions bring, by name.
 
 A plug-in is an entry point (``importlib.metadata``) of one of the groups ``invdesign.potentials``,
-``invdesign.properties``, ``invdesign.generators``, ``invdesign.dft_codes``.
-CONTRIBUTING.md shows one of each.
+``invdesign.properties``, ``invdesign.predictors``, ``invdesign.generators``, ``invdesign.dft_codes``.
+CONTRIBUTING.md shows how.
 """
 
 from __future__ import annotations

@@ -10,10 +10,25 @@ from typing import TYPE_CHECKING, Any, Protocol
 from invdesign.core.properties import models_from_composition, models_from_structure
 from invdesign.errors import InputError
 from invdesign.io.artifacts import find
-from invdesign.predictors.property_predictor import PropertyPredictor
+from invdesign.io.plugins import Registry
 
 if TYPE_CHECKING:
     from invdesign.core.candidate import Estimate
+
+PREDICTORS = Registry(
+    "kind of model",
+    "invdesign.predictors",
+    {
+        "property": "invdesign.predictors.property_predictor:PropertyPredictor",
+        "transfer": "invdesign.predictors.property_predictor:PropertyPredictor",
+        "graph-band-gap": "invdesign.predictors.graph.model:GraphBandGapPredictor",
+    },
+)
+"""Classes by the ``kind`` that a model's ``config.json`` names.
+
+Each has ``load``, a class method of the model's name or folder and the property that is asked for (None: the
+model's first), which makes a :class:`Predictor`.
+"""
 
 BY_ENERGY = ("e_above_hull", "formation_energy_per_atom")
 """Properties that relaxation itself gives: no model is asked."""
@@ -50,10 +65,10 @@ def load_predictor(prop: str | None, name: str | Path) -> Predictor:
         raise InputError(
             f"models folder {str(folder)!r} cannot be read ({error}); restore it or retrain it."
         ) from error
-    if kind != "graph-band-gap":
-        return PropertyPredictor.load(name, prop)
-    if prop not in (None, "band_gap"):
-        raise InputError(f"property: model {str(name)!r} predicts band_gap, not {prop}.")
-    from invdesign.predictors.graph.model import GraphBandGapPredictor
-
-    return GraphBandGapPredictor.load(name)
+    if kind not in PREDICTORS.names():
+        raise InputError(
+            f"models folder {str(folder)!r} holds a {kind} model, which is no model of a property; "
+            f"give one of the kinds {', '.join(PREDICTORS.names())}."
+        )
+    predictor: Predictor = PREDICTORS.load(kind).load(name, prop)
+    return predictor

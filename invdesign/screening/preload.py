@@ -11,7 +11,8 @@ import smact.utils.oxidation  # noqa: F401
 import invdesign.predictors.property_predictor
 import invdesign.predictors.stability.context_features
 import invdesign.predictors.stability.model
-import invdesign.screening.run  # noqa: F401
+import invdesign.screening.work_units
+import invdesign.screening.writers  # noqa: F401
 from invdesign.errors import InputError
 from invdesign.screening.config import ScreenConfig
 from invdesign.screening.gates import predictor, stability_model

@@ -18,7 +18,7 @@ from invdesign.campaign.session import Session
 from invdesign.campaign.stages.shortlist import deduplicate, picked, put_on_shortlist
 from invdesign.campaign.store import Store
 from invdesign.core.candidate import Candidate
-from invdesign.core.funnel import CHECKS, Funnel, gates_of
+from invdesign.core.funnel import CHECKS, Funnel
 from invdesign.io.parallel import one_thread, run_tasks
 from invdesign.stability import molecular_dynamics, phonons
 from invdesign.verdict import Verdict
@@ -118,11 +118,10 @@ def check_candidate(unit: CheckUnit) -> tuple[Candidate, Clock]:
     config, candidate, clock = unit.config, unit.candidate, Clock()
     assert candidate.structure is not None  # noqa: S101 - relaxed
     potential, seed = unit.components.get("potential"), (config.seed, int(candidate.id[1:]))
-    functions = {gate.name: gate.load() for gate in gates_of("check")}
     with one_thread():
         for gate in config.check:
             with clock.stage(gate):
-                verdict = functions[gate](candidate.structure, potential, seed)
+                verdict = GATE_FUNCTIONS[gate](candidate.structure, potential, seed)
             if not candidate.record(verdict):
                 break
     return candidate, clock
@@ -163,3 +162,10 @@ def summarize_checks(config: CampaignConfig, funnel: Funnel) -> str:
     stages = [funnel.stages[gate] for gate in CHECKS if gate in config.check]
     parts = [f"{stage.passed} of {stage.entered} checked passed {stage.name}" for stage in stages]
     return "; " + ", ".join(parts) if parts else ""
+
+
+GATE_FUNCTIONS: dict[str, Callable[[Structure, Potential, tuple[int, ...]], Verdict]] = {
+    "phonons": no_imaginary_mode,
+    "md": keeps_bonds,
+}
+"""The checks by name: of a structure, by a potential, with a seed."""

@@ -9,7 +9,7 @@ from typing import Any
 from invdesign.campaign.components import Components
 from invdesign.campaign.config import CampaignConfig
 from invdesign.campaign.progress import Clock
-from invdesign.campaign.stages.gates import Context, apply_gates
+from invdesign.campaign.stages.gates import Context, GateFunction, apply_gates
 from invdesign.core.candidate import Candidate
 from invdesign.crystal.gene import Gene
 from invdesign.filters.charge_balance import charge_balance
@@ -28,7 +28,7 @@ def filter_genes(
         seen: id by hash of all earlier genes; of equal genes the first passes.
     """
     clock = Clock()
-    alive = apply_gates("gene", candidates, Context(config, components, dict(seen)), clock)
+    alive = apply_gates(GATE_FUNCTIONS, candidates, Context(config, components, dict(seen)), clock)
     with clock.stage("pre-ranking"):
         estimates = components.gene_estimates([candidate.gene for candidate in alive], config.target)
         for candidate, estimate in zip(alive, estimates, strict=True):
@@ -84,3 +84,11 @@ def novel(candidates: Sequence[Candidate], context: Context) -> list[Verdict]:
     """Compare genes with those of known materials."""
     known, include_known = context.components.get("known"), context.config.include_known
     return [novelty_verdict(candidate.gene, known, include_known=include_known) for candidate in candidates]
+
+
+GATE_FUNCTIONS: dict[str, GateFunction] = {
+    "target": in_target,
+    "charge balance": charge_balanced,
+    "unique": unique,
+    "novelty": novel,
+}

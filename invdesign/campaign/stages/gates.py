@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ from invdesign.campaign.components import Components
 from invdesign.campaign.config import CampaignConfig
 from invdesign.campaign.progress import Clock
 from invdesign.core.candidate import Candidate
-from invdesign.core.funnel import Phase, gates_of
+from invdesign.verdict import Verdict
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,13 +36,17 @@ class Context:
     embeddings: dict[str, np.ndarray] = field(default_factory=dict)
 
 
+GateFunction = Callable[[Sequence[Candidate], Context], list[Verdict]]
+"""Gives each candidate a verdict."""
+
+
 def apply_gates(
-    phase: Phase, candidates: Sequence[Candidate], context: Context, clock: Clock
+    gates: Mapping[str, GateFunction], candidates: Sequence[Candidate], context: Context, clock: Clock
 ) -> list[Candidate]:
-    """Record the verdicts of a phase's gates, each on what passed before; return what passes all."""
+    """Record the verdicts of gates in order, each on what passed before; return what passes all."""
     alive = list(candidates)
-    for gate in gates_of(phase):
-        with clock.stage(gate.name):
-            verdicts = gate.load()(alive, context)
+    for name, function in gates.items():
+        with clock.stage(name):
+            verdicts = function(alive, context)
             alive = [c for c, verdict in zip(alive, verdicts, strict=True) if c.record(verdict)]
     return alive

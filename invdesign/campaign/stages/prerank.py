@@ -10,7 +10,7 @@ from invdesign.campaign.config import CampaignConfig
 from invdesign.campaign.progress import Clock
 from invdesign.campaign.ranking import hit_probability, select
 from invdesign.campaign.stages.filter import filter_genes, first_of_genes
-from invdesign.campaign.stages.gates import Context, apply_gates
+from invdesign.campaign.stages.gates import Context, GateFunction, apply_gates
 from invdesign.campaign.stages.generate import generate, generate_units
 from invdesign.core.candidate import Candidate
 from invdesign.core.target import Target
@@ -29,7 +29,7 @@ def prerank(config: CampaignConfig, components: Components, candidates: Sequence
         if candidate.alive:
             alive.setdefault(candidate.origin.generator, []).append(candidate)
     for group in alive.values():
-        apply_gates("pre-ranking", group, Context(config, components), clock)
+        apply_gates(GATE_FUNCTIONS, group, Context(config, components), clock)
     return clock
 
 
@@ -98,3 +98,6 @@ def select_likeliest(candidates: Sequence[Candidate], target: Target, n: int) ->
     most = max(3, n // 10)
     chosen = select(genes, scores, n, per_formula=most, per_prototype=most)
     return [candidates[i] for i in sorted(chosen)]
+
+
+GATE_FUNCTIONS: dict[str, GateFunction] = {"pre-ranking": likely_hits}

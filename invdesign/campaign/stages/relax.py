@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from invdesign.campaign.components import Components
 from invdesign.campaign.config import CampaignConfig
 from invdesign.campaign.progress import Clock
-from invdesign.campaign.stages.gates import Context, apply_gates
+from invdesign.campaign.stages.gates import Context, GateFunction, apply_gates
+from invdesign.campaign.stages.predict import in_windows
 from invdesign.core.candidate import Candidate, Estimate, Relaxation
 from invdesign.io.parallel import one_thread
 from invdesign.verdict import Verdict
@@ -35,7 +36,7 @@ def relax_unit(unit: RelaxUnit) -> tuple[list[Candidate], Clock]:
     """Give a unit's candidates their structure, energy above hull and properties."""
     clock = Clock()
     with one_thread():
-        apply_gates("structure", unit.candidates, Context(unit.config, unit.components), clock)
+        apply_gates(GATE_FUNCTIONS, unit.candidates, Context(unit.config, unit.components), clock)
     return unit.candidates, clock
 
 
@@ -231,3 +232,11 @@ def hull_verdict(candidate: Candidate, limit: float, probability: float) -> Verd
         f"probability {probability:.0%} to lie below it"
     )
     return Verdict("hull", e_above_hull <= limit, reason, e_above_hull, limit)
+
+
+GATE_FUNCTIONS: dict[str, GateFunction] = {
+    "geometry": plausible_geometry,
+    "relaxation": relaxed,
+    "hull": on_hull,
+    "properties": in_windows,
+}

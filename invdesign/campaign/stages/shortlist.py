@@ -13,7 +13,7 @@ from invdesign.campaign.config import CampaignConfig
 from invdesign.campaign.progress import Clock
 from invdesign.campaign.ranking import goal_probabilities, hit_probability, pareto_ranks, shortlist
 from invdesign.campaign.stages.filter import novelty_verdict
-from invdesign.campaign.stages.gates import Context, apply_gates
+from invdesign.campaign.stages.gates import Context, GateFunction, apply_gates
 from invdesign.core.candidate import Candidate, Selection
 from invdesign.core.target import Target
 from invdesign.verdict import Verdict
@@ -32,7 +32,7 @@ def deduplicate(config: CampaignConfig, components: Components, candidates: Sequ
         candidates: all that passed the structure phase, in order of id.
     """
     clock = Clock()
-    apply_gates("duplicates", candidates, Context(config, components), clock)
+    apply_gates(GATE_FUNCTIONS, candidates, Context(config, components), clock)
     with clock.stage("shortlist"):
         _score([candidate for candidate in candidates if candidate.alive], config, components)
     return clock
@@ -145,3 +145,6 @@ def _reject_duplicates(candidates: Sequence[Candidate]) -> None:
             candidate.record(
                 Verdict("duplicates", passed=False, reason=f"same crystal as another: {first.id}")
             )
+
+
+GATE_FUNCTIONS: dict[str, GateFunction] = {"duplicates": distinct}

@@ -27,7 +27,7 @@ from invdesign.generators.crystal_vae.latent_search import aims, climb, miss, st
 from invdesign.generators.crystal_vae.model import CrystalVAENetwork, crystals_of
 from invdesign.generators.gene_diffusion.constraints import Prompt
 from invdesign.generators.gene_diffusion.pipeline import prompt_of
-from invdesign.generators.registry import load_network
+from invdesign.generators.networks import load_network
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure

@@ -22,7 +22,7 @@ from invdesign.filters.charge_balance import charges_suit
 from invdesign.generators.gene_diffusion.constraints import Draft, Prompt, rules_of
 from invdesign.generators.gene_diffusion.model import GeneTransformer
 from invdesign.generators.gene_diffusion.sampler import GeneSampler, Mixture
-from invdesign.generators.registry import load_network
+from invdesign.generators.networks import load_network
 
 # stable and above all new is asked for firmly, a window lightly: docs/decisions/ has what else was tried
 _WEIGHTS = {"e_above_hull": 2.0, "reported": 4.0}

@@ -15,7 +15,7 @@ from invdesign.crystal.geometry import Geometry
 from invdesign.generators.geometry.lattice import cells
 from invdesign.generators.geometry.model import GeometryNetwork
 from invdesign.generators.geometry.sites import Sites, geometries
-from invdesign.generators.registry import load_network
+from invdesign.generators.networks import load_network
 
 STEPS = 5
 _BATCH = 64  # crystals of like size together: larger ones pad more

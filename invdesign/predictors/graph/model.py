@@ -223,13 +223,15 @@ class GraphBandGapPredictor:
         write_model(folder, config, tensors)
 
     @classmethod
-    def load(cls, name: str | Path = "band-gap-evaluator") -> GraphBandGapPredictor:
+    def load(cls, name: str | Path = "band-gap-evaluator", prop: str | None = None) -> GraphBandGapPredictor:
         """Return a released model by name, or a model from a folder.
 
         Raises:
-            InputError: matgl is not installed, or the folder or a file of it is missing, damaged or of
-                another kind.
+            InputError: matgl is not installed, the folder or a file of it is missing, damaged or of another
+                kind, or another property than the band gap is asked for.
         """
+        if prop not in {None, "band_gap"}:
+            raise InputError(f"property: model {str(name)!r} predicts band_gap, not {prop}.")
         _m3gnet_class()
         with read_model(name, KIND, version=VERSION) as (config, tensors):
             shape = config["shape"] | {"elements": tuple(config["shape"]["elements"])}

@@ -7,6 +7,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -204,24 +205,45 @@ def _single(folder: Path) -> tuple[Code, ParsedOutput]:
 def _checked(job: Job) -> Result:
     """Read a job's result, if it is that candidate's."""
     code = get_code(job.code)
-    if reason := job.source_changed():
-        return Result(job.folder, job, code, ParsedOutput("changed", reason))
-    if not job.folder.is_dir():
-        return Result(job.folder, job, code, ParsedOutput("not run", "its folder is gone"))
-    if code.inputs_are_fixed and (reason := job.inputs_changed()):
-        return Result(job.folder, job, code, ParsedOutput("changed", reason))
+    if stale := _stale(job, code):
+        return Result(job.folder, job, code, stale)
     if job.task == PHONONS:
         found = read_phonons(job)
         output = ParsedOutput(found.status, found.reason, notes=found.notes)
         return Result(job.folder, job, code, output, found.lowest)
-    output = guarded(code.read)(job.folder)
-    if output.first and not same_crystal(job.structure(), output.first):
-        other = output.first.composition.reduced_formula
-        reason = f"it started from another crystal ({other}), not from what was written"
-        output = ParsedOutput("unrelated", reason)
-    elif reason := job.inputs_changed():
-        output = replace(output, notes=(*output.notes, reason))
-    return Result(job.folder, job, code, output)
+    return Result(job.folder, job, code, guarded(partial(_output, job, code))(job.folder))
+
+
+def _stale(job: Job, code: Code) -> ParsedOutput | None:
+    if reason := job.source_changed():
+        return ParsedOutput("changed", reason)
+    if not job.folder.is_dir():
+        return ParsedOutput("not run", "its folder is gone")
+    if code.inputs_are_fixed and (reason := job.inputs_changed()):
+        return ParsedOutput("changed", reason)
+    return None
+
+
+def _output(job: Job, code: Code, folder: Path) -> ParsedOutput:
+    output = guarded(code.read)(folder)
+    if output.status in USABLE and (other := _foreign(output, job.structure())):
+        return ParsedOutput("unrelated", f"it is of another crystal ({other}), not of what was written")
+    if reason := job.inputs_changed():
+        return replace(output, notes=(*output.notes, reason))
+    return output
+
+
+def _foreign(output: ParsedOutput, written: Structure) -> str | None:
+    """Return the formula of a run that is not of the crystal that was written; None where it is.
+
+    A run that does not say from where it started is known by its composition alone.
+    """
+    for structure in filter(None, (output.first, output.structure)):
+        if structure.composition.reduced_composition != written.composition.reduced_composition:
+            return structure.composition.reduced_formula
+    if output.first and not same_crystal(written, output.first):
+        return f"{output.first.composition.reduced_formula} of another structure"
+    return None
 
 
 def _calculation(result: Result) -> Calculation | None:

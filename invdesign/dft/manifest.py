@@ -110,17 +110,25 @@ def read_manifest(folder: Path) -> list[Job]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         settings = {name: value for name, value in content.items() if name not in _NO_SETTINGS}
-        return [
+        jobs = [
             Job(
                 folder / entry["folder"], content["code"], entry.get("task", content["task"]), entry, settings
             )
             for entry in content["candidates"]
         ]
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        for job in jobs:  # what every step needs
+            job.structure()
+            _ = job.entry["candidate"], job.entry["source"]["path"], job.entry["files"].items()
+    except Exception as error:  # of json and pymatgen, or what is missing
         raise InputError(
-            f"folder: {path} is no manifest of `invdesign dft write` ({error!r}); restore it."
+            f"folder: {path} is no manifest of `invdesign dft write` ({str(error)[:100]!r}); restore it."
         ) from error
+    return jobs
 
 
 def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    """Return the SHA-256 of a file; that of none where it may not be read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""

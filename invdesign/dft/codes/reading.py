@@ -48,8 +48,13 @@ def guarded(read: Callable[[Path], ParsedOutput]) -> Callable[[Path], ParsedOutp
 
 def described(error: Exception) -> str:
     """Quote an exception in one short line."""
-    text = " ".join(str(error).split()) or "no reason given"
-    return f"{type(error).__name__}: {text[:117]}{'…' * (len(text) > 117)}"
+    return f"{type(error).__name__}: {short(str(error))}"
+
+
+def short(text: str, most: int = 117) -> str:
+    """Return a text of a file as one short line."""
+    line = " ".join(text.split()) or "no reason given"
+    return line[:most] + "…" * (len(line) > most)
 
 
 def _checked(output: ParsedOutput) -> ParsedOutput:
@@ -71,7 +76,7 @@ def _checked(output: ParsedOutput) -> ParsedOutput:
             except InputError as error:
                 return ParsedOutput("truncated", str(error))
     if output.structure is None:
-        return ParsedOutput("truncated", "; ".join(["it has no crystal", *output.notes]))
+        return ParsedOutput("truncated", short("; ".join(["it has no crystal", *output.notes]), 400))
     return output
 
 

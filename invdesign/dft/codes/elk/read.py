@@ -96,7 +96,11 @@ def _gap(folder: Path, info: str) -> dict[str, Any]:
     """Count the valence electrons in the bands below the Fermi level, on the grid and along the path."""
     fermi = _stated(info, "Fermi")
     if (folder / FERMI).is_file():
-        fermi = float(text_of(folder / FERMI))
+        stated, fermi = fermi, float(text_of(folder / FERMI))
+        if stated is not None and abs(fermi - stated) > 1e-3:
+            raise CalculationError(
+                f"{FERMI} says {fermi:g}, {INFO} {stated:g} Hartree, so the gap is unknown"
+            )
     electrons = _stated(info, "Total valence charge")
     if fermi is None or electrons is None:
         raise CalculationError(f"{INFO} has no Fermi level or no valence charge, so the gap is unknown")

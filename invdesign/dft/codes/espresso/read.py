@@ -19,7 +19,7 @@ from invdesign.dft.codes.band_gap import gap_by_occupation
 from invdesign.dft.codes.espresso.printed import parse_printed
 from invdesign.dft.codes.gpaw.job import CalculationError, band_gap, gap_above
 from invdesign.dft.codes.interface import ODD_GRID, ParsedOutput
-from invdesign.dft.codes.reading import described, guarded, read_part, text_of
+from invdesign.dft.codes.reading import described, guarded, read_part, short, text_of
 from invdesign.io.units import BOHR, HARTREE, HARTREE_PER_BOHR3
 from invdesign.io.xml import parse_xml
 
@@ -72,7 +72,7 @@ def _stopped(printed: Mapping[str, str]) -> ParsedOutput | None:
     for name, text in printed.items():
         if "Error in routine" in text:
             error = text.split("Error in routine", 1)[1].split("%%%", 1)[0]
-            return ParsedOutput("failed", f"{name}: error in routine {' '.join(error.split())[:200]}")
+            return ParsedOutput("failed", f"{name}: error in routine {short(error, 200)}")
         if re.search(r"card HUBBARD.* ignored", text):
             return ParsedOutput(
                 "failed", f"{name}: +U was ignored; the card needs Quantum ESPRESSO 7.1 or newer"
@@ -151,7 +151,7 @@ def _unconverged(root: Element, calculation: str, printed: Sequence[ParsedOutput
         reasons.append("nothing says that the relaxation converged")
     reasons += [run.reason for run in printed if run.reason]
     if status not in {"", "0"} and not reasons:
-        reasons.append(f"pw.x ended with status {status}")
+        reasons.append(f"pw.x ended with status {short(status, 20)}")
     return list(dict.fromkeys(reasons))
 
 
@@ -269,7 +269,7 @@ def _gap(output: Element) -> dict[str, Any]:
         return gap_above(values, np.full(values.shape[:2], round(filled)), filled)
     tag = next((tag for tag in _LEVELS if bands.find(tag) is not None), "")
     levels = read_part("Fermi level", [], lambda: _numbers(bands.findtext(tag)) * HARTREE)
-    if levels is not None and len(levels) in {1, n_spins}:
+    if levels is not None and levels.size:
         return band_gap(values, levels + fixed * EDGE, filled)
     if gap is None:
         raise CalculationError("the XML has no Fermi level and no occupations, so the gap is unknown")

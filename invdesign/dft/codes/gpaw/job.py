@@ -46,8 +46,10 @@ def band_gap(eigenvalues: Any, fermi: Any, filled: float) -> dict[str, Any]:  # 
     Raises:
         CalculationError: the bands do not tell.
     """
-    bands = np.asarray(eigenvalues, dtype=float)
-    return gap_above(bands, (bands < np.reshape(fermi, (-1, 1, 1))).sum(axis=2), filled)
+    bands, levels = np.asarray(eigenvalues, dtype=float), np.reshape(fermi, (-1, 1, 1))
+    if len(levels) not in {1, len(bands)}:
+        raise CalculationError(f"{len(levels)} Fermi levels for {len(bands)} spins: the gap is unknown")
+    return gap_above(bands, (bands < levels).sum(axis=2), filled)
 
 
 def gap_above(eigenvalues: np.ndarray, occupied: np.ndarray, filled: float) -> dict[str, Any]:

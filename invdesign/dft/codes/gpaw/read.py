@@ -11,7 +11,7 @@ import numpy as np
 
 from invdesign.dft.codes.gpaw.job import GPA, INPUTS, LOG, RESULT, TRAJECTORY, digests, has_frames
 from invdesign.dft.codes.interface import ParsedOutput
-from invdesign.dft.codes.reading import guarded, read_part, structure_of, text_of
+from invdesign.dft.codes.reading import guarded, read_part, short, structure_of, text_of
 
 
 @guarded
@@ -19,7 +19,7 @@ def read_gpaw(folder: Path) -> ParsedOutput:
     """Read ``result.json``; without it, how far the run came."""
     if not (folder / RESULT).is_file():
         if (error := _crash(folder / LOG)) is not None:
-            return ParsedOutput("failed", f"{error} (see {LOG})")
+            return ParsedOutput("failed", f"{short(error, 400)} (see {LOG})")
         return read_trajectory(folder / TRAJECTORY)
     result = json.loads(text_of(folder / RESULT))
     if not isinstance(result, dict) or result.get("code") != "gpaw" or result.get("format") != 1:
@@ -27,7 +27,7 @@ def read_gpaw(folder: Path) -> ParsedOutput:
     if any(not (folder / name).is_file() for name in INPUTS) or result.get("inputs") != digests(folder):
         return ParsedOutput("unrelated", f"{RESULT} was computed from other inputs than those in its folder")
     if result.get("failed"):
-        return ParsedOutput("failed", str(result["failed"]))
+        return ParsedOutput("failed", short(str(result["failed"]), 400))
     return _of_gpaw(folder, result)
 
 
@@ -49,7 +49,7 @@ def _of_gpaw(folder: Path, result: dict[str, Any]) -> ParsedOutput:
     converged = result["converged"] is True
     return ParsedOutput(
         "done" if converged else "not converged",
-        None if converged else f"still moving after {result['n_geometries']} geometries",
+        None if converged else f"still moving after {short(str(result['n_geometries']), 20)} geometries",
         first=structure_of(read(folder / "structure.vasp", format="vasp")),
         structure=Structure(
             result["cell"], result["symbols"], result["positions"], coords_are_cartesian=True

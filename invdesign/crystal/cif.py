@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import re
-import warnings
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from invdesign.crystal import cif_block
+from invdesign.crystal.cif_block import CELL, check_content
 from invdesign.crystal.elements import ATOMIC_NUMBER, SYMBOLS
+from invdesign.crystal.soundness import check_geometry, checked
 from invdesign.errors import InputError
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
+
+__all__ = ["UNREADABLE", "checked", "cif_blocks", "read_block", "read_cif", "write_cif"]
 
 TOLERANCES = (0.1, 0.03, 0.01, 0.001)  # Å, of the symmetry written; the first that gives one
 EXACT = 1e-3  # Å, of a cell whose atoms have been moved onto their positions
@@ -34,14 +39,15 @@ loop_
  _atom_site_fract_z
  _atom_site_occupancy
 """
-_CELL = (
-    *("_cell_length_a", "_cell_length_b", "_cell_length_c"),
-    *("_cell_angle_alpha", "_cell_angle_beta", "_cell_angle_gamma"),
-)
-_BLOCK = re.compile(r"^[ \t]*data_", re.MULTILINE | re.IGNORECASE)
-_SNAP = 1e-4  # pymatgen's tolerance for thirds
-HEAVY_HYDROGEN = {"D", "T"}  # neutron studies write it as an element of its own
-# what pymatgen raises on text that is not what it should be
+_P1_NAMES = {
+    *(*CELL, "symmetry_space_group_name_h-m", "symmetry_int_tables_number"),
+    *("chemical_formula_structural", "chemical_formula_sum", "cell_volume", "cell_formula_units_z"),
+}
+# a text field, which may hold anything, or the heading of a block
+_BLOCK = re.compile(r"^;.*?^;|^[ \t]*data_(\S*)", re.MULTILINE | re.IGNORECASE | re.DOTALL)
+_TEXT = re.compile(r"^;.*?^;", re.MULTILINE | re.DOTALL)
+_ATOMS = re.compile(r"_atom_site[_.](?:label|type_symbol|fract|cartn)", re.IGNORECASE)
+# what libraries raise on text that is not what it should be
 UNREADABLE = (
     ValueError,
     KeyError,
@@ -73,98 +79,58 @@ def cif_blocks(text: str, where: str) -> list[tuple[str, str]]:
     Raises:
         InputError: there is none.
     """
-    blocks = [block for block in _BLOCK.split(text)[1:] if "_atom_site" in block]
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    headings = [match for match in _BLOCK.finditer(text) if match[1] is not None]
+    ends = [*(match.start() for match in headings), len(text)][1:]
+    blocks = [
+        (heading[1], block)
+        for heading, end in zip(headings, ends, strict=True)
+        if _has_atoms(block := text[heading.start(1) : end])
+    ]
     if not blocks:
         raise InputError(f"{where}: no CIF data block with atoms was found; give a complete CIF.")
-    return [(block.split(maxsplit=1)[0], block) for block in blocks]
+    return blocks
+
+
+def _has_atoms(block: str) -> bool:
+    return bool(_ATOMS.search(_TEXT.sub("", block) if "\n;" in block else block))
 
 
 def read_block(block: str, where: str) -> Structure:
-    """Return the crystal of one data block.
+    """Return the crystal of one data block, given without its ``data_``.
 
     Raises:
-        InputError: it cannot be read, is disordered or empty.
+        InputError: it cannot be read, is disordered or empty, or contradicts itself.
     """
-    return _fast(block) or checked(_slow(block, where), where)
+    return _fast(block, where) or cif_block.read("data_" + block, where)
 
 
-def _fast(block: str) -> Structure | None:
-    """Return the structure of a sound block in pymatgen's P1 layout; None sends it to the full parser."""
-    from pymatgen.core import Lattice, Structure
-
+def _fast(block: str, where: str) -> Structure | None:
+    """Return the structure of a block in pymatgen's P1 layout; None sends it to the full reader."""
     head, found, tail = block.partition(_P1_SITES)
-    if not found or "P 1'" not in head:
+    if not found:
+        return None
+    lines = [line.split(None, 1) for line in head.splitlines()[1:]]
+    if not all(len(line) == 2 for line in lines):
+        return None
+    stated = {name[1:].lower(): value.strip().strip("'") for name, value in lines}
+    if not stated.keys() <= _P1_NAMES or stated.get("symmetry_space_group_name_h-m") != "P 1":
         return None
     words = tail.split()
-    lines = tail.strip().count("\n") + 1
+    rows = tail.strip().count("\n") + 1
     symbols = words[0::7]
-    if len(words) != 7 * lines or set(words[6::7]) - {"1", "1.0"} or not set(symbols) <= ATOMIC_NUMBER.keys():
+    if len(words) != 7 * rows or set(words[6::7]) - {"1", "1.0"} or not set(symbols) <= ATOMIC_NUMBER.keys():
         return None
-    cell = dict(line.split(maxsplit=1) for line in head.splitlines() if line.startswith("_cell_"))
     try:
-        parameters = [float(cell[name]) for name in _CELL]
-        coordinates = np.array([words[3::7], words[4::7], words[5::7]], dtype=float).T
-    except (KeyError, ValueError):
+        parameters = [float(stated[name]) for name in CELL]
+        positions = np.array([list(map(float, words[axis::7])) for axis in (3, 4, 5)]).T
+        positions = cif_block.snap_thirds(positions)
+        structure = cif_block.structure_of(parameters, symbols, positions)
+    except (KeyError, ValueError, ArithmeticError):
         return None
-    for third in (1 / 3, 2 / 3):
-        coordinates[np.abs(coordinates / third - 1) <= _SNAP] = third
-    lattice = Lattice.from_parameters(*parameters)
-    if not (symbols and _has_volume(lattice.matrix) and np.isfinite(coordinates).all()):
-        return None
-    return Structure(lattice, symbols, coordinates)
-
-
-def _has_volume(matrix: np.ndarray) -> bool:
-    return bool(np.isfinite(matrix).all() and abs(np.linalg.det(matrix)) > 0.1)
-
-
-def _slow(block: str, where: str) -> Structure:
-    from pymatgen.io.cif import CifParser
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            parser = CifParser.from_str("data_" + block)
-            return parser.parse_structures(primitive=False, on_error="raise")[0]
-        except UNREADABLE as error:
-            reason = " ".join(str(error).split()).replace("No structure parsed for section 1 in CIF. ", "")
-            raise InputError(
-                f"{where}: the CIF cannot be read ({reason[:200]}); give a complete, ordered crystal."
-            ) from error
-
-
-def checked(structure: Structure, where: str) -> Structure:
-    """Return the structure, plain elements on its sites, once it is known to be an ordered crystal.
-
-    Raises:
-        InputError: no atoms, a partly or mixedly occupied site, a site that is no element, no volume.
-    """
-    from pymatgen.core import Species
-
-    if len(structure) == 0:
-        raise InputError(f"{where}: the structure has no atoms; give a crystal.")
-    symbols = set()
-    for number, site in enumerate(structure, start=1):
-        if not site.is_ordered:
-            position = ", ".join(f"{x:.4g}" for x in site.frac_coords)
-            raise InputError(
-                f"{where}: site {number} ({site.species_string} at {position}) is disordered; "
-                "give an ordered structure."
-            )
-        symbols.add(site.specie.symbol)
-    unknown = symbols - ATOMIC_NUMBER.keys() - HEAVY_HYDROGEN
-    if unknown:
-        raise InputError(
-            f"{where}: {', '.join(sorted(unknown))} is no element up to Lr; name each site's element."
-        )
-    if not _has_volume(structure.lattice.matrix):
-        raise InputError(f"{where}: the unit cell has no volume; give three independent cell vectors in Å.")
-    if not np.isfinite(structure.frac_coords).all():
-        raise InputError(f"{where}: an atom's coordinates are not numbers; give finite ones.")
-    if any(isinstance(species, Species) for species in structure.types_of_specie):
-        structure.remove_oxidation_states()
-    if symbols & HEAVY_HYDROGEN:
-        structure.replace_species(dict.fromkeys(symbols & HEAVY_HYDROGEN, "H"))
+    volume = check_geometry(structure.lattice.matrix, positions, where)
+    check_content(stated, Counter(symbols), volume, where)
     return structure
 
 

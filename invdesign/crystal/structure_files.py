@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import sys
@@ -151,8 +152,29 @@ def _archive(path: Path) -> Iterator[Record | Unreadable]:
 
 
 def _opened(path: Path) -> TextIO:
+    """Open a file as text: UTF-8 or UTF-16 by its first bytes; what is not UTF-8 is read as Latin-1."""
     opener = gzip.open if path.suffix == ".gz" else open
-    return opener(path, "rt", encoding="utf-8-sig", newline="")
+    with opener(path, "rb") as handle:
+        encoding = _encoding(handle.read(2))
+    return opener(path, "rt", encoding=encoding, errors=_LATIN_1, newline="")
+
+
+def _encoding(head: bytes) -> str:
+    if head in {codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE}:
+        return "utf-16"
+    if len(head) == 2 and 0 in head:
+        return "utf-16-be" if head[0] == 0 else "utf-16-le"
+    return "utf-8-sig"
+
+
+def _as_latin_1(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeDecodeError) or error.encoding != "utf-8":
+        raise error
+    return error.object[error.start : error.end].decode("latin-1"), error.end
+
+
+_LATIN_1 = "invdesign.latin-1"
+codecs.register_error(_LATIN_1, _as_latin_1)
 
 
 def _text(path: Path) -> str:

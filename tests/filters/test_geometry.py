@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 from pymatgen.core import Lattice, Structure
 
-from invdesign.filters.geometry import MIN_CONTACT, geometry_check, shortest_contact
+from invdesign.crystal.contacts import MIN_CONTACT, shortest_contact
+from invdesign.filters.geometry import geometry_check
 
 
 def rocksalt(a: float, cation: str = "Na", anion: str = "Cl") -> Structure:

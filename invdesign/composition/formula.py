@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from invdesign.composition.spelling import LONGEST_FORMULA, plain_formula
-from invdesign.crystal.cif import HEAVY_HYDROGEN
-from invdesign.crystal.elements import ATOMIC_NUMBER, atomic_number
+from invdesign.crystal.elements import ATOMIC_NUMBER, HEAVY_HYDROGEN, atomic_number
 from invdesign.crystal.readers.entry import ID_COLUMNS
 from invdesign.errors import InputError, quoted, shortened
 

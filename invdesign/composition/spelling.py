@@ -6,8 +6,7 @@ import re
 import unicodedata
 from fractions import Fraction
 
-from invdesign.crystal.cif import HEAVY_HYDROGEN
-from invdesign.crystal.elements import ATOMIC_NUMBER
+from invdesign.crystal.elements import ATOMIC_NUMBER, HEAVY_HYDROGEN
 from invdesign.errors import InputError, quoted
 
 LONGEST_FORMULA = 1_000  # characters

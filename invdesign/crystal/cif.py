@@ -10,17 +10,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from invdesign.crystal import cif_block
-from invdesign.crystal.cif_block import CELL, check_content
 from invdesign.crystal.elements import ATOMIC_NUMBER, SYMBOLS
-from invdesign.crystal.soundness import check_geometry, checked
+from invdesign.crystal.readers import cif_block
+from invdesign.crystal.readers.cif_content import CELL, check_content, snap_thirds
+from invdesign.crystal.soundness import check_geometry
 from invdesign.errors import InputError
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-
-__all__ = ["UNREADABLE", "checked", "cif_blocks", "read_block", "read_cif", "write_cif"]
 
 TOLERANCES = (0.1, 0.03, 0.01, 0.001)  # Å, of the symmetry written; the first that gives one
 EXACT = 1e-3  # Å, of a cell whose atoms have been moved onto their positions
@@ -47,16 +45,6 @@ _P1_NAMES = {
 _BLOCK = re.compile(r"^;.*?^;|^[ \t]*data_(\S*)", re.MULTILINE | re.IGNORECASE | re.DOTALL)
 _TEXT = re.compile(r"^;.*?^;", re.MULTILINE | re.DOTALL)
 _ATOMS = re.compile(r"_atom_site[_.](?:label|type_symbol|fract|cartn)", re.IGNORECASE)
-# what libraries raise on text that is not what it should be
-UNREADABLE = (
-    ValueError,
-    KeyError,
-    IndexError,
-    TypeError,
-    AttributeError,
-    ArithmeticError,
-    NotImplementedError,
-)
 
 
 def read_cif(text: str, where: str) -> Iterator[tuple[str, Structure]]:
@@ -125,7 +113,7 @@ def _fast(block: str, where: str) -> Structure | None:
     try:
         parameters = [float(stated[name]) for name in CELL]
         positions = np.array([list(map(float, words[axis::7])) for axis in (3, 4, 5)]).T
-        positions = cif_block.snap_thirds(positions)
+        positions = snap_thirds(positions)
         structure = cif_block.structure_of(parameters, symbols, positions)
     except (KeyError, ValueError, ArithmeticError):
         return None

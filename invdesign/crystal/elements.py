@@ -38,6 +38,9 @@ SYMBOLS: tuple[str, ...] = tuple(_PERIODIC_TABLE.split())
 ATOMIC_NUMBER: dict[str, int] = {symbol: z for z, symbol in enumerate(SYMBOLS) if z}
 """Atomic number by symbol, 1 (H) to 103 (Lr)."""
 
+HEAVY_HYDROGEN = frozenset({"D", "T"})
+"""Deuterium and tritium, which neutron studies write as elements of their own."""
+
 EXCLUDED_BY_DEFAULT: frozenset[str] = frozenset(_UNSTABLE.split() + _INERT.split())
 """Elements no one wants proposed unless asked.
 

@@ -16,12 +16,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from invdesign.errors import quoted
+
 if TYPE_CHECKING:
     import gemmi
 
 N_HALL = 530
 MAX_OPERATORS = 1000
 """A list of operators has 192 at most in a conventional cell, and some times more in a supercell."""
+
+SAME_SITE = 0.25
+"""Å; images of one site that are closer are one atom, and lie on a special position."""
+ON_POSITION = 1e-4
+"""Fraction of a cell edge; a site less than this off its special position is left where it is."""
 
 _EDGES, _ANGLES = 1e-3, 0.1  # relative, degrees: how exactly a cell must keep its symmetry
 # "S" and "Z" (standard, centre) are the origin choices of old databases
@@ -53,7 +60,8 @@ class Setting:
         edges, angles = _parameters(metric[None])
         other_edges, other_angles = _parameters(turned)
         return bool(
-            (np.abs(other_edges / edges - 1) < _EDGES).all() and (np.abs(other_angles - angles) < _ANGLES).all()
+            (np.abs(other_edges / edges - 1) < _EDGES).all()
+            and (np.abs(other_angles - angles) < _ANGLES).all()
         )
 
     def same_operators(self, other: Setting) -> bool:
@@ -118,8 +126,6 @@ def settings_of_number(number: int, code: str | None = None) -> list[list[Settin
 
 def setting_of_hall(symbol: str) -> Setting | None:
     """Return the setting that a Hall symbol names; None if it is no Hall symbol."""
-    import gemmi
-
     try:
         return _table_setting(symbol.strip().replace("=", '"').replace("''", '"'))
     except (RuntimeError, ValueError):
@@ -160,10 +166,45 @@ def setting_of_operators(operators: tuple[str, ...]) -> Setting:
     return Setting(entry.xhm() if entry else "", number, rotations, translations)
 
 
+def orbit_of(position: np.ndarray, setting: Setting, matrix: np.ndarray) -> np.ndarray:
+    """Return the distinct images (m, 3) of a site, in the order of the operators, in [0, 1).
+
+    Images within :data:`SAME_SITE` of one another are one atom: the site is moved onto its special position
+    if it is more than :data:`ON_POSITION` off.
+
+    Args:
+        position: fractional, (3,).
+        setting: of the space group.
+        matrix: cell vectors (3, 3), Å.
+    """
+    special = position
+    stabilizer = np.zeros(len(setting.rotations), bool)
+    while True:
+        images: np.ndarray = setting.rotations @ special + setting.translations
+        gaps = images - special
+        gaps -= np.rint(gaps)
+        near = np.linalg.norm(gaps @ matrix, axis=1) < SAME_SITE
+        if (near <= stabilizer).all():
+            break
+        stabilizer |= near
+        special = special + gaps[stabilizer].mean(axis=0)
+    if stabilizer.sum() == 1:
+        return images % 1
+    gaps = images[:, None] - images
+    gaps -= np.rint(gaps)
+    same = np.einsum("ijk,ijk->ij", gaps, gaps) < ON_POSITION**2
+    first = same.argmax(axis=1) == np.arange(len(images))
+    moved = special if np.abs(special - position).max() > ON_POSITION else position
+    orbit: np.ndarray = setting.rotations[first] @ moved + setting.translations[first]
+    return orbit % 1
+
+
 def _is_group(group: gemmi.GroupOps, listed: set[str]) -> bool:
     """Whether all products of the operators are among those listed, as triplets."""
     centring = {tuple(vector) for vector in group.cen_ops}
-    sums = {tuple((a + b) % 24 for a, b in zip(one, two, strict=True)) for one in centring for two in centring}
+    sums = {
+        tuple((a + b) % 24 for a, b in zip(one, two, strict=True)) for one in centring for two in centring
+    }
     try:
         group.add_missing_elements()
     except RuntimeError:
@@ -177,10 +218,10 @@ def _operator(text: str) -> gemmi.Op:
     try:
         operator = gemmi.Op(",".join(text.lower().split(",")[:3])).wrap()
     except RuntimeError as error:
-        raise ValueError(f"{text[:60]!r} is no symmetry operator") from error
+        raise ValueError(f"{quoted(text)} is no symmetry operator") from error
     rotation = np.array(operator.rot)
     if (rotation % 24).any() or abs(round(np.linalg.det(rotation / 24))) != 1:
-        raise ValueError(f"{text[:60]!r} is no symmetry operator")
+        raise ValueError(f"{quoted(text)} is no symmetry operator")
     return operator
 
 
@@ -214,7 +255,7 @@ def _table_setting(hall: str) -> Setting:
 
 
 def _plain(symbol: str) -> str:
-    """Symbol in small letters without spaces, underscores, parentheses and dollar signs; bars as minus signs."""
+    """Symbol in small letters without spaces, underscores, parentheses; bars as minus signs."""
     symbol = re.sub(r"\\(?:bar|overline)\s*\{?\s*(\d)\s*\}?", r"-\1", symbol.lower())
     symbol = re.sub(r"(\d)\u0305", r"-\1", symbol).replace("origin choice", ":").replace("origin", ":")
     return re.sub(r"[\s_(){}$,]", "", symbol.translate({0x2212: "-", 0x2013: "-"}))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from functools import lru_cache
 from itertools import product
-from math import hypot
+from math import hypot, sqrt
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from invdesign.crystal.elements import ATOMIC_NUMBER
+from invdesign.crystal.elements import ATOMIC_NUMBER, HEAVY_HYDROGEN
 from invdesign.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ MAX_ATOMS = 20_000
 """Of one crystal."""
 MAX_EDGE = 1e4
 """Å; the longest polytype of SiC has 1 500."""
-HEAVY_HYDROGEN = {"D", "T"}  # neutron studies write it as an element of its own
 
 _MAX_COORDINATE = 1e6  # cell edges; beyond, less than ten digits are left within the cell
 _FEW = 100  # atoms; up to here all pairs are quicker than a tree
@@ -67,7 +66,9 @@ def checked(structure: Structure, where: str) -> Structure:
 def disordered(number: int, species: str, position: np.ndarray, where: str) -> InputError:
     """Return the error of a partly or mixedly occupied site, the ``number``-th of its file."""
     place = ", ".join(f"{x:.4g}" for x in position)
-    return InputError(f"{where}: site {number} ({species} at {place}) is disordered; give an ordered structure.")
+    return InputError(
+        f"{where}: site {number} ({species} at {place}) is disordered; give an ordered structure."
+    )
 
 
 def check_geometry(matrix: np.ndarray, positions: np.ndarray, where: str) -> float:
@@ -81,7 +82,9 @@ def check_geometry(matrix: np.ndarray, positions: np.ndarray, where: str) -> flo
             :data:`MAX_VOLUME_PER_ATOM`, atoms closer than :data:`MIN_DISTANCE`.
     """
     if len(positions) > MAX_ATOMS:
-        raise InputError(f"{where}: {len(positions)} atoms are more than the {MAX_ATOMS} read; give a unit cell.")
+        raise InputError(
+            f"{where}: {len(positions)} atoms are more than the {MAX_ATOMS} read; give a unit cell."
+        )
     volume, thinnest = check_cell(matrix, where)
     if not (positions.max() < _MAX_COORDINATE and positions.min() > -_MAX_COORDINATE):  # NaN is neither
         raise InputError(
@@ -151,7 +154,7 @@ def _shortest_distance(matrix: np.ndarray, positions: np.ndarray, thinnest: floa
     gaps = positions[first] - positions[second]
     gaps -= np.rint(gaps)
     gaps = gaps @ matrix
-    return float(np.einsum("ij,ij->i", gaps, gaps).min()) ** 0.5
+    return sqrt(np.einsum("ij,ij->i", gaps, gaps).min())
 
 
 @lru_cache
@@ -175,5 +178,5 @@ def _shortest_by_tree(matrix: np.ndarray, positions: np.ndarray) -> float:
     reach = [range(-n, n + 1) for n in np.ceil(margin).astype(int)]
     shifted = np.concatenate([positions + shift for shift in product(*reach)])
     near = ((shifted >= -margin) & (shifted <= 1 + margin)).all(axis=1)
-    distances, _ = cKDTree(shifted[near] @ matrix).query(positions @ matrix, k=2)
+    distances = cKDTree(shifted[near] @ matrix).query(positions @ matrix, k=2)[0]
     return float(distances[:, 1].min())

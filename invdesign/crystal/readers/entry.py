@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from invdesign.crystal.cif import UNREADABLE, checked
 from invdesign.crystal.elements import SYMBOLS
+from invdesign.crystal.soundness import checked
 from invdesign.errors import InputError, quoted
 
 if TYPE_CHECKING:
@@ -23,6 +23,16 @@ ID_COLUMNS = ("material_id", "id", "label", "name", "candidate", "index")
 """Columns of a table that name its rows, the first that is there."""
 PERIODIC = (True, True, True)
 _NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eEdD][-+]?\d{1,3})?")
+UNREADABLE = (
+    ValueError,
+    KeyError,
+    IndexError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    NotImplementedError,
+)
+"""What libraries raise on text that is not what it should be."""
 _THINNEST = 1e-3  # volume of the cell divided by the product of its edges
 
 

@@ -9,8 +9,7 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from invdesign.crystal.cif import UNREADABLE
-from invdesign.crystal.readers.entry import Record, Unreadable, crystal, entry, label_of, stem
+from invdesign.crystal.readers.entry import UNREADABLE, Record, Unreadable, crystal, entry, label_of, stem
 from invdesign.errors import InputError, quoted
 
 if TYPE_CHECKING:

@@ -7,8 +7,7 @@ from functools import partial
 from io import StringIO
 from pathlib import Path
 
-from invdesign.crystal.cif import UNREADABLE
-from invdesign.crystal.readers.entry import Record, Unreadable, crystal, entry, stem
+from invdesign.crystal.readers.entry import UNREADABLE, Record, Unreadable, crystal, entry, stem
 from invdesign.errors import InputError, quoted
 
 

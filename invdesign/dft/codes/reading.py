@@ -9,7 +9,7 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from invdesign.crystal.cif import checked
+from invdesign.crystal.soundness import checked
 from invdesign.dft.codes.gpaw.job import CalculationError
 from invdesign.dft.codes.interface import ParsedOutput
 from invdesign.errors import InputError

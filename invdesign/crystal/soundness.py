@@ -15,8 +15,9 @@ from invdesign.errors import InputError
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-MIN_DISTANCE = 0.4
-"""Å; half the bond of H₂: no potential evaluates a crystal with closer atoms."""
+MIN_DISTANCE = 0.2
+"""Å; closer atoms are one atom twice. A generator's failed crystals, with atoms up to 0.4 Å apart, which no
+potential evaluates, are read and count against it as invalid."""
 MAX_VOLUME_PER_ATOM = 1e4
 """Å³; a molecule in a box has some thousand."""
 MIN_VOLUME = 0.1

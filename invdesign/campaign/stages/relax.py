@@ -17,7 +17,6 @@ from invdesign.io.parallel import one_thread
 from invdesign.verdict import Verdict
 
 if TYPE_CHECKING:
-    import numpy as np
     from pymatgen.core import Composition, Structure
 
     from invdesign.relaxation.relax import Relaxed
@@ -48,17 +47,45 @@ def plausible_geometry(candidates: Sequence[Candidate], context: Context) -> lis
 
 
 def relaxed(candidates: Sequence[Candidate], context: Context) -> list[Verdict]:
-    """Relax candidates; one of which no starting structure converges to a plausible crystal is rejected."""
+    """Relax all starting structures in one call; keep each candidate's converged one of lowest energy."""
+    from invdesign.relaxation.relax import relax
+
+    config, components = context.config, context.components
     starts = [context.starts[candidate.id] for candidate in candidates]
-    context.embeddings = _relax(candidates, starts, context.config, context.components)
-    return [candidate.verdicts["relaxation"] for candidate in candidates]
+    numbered = [(number, structure) for number, group in enumerate(starts) for structure, _ in group]
+    early_stopping = _early_stopping_options(candidates, numbered, config, components)
+    results = iter(
+        relax(
+            [structure for _, structure in numbered],
+            components.get("potential"),
+            fmax=config.fmax,
+            max_steps=config.max_steps,
+            keep_symmetry=config.keep_symmetry,
+            **early_stopping,
+        )
+    )
+    verdicts = []
+    for candidate, group in zip(candidates, starts, strict=True):
+        outcomes = [(next(results), origin) for _, origin in group]
+        verdicts.append(_best_outcome(candidate, outcomes))
+        for result, _ in outcomes:
+            if result.structure is candidate.structure and result.embedding is not None:
+                context.embeddings[candidate.id] = result.embedding
+    return verdicts
 
 
 def on_hull(candidates: Sequence[Candidate], context: Context) -> list[Verdict]:
     """Place relaxed candidates on the convex hull; one above the target's limit is rejected."""
+    limit, verdicts = context.config.target.e_above_hull_max, []
     for candidate in candidates:
-        _place_on_hull(candidate, context.config, context.components)
-    return [candidate.verdicts["hull"] for candidate in candidates]
+        place = context.components.placement(candidate.structure, candidate.relaxation.energy)  # type: ignore[arg-type,union-attr]
+        candidate.properties = {
+            "formation_energy_per_atom": Estimate(place.formation_energy, place.sigma),
+            "e_above_hull": Estimate(place.e_above_hull, place.sigma),
+        }
+        candidate.placement = place
+        verdicts.append(hull_verdict(candidate, limit, place.probability_below(limit)))
+    return verdicts
 
 
 def starting_structures(
@@ -102,47 +129,6 @@ def _geometry_source(candidate: Candidate) -> str:
     return f"after {origin.parent}" if origin.parent is not None else f"by {origin.generator}"
 
 
-def _relax(
-    candidates: Sequence[Candidate],
-    starts: Sequence[list[tuple[Structure, str]]],
-    config: CampaignConfig,
-    components: Components,
-) -> dict[str, np.ndarray]:
-    """Relax all starting structures in one call; keep of each candidate the converged one of lowest energy.
-
-    Returns:
-        The potential's embedding of that structure by id, where it has one.
-    """
-    from invdesign.relaxation.relax import relax
-
-    numbered = [(number, structure) for number, group in enumerate(starts) for structure, _ in group]
-    embeddings: dict[str, np.ndarray] = {}
-    if not numbered:
-        return embeddings
-    potential = components.get("potential")
-    options: dict[str, Any] = {}
-    if config.early_stopping:
-        options = _early_stopping_options(candidates, numbered, config, components)
-    results = iter(
-        relax(
-            [structure for _, structure in numbered],
-            potential,
-            fmax=config.fmax,
-            max_steps=config.max_steps,
-            keep_symmetry=config.keep_symmetry,
-            **options,
-        )
-    )
-    for candidate, group in zip(candidates, starts, strict=True):
-        if group:
-            outcomes = [(next(results), origin) for _, origin in group]
-            candidate.record(_best_outcome(candidate, outcomes))
-            for result, _ in outcomes:
-                if result.structure is candidate.structure and result.embedding is not None:
-                    embeddings[candidate.id] = result.embedding
-    return embeddings
-
-
 def _early_stopping_options(
     candidates: Sequence[Candidate],
     numbered: Sequence[tuple[int, Structure]],
@@ -152,6 +138,8 @@ def _early_stopping_options(
     """Return the options of early stopping: energy ceilings, candidate of each structure, and the rule."""
     from invdesign.relaxation.early_stopping import EarlyStoppingRule
 
+    if not config.early_stopping:
+        return {}
     known = [candidate.verdicts["novelty"].value == 0 for candidate in candidates]
     return {
         "ceilings": [
@@ -210,17 +198,6 @@ def _best_outcome(candidate: Candidate, outcomes: list[tuple[Relaxed, str]]) -> 
             value=float(result.fmax),
         )
     return Verdict("relaxation", passed=False, reason=reason)
-
-
-def _place_on_hull(candidate: Candidate, config: CampaignConfig, components: Components) -> None:
-    place = components.placement(candidate.structure, candidate.relaxation.energy)  # type: ignore[arg-type,union-attr]
-    candidate.properties = {
-        "formation_energy_per_atom": Estimate(place.formation_energy, place.sigma),
-        "e_above_hull": Estimate(place.e_above_hull, place.sigma),
-    }
-    candidate.placement = place
-    limit = config.target.e_above_hull_max
-    candidate.record(hull_verdict(candidate, limit, place.probability_below(limit)))
 
 
 def hull_verdict(candidate: Candidate, limit: float, probability: float) -> Verdict:

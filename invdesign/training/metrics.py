@@ -16,14 +16,11 @@ View = Callable[[np.ndarray], np.ndarray]
 
 def auc(score: np.ndarray, positive: np.ndarray) -> float:
     """Area under the ROC curve: chance that a positive scores above a negative (ties half)."""
-    from scipy.stats import rankdata
+    from sklearn.metrics import roc_auc_score
 
-    n_positive = int(positive.sum())
-    n_negative = len(positive) - n_positive
-    if n_positive == 0 or n_negative == 0:
+    if positive.all() or not positive.any():
         return float("nan")
-    ranks = rankdata(score)
-    return float((ranks[positive].sum() - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative))
+    return float(roc_auc_score(positive, score))
 
 
 def spearman(a: np.ndarray, b: np.ndarray) -> float:

@@ -6,15 +6,13 @@ its systems, compared with 200 one by one.
 """
 
 from dataclasses import dataclass
-from functools import reduce
-from operator import or_
 
 import numpy as np
 from numpy.typing import NDArray
 
 from invdesign.composition.batch import CompositionBatch
 from invdesign.crystal.elements import SYMBOLS
-from invdesign.stability.hull.hull import Hull
+from invdesign.stability.hull.hull import ChemicalSystems, Hull
 
 _TOLERANCE = 1e-9  # eV/atom by which a phase must undercut the hull to enter the basis
 _SAME = 1e-6  # distance of atomic fractions below which two compositions are one
@@ -54,10 +52,7 @@ class HullBatch:
         self._fractions = hull.fractions[rows]
         self._costs = np.where(hull.competing, hull.energies, _ABSENT)[rows]
         self._n_elements = (self._numbers > 0).sum(axis=1)
-        self._systems: dict[int, list[int]] = {}  # compounds by chemical system, one bit an element
-        bits = zip(*([1 << number for number in column] for column in self._numbers.T.tolist()), strict=True)
-        for index, row in enumerate(bits):
-            self._systems.setdefault(reduce(or_, row) & ~1, []).append(index)
+        self._systems = ChemicalSystems(self._numbers)
 
     def competitors(self, batch: CompositionBatch) -> Competitors:
         """Find the competing phases of compositions."""
@@ -85,7 +80,7 @@ class HullBatch:
         numbers, goals = np.take_along_axis(numbers, order, 1), np.take_along_axis(goals, order, 1)
         systems, which = np.unique(numbers, axis=0, return_inverse=True)
         which = which.ravel()
-        members = [self._members(system) for system in systems.tolist()]
+        members = [self._systems.within(system) for system in systems.tolist()]
         sizes = np.array([len(indices) for indices in members])
         by_size = np.argsort(sizes[which], kind="stable")
         start = 0
@@ -99,18 +94,6 @@ class HullBatch:
             for name in Competitors.__slots__:
                 getattr(found, name)[rows[chunk]] = getattr(part, name)
             start = stop
-
-    def _members(self, system: list[int]) -> list[int]:
-        """Return indices of the compounds of a chemical system and of those within it."""
-        bits = reduce(or_, (1 << number for number in system))
-        found: list[int] = []
-        if 1 << len(system) > len(self._systems):  # more subsets than there are systems
-            return [i for key, indices in self._systems.items() if not key & ~bits for i in indices]
-        subset = bits
-        while subset:
-            found += self._systems.get(subset, ())
-            subset = (subset - 1) & bits
-        return found
 
     def _columns(
         self, systems: NDArray[np.int64], members: list[list[int]]

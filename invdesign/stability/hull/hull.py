@@ -51,6 +51,32 @@ class HullResult:
     composition_known: bool
 
 
+class ChemicalSystems:
+    """Compounds by chemical system.
+
+    Args:
+        numbers: atomic numbers of n compounds, (n, k), padded with 0.
+    """
+
+    def __init__(self, numbers: np.ndarray) -> None:
+        self._members: dict[int, list[int]] = {}  # by the system, one bit an element
+        bits = zip(*([1 << number for number in column] for column in numbers.T.tolist()), strict=True)
+        for index, row in enumerate(bits):
+            self._members.setdefault(reduce(or_, row) & ~1, []).append(index)
+
+    def within(self, system: Sequence[int]) -> list[int]:
+        """Look up the compounds made of these elements only; return their indices."""
+        bits = reduce(or_, (1 << number for number in system))
+        if 1 << len(system) > len(self._members):  # more subsets than there are systems
+            return [i for key, indices in self._members.items() if not key & ~bits for i in indices]
+        found: list[int] = []
+        subset = bits
+        while subset:
+            found += self._members.get(subset, ())
+            subset = (subset - 1) & bits
+        return found
+
+
 class Hull:
     """Known phases and the lower convex hull of their formation energies; the elements are at zero."""
 
@@ -82,10 +108,7 @@ class Hull:
         self.energies = energies.astype(float)
         self.competing = competing.astype(bool)
         self.atomic_numbers = frozenset(np.unique(numbers).tolist()) - {0}
-        self._systems: dict[int, list[int]] = {}  # compounds by chemical system, one bit an element
-        bits = zip(*([1 << number for number in column] for column in self.numbers.T.tolist()), strict=True)
-        for index, row in enumerate(bits):
-            self._systems.setdefault(reduce(or_, row) & ~1, []).append(index)
+        self._systems = ChemicalSystems(self.numbers)
 
     def __len__(self) -> int:
         """Return the number of compounds."""
@@ -173,7 +196,7 @@ class Hull:
 
     def phases(self, elements: Iterable[str]) -> list[tuple[str, float]]:
         """Competing compounds of a chemical system and of those within it: formula, energy (eV/atom)."""
-        chosen = self._in_system([ATOMIC_NUMBER[symbol] for symbol in elements])
+        chosen = np.array(self._systems.within([ATOMIC_NUMBER[s] for s in elements]), dtype=np.intp)
         chosen = chosen[self.competing[chosen]]
         return [(self.formulas[i], float(self.energies[i])) for i in chosen.tolist()]
 
@@ -194,7 +217,7 @@ class Hull:
         target = self._target(composition)
         order = sorted(target)
         goal = np.array([target[number] for number in order])
-        chosen = self._in_system(order)
+        chosen = np.array(self._systems.within(order), dtype=np.intp)
         matrix = self._matrix(order, chosen)
         same = np.abs(matrix - goal[:, None]).max(axis=0) < _SAME
         n_phases = len(chosen) + len(order)
@@ -231,16 +254,6 @@ class Hull:
                 "use elements of the hull, or a hull that covers them."
             )
         return target
-
-    def _in_system(self, order: Sequence[int]) -> np.ndarray:
-        """Look up the compounds made of these elements only; return their indices."""
-        system = reduce(or_, (1 << number for number in order))
-        found: list[int] = []
-        subset = system
-        while subset:
-            found += self._systems.get(subset, ())
-            subset = (subset - 1) & system
-        return np.array(found, dtype=np.intp)
 
     def _matrix(self, order: Sequence[int], chosen: np.ndarray) -> np.ndarray:
         """Atomic fractions of chosen compounds, (len(order), len(chosen)), rows as in ``order``."""

@@ -6,6 +6,8 @@ known by its composition only still trains the shared layers).
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch.nn import functional
@@ -242,25 +244,18 @@ def find_domain(train: np.ndarray, unseen: np.ndarray, seed: int) -> Domain:
 
     The threshold is the distance within which 99 % of ``unseen`` rows (m, d) of the same kind lie.
     """
-    n_axes, n_centres = 24, 1500
+    from sklearn.cluster import KMeans
+
+    n_axes, n_centres = min(24, train.shape[1]), min(1500, len(train))
     generator = torch.Generator().manual_seed(seed)
     x = torch.from_numpy(train)
     values, vectors = torch.linalg.eigh(x.T @ x / len(x))
-    n_axes = min(n_axes, x.shape[1])
     axes = vectors[:, -n_axes:] / values[-n_axes:].clamp(min=1e-6).sqrt()
-    points = x @ axes  # (n, axes)
-    n_centres = min(n_centres, len(x))
-    centres = points[torch.randperm(len(x), generator=generator)[:n_centres]]
-    for _ in range(8):
-        nearest = torch.cdist(points, centres).argmin(1)
-        counts = torch.bincount(nearest, minlength=n_centres).clamp(min=1).unsqueeze(1)
-        sums = torch.zeros_like(centres).index_add_(0, nearest, points)
-        centres = torch.where(
-            torch.bincount(nearest, minlength=n_centres).unsqueeze(1) > 0, sums / counts, centres
-        )
-    domain = Domain(axes.contiguous().numpy(), centres.numpy(), 0.0)
-    threshold = float(np.quantile(domain.distance(unseen), 0.99))
-    return Domain(domain.axes, domain.centres, threshold)
+    points = (x @ axes).numpy()  # (n, axes)
+    start = points[torch.randperm(len(x), generator=generator)[:n_centres].numpy()]
+    found = KMeans(n_centres, init=start, n_init=1, max_iter=8, tol=0.0).fit(points)
+    domain = Domain(axes.contiguous().numpy(), found.cluster_centers_, 0.0)
+    return replace(domain, threshold=float(np.quantile(domain.distance(unseen), 0.99)))
 
 
 ROUNDS = 6

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from published import load_published, published_gaps
 
-from invdesign.data.dataset import holds_crystals, read_dataset
+from invdesign.data.dataset import is_formula_table, read_dataset
 from invdesign.errors import InputError
 from invdesign.io.config import build, read_yaml
 from invdesign.io.provenance import hardware, package_versions
@@ -116,7 +116,7 @@ def crystals_of(config: PropertyConfig) -> list[Structure]:
             f"published: recipe {config.out.name!r} predicts no {GAP} from structure; give band-gap."
         )
     labels = [c for name, m in config.properties.items() for c in m.columns or (name,)]
-    files = [entry.file for entry in config.data if holds_crystals(entry.file)]
+    files = [entry.file for entry in config.data if not is_formula_table(entry.file)]
     entries = (entry for file in files for entry in read_dataset(file))
     return [entry.structure for entry in entries if entry.properties.keys() & set(labels)]
 

@@ -8,6 +8,7 @@ import ast
 import re
 import sys
 import tomllib
+from collections import defaultdict
 from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 from pathlib import Path
@@ -26,6 +27,8 @@ LAYERS = (
     *("potentials", "relaxation", "stability", "filters", "generators", "predictors"),
     *("report", "campaign", "screening", "dft", "analysis", "training", "api", "cli", "__main__"),
 )
+TESTS = Path(__file__).parent
+OUTSIDE = ("benchmarks", "plugins")  # folders of tests of what is not in the package
 TRAINS = ("invdesign.api", "invdesign.cli.train", "invdesign.training")
 """Who may import ``invdesign.training``."""
 CROWDED = 16  # files in a folder
@@ -143,7 +146,7 @@ def test_nothing_but_train_imports_the_training():
     assert not wrong, "\n".join(wrong)
 
 
-def test_the_root_is_imported_by_nobody():
+def test_the_root_is_imported_by_no_module():
     wrong = [where(name, "invdesign") for name, targets in EDGES.items() if "invdesign" in targets]
     assert not wrong, "\n".join(wrong)
 
@@ -178,3 +181,24 @@ def test_what_is_imported_is_declared():
     used = {target.split(".")[0] for module in MODULES.values() for target, _ in module.imports}
     ours = used - sys.stdlib_module_names - {"invdesign", "", "_typeshed"}
     assert {DISTRIBUTION.get(name, name) for name in ours} <= declared
+
+
+def test_a_class_has_a_name_of_its_own():
+    homes = defaultdict(list)
+    for name, module in MODULES.items():
+        for node in module.tree.body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes[node.name].append(name)
+    assert {name: where for name, where in homes.items() if len(where) > 1} == {}
+
+
+def test_a_test_file_is_named_by_what_it_tests():
+    """Test files mirror the package: ``test_<module, or folder>.py``, or with ``_<what>`` after it."""
+    wrong = []
+    for path in TESTS.rglob("test_*.py"):
+        folder, name = path.parent.relative_to(TESTS), path.stem.removeprefix("test_")
+        if folder.parts and folder.parts[0] not in OUTSIDE:
+            names = [folder.name, *(entry.stem for entry in PACKAGE.joinpath(folder).glob("*"))]
+            if not any(name == known or name.startswith(f"{known}_") for known in names):
+                wrong.append(str(path.relative_to(TESTS)))
+    assert not wrong, "\n".join(wrong)

@@ -21,7 +21,7 @@ import numpy as np
 from active_learning import GAP, POOLS
 from scipy.stats import norm
 
-from invdesign.campaign.active_learning.residual_gp import Crystals, Errors
+from invdesign.campaign.active_learning.residual_gp import ErrorInputs, ErrorProcess
 
 if TYPE_CHECKING:
     from active_learning import Pool
@@ -33,22 +33,22 @@ Answer = tuple[np.ndarray, np.ndarray]
 """Mean and deviation of errors, in predicted deviations."""
 
 
-def own(_errors: np.ndarray, _known: Crystals, asked: Crystals) -> Answer:
+def own(_errors: np.ndarray, _known: ErrorInputs, asked: ErrorInputs) -> Answer:
     """Nothing is learned."""
     return np.zeros(len(asked)), np.ones(len(asked))
 
 
-def shift_and_scale(errors: np.ndarray, known: Crystals, asked: Crystals) -> Answer:
+def shift_and_scale(errors: np.ndarray, known: ErrorInputs, asked: ErrorInputs) -> Answer:
     """Correct all crystals by the same shift and scale."""
-    return Errors.fit(Crystals(known.unit), errors).predict(Crystals(asked.unit))
+    return ErrorProcess.fit(ErrorInputs(known.unit), errors).predict(ErrorInputs(asked.unit))
 
 
-def shared(errors: np.ndarray, known: Crystals, asked: Crystals) -> Answer:
+def shared(errors: np.ndarray, known: ErrorInputs, asked: ErrorInputs) -> Answer:
     """Correct as the released code does."""
-    return Errors.fit(known, errors).predict(asked)
+    return ErrorProcess.fit(known, errors).predict(asked)
 
 
-def single_task(errors: np.ndarray, known: Crystals, asked: Crystals) -> Answer:
+def single_task(errors: np.ndarray, known: ErrorInputs, asked: ErrorInputs) -> Answer:
     """BoTorch's Gaussian process with its default priors, a reach for every dimension."""
     import torch
     from botorch.fit import fit_gpytorch_mll
@@ -88,7 +88,7 @@ def measure(pool: Pool, name: str, n: int) -> dict[str, float]:
         start = time.process_time()
         shift, scale = METHODS[name](
             ((gaps - mean) / sigma)[known],
-            *(Crystals(unit[part], pool.vectors[rows][part]) for part in (known, asked)),
+            *(ErrorInputs(unit[part], pool.vectors[rows][part]) for part in (known, asked)),
         )
         spent = time.process_time() - start
         predicted, spread = mean[asked] + sigma[asked] * shift, sigma[asked] * scale

@@ -29,7 +29,7 @@ import numpy as np
 from invdesign.analysis.evaluate.metrics import Rate
 from invdesign.analysis.inputs import Sample, fingerprint, pack, unpack
 from invdesign.analysis.structure_prediction.run import FMAX, MAX_STEPS
-from invdesign.analysis.structure_prediction.starting_structures import Plan, Sources, plan_starts
+from invdesign.analysis.structure_prediction.starting_structures import Plan, StructureSources, plan_starts
 from invdesign.core.target import parse_target
 from invdesign.crystal.symmetry import realise
 from invdesign.data.splits import grouped_split
@@ -111,22 +111,22 @@ def _held_out(formulas: Sequence[str]) -> NDArray[np.int64]:
     return grouped_split(list(formulas), (1 - HELD_OUT, HELD_OUT), 0)[1]
 
 
-def sources(methods: Sequence[str]) -> dict[str, Sources]:
+def sources(methods: Sequence[str]) -> dict[str, StructureSources]:
     """Build what each method proposes from; nothing has seen the held-out formulas."""
     geometry = GeometrySource.load()
     formulas = [geometry.library.gene(i).formula for i in range(len(geometry.library))]
     geometry = geometry.without({formulas[i] for i in _held_out(formulas)})
     types, genes = StructureTypes(geometry.library), load_generator("gene-diffusion")
     made = {
-        "full": lambda: Sources([types, genes], geometry),
-        "diffusion": lambda: Sources([genes], OneWay(geometry, "drawn")),
-        "types": lambda: Sources([types], geometry),
-        "sampled": lambda: Sources([genes], OneWay(geometry, "sampled")),
+        "full": lambda: StructureSources([types, genes], geometry),
+        "diffusion": lambda: StructureSources([genes], OneWay(geometry, "drawn")),
+        "types": lambda: StructureSources([types], geometry),
+        "sampled": lambda: StructureSources([genes], OneWay(geometry, "sampled")),
     }
     return {method: made[method]() for method in methods}
 
 
-def plans(formulas: Sequence[str], k: int, seed: int, given: Sources) -> dict[str, Plan]:
+def plans(formulas: Sequence[str], k: int, seed: int, given: StructureSources) -> dict[str, Plan]:
     """Make starts of each formula; none where a method can make none: that counts as no match."""
     found = {}
     for formula in formulas:
@@ -177,7 +177,7 @@ def scores_of(distances: Sequence[list[float | None]]) -> dict[str, Any]:
 
 
 def measure(
-    method: str, given: argparse.Namespace, crystals: dict[str, list[Structure]], one: Sources
+    method: str, given: argparse.Namespace, crystals: dict[str, list[Structure]], one: StructureSources
 ) -> dict[str, Any]:
     """Figures of one method before and after relaxation."""
     start, low = time.perf_counter(), lowest_energies(given.data, list(crystals))

@@ -47,7 +47,7 @@ NEW = NOVELTY[2]
 
 
 @dataclass(frozen=True)
-class Run:
+class ProposalRun:
     """What decides the proposals.
 
     Attributes:
@@ -83,10 +83,10 @@ class Run:
 
 
 @dataclass(frozen=True)
-class GenerateUnit:
+class GeneUnit:
     """A batch of genes to draw; sent to a worker."""
 
-    run: Run
+    run: ProposalRun
     number: int
     n: int
 
@@ -95,7 +95,7 @@ class GenerateUnit:
 class StructureUnit:
     """Proposals that are to get structures; sent to a worker."""
 
-    run: Run
+    run: ProposalRun
     number: int
     candidates: list[Candidate]
 
@@ -153,7 +153,7 @@ def generate(
     target = parse_target([str(target)] if isinstance(target, str | Target) else list(target), **conditions)
     draws = draws or (DRAWS if target.windows else 1)
     out = None if out is None else Path(out)
-    run = Run(
+    run = ProposalRun(
         generator,
         dict(options or {}),
         _weights(generator, target, ranked=draws > 1),
@@ -178,11 +178,11 @@ def generate(
         candidates = _proposals(run, batches, progress)
         _write(candidates, out)
         if batches.added or not (out / RUN_FILE).exists():
-            write_run_json(out, {"generate": run.identity, "target": target.words()})
+            write_run_json(out, {"generate": run.identity, "target": target.describe()})
     return _results(run, candidates)
 
 
-def _results(run: Run, candidates: list[Candidate]) -> Results[Candidate]:
+def _results(run: ProposalRun, candidates: list[Candidate]) -> Results[Candidate]:
     kind = "crystals" if run.structures else "genes"
     summary = f"generate: {len(candidates)} {kind} by {run.generator}"
     return Results(candidates, row=row_of, summary=summary)
@@ -209,7 +209,7 @@ class _Batches:
         self,
         stage: str,
         work: Callable[[Any], list[Candidate]],
-        tasks: Sequence[GenerateUnit | StructureUnit],
+        tasks: Sequence[GeneUnit | StructureUnit],
     ) -> Iterator[list[Candidate]]:
         """Yield the candidates of each unit, in order."""
         missing = [task for task in tasks if (stage, task.number) not in self._stored]
@@ -235,7 +235,7 @@ def _batches(journal: Journal | None, workers: int) -> Iterator[_Batches]:
             yield _Batches(journal, pool)
 
 
-def _proposals(run: Run, batches: _Batches, progress: Progress) -> list[Candidate]:
+def _proposals(run: ProposalRun, batches: _Batches, progress: Progress) -> list[Candidate]:
     """Draw the genes, then make a structure for each."""
     part = 0.5 if run.structures else 1.0
     candidates = _genes(run, batches, lambda share, message: progress(part * share, message))
@@ -253,7 +253,7 @@ def _proposals(run: Run, batches: _Batches, progress: Progress) -> list[Candidat
     return built
 
 
-def _genes(run: Run, batches: _Batches, progress: Progress) -> list[Candidate]:
+def _genes(run: ProposalRun, batches: _Batches, progress: Progress) -> list[Candidate]:
     """Draw as many genes as asked for, and replace unwanted ones by new ones as far as these are found."""
     numbers = count()  # continue through the rounds: the number of a batch is its seed
     drawn: list[Candidate] = []
@@ -261,7 +261,7 @@ def _genes(run: Run, batches: _Batches, progress: Progress) -> list[Candidate]:
     def draw(wanted: int) -> list[Candidate]:
         before = len(drawn)
         sizes = [min(BATCH, wanted - first) for first in range(0, wanted, BATCH)]
-        for batch in batches.of("genes", _draw, [GenerateUnit(run, next(numbers), size) for size in sizes]):
+        for batch in batches.of("genes", _draw, [GeneUnit(run, next(numbers), size) for size in sizes]):
             drawn.extend(batch)
             progress(min(1.0, len(drawn) / run.n), f"{len(drawn)} genes drawn for {run.n}")
         return drawn[before:]
@@ -281,7 +281,7 @@ def _genes(run: Run, batches: _Batches, progress: Progress) -> list[Candidate]:
     return candidates
 
 
-def _unwanted(run: Run, candidates: Sequence[Candidate], seen: set[str]) -> list[int]:
+def _unwanted(run: ProposalRun, candidates: Sequence[Candidate], seen: set[str]) -> list[int]:
     """Return the places of repeats, then of known compositions; add all genes to those seen."""
     repeats, known = [], []
     for i, candidate in enumerate(candidates):
@@ -306,7 +306,7 @@ def _weights(generator: str, target: Target, *, ranked: bool) -> dict[str, str]:
     return {"generator": generator_digest(generator)} | digests
 
 
-def _draw(task: GenerateUnit) -> list[Candidate]:
+def _draw(task: GeneUnit) -> list[Candidate]:
     run = task.run
     with one_thread():
         drawn = _generator_of(run).propose(run.target, task.n * run.draws, (run.seed, task.number))
@@ -329,7 +329,7 @@ def _build(task: StructureUnit) -> list[Candidate]:
     return candidates
 
 
-def _give_structures(candidates: Sequence[Candidate], run: Run) -> None:
+def _give_structures(candidates: Sequence[Candidate], run: ProposalRun) -> None:
     """Give a geometry to each candidate without one, all at once, and a structure to each."""
     bare = [candidate for candidate in candidates if candidate.geometry is None]
     if bare:
@@ -345,7 +345,7 @@ def _give_structures(candidates: Sequence[Candidate], run: Run) -> None:
         candidate.structure = _structure(candidate)
 
 
-def _generator_of(run: Run) -> Generator:
+def _generator_of(run: ProposalRun) -> Generator:
     return _generator(run.generator, json.dumps(run.options, sort_keys=True), run.weights["generator"])
 
 

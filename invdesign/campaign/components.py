@@ -204,7 +204,7 @@ def made_with(config: CampaignConfig, components: Components) -> dict[str, Any]:
     weights |= _digests("models", models) | _digests("validators", tables)
     return {
         "target": str(config.target),
-        "words": config.words(),
+        "words": config.describe(),
         "seed": config.seed,
         "potential": potential.name,
         "weights": weights,

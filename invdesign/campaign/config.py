@@ -97,10 +97,10 @@ class CampaignConfig(BaseModel):
         """
         return build(cls, {**read_yaml(path), **changes}, "campaign")
 
-    def words(self) -> str:
+    def describe(self) -> str:
         """Return the request in plain English."""
         n = len(self.formulas)
-        return self.target.words() + (f", of {n} screened formula{'s' * (n > 1)}" if n else "")
+        return self.target.describe() + (f", of {n} screened formula{'s' * (n > 1)}" if n else "")
 
     def identity(self) -> dict[str, Any]:
         """Return the fields that decide the result, as plain JSON; equal ones mean the same campaign."""

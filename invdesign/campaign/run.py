@@ -114,7 +114,7 @@ def design(
         store = _store(config, components)
         if worked := not store.complete:
             _check(config, components)
-            title = f"Target: {config.words()}"
+            title = f"Target: {config.describe()}"
             with Session.begin(
                 config, components, store, executor, title=title, progress=progress
             ) as session:
@@ -285,7 +285,7 @@ def _conclude(
     )
     write_cifs(shortlisted, config.out / CIF_FOLDER)
     write_table(shortlisted, config.out / SHORTLIST)
-    draw_funnel(funnel, config.out / PICTURE, title=config.target.words())
+    draw_funnel(funnel, config.out / PICTURE, title=config.target.describe())
     if worked or not (config.out / SHORTLIST_JSON).exists():
         write_shortlist_json(shortlisted, config.out / SHORTLIST_JSON, made_with(config, components))
     if worked or not (config.out / "run.json").exists():
@@ -329,7 +329,7 @@ def _write_run_json(result: CampaignResult, potential: Potential) -> None:
         result.out,
         {
             "campaign": result.config.identity(),
-            "target": result.config.words(),
+            "target": result.config.describe(),
             "potential": {"name": potential.name, "weights": potential.digest},
             "charge_balance": asdict(ChargeRules()),
             "funnel": result.funnel.as_json(),

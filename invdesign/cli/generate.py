@@ -109,7 +109,7 @@ def generate_command(
     )
     parsed, files = parse_target(target or [], **conditions), out is not None
     if files:
-        typer.echo(f"Target: {parsed.words()}.", err=True)
+        typer.echo(f"Target: {parsed.describe()}.", err=True)
     with shown_progress(show=files) as progress:
         candidates = generate(parsed, n, structures=files, out=out, progress=progress, **settings)
     limits = {"hhi"} if parsed.hhi_max is not None else set()

@@ -14,7 +14,7 @@ from invdesign.io.progress import shown_progress
 
 if TYPE_CHECKING:
     from invdesign.composition.oxidation_states import ChargeRules
-    from invdesign.screening.api import Rows, Screened, Tally
+    from invdesign.screening.api import Screened, ScreenedRows, Tally
 
 space_option, gate_option = panel("Space"), panel("Gates")
 charge_option, output_option = panel("Charge balance"), panel("Output")
@@ -223,7 +223,7 @@ def _shard(text: str | None) -> tuple[int, int] | None:
     return i, n
 
 
-def _print(rows: Rows, rules: ChargeRules, *, as_json: bool) -> None:
+def _print(rows: ScreenedRows, rules: ChargeRules, *, as_json: bool) -> None:
     """Print rows as they come; counts at the end, on stderr."""
     from invdesign.filters.charge_balance import charge_balance
 

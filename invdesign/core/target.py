@@ -176,7 +176,7 @@ class Target(BaseModel):
             clauses.append(f"abundance>{self.abundance_min!r}")
         return " ".join(clauses)
 
-    def words(self) -> str:
+    def describe(self) -> str:
         """Return the target in plain English, as printed before a run starts."""
         parts = [_in_words(name, window) for name, window in self.windows.items()]
         parts.append(f"at most {self.e_above_hull_max:g} eV/atom above the hull")

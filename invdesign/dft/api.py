@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from invdesign.crystal.structure_files import write_cif
 from invdesign.dft import collect_results, run_jobs
 from invdesign.dft.collect_results import Collection
-from invdesign.dft.run_jobs import Outcome, Plan
+from invdesign.dft.run_jobs import JobEnd, JobPlan
 from invdesign.dft.write_inputs import write_inputs
 
 if TYPE_CHECKING:
@@ -54,8 +54,8 @@ class RunReport:
         outcomes: one per job that ran.
     """
 
-    plan: Plan
-    outcomes: list[Outcome]
+    plan: JobPlan
+    outcomes: list[JobEnd]
 
     def __repr__(self) -> str:
         """Return how many jobs ended with a result."""

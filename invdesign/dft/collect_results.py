@@ -25,7 +25,7 @@ from invdesign.dft.results.calculation import Calculation
 from invdesign.dft.results.comparison import PREDICTED, Comparison, compare_campaign, compare_records
 from invdesign.dft.results.elements import element_energies, store_elements, with_stored
 from invdesign.dft.results.formation_energies import MORE, DftPlacement, compute_placements
-from invdesign.dft.results.store import PHONONS, Record, hull_of, is_campaign, store_results
+from invdesign.dft.results.store import PHONONS, RunRecord, hull_of, is_campaign, store_results
 from invdesign.errors import InputError
 from invdesign.io.atomic import atomic_write
 from invdesign.stability.hull.hull import Hull
@@ -328,7 +328,7 @@ def _note_repeats(rows: Sequence[dict[str, Any]], results: Sequence[Result]) -> 
                 row["notes"].append(f"computed again in {', '.join(others)}")
 
 
-def _records(results: Sequence[Result], rows: Sequence[dict[str, Any]], out: Path) -> list[Record]:
+def _records(results: Sequence[Result], rows: Sequence[dict[str, Any]], out: Path) -> list[RunRecord]:
     """Return all runs of candidates: no single ones, no reference elements."""
     records = []
     for result, row in zip(results, rows, strict=True):
@@ -355,7 +355,7 @@ def _records(results: Sequence[Result], rows: Sequence[dict[str, Any]], out: Pat
             lowest_frequency=row["lowest_frequency"],
         )
         records.append(
-            Record(
+            RunRecord(
                 row["candidate"],
                 row["formula"],
                 job.structure(),

@@ -22,7 +22,7 @@ End = Literal["computed", "out of time", "broke off", "taken"]
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class JobPlan:
     """What will run, cheapest first, and what will not.
 
     Attributes:
@@ -48,7 +48,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class JobEnd:
     """How one job ended.
 
     Attributes:
@@ -78,7 +78,7 @@ class Outcome:
         return f"{took}; the same command goes on"
 
 
-def plan(folder: Path, code: str | None, walltime: float, cores: int = 1) -> Plan:
+def plan(folder: Path, code: str | None, walltime: float, cores: int = 1) -> JobPlan:
     """Plan the run of a folder.
 
     Args:
@@ -118,7 +118,7 @@ def plan(folder: Path, code: str | None, walltime: float, cores: int = 1) -> Pla
             refused.append((job, reason))
         else:
             affordable.append((job, cost))
-    return Plan(sorted(affordable, key=lambda pair: pair[1].seconds), finished, refused)
+    return JobPlan(sorted(affordable, key=lambda pair: pair[1].seconds), finished, refused)
 
 
 def _local(job: Job) -> LocalCode:
@@ -145,8 +145,8 @@ def _locked(job: Job) -> bool:
 
 
 def run(
-    jobs: Sequence[Job], cores: int, walltime: float, ended: Callable[[Outcome], None] | None = None
-) -> list[Outcome]:
+    jobs: Sequence[Job], cores: int, walltime: float, ended: Callable[[JobEnd], None] | None = None
+) -> list[JobEnd]:
     """Compute jobs in their order, one core each.
 
     Args:
@@ -157,7 +157,7 @@ def run(
     """
     waiting, outcomes = list(jobs), []
 
-    def report(outcome: Outcome) -> None:
+    def report(outcome: JobEnd) -> None:
         outcomes.append(outcome)
         if ended:
             ended(outcome)
@@ -169,7 +169,7 @@ def run(
                 job = waiting.pop(0)
                 code = _local(job)
                 if code.has_ended(job.folder) or _locked(job):  # since the plan was made
-                    report(Outcome(job, "computed" if code.has_ended(job.folder) else "taken", 0.0))
+                    report(JobEnd(job, "computed" if code.has_ended(job.folder) else "taken", 0.0))
                 else:
                     running.append((job, _start(job), time.monotonic()))
             time.sleep(POLL)
@@ -181,7 +181,7 @@ def run(
                 _stop(process)
                 running.remove((job, process, began))
                 end: End = "computed" if _local(job).has_ended(job.folder) else "broke off"
-                report(Outcome(job, "out of time" if late else end, seconds))
+                report(JobEnd(job, "out of time" if late else end, seconds))
     finally:
         for _, process, _ in running:
             _stop(process)

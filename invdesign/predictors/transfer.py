@@ -76,7 +76,7 @@ def represent(backbone: Ensemble, standardised: np.ndarray) -> Rows:
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class RegressionSetting:
     """What is chosen: share of the hidden layers in similarity, weight of the line, inverse reach, noise."""
 
     hidden: float
@@ -85,12 +85,12 @@ class Setting:
     noise: float
 
 
-def settings(rows: Rows) -> list[Setting]:
+def settings(rows: Rows) -> list[RegressionSetting]:
     """Every setting that these rows allow."""
     shares = (0.0, 0.5, 1.0) if rows.hidden.shape[1] else (0.0,)
     lines = (0.0, 0.3, 3.0) if rows.predictions.shape[1] else (0.0,)
     return [
-        Setting(*one)
+        RegressionSetting(*one)
         for one in product(shares, lines, (0.03, 0.1, 0.3, 1.0), (0.003, 0.01, 0.03, 0.1, 0.3, 1.0))
     ]
 
@@ -111,7 +111,7 @@ class Similarity:
         line = self._scaled(rows) @ self._scaled(self.points).T / max(len(self.centre), 1)
         return inputs, hidden, line
 
-    def variance(self, rows: Rows, setting: Setting) -> np.ndarray:
+    def variance(self, rows: Rows, setting: RegressionSetting) -> np.ndarray:
         """Covariance of each row with itself, (n,)."""
         return np.asarray(1 + setting.line * (self._scaled(rows) ** 2).sum(1) / max(len(self.centre), 1))
 
@@ -124,7 +124,7 @@ def _squared(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return np.asarray(((left**2).sum(1)[:, None] + (right**2).sum(1) - 2 * products).clip(0))
 
 
-def _covariance(parts: tuple[np.ndarray, np.ndarray, np.ndarray], setting: Setting) -> np.ndarray:
+def _covariance(parts: tuple[np.ndarray, np.ndarray, np.ndarray], setting: RegressionSetting) -> np.ndarray:
     inputs, hidden, line = parts
     distance = (1 - setting.hidden) * inputs + setting.hidden * hidden
     return np.asarray(np.exp(-setting.width * distance) + setting.line * line)
@@ -141,7 +141,7 @@ class Regression:
         similarity: Similarity,
         labels: np.ndarray,
         weights: np.ndarray,
-        setting: Setting,
+        setting: RegressionSetting,
         parts: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None,
     ) -> None:
         self.similarity, self.labels, self.weights, self.setting = similarity, labels, weights, setting
@@ -295,7 +295,7 @@ class Transferred:
         backbone = Ensemble.load(find("models", folder, needs=FILES) / BACKBONE, kind="property")
         with read_model(folder, KIND) as (config, tensors):
             similarity = Similarity(represent(backbone, tensors["examples"]))
-            setting = Setting(**config["setting"])
+            setting = RegressionSetting(**config["setting"])
             regression = Regression(similarity, tensors["labels"], tensors["weights"], setting)
             calibrated = Calibrated(**config["calibration"])
             return cls(backbone, regression, calibrated, config["about"], config["classes"])

@@ -17,7 +17,7 @@ import numpy as np
 from invdesign.errors import InputError
 from invdesign.potentials.interface import Potential, frame_of
 from invdesign.relaxation.early_stopping import EarlyStoppingRule, Progress
-from invdesign.relaxation.trajectory import CrystalRelaxation, Settings
+from invdesign.relaxation.trajectory import CrystalRelaxation, RelaxSettings
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -98,7 +98,7 @@ def relax(
         )
     if not np.isfinite(pressure_gpa):
         raise InputError(f"pressure={pressure_gpa:g}: give a pressure in GPa.")
-    settings = Settings(fmax, max_steps, relax_cell, pressure_gpa, keep_symmetry, rule)
+    settings = RelaxSettings(fmax, max_steps, relax_cell, pressure_gpa, keep_symmetry, rule)
     limits = list(ceilings) if ceilings is not None else [np.inf] * len(structures)
     family = list(groups) if groups is not None else list(range(len(structures)))
     best: dict[int, float] = {}  # eV/atom of the lowest that converged, by group

@@ -31,7 +31,7 @@ LOWER = 0.005  # eV/atom; a crystal that ends lower by more has broken its symme
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class RelaxSettings:
     """Options of a relaxation; see ``relax.relax``."""
 
     fmax: float
@@ -51,7 +51,7 @@ class CrystalRelaxation:
         converged, stopped_early, symmetry_kept, trace: see ``relax.Relaxed``.
     """
 
-    def __init__(self, frame: Frame, settings: Settings) -> None:
+    def __init__(self, frame: Frame, settings: RelaxSettings) -> None:
         self.n_steps = 0
         self.minimum = np.inf
         self.converged = self.stopped_early = False

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-__all__ = ["Rows", "Screened", "Tally", "formulas_of", "screen"]
+__all__ = ["Screened", "ScreenedRows", "Tally", "formulas_of", "screen"]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Rows:
+class ScreenedRows:
     """The rows of a screening, computed as they are iterated.
 
     Attributes:
@@ -80,7 +80,7 @@ def screen(
     *,
     out: None = None,
     **options: Any,  # noqa: ANN401 - as below
-) -> Rows: ...
+) -> ScreenedRows: ...
 
 
 @overload
@@ -108,7 +108,7 @@ def screen(
     workers: int | None = None,
     progress: Progress = no_progress,
     **options: Any,
-) -> Rows | Screened:
+) -> ScreenedRows | Screened:
     """Screen compositions by charge balance, novelty, stability, band gaps and supply.
 
     >>> for row in screen(["CuInS2", "MgO2"]):  # doctest: +SKIP
@@ -137,7 +137,7 @@ def screen(
         options: fields of :class:`invdesign.screening.config.ScreenConfig`, such as ``novel`` and ``rules``.
 
     Returns:
-        Rows to iterate, with ``to_pandas()``; with ``out``, counts and the best rows.
+        ScreenedRows to iterate, with ``to_pandas()``; with ``out``, counts and the best rows.
 
     Raises:
         InputError: the source, the target, the folder or an option cannot be used.
@@ -151,7 +151,7 @@ def screen(
     if out is None:
         if parquet:
             raise InputError("parquet: there is no folder to write to; give an output folder.")
-        return Rows(source, config, rejected, workers or 1, Tally())
+        return ScreenedRows(source, config, rejected, workers or 1, Tally())
     return screen_into(
         Path(out),
         source,

@@ -41,7 +41,7 @@ _REASONS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
+class SelectedFormulas:
     """The selected formulas.
 
     Attributes:
@@ -72,7 +72,7 @@ def select_likeliest(
     elements: frozenset[str],
     known: str = "known-materials",
     include_known: bool = False,
-) -> Selection:
+) -> SelectedFormulas:
     """Return the ``n`` likeliest hits of a screening, or the first ``n`` usable formulas of a list.
 
     Where the target has windows, ``FURTHER`` times as many are evaluated again by them: the screening may
@@ -120,7 +120,7 @@ def select_likeliest(
         )
         order = np.argsort(-screened.columns["p_hit"], kind="stable")[:n]
         formulas = [formulas[row] for row in order.tolist()]
-    return Selection(formulas, rows, +left_out)
+    return SelectedFormulas(formulas, rows, +left_out)
 
 
 def _admitted(

@@ -44,7 +44,7 @@ class EarlyStoppingConfig(Recipe):
 
 
 @dataclass(frozen=True, slots=True)
-class Relaxation:
+class TracedRelaxation:
     """The relaxation of one geometry; as ``Relaxed``, but with the energy per atom (eV)."""
 
     trace: tuple[State, ...]
@@ -70,7 +70,7 @@ class Case:
     """
 
     ceiling: float
-    relaxations: list[Relaxation]
+    relaxations: list[TracedRelaxation]
 
 
 def train_early_stopping(config: EarlyStoppingConfig, *, progress: Progress) -> Path:
@@ -164,7 +164,9 @@ def replay(case: Case, rule: EarlyStoppingRule | None, release_within: float) ->
     return Replay(calls, best)
 
 
-def fit(potential: str, relaxations: list[Relaxation], config: EarlyStoppingConfig) -> EarlyStoppingRule:
+def fit(
+    potential: str, relaxations: list[TracedRelaxation], config: EarlyStoppingConfig
+) -> EarlyStoppingRule:
     """Fit the remaining drop of the symmetry-constrained stage by quantile regression.
 
     Coefficients are at least 0. Solved as a linear program (Koenker, Bassett, Econometrica 46, 33 (1978)).
@@ -235,7 +237,8 @@ def _relaxed(unit: RelaxUnit) -> list[Case]:
         )
         return [
             Case(
-                ceiling(found[0].composition, config, components), [Relaxation.of(next(ends)) for _ in found]
+                ceiling(found[0].composition, config, components),
+                [TracedRelaxation.of(next(ends)) for _ in found],
             )
             for found in starts
             if found

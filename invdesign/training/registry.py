@@ -8,7 +8,7 @@ from pathlib import Path
 from invdesign.errors import InputError
 from invdesign.io.config import build, read_yaml, suggest
 from invdesign.io.progress import Progress
-from invdesign.training.predictors.transfer import Outcome
+from invdesign.training.predictors.transfer import TransferResult
 
 RECIPES = {
     "gene-diffusion": "invdesign.training.generators.gene_diffusion:GeneDiffusionConfig:train_gene_diffusion",
@@ -74,7 +74,7 @@ def train_from(
     log10: bool = False,
     seed: int = 0,
     progress: Progress,
-) -> Outcome:
+) -> TransferResult:
     """Make a model of a custom property from 10 to 1 000 labelled examples on a released model.
 
     Args:

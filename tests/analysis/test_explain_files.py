@@ -150,7 +150,7 @@ def test_atoms_of_a_graph_network_add_up(graph_model: Path):
     assert attribute_atoms(judge, [exchanged], {})[0].baseline == pytest.approx(found[0].baseline, abs=1e-5)
 
 
-def test_atoms_of_the_released_judge_add_up():
+def test_atoms_of_the_released_evaluator_add_up():
     pytest.importorskip("matgl")
     failures: dict[int, str] = {}
     for own in attribute_atoms(GraphBandGapPredictor.load(), [SALT, MATLOCKITE], failures).values():

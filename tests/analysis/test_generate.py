@@ -153,7 +153,7 @@ def test_json_says_what_was_asked():
     assert {"gene", "formula", "parent", "substitution", "conditions"} <= rows[0].keys()
 
 
-def test_a_window_that_the_generator_does_not_know_is_told(tmp_path):
+def test_a_window_that_the_generator_does_not_know_is_reported(tmp_path):
     arguments = [
         "generate",
         "band_gap>3",

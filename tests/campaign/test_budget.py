@@ -106,7 +106,7 @@ def test_generators_are_named_once():
         _ = twice.generators
 
 
-def test_a_generator_that_cannot_meet_the_target_is_told_before_any_work(tmp_path):
+def test_a_generator_that_cannot_meet_the_target_is_reported_before_any_work(tmp_path):
     class Unable(campaign_fakes.FakeGenerator):
         def propose(self, target, n, seed):
             raise InputError("generator: unable finds nothing.")

@@ -31,7 +31,7 @@ def test_workers_get_their_environment_and_ours_stays():
     assert dict(os.environ) == before
 
 
-def test_a_dead_worker_is_told_in_one_sentence():
+def test_a_dead_worker_is_reported_in_one_sentence():
     with pytest.raises(InputError, match="a worker process died"):
         list(run_tasks(die, [0], workers=2))
 
@@ -106,7 +106,7 @@ def test_known_material_is_kept_out_or_marked(tmp_path):
     assert "known,known material: mp-22862" in (tmp_path / "with" / "shortlist.csv").read_text()
 
 
-def test_parts_that_do_not_fit_are_told_before_any_work(tmp_path):
+def test_parts_that_do_not_fit_are_reported_before_any_work(tmp_path):
     config = campaign_fakes.fake_config(tmp_path, target=parse_target(["band_gap>3"], elements=["Cd"]))
     with pytest.raises(InputError, match="does not know Cd"):
         design(config, components=campaign_fakes.fake_components(), progress=False)

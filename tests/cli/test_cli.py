@@ -47,7 +47,7 @@ def files(tmp_path):
     return tmp_path
 
 
-def test_help_teaches():
+def test_help_has_examples():
     shown = run("--help").output
     assert all(command in shown for command in COMMANDS)
     for command in (*((name,) for name in COMMANDS if name != "dft"), ("dft", "write")):

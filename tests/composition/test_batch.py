@@ -23,7 +23,7 @@ def test_formulas_are_read_as_one_by_one() -> None:
     assert batch.amounts.dtype == np.int32
 
 
-def test_each_bad_formula_is_told_with_its_place_and_the_others_stay() -> None:
+def test_each_bad_formula_is_reported_with_its_place_and_the_others_stay() -> None:
     bad = ["", "Xx", "Na0Cl", "Ca3(PO4", "é", "NaCl\nK", "nan", float("nan"), "Tl(I)I", "Fe1000O", "7"]
     mixed = ["NaCl", *bad, "KCl"]
     batch, wrong = CompositionBatch.of(mixed)  # type: ignore[arg-type]

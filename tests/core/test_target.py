@@ -106,12 +106,12 @@ def test_technetium_only_when_asked():
 
 def test_words():
     target = parse_target("band_gap>3", elements="O", exclude="Pb,Cd", n_atoms="5..20")
-    assert target.words() == (
+    assert target.describe() == (
         "band gap above 3 eV, at most 0.1 eV/atom above the hull, with O, without Cd and Pb, "
         "no radioactive or inert elements, 5 to 20 atoms in the primitive cell"
     )
-    assert "Li, Fe and O" not in parse_target("formula=LiFeO2").words()
-    assert "formula LiFeO2" in parse_target("formula=LiFeO2").words()
+    assert "Li, Fe and O" not in parse_target("formula=LiFeO2").describe()
+    assert "formula LiFeO2" in parse_target("formula=LiFeO2").describe()
 
 
 WRONG = [
@@ -178,7 +178,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("text", "told"), WRONG)
-def test_wrong_targets_are_told_in_one_sentence(text, told):
+def test_wrong_targets_are_reported_in_one_sentence(text, told):
     with pytest.raises(InputError) as caught:
         parse_target(text)
     message = str(caught.value)
@@ -203,7 +203,7 @@ def test_wrong_targets_are_told_in_one_sentence(text, told):
         ({"n_atoms": 5.5}, "not a number of atoms"),
     ],
 )
-def test_wrong_fields_are_told_in_one_sentence(fields, told):
+def test_wrong_fields_are_reported_in_one_sentence(fields, told):
     with pytest.raises(InputError, match=told):
         build(Target, fields, "target")
 
@@ -265,7 +265,7 @@ def test_round_trips(target):
     assert Target.model_validate_json(target.model_dump_json()) == target
     assert Target.model_validate(yaml.safe_load(yaml.safe_dump(target.model_dump(mode="json")))) == target
     assert pickle.loads(pickle.dumps(target)) == target
-    assert target.words()
+    assert target.describe()
 
 
 def parsed(**given):
@@ -319,8 +319,8 @@ def test_limits_of_supply():
     for gene, reason in reasons.items():
         assert target.allows(Gene.parse(gene)).reason == reason
     assert parse_target("hhi<9000 hhi<3000").hhi_max == 3000
-    assert "at most 2500" in target.words()
-    assert "scarcer than 1 mg/kg" in target.words()
+    assert "at most 2500" in target.describe()
+    assert "scarcer than 1 mg/kg" in target.describe()
     risky = parse_target("hhi<2500", elements="Xe")
     assert risky.allows(Gene.parse("225 Xe@a O@b")).reason == "supply risk unknown: an element has no value"
     assert parse_target("exclude=radioactive").elements == parse_target("exclude=Th,U").elements

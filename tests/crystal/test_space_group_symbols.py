@@ -93,7 +93,7 @@ def test_hall_symbols_are_read_or_refused_where_they_are_other_symbols_too():
     assert refused < 12
 
 
-def test_standard_symbols_are_read_without_a_word_and_settings_are_told():
+def test_standard_symbols_are_read_without_a_word_and_settings_are_reported():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for number in range(1, 231):
@@ -124,7 +124,7 @@ def test_standard_symbols_are_read_without_a_word_and_settings_are_told():
         ("Fm-3m" * 2_000, "none of the 230"),
     ],
 )
-def test_what_is_none_is_told_with_what_is_close(symbol, told):
+def test_what_is_none_is_reported_with_what_is_close(symbol, told):
     start = time.perf_counter()
     with pytest.raises(InputError, match=re.escape(told)) as caught:
         space_group_number(symbol)

@@ -30,7 +30,7 @@ def known() -> KnownPrototypes:
     )
 
 
-def test_elements_are_alike_as_a_chemist_would_say() -> None:
+def test_elements_are_similar_as_a_chemist_would_say() -> None:
     assert unlike("Na", "Na") == 0
     assert unlike("Na", "K") < unlike("Na", "Mg") < unlike("Na", "Cl")
 

@@ -54,7 +54,7 @@ def test_only_what_was_kept_is_stable(folder):
 @pytest.mark.parametrize(
     "damage", [b"", b"not gzip", gzip.compress(b"id\n7:c0\n", mtime=0)], ids=["empty", "not packed", "short"]
 )
-def test_a_damaged_table_is_told(folder, damage):
+def test_a_damaged_table_is_reported(folder, damage):
     (folder / OUTCOMES).write_bytes(damage)
     with pytest.raises(InputError, match="outcomes"):
         read_relaxed(folder)

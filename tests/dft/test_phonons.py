@@ -133,7 +133,7 @@ def test_every_code_gets_its_inputs(tmp_path: Path) -> None:
     assert "ISMEAR = 0" in incar
 
 
-def test_what_is_missing_or_foreign_is_named(fcc: Job) -> None:
+def test_what_is_missing_or_unrelated_is_named(fcc: Job) -> None:
     result = fcc.folder / "disp-001" / "result.json"
     whole = json.loads(result.read_text())
     result.write_text(json.dumps(whole | {"positions": (np.array(whole["positions"]) + 0.5).tolist()}))

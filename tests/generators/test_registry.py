@@ -17,7 +17,7 @@ def test_a_generator_loads_by_name_and_by_folder():
     assert load_generator(find("models", "gene-diffusion"), temperature=0.5).temperature == 0.5
 
 
-def test_what_is_not_there_is_told(tmp_path):
+def test_what_is_not_there_is_reported(tmp_path):
     with pytest.raises(InputError, match="did you mean ion-exchange"):
         load_generator("ion-exchang")
     with pytest.raises(InputError, match=r"^generator: .* is no generator: it has no model_index\.json"):
@@ -54,6 +54,6 @@ def test_another_artifact_is_no_generator(name):
         find_generator(name, also=("structure-types",))
 
 
-def test_options_that_a_generator_lacks_are_told():
+def test_options_that_a_generator_lacks_are_reported():
     with pytest.raises(InputError, match="guidance: the generator prototypes has no such option"):
         load_generator("prototypes", guidance=2.0)

@@ -18,7 +18,7 @@ def shown(width: int, *, terminal: bool) -> str:
     return text.getvalue()
 
 
-def test_no_figure_is_cut():
+def test_no_value_is_cut():
     for width in (20, 40, 80):
         assert "-0.123 ± 0.045" in shown(width, terminal=True)
         assert ("words " * 40).strip() in shown(width, terminal=False)

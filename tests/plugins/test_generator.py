@@ -32,7 +32,7 @@ def test_it_generates_what_a_target_asks_for():
     assert [len(candidate.structure) for candidate in proposed] == [2, 2]
 
 
-def test_what_it_does_not_know_is_told_in_a_sentence():
+def test_what_it_does_not_know_is_reported_in_a_sentence():
     with pytest.raises(InputError, match="known-crystals knows no crystal as asked"):
         generate(n=1, generator="known-crystals", elements="Xe", workers=1)
 

@@ -44,7 +44,7 @@ def model(tmp_path_factory):
 
 def test_a_target_can_ask_for_it(density):
     assert parse_target(["density_g_cm3>5"]).windows == {"density_g_cm3": Window(low=5.0)}
-    assert "density above 5 g/cm³" in parse_target(["density_g_cm3>5"]).words()
+    assert "density above 5 g/cm³" in parse_target(["density_g_cm3>5"]).describe()
     with pytest.raises(InputError, match="density"):
         parse_target(["density_g_cm3=40..50"])  # no crystal is so dense
 

@@ -147,7 +147,7 @@ def test_names_that_give_no_potential_are_refused(name: str, words: str, here: s
         load_potential(name.replace("HERE", here))
 
 
-def test_a_file_beside_the_user_s_work_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_next_to_the_user_s_work_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_calculator.py").write_text(
         "from ase.calculators.lj import LennardJones\n\n\ndef argon():\n"
         "    return LennardJones(sigma=3.4, epsilon=0.0104, rc=10)\n"

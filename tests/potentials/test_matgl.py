@@ -249,7 +249,7 @@ def test_running_out_of_memory_loses_nothing(
     np.testing.assert_allclose(result.energy, expected, atol=1e-9)
 
 
-def test_splines_follow_a_function_and_its_slope() -> None:
+def test_splines_follow_a_function_and_its_gradient() -> None:
     import torch
 
     from invdesign.potentials.matgl.radial_spline import RadialSpline

@@ -59,7 +59,7 @@ def trained(folder: Path, **fields: object) -> Path:
     return train_property(recipe(folder, **fields), progress=lambda *_: None)
 
 
-def test_a_property_of_ones_own_from_formulas(tmp_path: Path) -> None:
+def test_a_custom_property_from_formulas(tmp_path: Path) -> None:
     folder = trained(tmp_path, data=str(table_of_formulas(tmp_path / "mine.csv")))
     assert {f.name for f in folder.iterdir()} >= {
         "README.md",
@@ -105,7 +105,7 @@ def test_a_property_of_crystals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert len(again.labels) == len(METALS) * 6
 
 
-def test_what_is_wrong_with_the_data_is_told(tmp_path: Path) -> None:
+def test_what_is_wrong_with_the_data_is_reported(tmp_path: Path) -> None:
     file = table_of_formulas(tmp_path / "mine.csv", "toughness")
     with pytest.raises(InputError, match="no column hardness with numbers"):
         trained(tmp_path, data=str(file))
@@ -118,7 +118,7 @@ def test_what_is_wrong_with_the_data_is_told(tmp_path: Path) -> None:
         predict(["no-such.cif"])
 
 
-def test_a_small_table_trains_or_is_told(tmp_path: Path) -> None:
+def test_a_small_table_trains_or_is_reported(tmp_path: Path) -> None:
     lines = table_of_formulas(tmp_path / "all.csv").read_text().splitlines()
     file = tmp_path / "mine.csv"
     file.write_text("\n".join(lines[:43]))
@@ -145,7 +145,7 @@ def test_a_bad_row_gets_a_reason_and_keeps_its_id(tmp_path: Path) -> None:
     assert predict(["NaN"], model=str(folder))[0].estimates
 
 
-def test_the_judge_answers_for_crystals_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_evaluator_answers_for_crystals_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Judge:
         def predict(self, structures: list[Structure]) -> list[Estimate]:
             return [Estimate(1.0, 0.1) for _ in structures]
@@ -158,7 +158,7 @@ def test_the_judge_answers_for_crystals_alone(tmp_path: Path, monkeypatch: pytes
         predict([str(file), "KCl"], model="judge")
 
 
-def test_without_chgnets_energy_there_is_no_figure() -> None:
+def test_without_chgnets_energy_there_is_no_value() -> None:
     predictor = PropertyPredictor.load("formation-energy")
     features = np.zeros((2, len(predictor.ensemble.feature_mean)), np.float32)
     with_energy, without = predictor.of_features(features, np.array([-2.0, np.nan]))
@@ -243,12 +243,12 @@ def test_two_classes_have_their_names_in_tables() -> None:
     assert "brittle_p_zero" not in row
 
 
-def test_settings_that_name_no_property_are_told(tmp_path: Path) -> None:
+def test_settings_that_name_no_property_are_reported(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="after names 'hardness'"):
         recipe(tmp_path, data="x.csv", network=QUICK | {"after": {"hardness": "hardness"}})
 
 
-def test_figures_that_are_none_are_null() -> None:
+def test_values_that_are_none_are_null() -> None:
     figures = {"mp20": {"n": 3, "auc_zero": float("nan"), "mae": 0.1}}
     assert finite(figures) == {"mp20": {"n": 3, "auc_zero": None, "mae": 0.1}}
 

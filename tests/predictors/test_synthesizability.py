@@ -61,7 +61,7 @@ def test_it_is_saved_and_loaded(blobs, model, tmp_path):
     np.testing.assert_allclose(loaded.score_features(blobs[0]), model.score_features(blobs[0]), atol=2e-3)
 
 
-def test_a_damaged_folder_is_told(model, tmp_path):
+def test_a_damaged_folder_is_reported(model, tmp_path):
     model.save(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"kind": "band-gap"}))

@@ -135,7 +135,7 @@ def test_two_classes_count_the_same(tmp_path: Path, base: Path) -> None:
     assert "both classes count the same" in (outcome.folder / "README.md").read_text()
 
 
-def test_noise_is_told(tmp_path: Path, base: Path) -> None:
+def test_noise_is_reported(tmp_path: Path, base: Path) -> None:
     rng = np.random.default_rng(3)
     data = table(tmp_path / "mine.csv", lambda _: rng.normal(), n=15)
     warnings = " ".join(train_from(str(base), data, tmp_path / "mine", progress=quiet).warnings)
@@ -172,12 +172,12 @@ def test_refused_in_a_sentence(
         read_examples(write(tmp_path / "mine.csv", rows), column)
 
 
-def test_a_missing_file_is_told(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is not there"):
         read_examples(tmp_path / "none.csv")
 
 
-def test_what_is_peculiar_is_told(tmp_path: Path) -> None:
+def test_what_is_peculiar_is_reported(tmp_path: Path) -> None:
     rows = [(f, i) for i, f in enumerate([*FORMULAS[:12], "Na2Cl2", "MgO"])] + [("KI", "")]
     examples = read_examples(write(tmp_path / "mine.csv", rows))
     assert "1 of 15 rows have no stiffness" in examples.notes[0]

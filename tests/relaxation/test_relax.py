@@ -80,7 +80,7 @@ def test_bad_structures_end_alone(chgnet: Potential) -> None:
     assert results[1].energy == pytest.approx(alone.energy, abs=5e-3)
 
 
-def test_running_out_of_steps_is_said(chgnet: Potential) -> None:
+def test_running_out_of_steps_is_stated(chgnet: Potential) -> None:
     result = relax([distorted(rutile(), 2)], chgnet, fmax=1e-6, max_steps=3)[0]
     assert not result.converged
     assert result.n_steps == 3

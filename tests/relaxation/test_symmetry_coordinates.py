@@ -41,7 +41,7 @@ def test_symmetric_steps_keep_the_space_group() -> None:
         assert not np.allclose(moved.cell, frame.cell)
 
 
-def test_symmetric_forces_are_inside_the_freedom(chgnet: Potential) -> None:
+def test_symmetric_forces_are_within_the_degrees_of_freedom(chgnet: Potential) -> None:
     frame = frame_of(rutile())
     evaluation = chgnet.evaluate([frame])
     virial = evaluation.stress[0] * frame.volume
@@ -160,7 +160,7 @@ def test_an_unconstrained_stage_that_fails_below_is_no_result() -> None:
     assert early.symmetry_kept
 
 
-def test_what_never_converges_is_nobodys_ceiling() -> None:
+def test_what_never_converges_is_no_ceiling() -> None:
     # the saddle is released and runs out of steps; its sibling must not have been measured against it
     primitive = magnesia().get_primitive_structure()
     sliding = relax([primitive, primitive], Saddle(), keep_symmetry=True, groups=[0, 0], max_steps=3)

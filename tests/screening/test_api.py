@@ -52,7 +52,7 @@ def test_gates_can_be_turned_off_and_on() -> None:
     assert verdicts(rules=ChargeRules(use_pauling_test=False, mixed_valence=False))[0] == "passed"
 
 
-def test_what_design_leaves_out_by_default_is_judged_unless_excluded_by_name() -> None:
+def test_what_design_leaves_out_by_default_is_evaluated_unless_excluded_by_name() -> None:
     assert next(iter(screen(["UO2"], **PLAIN)))["verdict"] == "passed"
     assert next(iter(screen(["UO2"], target="exclude=radioactive", **PLAIN)))["verdict"] == "target"
 
@@ -73,7 +73,7 @@ def test_a_space_is_a_table_of_what_passed() -> None:
     assert {"charge balance", "passed"} == set(whole["verdict"].to_pylist())
 
 
-def test_likenesses_come_with_their_probability() -> None:
+def test_similar_compounds_come_with_their_probability() -> None:
     rows = list(screen(like="CsPbI3", like_n=50, **PLAIN))
     chances = [row["p_exchange"] for row in rows]
     assert chances == sorted(chances, reverse=True)
@@ -158,7 +158,7 @@ def test_other_formulas_in_a_begun_folder_are_refused(tmp_path: Path) -> None:
         screen(given, **PLAIN, out=tmp_path / "out")
 
 
-def test_nonsense_is_told_and_the_rest_goes_on() -> None:
+def test_nonsense_is_reported_and_the_rest_goes_on() -> None:
     rows = screen(["NaCl", "Xq2", "", "Li0.5CoO2", "H0.0031O"], **PLAIN)
     assert [row["formula"] for row in rows] == ["NaCl", "LiCo2O4"]
     assert rows.tally.faults == 3
@@ -224,7 +224,7 @@ def test_other_lines_or_faults_are_other_formulas(tmp_path: Path, before: str, a
 
 
 @pytest.mark.parametrize("name", ["screened.csv", "screened.parquet/part-00001-00000000.parquet"])
-def test_rows_that_are_lost_are_told(tmp_path: Path, name: str) -> None:
+def test_rows_that_are_lost_are_reported(tmp_path: Path, name: str) -> None:
     given = ["NaCl", "KCl"]
     screen(given, parquet="parquet" in name, **PLAIN, out=tmp_path)
     (tmp_path / name).unlink()
@@ -316,7 +316,7 @@ def test_standard_input_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert found[0] == found[1]
 
 
-def test_what_was_too_much_to_remember_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_too_much_to_remember_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     few = SeenKeys
     monkeypatch.setattr(units, "SeenKeys", lambda: few(4))
     rows = screen(["NaCl", "KCl", "LiCl", "RbCl", "RbCl"], **PLAIN)

@@ -177,7 +177,7 @@ def test_numbers_against_the_sum_over_divisors():
         ({"element": "Cu"}, "did you mean elements"),
     ],
 )
-def test_what_is_no_space_is_told(fields, told):
+def test_what_is_no_space_is_reported(fields, told):
     with pytest.raises(InputError, match=told):
         build(Space, fields, "space")
 

@@ -51,6 +51,6 @@ def test_the_larger_probability_of_two_ways():
     ("formula", "told"),
     [("Cu5Zn8", "no oxidation states"), ("Xq2O", "Xq"), ("NaCl2", "no oxidation states"), ("He", "no oxid")],
 )
-def test_what_has_no_ions_is_told(formula, told):
+def test_what_has_no_ions_is_reported(formula, told):
     with pytest.raises(InputError, match=told):
         substitute_ions(formula)

@@ -49,7 +49,7 @@ def test_text(write, pack):
     assert (faults, skipped) == ({}, 2)
 
 
-def test_junk_lines_are_told_and_the_rest_goes_on(write):
+def test_junk_lines_are_reported_and_the_rest_goes_on(write):
     content = b"NaCl\n\xff\xfe\x00junk\nK\x00Cl\n" + b"C" * 2_000 + b"\n" + b"\x80" * 3_000_000 + b"\nKCl\n"
     formulas, faults, _ = read(write("list.txt", content))
     assert formulas == {1: "NaCl", 6: "KCl"}
@@ -122,7 +122,7 @@ def test_cut_gzip_gives_what_is_whole(write, name):
     assert "cut short or broken" in next(iter(faults.values()))
 
 
-def test_broken_gzip_is_told(write):
+def test_broken_gzip_is_reported(write):
     packed = bytearray(gzip.compress(random.Random(0).randbytes(200_000).hex().encode()))
     packed[len(packed) // 2 : len(packed) // 2 + 50] = bytes(50)
     _, faults, _ = read(write("a.gz", bytes(packed)))
@@ -140,12 +140,12 @@ def test_broken_gzip_is_told(write):
         ("a.parquet", b"PAR1 and no end", "cannot be read as Parquet"),
     ],
 )
-def test_files_of_other_kinds_are_told(write, name, content, told):
+def test_files_of_other_kinds_are_reported(write, name, content, told):
     with pytest.raises(InputError, match=told):
         read(write(name, content))
 
 
-def test_no_file_and_a_folder_are_told(tmp_path):
+def test_no_file_and_a_folder_are_reported(tmp_path):
     for path in [tmp_path / "none.txt", tmp_path]:
         with pytest.raises(InputError, match="cannot be opened"):
             read(path)

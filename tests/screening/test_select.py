@@ -112,7 +112,7 @@ def test_a_screening_of_ours(tmp_path):
         ("folder", "", "no screening's folder"),
     ],
 )
-def test_what_is_none_is_told(tmp_path, name, content, told):
+def test_what_is_none_is_reported(tmp_path, name, content, told):
     path = tmp_path / name
     if content:
         path.write_text(content)

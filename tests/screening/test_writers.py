@@ -70,7 +70,7 @@ def test_what_is_shorter_than_its_mark_is_refused(tmp_path: Path) -> None:
             sink.rewind(mark)
 
 
-def test_parts_that_are_missing_are_told_and_empty_ones_not_written(tmp_path: Path) -> None:
+def test_parts_that_are_missing_are_reported_and_empty_ones_not_written(tmp_path: Path) -> None:
     sink = ParquetFolder(tmp_path)
     sink.rewind(0)
     assert [sink.append(table(rows)) for rows in (ROWS[:1], [], ROWS[1:])] == [1, 1, 2]

@@ -60,6 +60,6 @@ class Explosive:
         return found
 
 
-def test_what_explodes_is_told_not_raised():
+def test_what_explodes_is_reported_not_raised():
     assert "decomposes after" in run_dynamics(fcc(), Explosive(), (0, 1))
     assert "two atoms are 0.31 Å apart" in run_dynamics(fcc(), Explosive(fails=True), (0, 1))

@@ -50,7 +50,7 @@ def test_frequencies_are_those_of_finite_differences():
     assert found.highest == pytest.approx(frequency, rel=0.02)
 
 
-def test_what_cannot_be_evaluated_is_told_not_raised():
+def test_what_cannot_be_evaluated_is_reported_not_raised():
     overlapping = Structure(Lattice.cubic(3.0), ["Cu", "Cu"], [[0, 0, 0], [0.01, 0, 0]])
     assert "no minimum to start from" in phonons(overlapping, EMT_POTENTIAL)
     assert "EMT" in phonons(fcc("Xe"), EMT_POTENTIAL) or "emt" in phonons(fcc("Xe"), EMT_POTENTIAL)

@@ -85,7 +85,7 @@ def by_predict_structure(structure, energy, components):
 
 
 @pytest.mark.parametrize("kind", CRYSTALS)
-def test_every_command_places_a_crystal_alike(kind: str, components: Components) -> None:
+def test_every_command_gives_one_placement(kind: str, components: Components) -> None:
     structure, energy = CRYSTALS[kind]
     commands = (by_hull, by_evaluate, by_design, by_predict_structure)
     first, *others = [command(structure, energy, components) for command in commands]

@@ -12,18 +12,25 @@ from invdesign.core.target import parse_target
 from invdesign.io.config import read_yaml
 from invdesign.relaxation.early_stopping import EarlyStoppingRule, Progress
 from invdesign.training.cards.render import render_card
-from invdesign.training.early_stopping import Case, EarlyStoppingConfig, Relaxation, fit, metrics_of, replay
+from invdesign.training.early_stopping import (
+    Case,
+    EarlyStoppingConfig,
+    TracedRelaxation,
+    fit,
+    metrics_of,
+    replay,
+)
 
 RECIPE = Path(__file__).parents[2] / "configs" / "validators" / "early-stopping-chgnet-0.3.0.yaml"
 
 
-def relaxation(final: float, start: float, steps: int = 6, free: float = 0.0) -> Relaxation:
+def relaxation(final: float, start: float, steps: int = 6, free: float = 0.0) -> TracedRelaxation:
     """Halves its distance to the minimum each step; forces and drops follow it."""
     gaps = [(start - final) / 2**k for k in range(steps)] + [0.0]
     trace = tuple(
         Progress(k, final + gap, 4 * gap, gaps[k - 1] - gap if k else 0.0) for k, gap in enumerate(gaps)
     )
-    return Relaxation(trace, steps + 4, final - free, converged=True, symmetry_kept=free == 0)
+    return TracedRelaxation(trace, steps + 4, final - free, converged=True, symmetry_kept=free == 0)
 
 
 @pytest.fixture

@@ -10,7 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from invdesign.analysis.inputs import Sample, fingerprint, pack, unpack
-from invdesign.analysis.structure_prediction.starting_structures import Plan, Sources, Start, plan_starts
+from invdesign.analysis.structure_prediction.starting_structures import (
+    Plan,
+    Start,
+    StructureSources,
+    plan_starts,
+)
 from invdesign.campaign.components import Components
 from invdesign.campaign.validate import check_elements, check_generators, check_least, check_names
 from invdesign.core.target import Target, parse_target
@@ -241,18 +246,18 @@ def _scale(components: Components, targets: dict[str, Target]) -> dict[str, str]
     return names | {"weights": potential.digest, "hull": components.hull}
 
 
-def _sources(generators: Sequence[str]) -> Sources:
+def _sources(generators: Sequence[str]) -> StructureSources:
     from invdesign.generators.registry import load_generator
     from invdesign.generators.substitution.structure_types import StructureTypes
 
     chosen = [
         StructureTypes.load() if name == StructureTypes.name else load_generator(name) for name in generators
     ]
-    return Sources(chosen, Components().get("geometry"))
+    return StructureSources(chosen, Components().get("geometry"))
 
 
 def _plans(
-    targets: dict[str, Target], n: int, seed: int, sources: Sources, progress: Progress
+    targets: dict[str, Target], n: int, seed: int, sources: StructureSources, progress: Progress
 ) -> dict[str, Plan]:
     plans = {}
     for number, (formula, target) in enumerate(targets.items()):

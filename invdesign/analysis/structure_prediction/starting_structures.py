@@ -33,7 +33,7 @@ class Start:
 
 
 @dataclass(frozen=True)
-class Sources:
+class StructureSources:
     """Where starting structures come from.
 
     Attributes:
@@ -53,7 +53,7 @@ class Plan:
     offered: dict[str, str] = field(default_factory=dict)
 
 
-def plan_starts(target: Target, n: int, seed: int, sources: Sources) -> Plan:
+def plan_starts(target: Target, n: int, seed: int, sources: StructureSources) -> Plan:
     """Return up to ``n`` different, plausible starting structures.
 
     Args:

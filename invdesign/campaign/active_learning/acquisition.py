@@ -19,7 +19,7 @@ from invdesign.campaign.active_learning.rescore import (
     reapply_gates,
     with_estimates,
 )
-from invdesign.campaign.active_learning.residual_gp import Similarity, distances
+from invdesign.campaign.active_learning.residual_gp import SimilarityKernel, distances
 from invdesign.campaign.components import Components
 from invdesign.campaign.config import CampaignConfig
 from invdesign.campaign.progress import Clock
@@ -175,7 +175,7 @@ def _by_information(
 
 
 def most_informative(
-    n: int, chances: np.ndarray, pool: np.ndarray, computed: np.ndarray, similarity: Similarity
+    n: int, chances: np.ndarray, pool: np.ndarray, computed: np.ndarray, similarity: SimilarityKernel
 ) -> list[int]:
     """Select the ``n`` crystals of a pool whose results tell most about hits among the rest.
 

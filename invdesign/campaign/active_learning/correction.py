@@ -15,7 +15,13 @@ from math import isfinite
 
 import numpy as np
 
-from invdesign.campaign.active_learning.residual_gp import MIDDLE, Crystals, Errors, Similarity, Zeros
+from invdesign.campaign.active_learning.residual_gp import (
+    MIDDLE,
+    ErrorInputs,
+    ErrorProcess,
+    SimilarityKernel,
+    Zeros,
+)
 from invdesign.core.candidate import Candidate, Estimate
 from invdesign.core.properties import PROPERTIES
 
@@ -42,7 +48,7 @@ class BiasCorrection:
     n_zero: int
     lognormal: bool
     deviation: float
-    errors: Errors | None
+    errors: ErrorProcess | None
     zeros: Zeros | None
     shift: float
     scale: float
@@ -53,10 +59,10 @@ class BiasCorrection:
         """Correct estimates; ``vectors`` (n, d) as in :func:`fit_corrections`."""
         mean, sigma, zero = _columns(estimates)
         if self.errors is not None:
-            shift, scale = self.errors.predict(Crystals(self.deviation / sigma, vectors))
+            shift, scale = self.errors.predict(ErrorInputs(self.deviation / sigma, vectors))
             mean, sigma = mean + sigma * shift, sigma * (scale if widths else 1.0)
         if self.zeros is not None:
-            found = self.zeros.predict(Crystals(np.ones(len(zero)), vectors), zero)
+            found = self.zeros.predict(ErrorInputs(np.ones(len(zero)), vectors), zero)
             zero = np.where(zero > 0, found, 0.0)
         rows = zip(estimates, mean.tolist(), sigma.tolist(), zero.tolist(), strict=True)
         return [_with_moments(*row) for row in rows]
@@ -114,7 +120,7 @@ class Corrections:
         }
         return [{prop: column[i] for prop, column in columns.items()} for i in range(len(rows))]
 
-    def similarity(self, props: Iterable[str]) -> Similarity:
+    def similarity(self, props: Iterable[str]) -> SimilarityKernel:
         """Return the covariance of errors of the first of these properties that has results."""
         fitted = (self.by_property[prop].errors for prop in props if prop in self.by_property)
         return next((errors.similarity for errors in fitted if errors is not None), MIDDLE)
@@ -187,13 +193,13 @@ def _fit(estimates: Sequence[Estimate], computed: np.ndarray, vectors: np.ndarra
     if len(rest):
         deviation = float(np.median(sigma[rest]))
         unit, error = deviation / sigma[rest], (target - mean[rest]) / sigma[rest]
-        errors = Errors.fit(Crystals(unit, None if vectors is None else vectors[rest]), error)
-        plain = Errors.fit(Crystals(unit), error)
-        shift, scale = (float(values[0]) for values in plain.predict(Crystals(np.ones(1))))
+        errors = ErrorProcess.fit(ErrorInputs(unit, None if vectors is None else vectors[rest]), error)
+        plain = ErrorProcess.fit(ErrorInputs(unit), error)
+        shift, scale = (float(values[0]) for values in plain.predict(ErrorInputs(np.ones(1))))
     zeros = None
     if can_be_zero.any():
         rows = np.flatnonzero(can_be_zero)
-        seen = Crystals(np.ones(len(rows)), None if vectors is None else vectors[rows])
+        seen = ErrorInputs(np.ones(len(rows)), None if vectors is None else vectors[rows])
         zeros = Zeros.fit(seen, p_zero[rows], zero[rows])
     return BiasCorrection(len(computed), int(zero.sum()), lognormal, deviation, errors, zeros, shift, scale)
 

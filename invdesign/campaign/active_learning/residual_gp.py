@@ -27,7 +27,7 @@ NEWTON = 50  # largest number of steps; five are usual
 
 
 @dataclass(frozen=True, slots=True)
-class Similarity:
+class SimilarityKernel:
     """Kernel: variance that similar crystals share, in units of noise; inverse length scale; log weight."""
 
     shared: float
@@ -35,8 +35,8 @@ class Similarity:
     weight: float
 
 
-INDEPENDENT = Similarity(0.0, 0.0, 0.0)
-KERNELS = tuple(Similarity(*pair, -log(12)) for pair in product((0.1, 0.3, 1.0, 3.0), (0.1, 0.3, 1.0)))
+INDEPENDENT = SimilarityKernel(0.0, 0.0, 0.0)
+KERNELS = tuple(SimilarityKernel(*pair, -log(12)) for pair in product((0.1, 0.3, 1.0, 3.0), (0.1, 0.3, 1.0)))
 """Kernels with similarity; together they have the prior weight of :data:`INDEPENDENT`."""
 
 MIDDLE = KERNELS[7]
@@ -50,7 +50,7 @@ def distances(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True, slots=True)
-class Crystals:
+class ErrorInputs:
     """Inputs of a process for n crystals.
 
     Attributes:
@@ -69,29 +69,29 @@ class Crystals:
 class Covariance:
     """Prior covariance of the errors of n and of m crystals, without their noise of variance 1."""
 
-    def __init__(self, left: Crystals, right: Crystals) -> None:
+    def __init__(self, left: ErrorInputs, right: ErrorInputs) -> None:
         self._shift = np.outer(left.unit, right.unit) / PRIOR
         self._distances = None
         if left.vectors is not None and right.vectors is not None:
             self._distances = distances(left.vectors, right.vectors)
 
-    def of(self, kernel: Similarity) -> np.ndarray:
+    def of(self, kernel: SimilarityKernel) -> np.ndarray:
         """Return the covariance by one kernel, (n, m)."""
         if self._distances is None or not kernel.shared:
             return self._shift
         return np.asarray(self._shift + kernel.shared * np.exp(-kernel.reach * self._distances))
 
 
-def _variance(crystals: Crystals, kernel: Similarity) -> np.ndarray:
+def _variance(crystals: ErrorInputs, kernel: SimilarityKernel) -> np.ndarray:
     return np.asarray(crystals.unit**2 / PRIOR + kernel.shared)
 
 
-def _width(crystals: Crystals, kernel: Similarity) -> np.ndarray:
+def _width(crystals: ErrorInputs, kernel: SimilarityKernel) -> np.ndarray:
     """Return the deviation with the noise, by which errors are divided: prior variance 1."""
     return np.asarray(np.sqrt(1 + _variance(crystals, kernel)))
 
 
-def kernels(crystals: Crystals) -> tuple[Similarity, ...]:
+def kernels(crystals: ErrorInputs) -> tuple[SimilarityKernel, ...]:
     """Return the kernels that are averaged over."""
     return (INDEPENDENT,) if crystals.vectors is None else (INDEPENDENT, *KERNELS)
 
@@ -102,19 +102,19 @@ def _shares(evidences: list[float]) -> np.ndarray:
 
 
 @dataclass(frozen=True, slots=True)
-class Errors:
+class ErrorProcess:
     """Process of standardised errors: computed minus predicted, in predicted deviations.
 
     The scale of all variances is unknown, with an inverse gamma prior of weight :data:`PRIOR` at 1.
     """
 
-    known: Crystals
-    factors: tuple[tuple[Similarity, np.ndarray, np.ndarray, float], ...]
+    known: ErrorInputs
+    factors: tuple[tuple[SimilarityKernel, np.ndarray, np.ndarray, float], ...]
     """By kernel: Cholesky factor (n, n), weights (n,), scale of the variances."""
     shares: np.ndarray
 
     @classmethod
-    def fit(cls, known: Crystals, errors: np.ndarray) -> Errors:
+    def fit(cls, known: ErrorInputs, errors: np.ndarray) -> ErrorProcess:
         """Fit the process to errors (n,) of computed crystals."""
         n, factors, evidences = len(errors), [], []
         grams = Covariance(known, known)
@@ -129,7 +129,7 @@ class Errors:
             factors.append((kernel, factor, weights, (PRIOR + misfit) / (PRIOR + n)))
         return cls(known, tuple(factors), _shares(evidences))
 
-    def predict(self, crystals: Crystals) -> tuple[np.ndarray, np.ndarray]:
+    def predict(self, crystals: ErrorInputs) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and deviation of each crystal's error, (n,) both, in predicted deviations."""
         means, squares = np.zeros(len(crystals)), np.zeros(len(crystals))
         crosses = Covariance(self.known, crystals)
@@ -147,7 +147,7 @@ class Errors:
         return float(1 - self.shares[0])
 
     @property
-    def similarity(self) -> Similarity:
+    def similarity(self) -> SimilarityKernel:
         """Return the kernel with similarity that has the largest evidence."""
         return self.factors[1 + int(self.shares[1:].argmax())][0] if len(self.shares) > 1 else MIDDLE
 
@@ -159,13 +159,13 @@ class Zeros:
     Variances and noise are :data:`ODDS` times as large.
     """
 
-    known: Crystals
-    modes: tuple[tuple[Similarity, np.ndarray, np.ndarray, np.ndarray], ...]
+    known: ErrorInputs
+    modes: tuple[tuple[SimilarityKernel, np.ndarray, np.ndarray, np.ndarray], ...]
     """By kernel: gradient at the mode (n,), root of the curvature (n,), Cholesky factor (n, n)."""
     shares: np.ndarray
 
     @classmethod
-    def fit(cls, known: Crystals, predicted: np.ndarray, zero: np.ndarray) -> Zeros:
+    def fit(cls, known: ErrorInputs, predicted: np.ndarray, zero: np.ndarray) -> Zeros:
         """Fit to predicted probabilities of zero (n,) and to whether DFT gave zero (n,)."""
         modes, evidences, grams = [], [], Covariance(known, known)
         for kernel in kernels(known):
@@ -175,7 +175,7 @@ class Zeros:
             evidences.append(evidence + kernel.weight)
         return cls(known, tuple(modes), _shares(evidences))
 
-    def predict(self, crystals: Crystals, predicted: np.ndarray) -> np.ndarray:
+    def predict(self, crystals: ErrorInputs, predicted: np.ndarray) -> np.ndarray:
         """Return the corrected probability of zero, (n,)."""
         found, crosses = np.zeros(len(crystals)), Covariance(self.known, crystals)
         for share, (kernel, gradient, root, factor) in zip(self.shares, self.modes, strict=True):

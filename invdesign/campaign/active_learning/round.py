@@ -244,7 +244,7 @@ def _write(found: Round, components: Components, origin: dict[str, Any], pool: i
             found.out,
             {
                 "round": found.number,
-                "target": found.config.words(),
+                "target": found.config.describe(),
                 "learned_from": origin,
                 "learned": found.lines(),
                 "pool": pool,

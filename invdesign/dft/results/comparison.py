@@ -22,7 +22,7 @@ from invdesign.core.dft_result import DftResult
 from invdesign.core.properties import PROPERTIES, STABILITY
 from invdesign.core.target import Target
 from invdesign.crystal.matching import same_crystal
-from invdesign.dft.results.store import Campaign, Record, merge_runs
+from invdesign.dft.results.store import Campaign, RunRecord, merge_runs
 
 LEVEL = 0.9  # of the predictors' intervals, and of those given here
 CHANCE = 0.05  # below it, over-confidence is reported
@@ -203,7 +203,7 @@ def compare_campaign(campaign: Campaign) -> Comparison:
     return Comparison(properties, hits)
 
 
-def compare_records(records: Sequence[Record]) -> Comparison:
+def compare_records(records: Sequence[RunRecord]) -> Comparison:
     """Compare the candidates of manifests with the predictions in there; hits need a campaign's target."""
     properties: list[PropertyComparison] = []
     for group in _by_candidate(records):
@@ -223,9 +223,9 @@ def compare_records(records: Sequence[Record]) -> Comparison:
     return Comparison(properties, [])
 
 
-def _by_candidate(records: Sequence[Record]) -> list[list[Record]]:
+def _by_candidate(records: Sequence[RunRecord]) -> list[list[RunRecord]]:
     """Group the runs of each candidate; the same id of another campaign is another candidate."""
-    groups: list[list[Record]] = []
+    groups: list[list[RunRecord]] = []
     for one in records:
         group = next((group for group in groups if _same_candidate(group, one)), None)
         if group is None:
@@ -235,7 +235,7 @@ def _by_candidate(records: Sequence[Record]) -> list[list[Record]]:
     return groups
 
 
-def _same_candidate(group: Sequence[Record], one: Record) -> bool:
+def _same_candidate(group: Sequence[RunRecord], one: RunRecord) -> bool:
     first = group[0]
     if (first.candidate, first.formula, first.predicted) != (one.candidate, one.formula, one.predicted):
         return False

@@ -31,7 +31,7 @@ OF_PHONONS = ("lowest_frequency",)
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class RunRecord:
     """One run of a collection, and the candidate that its manifest names.
 
     Attributes:
@@ -78,7 +78,7 @@ def hull_of(folder: Path) -> str:
     return str(Store(folder / DATABASE).identity.get("hull", "mp-hull"))
 
 
-def store_results(folder: Path, records: Sequence[Record]) -> Campaign:
+def store_results(folder: Path, records: Sequence[RunRecord]) -> Campaign:
     """Store results in a campaign, in one transaction; the same results again change nothing.
 
     A run replaces what is stored of the same folder; those of other folders stay, and all are merged again.
@@ -121,7 +121,7 @@ def store_results(folder: Path, records: Sequence[Record]) -> Campaign:
         return Campaign(parse_target(store.identity["target"]), computed, list(notes))
 
 
-def _mismatch(candidate: Candidate | None, record: Record) -> str | None:
+def _mismatch(candidate: Candidate | None, record: RunRecord) -> str | None:
     """Return why a result is not of this campaign, as a sentence."""
     label = f"{record.candidate} ({record.formula})"
     if candidate is None:

@@ -24,7 +24,7 @@ from invdesign.generators.geometry.sites import Sites, site_tables
 
 
 @dataclass(frozen=True)
-class Crystals:
+class CrystalArrays:
     """N crystals of at most S orbits, in the order of their genes.
 
     Attributes:
@@ -49,10 +49,10 @@ class Crystals:
         """(N, S) True for orbits, False for padding."""
         return self.elements > 0
 
-    def select(self, rows: Tensor) -> Crystals:
+    def select(self, rows: Tensor) -> CrystalArrays:
         """Select some crystals, without padding that none of them needs."""
         width = int((self.elements[rows] > 0).sum(1).max())
-        return Crystals(
+        return CrystalArrays(
             self.group[rows],
             self.elements[rows, :width],
             self.letters[rows, :width],
@@ -60,12 +60,12 @@ class Crystals:
             self.cell[rows],
         )
 
-    def to(self, device: torch.device) -> Crystals:
+    def to(self, device: torch.device) -> CrystalArrays:
         """Move to another device."""
-        return Crystals(*(getattr(self, field.name).to(device) for field in fields(self)))
+        return CrystalArrays(*(getattr(self, field.name).to(device) for field in fields(self)))
 
 
-def crystals_of(tokens: TokenSet) -> Crystals:
+def crystals_of(tokens: TokenSet) -> CrystalArrays:
     """Return the arrays of a token set."""
     group, elements, letters = (
         torch.from_numpy(array.astype(np.int64))
@@ -73,7 +73,7 @@ def crystals_of(tokens: TokenSet) -> Crystals:
     )
     estimate = Sites.of_tokens(group, elements, letters).volume.double()
     lattice = torch.from_numpy(tokens.lattice.astype(np.float64))
-    return Crystals(
+    return CrystalArrays(
         group,
         elements,
         letters,
@@ -213,7 +213,7 @@ class CrystalVAENetwork(ModelMixin, ConfigMixin):
             nn.Linear(4 * width, len(conditions)),
         )
 
-    def encode(self, crystals: Crystals) -> tuple[Tensor, Tensor]:
+    def encode(self, crystals: CrystalArrays) -> tuple[Tensor, Tensor]:
         """Mean and log variance of the latents, (B, d) each."""
         angles = 2 * torch.pi * crystals.free
         waves = torch.cat(
@@ -228,7 +228,7 @@ class CrystalVAENetwork(ModelMixin, ConfigMixin):
         mean, log_var = self.latent_out(x[:, : self.queries.shape[0]]).float().chunk(2, -1)
         return mean.flatten(1), log_var.flatten(1).clamp(-10, 4)
 
-    def is_free(self, crystals: Crystals) -> Tensor:
+    def is_free(self, crystals: CrystalArrays) -> Tensor:
         """(B, S, 3) which of the free coordinates are there."""
         count = self.n_free[crystals.group[:, None], crystals.letters]
         there: Tensor = count[..., None] > torch.arange(3, device=count.device)

@@ -202,7 +202,7 @@ class CrystalVAE:
         prompt = prompt_of(target)
         if not possible_groups(prompt).any():
             raise InputError(
-                f"target: no space group has places for a crystal such as {target.words()}; ask for less."
+                f"target: no space group has places for a crystal such as {target.describe()}; ask for less."
             )
         rng = np.random.default_rng(np.random.SeedSequence(seed))
         latents = self.search(target, math.ceil(_SPARE * n), int(rng.integers(2**62)))

@@ -65,7 +65,7 @@ class Prompt:
 
 
 @dataclass
-class Draft:
+class PartialGene:
     """A gene in the making: 0 for what is masked; no letter is known before the space group is.
 
     Attributes:
@@ -96,9 +96,9 @@ class Rules:
         self._window = sum(1 << n for n in prompt.sizes)
         self._allowed = _mask(prompt.elements, len(SYMBOLS))
 
-    def start(self, group: int, size: int) -> Draft:
+    def start(self, group: int, size: int) -> PartialGene:
         """Return a gene of so many orbits of which nothing else is known."""
-        return Draft(group, [0] * size, [0] * size)
+        return PartialGene(group, [0] * size, [0] * size)
 
     @cached_property
     def plans(self) -> Mask:
@@ -112,22 +112,22 @@ class Rules:
     elements_first = False
     """Whether elements are drawn before the space group."""
 
-    def groups(self, draft: Draft) -> Mask:
+    def groups(self, draft: PartialGene) -> Mask:
         """(231,) space groups that the gene may take."""
         mask: Mask = self.plans[len(draft.elements)]
         return mask
 
-    def letters(self, draft: Draft, slot: int) -> Mask:  # noqa: ARG002 - here an orbit is like any other
+    def letters(self, draft: PartialGene, slot: int) -> Mask:  # noqa: ARG002 - here an orbit is like any other
         """(28,) letters that the orbit may take."""
         taken = tuple(sorted(letter for letter in draft.letters if letter))
         return _letters_within(draft.group, taken, len(draft.letters), self._window)
 
-    def elements(self, draft: Draft, slot: int) -> Mask:  # noqa: ARG002 - here an orbit is like any other
+    def elements(self, draft: PartialGene, slot: int) -> Mask:  # noqa: ARG002 - here an orbit is like any other
         """(104,) elements that the orbit may take."""
         missing = self.prompt.required.difference(draft.elements)
         return _mask(missing, len(SYMBOLS)) if len(missing) >= draft.elements.count(0) else self._allowed
 
-    def claims(self, draft: Draft, slot: int, element: int) -> list[int]:  # noqa: ARG002 - no formula
+    def claims(self, draft: PartialGene, slot: int, element: int) -> list[int]:  # noqa: ARG002 - no formula
         """Amounts in the formula of which an element new to the gene takes one; none without a formula."""
         return []
 
@@ -150,10 +150,10 @@ class StoichiometryRules(Rules):
         self._supplies = tuple(sorted({_supply(group, frozenset()) for group in prompt.groups}))
         self.elements_first = prompt.formula is not None
 
-    def start(self, group: int, size: int) -> Draft:  # noqa: D102
-        return Draft(group, [0] * size, [0] * size, dict(self._amounts))
+    def start(self, group: int, size: int) -> PartialGene:  # noqa: D102
+        return PartialGene(group, [0] * size, [0] * size, dict(self._amounts))
 
-    def groups(self, draft: Draft) -> Mask:  # noqa: D102
+    def groups(self, draft: PartialGene) -> Mask:  # noqa: D102
         empty = [0] * len(draft.elements)
         fitting = {
             supply: self._completable(draft.elements, empty, draft.amounts, (supply,))
@@ -161,7 +161,7 @@ class StoichiometryRules(Rules):
         }
         return _mask([g for g in self.prompt.groups if fitting[_supply(g, frozenset())]], 231)
 
-    def letters(self, draft: Draft, slot: int) -> Mask:  # noqa: D102
+    def letters(self, draft: PartialGene, slot: int) -> Mask:  # noqa: D102
         multiplicities, mask = draft.multiplicities, np.zeros(len(LETTERS), dtype=bool)
         completable: dict[tuple[int, Supply], bool] = {}
         for letter, multiplicity, supply in _choices(draft.group, frozenset(draft.letters)):
@@ -173,7 +173,7 @@ class StoichiometryRules(Rules):
             mask[letter] = completable[multiplicity, supply]
         return mask
 
-    def elements(self, draft: Draft, slot: int) -> Mask:  # noqa: D102
+    def elements(self, draft: PartialGene, slot: int) -> Mask:  # noqa: D102
         known = [element for element in draft.amounts if self._takes(draft, slot, element, draft.amounts)]
         mask = _mask(known, len(SYMBOLS))
         missing = self.prompt.required.difference(draft.amounts)
@@ -183,7 +183,7 @@ class StoichiometryRules(Rules):
             mask[list(new)] = True
         return mask
 
-    def claims(self, draft: Draft, slot: int, element: int) -> list[int]:  # noqa: D102
+    def claims(self, draft: PartialGene, slot: int, element: int) -> list[int]:  # noqa: D102
         if element in draft.amounts:
             return []
         unclaimed = self._unclaimed(draft.amounts)
@@ -198,7 +198,7 @@ class StoichiometryRules(Rules):
         supplies = (_supply(group, frozenset()),)
         return self._completable(draft.elements, draft.letters, draft.amounts, supplies)
 
-    def _takes(self, draft: Draft, slot: int, element: int, amounts: dict[int, int]) -> bool:
+    def _takes(self, draft: PartialGene, slot: int, element: int, amounts: dict[int, int]) -> bool:
         elements = [*draft.elements[:slot], element, *draft.elements[slot + 1 :]]
         supplies = (_supply(draft.group, frozenset(draft.letters)),) if draft.group else self._supplies
         return self._completable(elements, draft.multiplicities, amounts, supplies)

@@ -19,7 +19,7 @@ from invdesign.crystal.gene import Gene
 from invdesign.data.tokens import LETTERS
 from invdesign.errors import InputError
 from invdesign.filters.charge_balance import charges_suit
-from invdesign.generators.gene_diffusion.constraints import Draft, Prompt, rules_of
+from invdesign.generators.gene_diffusion.constraints import PartialGene, Prompt, rules_of
 from invdesign.generators.gene_diffusion.model import GeneTransformer
 from invdesign.generators.gene_diffusion.sampler import GeneSampler, Mixture
 from invdesign.generators.networks import load_network
@@ -125,7 +125,7 @@ def _named(guidance: float | Mapping[str, float]) -> set[str]:
     return set(guidance) if isinstance(guidance, Mapping) else set()
 
 
-def _gene(draft: Draft) -> Gene:
+def _gene(draft: PartialGene) -> Gene:
     orbits = tuple((SYMBOLS[z], LETTERS[w]) for z, w in zip(draft.elements, draft.letters, strict=True))
     return Gene(draft.group, orbits).canonical()
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from invdesign.generators.gene_diffusion.constraints import Draft, Rules
+from invdesign.generators.gene_diffusion.constraints import PartialGene, Rules
 from invdesign.generators.gene_diffusion.model import GeneTransformer
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ class GeneSampler:
         self.inference = GeneInference(network, network.embed_conditions(values, present.bool()))
 
     @torch.inference_mode()
-    def sample(self) -> list[Draft]:
+    def sample(self) -> list[PartialGene]:
         """Genes with nothing masked."""
         drafts = self._start()
         if self.rules.elements_first:
@@ -178,26 +178,26 @@ class GeneSampler:
         self._unmask_all(drafts)
         return drafts
 
-    def _start(self) -> list[Draft]:
+    def _start(self) -> list[PartialGene]:
         """Draw numbers of orbits."""
         # without guidance, which drives the size to the largest that the data hold
         logits = self.network.size_logits(self.inference.conditions[self.conditions[0]])
         possible = np.asarray(self.rules.plans.any(axis=1))[: logits.shape[1]]
         return [self.rules.start(0, size) for size in self._draw(logits, possible)]
 
-    def _draw_groups(self, drafts: Sequence[Draft]) -> None:
+    def _draw_groups(self, drafts: Sequence[PartialGene]) -> None:
         hidden, starts = self._hidden(range(len(drafts)), ((0, _kinds(draft)) for draft in drafts))
         logits = self.inference.group_logits(self._guided(hidden, starts))
         allowed = np.stack([self.rules.groups(draft) for draft in drafts])
         for draft, group in zip(drafts, self._draw(logits, allowed), strict=True):
             draft.group = group
 
-    def _unmask_all(self, drafts: Sequence[Draft]) -> None:
+    def _unmask_all(self, drafts: Sequence[PartialGene]) -> None:
         """Draw elements and, where the space group is known, letters."""
         while masked := [i for i, draft in enumerate(drafts) if draft.masked]:
             self._unmask(masked, [drafts[i] for i in masked])
 
-    def _unmask(self, genes: Sequence[int], drafts: Sequence[Draft]) -> None:
+    def _unmask(self, genes: Sequence[int], drafts: Sequence[PartialGene]) -> None:
         """Draw one part of each gene, or several that are nearly independent."""
         kinds = [_kinds(draft) for draft in drafts]
         states = [(draft.group, kind) for draft, kind in zip(drafts, kinds, strict=True)]
@@ -227,7 +227,7 @@ class GeneSampler:
                     break
                 self._fill(draft, part, logits[part.is_letter][part.row])
 
-    def _masked_parts(self, draft: Draft, rows: dict[tuple[int, int], int]) -> list[_Part]:
+    def _masked_parts(self, draft: PartialGene, rows: dict[tuple[int, int], int]) -> list[_Part]:
         parts = []
         for slot, orbit in enumerate(zip(draft.elements, draft.letters, strict=True)):
             if 0 in orbit:
@@ -236,7 +236,7 @@ class GeneSampler:
                 parts += own[::-1] if self.rng.random() < 0.5 else own
         return parts
 
-    def _fill(self, draft: Draft, part: _Part, logits: NDArray[np.float32]) -> None:
+    def _fill(self, draft: PartialGene, part: _Part, logits: NDArray[np.float32]) -> None:
         rules = self.rules
         allowed = (rules.letters if part.is_letter else rules.elements)(draft, part.slot)
         choice = int(self._gumbel_max(logits, allowed))
@@ -271,5 +271,5 @@ class GeneSampler:
         return np.where(allowed, logits + self.rng.gumbel(size=logits.shape), -np.inf).argmax(-1)
 
 
-def _kinds(draft: Draft) -> Orbits:
+def _kinds(draft: PartialGene) -> Orbits:
     return tuple(sorted(Counter(zip(draft.elements, draft.letters, strict=True)).items()))

@@ -82,7 +82,7 @@ def _edge_pairs(centre: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
+class GatedNetwork:
     """One gated network: a core and a gate, each linear, SiLU, linear, layer norm; SiLU(core) sigmoid(gate).
 
     Attributes:
@@ -98,7 +98,7 @@ class Gate:
     norms: tuple[nn.LayerNorm, nn.LayerNorm]
 
     @classmethod
-    def of(cls, network: _Layers) -> Gate:
+    def of(cls, network: _Layers) -> GatedNetwork:
         """From chgnet's ``GatedMLP`` with layer norms."""
         first, *rest = zip(_linears(network.mlp_core), _linears(network.mlp_gate), strict=True)
         weight = torch.cat([layer.weight for layer in first])
@@ -122,8 +122,8 @@ class CHGNet:
     def __init__(self, model: _Layers) -> None:
         """Take the weights of the package's model; its last angle layer feeds nothing."""
 
-        def convolutions(layers: Iterable[_Layers], network: str) -> list[tuple[Gate, nn.Linear]]:
-            return [(Gate.of(getattr(x, network)), _linears(x.mlp_out)[0]) for x in layers]
+        def convolutions(layers: Iterable[_Layers], network: str) -> list[tuple[GatedNetwork, nn.Linear]]:
+            return [(GatedNetwork.of(getattr(x, network)), _linears(x.mlp_out)[0]) for x in layers]
 
         # Basis functions in float64: near the cutoff the envelope is a small difference of large terms,
         # which in float32 makes the forces a hundred times less exact.
@@ -134,7 +134,7 @@ class CHGNet:
         self._weights, self._short_weights = model.bond_weights_ag, model.bond_weights_bg
         self._atom_layers = convolutions(model.atom_conv_layers, "twoBody_atom")
         self._bond_layers = convolutions(model.bond_conv_layers, "twoBody_bond")
-        self._angle_layers = [Gate.of(layer.twoBody_bond) for layer in model.angle_layers[:-1]]
+        self._angle_layers = [GatedNetwork.of(layer.twoBody_bond) for layer in model.angle_layers[:-1]]
         self._readout = nn.Sequential(model.readout_norm, model.mlp)
         self._reference = model.composition_model.fc.weight[0].double()  # eV, (94,)
 
@@ -178,7 +178,7 @@ class CHGNet:
         return angles, one * two
 
 
-def _on_edges(gate: Gate, atoms: Tensor, bonds: Tensor, graph: Graph) -> Tensor:
+def _on_edges(gate: GatedNetwork, atoms: Tensor, bonds: Tensor, graph: Graph) -> Tensor:
     """First layers on (centre, bond, neighbour) along both directions of every pair, (2 m, 128)."""
     at_centre, at_bond, at_neighbour = gate.parts
     hidden = linear(atoms, at_centre, gate.bias).index_select(0, graph.ends)
@@ -187,7 +187,7 @@ def _on_edges(gate: Gate, atoms: Tensor, bonds: Tensor, graph: Graph) -> Tensor:
     return hidden
 
 
-def _on_angles(gate: Gate, atoms: Tensor, bonds: Tensor, angles: Tensor, graph: Graph) -> Tensor:
+def _on_angles(gate: GatedNetwork, atoms: Tensor, bonds: Tensor, angles: Tensor, graph: Graph) -> Tensor:
     """First layers on (left bond, right bond, angle, atom), (angles, 128)."""
     at_left, at_right, at_angle, at_atom = gate.parts
     hidden = linear(angles, at_angle)

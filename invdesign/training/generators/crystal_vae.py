@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from invdesign.generators.crystal_vae.model import STOP, Crystals, CrystalVAENetwork, crystals_of
+from invdesign.generators.crystal_vae.model import STOP, CrystalArrays, CrystalVAENetwork, crystals_of
 from invdesign.generators.geometry.lattice import free_strains
 from invdesign.io.progress import Progress
 from invdesign.training.generators.corpus import CONDITIONS, Corpus, GeneratorConfig, read_corpus
@@ -48,7 +48,7 @@ class CrystalVAEConfig(GeneratorConfig):
 
 def loss_parts(
     network: CrystalVAENetwork,
-    crystals: Crystals,
+    crystals: CrystalArrays,
     conditions: Tensor,
     generator: torch.Generator,
     drop_condition: float,
@@ -81,7 +81,9 @@ def loss_parts(
     }
 
 
-def gene_loss(network: CrystalVAENetwork, latents: Tensor, condition: Tensor, crystals: Crystals) -> Tensor:
+def gene_loss(
+    network: CrystalVAENetwork, latents: Tensor, condition: Tensor, crystals: CrystalArrays
+) -> Tensor:
     """(B,) negative log-likelihood of the genes."""
     group, elements, letters, there = crystals.group, crystals.elements, crystals.letters, crystals.occupied
     states = network.read(latents, condition, group, elements, letters)
@@ -101,7 +103,9 @@ def gene_loss(network: CrystalVAENetwork, latents: Tensor, condition: Tensor, cr
     )
 
 
-def geometry_loss(network: CrystalVAENetwork, latents: Tensor, crystals: Crystals) -> tuple[Tensor, Tensor]:
+def geometry_loss(
+    network: CrystalVAENetwork, latents: Tensor, crystals: CrystalArrays
+) -> tuple[Tensor, Tensor]:
     """(B,) negative log-likelihoods of the cells and of the free coordinates on their torus, given genes."""
     mean, sigma, direction, sharpness = network.geometry_of(
         latents, crystals.group, crystals.elements, crystals.letters
@@ -138,7 +142,9 @@ def train_crystal_vae(config: CrystalVAEConfig, *, progress: Progress) -> Path:
     return config.out
 
 
-def make_trainer(config: CrystalVAEConfig, corpus: Corpus, crystals: Crystals) -> Trainer[CrystalVAENetwork]:
+def make_trainer(
+    config: CrystalVAEConfig, corpus: Corpus, crystals: CrystalArrays
+) -> Trainer[CrystalVAENetwork]:
     """Return a trainer of a new network."""
     torch.manual_seed(config.seed)
     network = CrystalVAENetwork(**network_options(config, corpus))
@@ -177,7 +183,7 @@ def network_options(config: CrystalVAEConfig, corpus: Corpus) -> dict[str, Any]:
     }
 
 
-def fit_heads(network: CrystalVAENetwork, crystals: Crystals, conditions: Tensor, seed: int) -> None:
+def fit_heads(network: CrystalVAENetwork, crystals: CrystalArrays, conditions: Tensor, seed: int) -> None:
     """Train new property heads on the finished latents, crystals with a gap drawn more often than metals.
 
     Heads trained together with the autoencoder see its early, noisy latents and lag behind: they predicted
@@ -208,7 +214,7 @@ def fit_heads(network: CrystalVAENetwork, crystals: Crystals, conditions: Tensor
 
 
 @torch.no_grad()
-def _posteriors(network: CrystalVAENetwork, crystals: Crystals) -> tuple[Tensor, Tensor]:
+def _posteriors(network: CrystalVAENetwork, crystals: CrystalArrays) -> tuple[Tensor, Tensor]:
     """Means and log variances of all crystals' latents, (N, d) each."""
     rows = torch.arange(len(crystals))
     parts = [network.encode(crystals.select(rows[i : i + 512])) for i in range(0, len(rows), 512)]
@@ -221,7 +227,7 @@ def _draw_weights(network: CrystalVAENetwork, conditions: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def set_landmarks(network: CrystalVAENetwork, crystals: Crystals, conditions: Tensor, seed: int) -> None:
+def set_landmarks(network: CrystalVAENetwork, crystals: CrystalArrays, conditions: Tensor, seed: int) -> None:
     """Keep the latents, properties (N, C) and elements of some training crystals with the weights."""
     generator = torch.Generator().manual_seed(seed)
     rows = torch.multinomial(_draw_weights(network, conditions), len(network.landmarks), generator=generator)

@@ -113,7 +113,7 @@ def weights(maker: NDArray[np.int64]) -> NDArray[np.float64]:
 
 def train_synthesizability(config: SynthesizabilityConfig, *, progress: Progress) -> Path:
     """Train, measure and write a model of the score."""
-    table = Table.read(config, progress)
+    table = CrystalTable.read(config, progress)
     train = table.part == "train"
     model = fit(
         table.features[train],
@@ -140,7 +140,7 @@ COMPARED_MEMBERS = 2  # of the variants that the card compares with
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class CrystalTable:
     """Crystals of all sources.
 
     Attributes:
@@ -167,7 +167,7 @@ class Table:
         return np.where(self.reported, 0, np.where(self.source == SUBSTITUTED, 1, 2))
 
     @classmethod
-    def read(cls, config: SynthesizabilityConfig, progress: Progress) -> Table:
+    def read(cls, config: SynthesizabilityConfig, progress: Progress) -> CrystalTable:
         """Read reported crystals of mp20 and mpts52, hypothetical ones of WBM, relaxed generated ones.
 
         A hypothetical crystal with the gene of a reported one is that one, and left out.
@@ -214,7 +214,7 @@ class Table:
 
 
 def measure(
-    score: NDArray[np.float64], table: Table, against: str, chosen: NDArray[np.bool_]
+    score: NDArray[np.float64], table: CrystalTable, against: str, chosen: NDArray[np.bool_]
 ) -> dict[str, float]:
     """How well a score separates reported crystals from those of one source, in the test rows ``chosen``.
 
@@ -259,7 +259,7 @@ def stratified_auc(
 
 
 def held_out_metrics(
-    model: Synthesizability, table: Table, config: SynthesizabilityConfig, progress: Progress
+    model: Synthesizability, table: CrystalTable, config: SynthesizabilityConfig, progress: Progress
 ) -> dict[str, Any]:
     """Return the numbers of the card: the model and variants of it, trained here, on the test rows."""
     scores = {"released": model.score_features(table.features)}

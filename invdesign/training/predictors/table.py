@@ -85,7 +85,7 @@ class PredictorConfig(DataRecipe):
 
 
 @dataclass(frozen=True, slots=True)
-class Crystals:
+class LabelledCrystals:
     """One structure set: the rows with a gene, their genes and the numeric columns of the file."""
 
     source: str
@@ -98,14 +98,14 @@ class Crystals:
         return self.columns.get(name, np.full(len(self.rows), np.nan))
 
 
-def read_crystals(config: DataRecipe, source: str) -> Crystals:
+def read_crystals(config: DataRecipe, source: str) -> LabelledCrystals:
     """Genes (tokenised once, cached) and numeric columns of ``structures/<source>.csv.gz``."""
     from invdesign.data.tokens import tokenise
 
     path = config.data / "structures" / f"{source}.csv.gz"
     tokens = tokenise(path, config.cache)
     columns = read_compositions(path).columns
-    return Crystals(
+    return LabelledCrystals(
         source,
         tokens.row,
         [tokens.gene(index) for index in range(len(tokens))],

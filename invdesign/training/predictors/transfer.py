@@ -25,7 +25,7 @@ from invdesign.training.predictors.transfer_cross_validation import (
     SCRATCH,
     TRANSFER,
     CrossValidation,
-    Point,
+    LearningCurvePoint,
     calibrate,
     cross_validate,
     learn,
@@ -38,7 +38,7 @@ METRICS = "metrics.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class TransferResult:
     """Result of a training: the model's folder, its cross-validation, warnings, notes on the data."""
 
     folder: Path
@@ -72,7 +72,7 @@ def seen_by(backbone: Ensemble, standardised: np.ndarray) -> dict[str, Rows]:
 
 def transfer(
     examples: Examples, name: str | Path, out: Path, *, seed: int = 0, progress: Progress
-) -> Outcome:
+) -> TransferResult:
     """Train, measure and write a model.
 
     Args:
@@ -110,7 +110,7 @@ def transfer(
     (out / METRICS).write_text(json.dumps(metrics, indent=1) + "\n")
     pd.DataFrame(validation.curve).to_csv(out / "learning_curve.csv", index=False, float_format="%.6g")
     (out / "README.md").write_text(_card(model, examples, validation, warnings, str(name)))
-    return Outcome(out, metric_words(examples), validation, tuple(warnings), examples.notes)
+    return TransferResult(out, metric_words(examples), validation, tuple(warnings), examples.notes)
 
 
 def metric_words(examples: Examples) -> str:
@@ -123,7 +123,7 @@ def metric_words(examples: Examples) -> str:
     )
 
 
-def curve_table(curve: Sequence[Point]) -> str:
+def curve_table(curve: Sequence[LearningCurvePoint]) -> str:
     """Markdown: a row a method, a column a number of examples."""
     methods = [m for m in (TRANSFER, SCRATCH, COMPOSITION, MEAN) if points(curve, m)]
     sizes = [point.n for point in points(curve, TRANSFER)]
@@ -182,7 +182,7 @@ def _held(model: Transferred, examples: Examples, validation: CrossValidation) -
     )
 
 
-def summary(outcome: Outcome) -> dict[str, Any]:
+def summary(outcome: TransferResult) -> dict[str, Any]:
     """For printing and JSON."""
     return {
         "folder": str(outcome.folder),
@@ -193,7 +193,7 @@ def summary(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def printed(outcome: Outcome) -> str:
+def printed(outcome: TransferResult) -> str:
     """For people: error or AUC of each method with all examples, then what to know."""
     curve = outcome.validation.curve
     lines = [f"Model in {outcome.folder}. {outcome.metric}, unseen compositions:"]

@@ -22,7 +22,7 @@ TRANSFER, SCRATCH, COMPOSITION = "transfer", "from scratch", "composition baseli
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class LearningCurvePoint:
     """One method's error (MAE) or AUC with ``n`` examples: mean and standard deviation over repetitions."""
 
     method: str
@@ -41,7 +41,7 @@ class CrossValidation:
 
     predictions: dict[str, np.ndarray]
     deviation: np.ndarray
-    curve: tuple[Point, ...]
+    curve: tuple[LearningCurvePoint, ...]
 
 
 def learn(rows: Rows, labels: np.ndarray, groups: np.ndarray, *, classes: bool) -> Regression:
@@ -102,7 +102,7 @@ def cross_validate(
     curve = []
     for (method, size), rows_said in predictions.items():
         metrics = [measure(one, labels, classes=classes) for one in rows_said]
-        curve.append(Point(method, size, float(np.mean(metrics)), float(np.std(metrics))))
+        curve.append(LearningCurvePoint(method, size, float(np.mean(metrics)), float(np.std(metrics))))
     return CrossValidation({m: predictions[m, full] for m in (*seen, MEAN)}, deviation, tuple(curve))
 
 
@@ -202,6 +202,6 @@ def warnings_of(validation: CrossValidation, examples: Examples, seed: int) -> l
     return found
 
 
-def points(curve: Sequence[Point], method: str) -> list[Point]:
+def points(curve: Sequence[LearningCurvePoint], method: str) -> list[LearningCurvePoint]:
     """Return a method's points by rising n."""
     return sorted((point for point in curve if point.method == method), key=lambda point: point.n)

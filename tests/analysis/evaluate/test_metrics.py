@@ -16,6 +16,6 @@ def test_wilson_interval_holds_the_share(n: int, data: st.DataObject) -> None:
     assert high > low  # no certainty, not even at 0 and 1
 
 
-def test_wilson_interval_against_a_published_figure() -> None:
+def test_wilson_interval_against_a_published_value() -> None:
     # Newcombe 1998, table I: 81 of 263, 95 %: 0.2553 to 0.3662
     assert Rate(81, 263).interval == pytest.approx((0.2553, 0.3662), abs=1e-4)

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from invdesign.analysis.structure_prediction import run as predicting
 from invdesign.analysis.structure_prediction.run import predict_structure
-from invdesign.analysis.structure_prediction.starting_structures import Sources, plan_starts
+from invdesign.analysis.structure_prediction.starting_structures import StructureSources, plan_starts
 from invdesign.cli import app
 from invdesign.core.candidate import Z90, Candidate, Origin
 from invdesign.core.target import parse_target
@@ -60,7 +60,7 @@ def cubic(a):
 
 
 def sources(*generators):
-    return Sources(generators or (FakeTypes(), FakeGenes()), FakeGeometry())
+    return StructureSources(generators or (FakeTypes(), FakeGenes()), FakeGeometry())
 
 
 def fake_relax(structures, potential, *, workers, fmax, max_steps, keep_symmetry):
@@ -78,7 +78,7 @@ def faked(monkeypatch):
     monkeypatch.setattr(predicting, "relax_structures", fake_relax)
 
 
-def test_trials_are_allowed_different_and_take_turns():
+def test_starting_structures_are_allowed_different_and_take_turns():
     plan = plan_starts(parse_target(formula="NaCl"), 10, 0, sources())
     assert {trial.gene.formula for trial in plan.starts} == {"NaCl"}
     assert len(plan.starts) == 5  # three types, and two genes at another volume
@@ -179,7 +179,7 @@ def collapsed(structures, potential, **_options):
     ("relax", "told"),
     [(nothing_converges, "NaCl: none of 5 relaxations converged"), (collapsed, "is plausible")],
 )
-def test_no_polymorph_is_told_and_ends_with_1(relax, told, faked, tmp_path, monkeypatch):
+def test_no_polymorph_is_reported_and_ends_with_1(relax, told, faked, tmp_path, monkeypatch):
     monkeypatch.setattr(predicting, "relax_structures", relax)
     result = CliRunner().invoke(
         app, ["predict-structure", "NaCl", "--out", str(tmp_path)], catch_exceptions=False
@@ -220,7 +220,7 @@ def test_a_formula_is_shown_as_it_was_written(faked, tmp_path):
         ("3..8", "2 to 4 formula units in the primitive cell; --n-atoms narrows the range."),
     ],
 )
-def test_the_size_of_the_starts_is_told(n_atoms, told, faked, tmp_path):
+def test_the_size_of_the_starts_is_reported(n_atoms, told, faked, tmp_path):
     sentences = []
     predict_structure(["Cl2Na2", "NaCl"], out=tmp_path, n_atoms=n_atoms, notice=sentences.append)
     assert sentences == [f"Cl2Na2 is reduced to ClNa: starting structures have {told}"]
@@ -234,7 +234,7 @@ def test_the_table_in_a_pipe_is_whole(faked, tmp_path):
         assert any(figures in line and polymorph.origin in line for line in result.stdout.splitlines())
 
 
-def test_wrong_input_is_told_before_anything_is_loaded(tmp_path, monkeypatch):
+def test_wrong_input_is_reported_before_anything_is_loaded(tmp_path, monkeypatch):
     loaded = []
     monkeypatch.setattr("invdesign.campaign.components._load", lambda kind, _name: loaded.append(kind))
     (tmp_path / "file").write_text("")
@@ -265,7 +265,7 @@ def test_wrong_input_is_told_before_anything_is_loaded(tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_that_cannot_be_written_is_told_before_the_potential_is_loaded(tmp_path, monkeypatch):
+def test_a_folder_that_cannot_be_written_is_reported_before_the_potential_is_loaded(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(predicting.Components, "check_scale", lambda _self: pytest.fail("loaded"))
     with pytest.raises(InputError, match="cannot be written to"):

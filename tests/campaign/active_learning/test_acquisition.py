@@ -28,7 +28,7 @@ def test_a_small_pool_is_taken_whole():
     assert sorted(most_informative(9, np.full(3, 0.5), crystals(0, 3), crystals(1, 2), MIDDLE)) == [0, 1, 2]
 
 
-def test_twins_are_not_both_picked():
+def test_duplicates_are_not_both_picked():
     pool = np.repeat(np.eye(4) * 8, 5, axis=0)  # four kinds of crystal, five of each
     picks = most_informative(4, np.full(20, 0.5), pool, np.zeros((1, 4)), MIDDLE)
     assert {pick // 5 for pick in picks} == {0, 1, 2, 3}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from invdesign.campaign.active_learning.correction import fit_corrections
 from invdesign.campaign.active_learning.extend import CorrectedRanker
 from invdesign.campaign.active_learning.rescore import CLIP, standardised
-from invdesign.campaign.active_learning.residual_gp import MIDDLE, Crystals, Errors, Zeros
+from invdesign.campaign.active_learning.residual_gp import MIDDLE, ErrorInputs, ErrorProcess, Zeros
 from invdesign.core.candidate import Z90, Candidate, Estimate
 from invdesign.core.dft_result import DftResult
 from invdesign.crystal.gene import Gene
@@ -43,7 +43,7 @@ def test_without_results_nothing_changes(before):
     assert heights_alone.correct("band_gap", before) == before
 
 
-def test_failed_runs_teach_nothing():
+def test_failed_runs_correct_nothing():
     corrections = fit_corrections([computed(0, failed="did not converge"), computed(1, failed="out of time")])
     assert corrections.correct_rows([BEFORE]) == [BEFORE]
     assert corrections.n == 0
@@ -108,8 +108,8 @@ def test_zeros_move_the_probability_of_zero_alone():
 @pytest.mark.parametrize(("n", "before", "expected"), [(10, 0.2, 0.6), (30, 0.2, 0.8), (10, 0.5, 0.75)])
 def test_the_probability_of_zero_is_worth_ten_results(n, before, expected):
     """As a Beta prior of ten would have it."""
-    crystals, chances = Crystals(np.ones(n)), np.full(n, before)
-    (zero,) = Zeros.fit(crystals, chances, np.ones(n, bool)).predict(Crystals(np.ones(1)), chances[:1])
+    crystals, chances = ErrorInputs(np.ones(n)), np.full(n, before)
+    (zero,) = Zeros.fit(crystals, chances, np.ones(n, bool)).predict(ErrorInputs(np.ones(1)), chances[:1])
     assert zero == pytest.approx(expected, abs=0.05)
 
 
@@ -199,9 +199,9 @@ def test_the_first_result_hardly_moves_the_rest(before, seed):
     """Priors are scaled to what was before: without information, probabilities and deviations stay."""
     vectors = np.random.default_rng(seed).normal(size=(2, 16)) * 3
     one = np.ones(1)
-    here, there = Crystals(one, vectors[:1]), Crystals(one, vectors[1:])
+    here, there = ErrorInputs(one, vectors[:1]), ErrorInputs(one, vectors[1:])
     (zero,) = Zeros.fit(here, np.array([0.5]), np.array([True])).predict(there, np.array([before]))
     assert abs(zero - before) < 0.06
-    shift, scale = Errors.fit(here, np.array([1.0])).predict(there)
+    shift, scale = ErrorProcess.fit(here, np.array([1.0])).predict(there)
     assert abs(shift[0]) < 0.3
     assert 0.85 < scale[0] < 1.15

@@ -100,7 +100,7 @@ def test_what_was_rejected_by_its_estimate_comes_back_when_that_is_corrected(run
     assert gates <= {"hull", "properties"}
 
 
-def test_revived_candidates_teach_the_property_that_the_campaign_spared_them(run):
+def test_revived_candidates_correct_the_property_that_the_campaign_spared_them(run):
     before = {candidate.id: candidate for candidate in Store(run / DATABASE).read()}
     second = chosen(run, n_shortlist=30)
     bare = [c.id for c in second.shortlist if "band_gap" not in before[c.id].properties]
@@ -141,7 +141,7 @@ def test_gates_are_applied_to_corrected_estimates(run):
     assert gates[-3:] == ["hull", "properties", "duplicates"]
 
 
-def test_a_round_leaves_on_record_what_it_said(run):
+def test_a_round_leaves_on_record_what_it_predicted(run):
     found = chosen(run, n_shortlist=4)
     stored = {candidate.id: candidate for candidate in Store(run / DATABASE).read()}
     for candidate in found.shortlist:
@@ -246,7 +246,7 @@ def test_goals_without_a_result_are_named(run):
     assert chosen(run).lines()[-1] == "No result yet of energy above hull: estimated as before."
 
 
-def test_failures_alone_teach_nothing_and_are_not_chosen(unbroken, tmp_path):
+def test_failures_alone_correct_nothing_and_are_not_chosen(unbroken, tmp_path):
     shutil.copytree(unbroken[0], folder := tmp_path / "run")
     failed = [candidate.id for candidate in unbroken[1].shortlist]
     collect(folder, {}, failed)

@@ -79,7 +79,7 @@ def test_the_shortlist_holds_those_that_pass_and_the_next_best_take_the_places(c
     )
 
 
-def test_the_funnel_and_the_table_tell_of_the_checks(checked, unbroken):
+def test_the_funnel_and_the_table_record_the_checks(checked, unbroken):
     folder, result, _ = checked
     stage = result.funnel.stages["phonons"]
     assert stage.rejected > 0
@@ -96,7 +96,7 @@ def test_the_funnel_and_the_table_tell_of_the_checks(checked, unbroken):
     assert "lowest_mode_thz" not in (unbroken[0] / "shortlist.csv").read_text()
 
 
-def test_a_short_list_says_that_nobody_is_left(monkeypatch, tmp_path):
+def test_a_short_list_says_that_none_is_left(monkeypatch, tmp_path):
     judged(monkeypatch, phonons_share=0.05)
     result = run(tmp_path)
     assert len(result.shortlist) < 6
@@ -178,7 +178,7 @@ def test_without_phonopy_nothing_begins(monkeypatch, tmp_path, capsys):
     assert "phonopy" in capsys.readouterr().err
 
 
-def test_what_there_is_no_check_of_is_told(tmp_path):
+def test_what_there_is_no_check_of_is_reported(tmp_path):
     with pytest.raises((InputError, ValidationError), match="check: there is no 'elastic'; give phonons,md"):
         campaign_fakes.fake_config(tmp_path, check="phonons,elastic")
 

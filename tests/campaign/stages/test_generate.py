@@ -99,7 +99,7 @@ def test_formulas_belong_to_the_identity(tmp_path):
     assert "formulas" not in plain.identity()  # folders of campaigns without them stay theirs
     chosen = config(tmp_path)
     assert chosen.identity()["formulas"] == list(BINARIES)
-    assert chosen.words().endswith(", of 4 screened formulas")
+    assert chosen.describe().endswith(", of 4 screened formulas")
     design(chosen, components=components(), progress=False)
     with pytest.raises(InputError, match="another campaign"):
         design(config(tmp_path, formulas=BINARIES[:3]), components=components(), progress=False)
@@ -116,7 +116,7 @@ def test_formulas_belong_to_the_identity(tmp_path):
         (("K3Sb5O14",), "", "22 atoms"),
     ],
 )
-def test_formulas_that_cannot_be_are_told(tmp_path, formulas, target, told):
+def test_formulas_that_cannot_be_are_reported(tmp_path, formulas, target, told):
     with pytest.raises(ValueError, match=told):
         config(tmp_path, formulas=formulas, target=parse_target(target))
 

@@ -85,7 +85,7 @@ def test_a_finished_run(finished: Path) -> None:
     assert read_elk(finished).band_gap == pytest.approx(with_path, abs=1e-3)  # Γ is on the grid too
 
 
-def test_others_are_told_apart(finished: Path) -> None:
+def test_others_are_distinguished(finished: Path) -> None:
     info = (finished / "INFO.OUT").read_text()
     (finished / "EIGVAL.OUT").write_text((finished / "EIGVAL.OUT").read_text()[:500])
     assert read_elk(finished).status == "truncated"

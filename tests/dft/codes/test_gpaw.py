@@ -278,7 +278,7 @@ def test_a_job_that_another_process_took_since_the_plan(
     assert not (job.folder / "result.json").exists()
 
 
-def test_bad_input_is_said_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bad_input_is_stated_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = written(tmp_path, mgo=MGO)
     with pytest.raises(InputError, match="code: 'vasp' does not run here"):
         plan(out, "vasp", 60)

@@ -92,7 +92,7 @@ def test_moments_by_oxidation_state_and_elsewhere_the_projects(tmp_path: Path) -
     assert manifest["candidates"][0]["magmom"]["Fe"] == 5.0
 
 
-def test_wrong_options_are_said_in_a_sentence(tmp_path: Path) -> None:
+def test_wrong_options_are_stated_in_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"set: 'pbe' is not known; give one of mp, matpes"):
         written(tmp_path, NACL, input_set="pbe")
     with pytest.raises(InputError, match=r"set: gpaw has no input sets"):

@@ -64,7 +64,7 @@ def test_rates_have_exact_intervals() -> None:
     assert (rate(0, 5)["low"], rate(5, 5)["high"]) == (0, 1)
 
 
-def test_over_confidence_is_said_only_where_chance_does_not_do() -> None:
+def test_over_confidence_is_stated_only_where_chance_does_not_do() -> None:
     told = " ".join(gaps(4.4, 4.4, 5.4).sentences())
     assert "2 of 3 90 % intervals contain it (67%; 14% to 98% at 90 % confidence)" in told
     assert "Over-confident" not in told

@@ -136,7 +136,7 @@ def test_energies_of_other_settings_are_no_references(hull: Hull) -> None:
     assert "no energy of O in" in placed(run(MGO, -12.0, **qe), mg_qe, o_qe, mg, o2, hull=hull).scale
 
 
-def test_plus_u_has_no_height(hull: Hull) -> None:
+def test_plus_u_has_no_energy_above_hull(hull: Hull) -> None:
     feo = rock_salt("Fe", "O", 4.3)
     both = element("Fe", -8.0), element("O", -9.8)
     with_u = placed(run(feo, -12.0, hubbard_u={"Fe": 5.3}), *both, hull=hull)
@@ -147,7 +147,7 @@ def test_plus_u_has_no_height(hull: Hull) -> None:
     assert "the Materials Project computes this with +U" in without.scale
 
 
-def test_what_else_has_no_height(hull: Hull) -> None:
+def test_what_else_has_no_energy_above_hull(hull: Hull) -> None:
     single = Calculation(Path("here"), None, GPAW(), MGO, -12.0)
     assert "no manifest says" in compute_placements([single], [], hull)[0].scale
     elk = run(MGO, -12.0, settings={"code": "elk"})
@@ -193,7 +193,7 @@ def test_vasp_with_the_materials_projects_elements(tmp_path: Path, hull: Hull) -
     assert row["scale"] == "VASP, the Materials Project's settings and elements; MP2020: anion (Cl)"
 
 
-def test_foreign_potcars_and_functionals_have_no_height(tmp_path: Path) -> None:
+def test_other_potcars_and_functionals_have_no_energy_above_hull(tmp_path: Path) -> None:
     (tmp_path / "vasprun.xml").write_bytes((VASP / "vasprun_dfpt.xml").read_bytes())
     with pytest.raises(InputError, match="POTCARs or U that are not the Materials Project's"):
         corrected_energy(vasp_run(tmp_path))

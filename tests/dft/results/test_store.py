@@ -77,7 +77,7 @@ def dft_of(run: Path) -> DftResult:
 MGO = rock_salt("Mg", "O", 4.3)
 
 
-def test_results_lie_beside_the_predictions(tmp_path: Path) -> None:
+def test_results_lie_next_to_the_predictions(tmp_path: Path) -> None:
     run = campaign(tmp_path, MGO)
     dft = written(run)
     write_inputs(run, "gpaw", run / "elements", references=True)
@@ -173,7 +173,7 @@ def test_campaigns_that_are_collected_together_are_kept_apart(tmp_path: Path) ->
     assert [(one.formula, round(one.computed, 1)) for one in alone] == [("MgO", 4.5), ("SrO", 3.3)]
 
 
-def test_heights_outlast_the_collection_that_had_the_elements(tmp_path: Path) -> None:
+def test_energies_above_hull_outlast_the_collection_that_had_the_elements(tmp_path: Path) -> None:
     run = campaign(tmp_path, MGO)
     dft = written(run)
     write_inputs(run, "gpaw", run / "elements", references=True)

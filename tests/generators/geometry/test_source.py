@@ -66,7 +66,7 @@ def test_same_seed_same_geometries(source: GeometrySource) -> None:
     ("gene", "worthwhile"),
     [("225 Na@a Cl@b", 1), ("136 Sn@a O@f", 2), ("62 Na@c Cl@c O@d", 4)],  # 0, 1, 7 free coordinates
 )
-def test_more_freedom_deserves_more_geometries(gene: str, worthwhile: int) -> None:
+def test_more_degrees_of_freedom_deserves_more_geometries(gene: str, worthwhile: int) -> None:
     assert useful_starting_structures(Gene.parse(gene), 4) == worthwhile
 
 

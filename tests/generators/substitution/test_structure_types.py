@@ -30,7 +30,7 @@ def propose(n=50, **target):
     return StructureTypes(LIBRARY).propose(parse_target(**target), n, 0)
 
 
-def test_the_most_alike_parent_comes_first():
+def test_the_most_similar_parent_comes_first():
     found = propose(formula="RbBr")
     assert found[0].origin.parent == "KBr"
     assert {c.gene.formula for c in found} == {"RbBr"}

@@ -219,7 +219,7 @@ def released() -> GraphBandGapPredictor:
     return GraphBandGapPredictor.load(RELEASED)
 
 
-def test_released_judge_knows_salts_from_metals() -> None:
+def test_released_evaluator_knows_salts_from_metals() -> None:
     mgo, nacl, copper, iron = released().predict([MGO, NACL, COPPER, IRON])
     assert copper.p_zero > 0.9
     assert iron.p_zero > 0.9
@@ -230,7 +230,7 @@ def test_released_judge_knows_salts_from_metals() -> None:
     assert nacl.value == pytest.approx(5.0, abs=1.2)
 
 
-def test_released_judge_is_small_and_needs_nothing_else() -> None:
+def test_released_evaluator_is_small_and_needs_nothing_else() -> None:
     released()
     folder = root("models") / RELEASED
     assert sum(file.stat().st_size for file in folder.iterdir()) < 12e6

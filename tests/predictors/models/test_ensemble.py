@@ -83,7 +83,7 @@ def test_same_seed_same_weights(table: Table, ensemble: Ensemble) -> None:
     assert again.predict(table.features[:5]) == ensemble.predict(table.features[:5])
 
 
-def test_damaged_or_foreign_folders_are_named(tmp_path: Path, ensemble: Ensemble) -> None:
+def test_damaged_or_unrelated_folders_are_named(tmp_path: Path, ensemble: Ensemble) -> None:
     ensemble.save(tmp_path / "m", "toy")
     with pytest.raises(InputError, match="toy model"):
         Ensemble.load(tmp_path / "m", "band-gap")
@@ -98,7 +98,7 @@ def test_damaged_or_foreign_folders_are_named(tmp_path: Path, ensemble: Ensemble
         Ensemble.load(tmp_path / "none", "toy")
 
 
-def test_figures_of_known_answers() -> None:
+def test_values_of_known_answers() -> None:
     assert auc(np.array([0.1, 0.4, 0.35, 0.8]), np.array([False, False, True, True])) == pytest.approx(0.75)
     assert calibration_error(np.array([0.25] * 4), np.array([1, 0, 0, 0])) == pytest.approx(0.0)
     assert calibration_error(np.array([0.95] * 4), np.array([0, 0, 0, 0])) == pytest.approx(0.95)
@@ -165,7 +165,7 @@ def test_too_few_hypothetical_crystals_are_reported() -> None:
         fit(table, heads, SETTINGS, 0, lambda *_: None)
 
 
-def test_one_heads_trees_tell_anothers_what_they_have_not_seen(tmp_path: Path) -> None:
+def test_one_heads_trees_predict_for_another_what_they_have_not_seen(tmp_path: Path) -> None:
     pytest.importorskip("lightgbm")
     table = toy(1500)
     rng = np.random.default_rng(5)

@@ -52,7 +52,7 @@ def test_every_outcome_has_its_row(config):
     assert "| chosen to be relaxed | 24 | 24 | 48 |" in card
 
 
-def test_another_campaign_in_the_cache_is_told(config):
+def test_another_campaign_in_the_cache_is_reported(config):
     other = config.model_copy(
         update={"campaigns": (PlannedCampaign(target=TARGET, seed=1, n_genes=64, n_relax=9),)}
     )

@@ -92,7 +92,7 @@ def test_fit_recovers_terms_despite_outliers() -> None:
         assert fitted.energy(composition) == pytest.approx(truth.energy(composition), abs=0.01)
 
 
-def test_fit_finds_references_offset_and_spread(config: CalibrationConfig) -> None:
+def test_fit_finds_references_offset_and_sigma(config: CalibrationConfig) -> None:
     samples = {
         "mp20": _sample(400, 1, 0.01),
         "mpts52": _sample(200, 2, 0.01),
@@ -119,7 +119,7 @@ def test_held_out_references_do_not_see_their_composition(config: CalibrationCon
     assert after[307] == pytest.approx(before[307] + 50.0, abs=1e-4)
 
 
-def test_spread_by_element_covers_ninety_per_cent() -> None:
+def test_sigma_by_element_covers_ninety_per_cent() -> None:
     errors = _errors(2000, 4, lambda cs, _: np.array([0.15 if "O" in c else 0.03 for c in cs]))
     found = fit_uncertainty(errors)
     assert np.mean(np.abs(score(found, errors)) <= Z90) == pytest.approx(0.9, abs=0.01)
@@ -127,7 +127,7 @@ def test_spread_by_element_covers_ninety_per_cent() -> None:
     assert found.growth < 0.5
 
 
-def test_growth_with_height_is_found_and_covers_every_third() -> None:
+def test_growth_with_e_above_hull_is_found_and_covers_every_third() -> None:
     errors = _errors(3000, 5, lambda _, predicted: 0.03 * (1 + 4 * predicted))
     assert fit_uncertainty(errors).growth == pytest.approx(4.0, rel=0.25)
     covered = cross_validate(errors, 0).metrics()

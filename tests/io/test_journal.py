@@ -53,7 +53,7 @@ def test_a_kill_before_the_first_line_ended(left: bytes, path: Path) -> None:
     assert len(journal(path).entries) == 1
 
 
-def test_a_full_disk_is_told(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = journal(path).entries
 
     def full(_file: int) -> None:

@@ -96,7 +96,7 @@ def test_the_same_seed_gives_the_same(generator):
     assert [c.gene for c in first] != [c.gene for c in other]
 
 
-def test_what_cannot_be_is_told_in_one_sentence(generator):
+def test_what_cannot_be_is_reported_in_one_sentence(generator):
     with pytest.raises(InputError, match="finds no known crystal"):
         generator.propose(parse_target(elements="Li,Na,K,Rb,Cs,Be,Mg,O"), 1, 0)
     with pytest.raises(InputError, match="finds no known crystal"):

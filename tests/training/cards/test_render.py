@@ -80,7 +80,7 @@ def test_the_metrics_of_a_gene_ranker_fill_its_card(chance):
 def test_the_metrics_of_the_synthesizability_score_fill_its_card(chance, tmp_path):
     n = 600
     source = chance.choice(synthesizability.SOURCES, n)
-    table = synthesizability.Table(
+    table = synthesizability.CrystalTable(
         chance.normal(size=(n, 12)).astype(np.float32),
         np.isin(source, synthesizability.REPORTED),
         source,

@@ -50,7 +50,7 @@ def test_lowest_value_of_each_composition(tmp_path: Path) -> None:
     assert lowest_by_composition(path, "band_gap") == {"Cl1Na1": 4.9, "N1Na1": 0.0}
 
 
-def test_held_out_compositions_teach_nothing() -> None:
+def test_held_out_compositions_are_not_trained_on() -> None:
     genes = [Gene.parse(f"225 {metal}@a {anion}@b") for metal in METALS for anion in ANIONS]
     keys = [composition_key(gene.formula) for gene in genes]
     features, n = gene_matrix(genes), len(genes)
@@ -96,7 +96,7 @@ def test_labels_of_two_tables_meet_on_one_row() -> None:
     assert pytest.approx(table.labels[0, 0]) == 1.0
 
 
-def test_compositions_of_the_judged_set_are_held_out_wherever_they_occur() -> None:
+def test_compositions_of_the_evaluated_set_are_held_out_wherever_they_occur() -> None:
     genes = [Gene.parse(f"225 {metal}@a {anion}@b") for metal in METALS for anion in ANIONS]
     n = len(genes)
     formulas = [gene.formula for gene in genes] * 2
@@ -119,7 +119,7 @@ def test_compositions_of_the_judged_set_are_held_out_wherever_they_occur() -> No
     assert (table.part[: 2 * n] == "train").any()
 
 
-def test_hypothetical_crystals_of_no_data_file_are_told(tmp_path: Path) -> None:
+def test_hypothetical_crystals_of_no_data_file_are_reported(tmp_path: Path) -> None:
     measured = {"hardness": LearnedProperty(hypothetical="guessed")}
     config = PropertyConfig(
         kind="property", out=tmp_path, data=({"file": "mine.csv"},), properties=measured, sees="composition"

@@ -86,7 +86,7 @@ def test_gpaw_round_trip(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "dft.json").read_text())["runs"] == [row]
 
 
-def test_figures_that_are_none_stop_nothing(tmp_path: Path) -> None:
+def test_values_that_are_none_stop_nothing(tmp_path: Path) -> None:
     for gap in (float("nan"), -3.0):
         out = written(tmp_path, MGO, "gpaw", name=f"out{gap}")
         computed(only(out), band_gap=gap)
@@ -105,7 +105,7 @@ def test_renamed_folders_are_named(tmp_path: Path) -> None:
     assert found.notes == [f"{out / 'mine'}: not in the manifest, left alone"]
 
 
-def test_gpaw_failures_are_told_apart(tmp_path: Path) -> None:
+def test_gpaw_failures_are_distinguished(tmp_path: Path) -> None:
     folder = only(written(tmp_path, MGO, "gpaw"))
     assert read_gpaw(folder).status == "not run"
     (folder / "trajectory.traj").touch()
@@ -184,7 +184,7 @@ def test_espresso_with_fixed_occupations_has_no_gap_rather_than_none(tmp_path: P
     assert reading.energy == pytest.approx(-542.2515, abs=1e-3)
 
 
-def test_espresso_failures_are_told_apart(tmp_path: Path) -> None:
+def test_espresso_failures_are_distinguished(tmp_path: Path) -> None:
     unpacked("bn_relax.out.gz", tmp_path / "relax.out")
     unpacked("bn_relax.xml.gz", tmp_path / "out" / "pwscf.xml")
     text, xml = (tmp_path / "relax.out").read_text(), (tmp_path / "out" / "pwscf.xml").read_text()
@@ -220,7 +220,7 @@ def test_vasp(tmp_path: Path) -> None:
     assert read_vasp(tmp_path).notes == ()  # 4 x 4 x 4
 
 
-def test_vasp_failures_are_told_apart(tmp_path: Path) -> None:
+def test_vasp_failures_are_distinguished(tmp_path: Path) -> None:
     assert read_vasp(tmp_path).status == "not run"
     text = (VASP / "vasprun_dfpt.xml").read_text()
     (tmp_path / "vasprun.xml").write_text(text[:40000])
@@ -280,7 +280,7 @@ def test_trajectories(tmp_path: Path) -> None:
     assert read_trajectory(tmp_path / "cut.traj").status == "truncated"
 
 
-def test_what_is_damaged_inside_is_told_as_such(tmp_path: Path) -> None:
+def test_what_is_damaged_inside_is_reported_as_such(tmp_path: Path) -> None:
     folder = only(written(tmp_path, MGO, "gpaw"))
     for change in ({"positions": [[0, 0, 0]]}, {"symbols": None}, {"cell": [[1, 0], [0, 1]]}):
         computed(folder, **change)

@@ -45,7 +45,7 @@ def salt(tmp_path):
         ("--seed", "-1", r"seed: -1 cannot be"),
     ],
 )
-def test_a_wrong_name_is_told_with_its_option(option, given, told, salt):
+def test_a_wrong_name_is_reported_with_its_option(option, given, told, salt):
     result = run("evaluate", salt, option, given)
     assert result.exit_code == 2
     assert re.match(told, result.stderr.strip()), result.stderr
@@ -66,7 +66,7 @@ def test_names_that_are_right_or_objects_pass(tmp_path):
         check_names(reference=str(tmp_path / "runs"))
 
 
-def test_without_relaxation_nothing_is_said_to_converge(salt, tmp_path):
+def test_without_relaxation_nothing_is_stated_to_converge(salt, tmp_path):
     shown = run("evaluate", salt, "--no-relax", "--workers", "1", "--out", str(tmp_path / "out"))
     assert shown.exit_code == 0
     assert "1 crystals sampled, not relaxed; chgnet-0.3.0" in shown.stdout

@@ -54,7 +54,7 @@ def test_it_predicts_as_matgl_does(tmp_path: Path) -> None:
     assert np.isnan(found[[1, 3]]).all()
 
 
-def test_its_figures_join_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_its_values_join_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = tmp_path / "toy.csv"
     rows = [(SALT, "5.1"), (COPPER, "0"), (SALT, ""), (STRANGE, "0"), (SALT, "5.0")]
     cells = [(crystal.to(fmt="cif").replace('"', '""'), gap) for crystal, gap in rows]

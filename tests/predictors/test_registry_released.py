@@ -107,7 +107,7 @@ def test_equivalent_genes_get_one_answer(ranker: GeneRanker) -> None:
     assert salt == swapped
 
 
-def test_likeness_to_known_crystals_and_without_those_of_the_own_composition() -> None:
+def test_similarity_to_known_crystals_and_without_those_of_the_own_composition() -> None:
     known, salt = known_crystals(), [Gene.parse("225 Cl@a Na@b")]
     as_is, left_out = (
         similarity_matrix(salt, "generated", known)[0],
@@ -137,7 +137,7 @@ def test_elements_that_the_hull_lacks_do_not_stop_the_ranker(ranker: GeneRanker)
     assert salt["e_above_hull"].mean == pytest.approx(alone["e_above_hull"].mean, abs=1e-5)
 
 
-def test_many_genes_have_finite_spread(ranker: GeneRanker) -> None:
+def test_many_genes_have_finite_deviations(ranker: GeneRanker) -> None:
     elements = ["Li", "Na", "Mg", "Ca", "Sr", "Ba", "Ti", "Fe", "Cu", "Zn", "Al", "Si", "Sn", "Pb"]
     genes = [
         Gene.parse(f"221 {a}@a {b}@b {x}@c") for a in elements for b in elements for x in "OSF" if a != b

@@ -72,7 +72,7 @@ def test_cifs_read_back_and_what_else_is_there_stays(tmp_path):
     assert "Fm-3m" in (folder / "01_NaCl.cif").read_text()
 
 
-def test_reasons_are_grouped_without_their_figures():
+def test_reasons_are_grouped_without_their_values():
     assert kind_of_reason("not converged after 150 steps (0.3 eV/Å)") == "not converged after … steps"
     assert kind_of_reason("known: mp-1") == kind_of_reason("known: mp-2")
     assert kind_of_reason("shortest contact Cs-Cs 1.23 Å") == "shortest contact … Å"

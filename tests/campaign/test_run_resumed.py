@@ -121,7 +121,7 @@ def test_two_runs_in_one_folder_are_refused(tmp_path):
         )
 
 
-def test_a_full_disk_is_told_and_what_is_stored_stays(unbroken, tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_and_what_is_stored_stays(unbroken, tmp_path, monkeypatch):
     from ase.db.sqlite import SQLite3Database
 
     connect = SQLite3Database._connect

@@ -73,7 +73,7 @@ def test_its_values_join_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         prediction, "published_gaps", lambda _, given: np.array([4.6, 0.2, np.nan][: len(given)])
     )
     prediction.add_published(None, table, config, "toy: band_gap")
-    figures = json.loads((tmp_path / "prediction.json").read_text())["figures"]["toy: band_gap"]["published"][
+    figures = json.loads((tmp_path / "prediction.json").read_text())["metrics"]["toy: band_gap"]["published"][
         "0"
     ]
     assert figures["toy"]["mae"] == pytest.approx(0.5)

@@ -10,7 +10,6 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from invdesign.core.funnel import CHECKS
 from invdesign.core.target import Target
 from invdesign.errors import InputError
-from invdesign.io.config import build, read_yaml
 
 _HOW = {"out", "workers"}  # these never change the result
 
@@ -87,15 +86,6 @@ class CampaignConfig(BaseModel):
             if formula != (reduced := self.target.with_formula(formula).formula):
                 raise InputError(f"formulas: {formula} is not the reduced formula; write {reduced}.")
         return self
-
-    @classmethod
-    def from_yaml(cls, path: Path | str, **changes: Any) -> CampaignConfig:  # noqa: ANN401 - field values
-        """Read a campaign file; ``changes`` replace its fields.
-
-        Raises:
-            InputError: no such file, not YAML, or a field is unknown or wrong.
-        """
-        return build(cls, {**read_yaml(path), **changes}, "campaign")
 
     def describe(self) -> str:
         """Return the request in plain English."""

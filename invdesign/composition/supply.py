@@ -84,17 +84,6 @@ def scarcest(amounts: np.ndarray) -> np.ndarray:
     return np.asarray(np.where(amounts > 0, abundance, np.inf).min(axis=1))
 
 
-def contains(amounts: np.ndarray, elements: frozenset[str]) -> np.ndarray:
-    """Whether compositions hold any of some elements (``TOXIC``, ``RADIOACTIVE``), (n,) bool.
-
-    Args:
-        amounts: by atomic number, (n, 104).
-        elements: symbols.
-    """
-    columns = [ATOMIC_NUMBER[symbol] for symbol in sorted(elements)]
-    return np.asarray((amounts[:, columns] > 0).any(axis=1))
-
-
 def scarcer_than(abundance: float) -> frozenset[str]:
     """Elements less abundant in the crust than so many mg/kg, those without a value among them."""
     known = np.nan_to_num(_table()["abundance"])

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from math import inf, isnan
-from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -24,7 +23,7 @@ from invdesign.core.target_parser import amounts_of, fields_of
 from invdesign.crystal.elements import EXCLUDED_BY_DEFAULT, SYMBOLS
 from invdesign.crystal.gene import Gene
 from invdesign.errors import InputError
-from invdesign.io.config import build, read_yaml
+from invdesign.io.config import build
 from invdesign.verdict import Verdict
 
 __all__ = ["MAX_ATOMS", "PROPERTIES", "STABILITY", "Property", "Target", "Window", "parse_target"]
@@ -77,15 +76,6 @@ class Target(BaseModel):
         _check_chemistry(self)
         _check_size(self)
         return self
-
-    @classmethod
-    def from_yaml(cls, path: Path | str) -> Target:
-        """Read a target file: the fields above, windows as ``band_gap: 1.5±0.25``.
-
-        Raises:
-            InputError: no such file, not YAML, or a wrong field.
-        """
-        return build(cls, read_yaml(path), "target")
 
     def with_formula(self, formula: str) -> Target:
         """Return the target narrowed to one formula.

@@ -26,26 +26,16 @@ class Entry:
     properties: dict[str, float] = field(default_factory=dict)
 
 
-def read_dataset(path: str | Path, *, progress: bool = False) -> Iterator[Entry]:
+def read_dataset(path: str | Path) -> Iterator[Entry]:
     """Entries of a CSV with a ``cif`` column, a CIF folder, extended XYZ or an ASE database, in order.
 
     Every column (frame or row value) that is a finite number becomes a property; an empty or missing one
     does not. About 2 000 entries a second from CIFs in pymatgen's P1 layout, 200 from others.
 
-    Args:
-        path: the file or folder.
-        progress: show a counting progress bar on stderr.
-
     Raises:
         InputError: as :func:`invdesign.crystal.structure_files.read_structures`.
     """
-    records = read_records(path)
-    if progress:
-        from rich.console import Console
-        from rich.progress import track
-
-        records = iter(track(records, f"reading {path}", console=Console(stderr=True), transient=True))
-    for record in records:
+    for record in read_records(path):
         yield Entry(record.label, record.structure, numbers(record.columns))
 
 

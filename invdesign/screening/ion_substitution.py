@@ -20,19 +20,16 @@ from invdesign.generators.substitution.parents import sensible
 Choice = tuple[float, int]  # probability that an ion becomes, or stays, an element
 
 
-def substitute_ions(
-    formula: str, n: int = 10_000, threshold: float = 0.0
-) -> tuple[CompositionBatch, NDArray[np.float64]]:
+def substitute_ions(formula: str, n: int = 10_000) -> tuple[CompositionBatch, NDArray[np.float64]]:
     """Return compositions with the ions of a known compound substituted, and their probabilities.
 
-    The probabilities are those of ``ion-exchange``. At least one ion is replaced, no two become one element,
-    every cation stays less electronegative than every anion, and elements excluded by default are used only
-    if the compound has them. A composition that is reached in two ways has the larger probability.
+    The probabilities are products over the ions of those of ``ion-exchange``. At least one ion is replaced,
+    no two become one element, every cation stays less electronegative than every anion, and elements excluded
+    by default are used only if the compound has them. A composition that is reached in two ways has the larger probability.
 
     Args:
         formula: the known compound, of one oxidation state an element.
         n: most compositions.
-        threshold: least probability: product over the ions of the probabilities of replacement.
 
     Returns:
         The compositions and their probabilities (n,), descending.
@@ -52,7 +49,7 @@ def substitute_ions(
     choices = [_choices(z, charge, numbers) for z, charge in zip(numbers, charges.tolist(), strict=True)]
     found: dict[frozenset[tuple[int, int]], float] = {}
     for probability, elements in _best_first(choices):
-        if len(found) == n or probability < threshold:
+        if len(found) == n:
             break
         if elements != numbers and sensible(elements, charges):
             found.setdefault(frozenset(zip(elements, counts, strict=True)), probability)

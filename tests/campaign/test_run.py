@@ -16,6 +16,7 @@ from invdesign.core.candidate import Candidate
 from invdesign.core.target import parse_target
 from invdesign.crystal.gene import Gene
 from invdesign.errors import InputError
+from invdesign.io.config import build, read_yaml
 from invdesign.io.parallel import WORKER_ENVIRONMENT, default_workers, run_tasks
 from invdesign.predictors.registry import models_of
 from invdesign.verdict import Verdict
@@ -187,13 +188,11 @@ def test_out_that_is_a_file(tmp_path):
 def test_config_from_yaml(tmp_path):
     path = tmp_path / "campaign.yaml"
     path.write_text("target: band_gap=1.5±0.25\nn_relax: 12\n")
-    config = CampaignConfig.from_yaml(path, seed=3)
+    config = build(CampaignConfig, read_yaml(path) | {"seed": 3}, "campaign")
     assert (config.n_relax, config.seed) == (12, 3)
     path.write_text("target: band_gap>3\nn_relaxations: 12\n")
     with pytest.raises(InputError, match="n_relaxations"):
-        CampaignConfig.from_yaml(path)
-    with pytest.raises(InputError, match="cannot be read"):
-        CampaignConfig.from_yaml(tmp_path / "none.yaml")
+        build(CampaignConfig, read_yaml(path), "campaign")
 
 
 def test_identity_is_the_same_in_every_process(tmp_path):

@@ -12,7 +12,7 @@ from invdesign.core.target_parser import reduced_as_written
 from invdesign.crystal.elements import EXCLUDED_BY_DEFAULT, SYMBOLS
 from invdesign.crystal.gene import Gene
 from invdesign.errors import InputError
-from invdesign.io.config import build
+from invdesign.io.config import build, read_yaml
 
 SALT = Gene.parse("225 Na@a Cl@b")
 PEROVSKITE = Gene.parse("221 Sr@b Ti@a O@c")
@@ -221,10 +221,10 @@ def test_yaml(tmp_path):
         space_group=[62, 225],
         n_atoms=(5, 20),
     )
-    assert Target.from_yaml(path) == expected
+    assert build(Target, read_yaml(path), "target") == expected
     assert Target.model_validate(str(expected)) == expected
     with pytest.raises(InputError, match="cannot be read"):
-        Target.from_yaml(tmp_path / "none.yaml")
+        read_yaml(tmp_path / "none.yaml")
 
 
 MINED = frozenset(SYMBOLS[1:]) - scarcer_than(1e-8)

@@ -18,7 +18,7 @@ def test_numeric_columns_are_properties(tmp_path: Path) -> None:
     path.write_text(
         f'material_id,pretty_formula,band_gap,year,note,cif\nmp-1,NaN,1.25,1997,,"{CifWriter(CELL)}"\n'
     )
-    (entry,) = read_dataset(path, progress=True)
+    (entry,) = read_dataset(path)
     assert entry.id == "mp-1"
     assert entry.properties == {"band_gap": 1.25, "year": 1997.0}
     assert entry.structure.composition.reduced_formula == "NaN"

@@ -85,8 +85,9 @@ def read_target(path: Path) -> bool:
 def read_campaign(path: Path) -> bool:
     """Read a campaign file."""
     from invdesign.campaign.config import CampaignConfig
+    from invdesign.io.config import build, read_yaml
 
-    return bool(CampaignConfig.from_yaml(path, out=Path("x")))
+    return bool(build(CampaignConfig, read_yaml(path) | {"out": Path("x")}, "campaign"))
 
 
 def dft_reader(code: str) -> Callable[[Path], bool]:

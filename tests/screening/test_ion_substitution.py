@@ -31,12 +31,9 @@ def test_all_combinations_by_hand():
 
 
 def test_fewer_when_asked():
-    whole, probabilities = substitute_ions("CsPbI3")
+    whole, _ = substitute_ions("CsPbI3")
     first, _ = substitute_ions("CsPbI3", n=50)
     assert first.formulas() == whole.formulas()[:50]
-    above, likely = substitute_ions("CsPbI3", threshold=float(probabilities[99]))
-    assert len(above) >= 100
-    assert likely.min() >= probabilities[99]
 
 
 def test_the_larger_probability_of_two_ways():

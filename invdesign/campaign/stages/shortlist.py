@@ -66,7 +66,7 @@ def put_on_shortlist(config: CampaignConfig, components: Components, chosen: Seq
 
 
 def select_shortlist(
-    config: CampaignConfig, components: Components, candidates: Sequence[Candidate], pick: Pick = shortlist
+    config: CampaignConfig, components: Components, candidates: Sequence[Candidate]
 ) -> tuple[list[Candidate], Clock]:
     """Remove duplicates and select the shortlist, without checks.
 
@@ -74,13 +74,12 @@ def select_shortlist(
         config: the campaign.
         components: what it is made of.
         candidates: all that passed the structure phase, in order of id.
-        pick: selects among those that are left, for a target, a given number.
 
     Returns:
         The same candidates, and the cost.
     """
     clock = deduplicate(config, components, candidates)
-    chosen = picked(config, [candidate for candidate in candidates if candidate.alive], pick)
+    chosen = picked(config, [candidate for candidate in candidates if candidate.alive])
     return list(candidates), clock + put_on_shortlist(config, components, chosen)
 
 

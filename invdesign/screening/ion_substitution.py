@@ -25,7 +25,8 @@ def substitute_ions(formula: str, n: int = 10_000) -> tuple[CompositionBatch, ND
 
     The probabilities are products over the ions of those of ``ion-exchange``. At least one ion is replaced,
     no two become one element, every cation stays less electronegative than every anion, and elements excluded
-    by default are used only if the compound has them. A composition that is reached in two ways has the larger probability.
+    by default are used only if the compound has them. A composition that is reached in two ways has the
+    larger probability.
 
     Args:
         formula: the known compound, of one oxidation state an element.

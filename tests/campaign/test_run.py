@@ -185,7 +185,7 @@ def test_out_that_is_a_file(tmp_path):
         )
 
 
-def test_config_from_yaml(tmp_path):
+def test_a_campaign_is_read_from_yaml(tmp_path):
     path = tmp_path / "campaign.yaml"
     path.write_text("target: band_gap=1.5±0.25\nn_relax: 12\n")
     config = build(CampaignConfig, read_yaml(path) | {"seed": 3}, "campaign")

@@ -42,6 +42,7 @@ from invdesign.composition.oxidation_states import (
     states_of,
 )
 from invdesign.core.target import Target
+from invdesign.core.target_parser import spelled
 from invdesign.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -256,8 +257,4 @@ def _reason(amounts: Mapping[str, int], tables: OxidationTables, rules: ChargeRu
     if not gaps:
         return "no element can be the cation or none the anion, by their known states and electronegativities"
     _, _, charge, nearest = min(gaps)
-    return f"no states are neutral: the nearest, {nearest}, leave {charge:+d} on {_formula(amounts)}"
-
-
-def _formula(amounts: Mapping[str, int]) -> str:
-    return "".join(f"{element}{number if number > 1 else ''}" for element, number in amounts.items())
+    return f"no states are neutral: the nearest, {nearest}, leave {charge:+d} on {spelled(amounts)}"

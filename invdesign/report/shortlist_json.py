@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from itertools import count
 from math import gcd, isfinite
 from pathlib import Path
+from string import ascii_uppercase
 from typing import TYPE_CHECKING, Any
 
 from invdesign.core.candidate import Candidate, Estimate
 from invdesign.core.target import PROPERTIES
+from invdesign.core.target_parser import spelled
 from invdesign.io.atomic import atomic_write
 from invdesign.report.shortlist_csv import CIF_FOLDER, NOVELTY, cif_name, parts_of, reason_of
 from invdesign.version import __version__
@@ -113,9 +114,9 @@ def optimade_attributes(structure: Structure, space_group: int) -> dict[str, Any
         "nelements": len(reduced),
         "elements_ratios": [n / sum(reduced.values()) for n in reduced.values()],
         "chemical_formula_descriptive": structure.composition.reduced_formula,
-        "chemical_formula_reduced": _written(reduced),
-        "chemical_formula_anonymous": _written(
-            dict(zip(map(_letters, count()), sorted(reduced.values(), reverse=True), strict=False))
+        "chemical_formula_reduced": spelled(reduced),
+        "chemical_formula_anonymous": spelled(
+            dict(zip(ascii_uppercase, sorted(reduced.values(), reverse=True), strict=False))
         ),
         "dimension_types": [1, 1, 1],
         "nperiodic_dimensions": 3,
@@ -178,12 +179,3 @@ def _plain(value: float | None) -> float | None:
 
 def _rounded(rows: list[list[float]]) -> list[list[float]]:
     return [[round(x, 8) + 0.0 for x in row] for row in rows]  # + 0.0: no −0.0
-
-
-def _written(amounts: Mapping[str, int]) -> str:
-    return "".join(f"{symbol}{n if n > 1 else ''}" for symbol, n in amounts.items())
-
-
-def _letters(place: int) -> str:
-    """Return A, B, … of an anonymous formula."""
-    return chr(ord("A") + place)

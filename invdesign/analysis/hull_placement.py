@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from invdesign.analysis.inputs import listed, samples_of
+from invdesign.analysis.inputs import LIKE_A_PATH, listed, samples_of
 from invdesign.campaign.components import Components
 from invdesign.campaign.validate import check_least, check_names
 from invdesign.composition.formula import formula_amounts
 from invdesign.core.placement import Placement
-from invdesign.errors import InputError
+from invdesign.errors import InputError, quoted
+from invdesign.io.paths import is_there
 from invdesign.io.progress import Progress, no_progress
 from invdesign.io.tables import Tabular, write_csv
 from invdesign.relaxation.parallel import relax_structures
@@ -30,7 +30,6 @@ FMAX, MAX_STEPS = 0.1, 250  # as `invdesign evaluate`
 FEW_BINARY, FEW = 3, 5
 """Compounds below which a system of two, and of more elements counts as poorly explored."""
 _ON_HULL = 1e-4  # eV/atom
-_FILE = re.compile(r"\.[A-Za-z]\w*$|[/\\]|^(poscar|contcar)$", re.IGNORECASE)
 
 
 @dataclass(slots=True)
@@ -250,11 +249,11 @@ def _is_formula(entry: Any) -> bool:  # noqa: ANN401 - see hull
     """Whether the entry is a composition or text, not a structure or an existing path."""
     from pymatgen.core import Structure
 
-    if isinstance(entry, Structure) or (isinstance(entry, str | Path) and Path(entry).exists()):
+    if isinstance(entry, Structure) or (isinstance(entry, str | Path) and is_there(entry)):
         return False
-    if _FILE.search(str(entry)):
+    if LIKE_A_PATH.search(str(entry)):
         raise InputError(
-            f"{entry}: no such file or folder; give the path of structures, or a formula such as CuInS2."
+            f"{quoted(str(entry))}: no such file or folder; give a path of structures, or a formula."
         )
     return True
 
@@ -264,7 +263,7 @@ def _formula(entry: Any) -> HullPlacement:  # noqa: ANN401 - text or a compositi
 
     place = HullPlacement(str(entry).replace(" ", ""))
     try:
-        place.composition = Composition(formula_amounts(place.label))
+        place.composition = Composition(formula_amounts(str(entry)))
     except InputError as error:
         place.reason = str(error)
     return place

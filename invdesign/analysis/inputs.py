@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 Item = TypeVar("Item")
+LIKE_A_PATH = re.compile(r"\.[A-Za-z]\w*$|[/\\]|^(poscar|contcar)$", re.IGNORECASE)
+"""A file that is not there, rather than a formula that is none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -209,9 +209,16 @@ def _embedded(
     workers: int | None,
     progress: Progress,
 ) -> tuple[Materials, Materials]:
-    for source in over:  # a mistake in the second file must not cost the first one's embeddings
-        if isinstance(source, str | Path) and not is_formula_table(source):
-            next(read_entries(source), None)
+    candidates, readable = Materials([], []), []
+    for source in over:
+        try:
+            if isinstance(source, str | Path) and not is_formula_table(source):
+                next(read_entries(source), None)
+            readable.append(source)
+        except InputError as error:
+            candidates.left_out.append((str(source), str(error)))
+    if over and not readable:  # before the data are embedded, which takes long
+        raise InputError(candidates.left_out[0][1])
     known = embed(
         data,
         kind,
@@ -223,11 +230,18 @@ def _embedded(
     )
     if len(known.kept) < FEWEST:
         raise InputError(f"data: only {len(known.kept)} materials can be embedded; give {FEWEST} or more.")
-    candidates = Materials([], [])
-    for source in over:
-        found = embed(
-            source, kind, cache=cache, workers=workers, progress=lambda _, message: progress(0.65, message)
-        )
+    for source in readable:
+        try:
+            found = embed(
+                source,
+                kind,
+                cache=cache,
+                workers=workers,
+                progress=lambda _, message: progress(0.65, message),
+            )
+        except InputError as error:
+            candidates.left_out.append((str(source), str(error)))
+            continue
         candidates.kept += found.kept
         candidates.left_out += found.left_out
     return known, candidates

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from invdesign.analysis.inputs import listed, samples_of
+from invdesign.analysis.inputs import LIKE_A_PATH, listed, samples_of
 from invdesign.composition.formula import formula_amounts, read_compositions
 from invdesign.core.candidate import Estimate
 from invdesign.core.properties import models_from_composition, models_from_structure
 from invdesign.data.dataset import is_formula_table
-from invdesign.errors import InputError
+from invdesign.errors import InputError, quoted
 from invdesign.io.config import suggest
+from invdesign.io.paths import is_there
 from invdesign.io.tables import Results, write_csv
 from invdesign.predictors.features.structure import describe
 from invdesign.predictors.property_predictor import PropertyPredictor
@@ -87,13 +88,14 @@ def predict(
         out: CSV to write.
 
     Returns:
-        One :class:`Prediction` per crystal and formula, in order; each estimate in the property's unit.
+        One :class:`Prediction` per crystal and formula, in order; each estimate in the property's unit. What
+        cannot be read or predicted has a ``reason``.
 
     Raises:
-        InputError: nothing given, no such property or model, or an entry that is neither file nor formula.
+        InputError: nothing given, no such property or model, or no entry that can be read.
     """
-    names = properties.split(",") if isinstance(properties, str) else list(properties)
-    names = [name.strip() for name in names if name.strip()]
+    texts = [properties] if isinstance(properties, str) else properties
+    names = list(dict.fromkeys(name.strip() for text in texts for name in text.split(",") if name.strip()))
     if not names:
         raise InputError("property: none was named; give one or more, such as band_gap,bulk_modulus_gpa.")
     rows, structures = _read(given)
@@ -120,18 +122,35 @@ def _fill(
         (with_structure, [structures[i] for i in with_structure], models_from_structure()),
         (formulas, [rows[i].formula for i in formulas], models_from_composition()),
     ]
-    if model is None:
-        for index, seen, models in groups:
-            if index:
-                _predict(rows, index, seen, _models(properties, models))
-        return
-    predictor = load_predictor(None, model)
+    predictor = None if model is None else load_predictor(None, model)
     if isinstance(predictor, PropertyPredictor) and predictor.sees != "structure":
         readable = [i for i, row in enumerate(rows) if not row.reason]
         groups = [(readable, [structures[i] or rows[i].formula for i in readable], {})]
-    for index, seen, _ in groups:
-        for i, estimates in zip(index, _all_of(predictor, seen), strict=True):
-            rows[i].estimates, rows[i].classes = estimates, _classes(predictor)
+    reasons = []
+    for index, seen, models in (group for group in groups if group[0]):
+        try:
+            _predict_group(rows, index, seen, predictor, _models(properties, models) if model is None else {})
+        except InputError as error:  # crystals have models that formulas have not, and the other way round
+            reasons.append(error)
+            for i in index:
+                rows[i].reason = str(error)
+    if reasons and not any(row.estimates for row in rows):
+        raise reasons[0]
+
+
+def _predict_group(
+    rows: list[Prediction],
+    index: list[int],
+    seen: Sequence[Any],
+    predictor: Predictor | None,
+    models: dict[str, list[str]],
+) -> None:
+    """Fill in the estimates of all crystals, or all formulas, by one model or the property's own."""
+    if predictor is None:
+        _predict(rows, index, seen, models)
+        return
+    for i, estimates in zip(index, _all_of(predictor, seen), strict=True):
+        rows[i].estimates, rows[i].classes = estimates, _classes(predictor)
 
 
 def _all_of(predictor: Predictor, seen: Sequence[Any]) -> list[dict[str, Estimate]]:
@@ -145,7 +164,7 @@ def _all_of(predictor: Predictor, seen: Sequence[Any]) -> list[dict[str, Estimat
     formula = next((one for one in seen if isinstance(one, str)), None)
     if formula is not None:
         raise InputError(
-            f"model: this model needs structures; {formula!r} is a formula: give a crystal of it."
+            f"model: this model needs structures; {quoted(formula)} is a formula: give a crystal of it."
         )
     return [{"band_gap": estimate} for estimate in predictor.predict(seen)]
 
@@ -167,7 +186,7 @@ def _models(properties: Sequence[str], models: dict[str, str]) -> dict[str, list
         if name not in models:
             kind = "composition" if models == models_from_composition() else "structure"
             raise InputError(
-                f"property: nothing predicts {name!r} from {kind}; {suggest(name, tuple(models))}."
+                f"property: nothing predicts {quoted(name)} from {kind}; {suggest(name, tuple(models))}."
             )
         chosen.setdefault(models[name], []).append(name)
     return chosen
@@ -195,9 +214,8 @@ def _read(given: Any) -> tuple[list[Prediction], list[Structure | None]]:  # noq
     for entry in listed(given):
         if isinstance(entry, str | Path):
             path = Path(entry)
-            if not path.exists():
-                _check_formula(str(entry))
-                rows.append(Prediction(str(entry), str(entry)))
+            if not is_there(entry):
+                rows.append(_of_formula(str(entry)))
                 structures.append(None)
                 continue
             if is_formula_table(path):
@@ -209,14 +227,18 @@ def _read(given: Any) -> tuple[list[Prediction], list[Structure | None]]:  # noq
             formula = "" if sample.structure is None else sample.structure.composition.reduced_formula
             rows.append(Prediction(sample.label, formula, reason=sample.fault))
             structures.append(sample.structure)
-    if not rows:
-        raise InputError("files: none given; name files of crystals or formulas.")
+    if all(row.reason for row in rows):
+        reasons = [row.reason for row in rows] or ["files: none given; name files of crystals or formulas."]
+        raise InputError(reasons[0])
     return rows, structures
 
 
 def _of_formulas(path: Path) -> list[Prediction]:
     """Return a row per formula of a table; an entry that is no formula gets the reason."""
-    table = read_compositions(path)
+    try:
+        table = read_compositions(path)
+    except InputError as error:
+        return [Prediction(path.name, "", reason=str(error))]
     rows = []
     for label, formula in zip(table.labels, table.formulas, strict=True):
         row = Prediction(label or "", formula or "")
@@ -228,10 +250,11 @@ def _of_formulas(path: Path) -> list[Prediction]:
     return rows
 
 
-def _check_formula(entry: str) -> None:
+def _of_formula(entry: str) -> Prediction:
+    """Return the row of a formula, or of what is neither one nor a file."""
     try:
         formula_amounts(entry)
     except InputError as error:
-        raise InputError(
-            f"{entry!r} is neither a file nor a formula; give a structure file, a CSV or a formula (TiO2)."
-        ) from error
+        neither = f"{quoted(entry)} is neither a file nor a formula; give a structure file, a CSV, or TiO2."
+        return Prediction(entry, "", reason=neither if LIKE_A_PATH.search(entry) else str(error))
+    return Prediction(entry, entry)

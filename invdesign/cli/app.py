@@ -13,14 +13,16 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
-from invdesign.errors import InputError, ReadAs
+from invdesign.errors import InputError, ReadAs, quoted, shortened
+from invdesign.io.paths import is_there
 from invdesign.version import __version__
 
 # what a user can fix: no room, no permission, no such path
 FIXABLE = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR}
-FIXABLE |= {errno.ENOENT, errno.EEXIST}
+FIXABLE |= {errno.ENOENT, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP}
+USAGE_ERROR: Any = typer.BadParameter.__base__  # click's, which newer typers carry inside
 RESUMING = ("design", "dft", "evaluate", "generate", "predict-structure", "screen", "train")
 
 
@@ -46,13 +48,16 @@ class Sentences(TyperGroup):
         except InputError as error:
             typer.secho(str(error), err=True, fg="red")
             raise typer.Exit(2) from error
+        except USAGE_ERROR as error:
+            error.message = shortened(error.message, 300)
+            raise
         except KeyboardInterrupt as error:
             typer.echo(f"stopped{_resumes(ctx)}.", err=True)
             raise typer.Exit(130) from error
         except OSError as error:
             if error.errno not in FIXABLE:
                 raise
-            where = f"{error.filename!r}: " if error.filename else ""
+            where = f"{quoted(error.filename)}: " if error.filename else ""
             typer.secho(f"{where}{os.strerror(error.errno)}; fix it{_resumes(ctx)}.", err=True, fg="red")
             raise typer.Exit(2) from error
 
@@ -73,13 +78,13 @@ Clauses = Annotated[
         show_default=False,
     ),
 ]
-Elements = Annotated[str | None, target_option(help="Required elements: O or Li,Fe,O.")]
-Only = Annotated[str | None, target_option(help="Only these elements: Li,Fe,P,O.")]
-Exclude = Annotated[str | None, target_option(help="Excluded elements: Pb,Cd, toxic, radioactive.")]
+Elements = Annotated[list[str] | None, target_option(help="Required elements: O or Li,Fe,O.")]
+Only = Annotated[list[str] | None, target_option(help="Only these elements: Li,Fe,P,O.")]
+Exclude = Annotated[list[str] | None, target_option(help="Excluded elements: Pb,Cd, toxic, radioactive.")]
 Formula = Annotated[str | None, target_option(help="Exact formula: Li2FeSiO4.")]
 Anonymous = Annotated[str | None, target_option(help="Anonymous formula: ABC3.")]
 SpaceGroup = Annotated[
-    str | None, target_option(help="Space groups by number, symbol or range: 225,Pnma,195..206.")
+    list[str] | None, target_option(help="Space groups by number, symbol or range: 225,Pnma,195..206.")
 ]
 NAtoms = Annotated[str | None, target_option(help="Number of atoms in the primitive cell: 5..20.")]
 Files = Annotated[
@@ -110,7 +115,33 @@ Calibration = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
-app = typer.Typer(
+
+class OneOfEach(TyperCommand):
+    """A command that loses no value: an option that takes one is refused when it is given twice."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - click's context
+        """Read the arguments.
+
+        Raises:
+            InputError: an option for one value has several.
+        """
+        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        single = [one for one in order if not (one.multiple or getattr(one, "is_flag", True))]
+        if twice := next((one for one in single if single.count(one) > 1), None):
+            name = max(twice.opts, key=len)
+            raise InputError(f"{name.lstrip('-')}: {name} takes one value and is given twice; give it once.")
+        return super().parse_args(ctx, args)
+
+
+class App(typer.Typer):
+    """An application whose commands are :class:`OneOfEach`."""
+
+    def command(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - typer's
+        """Register a command."""
+        return super().command(*args, **{"cls": OneOfEach} | options)
+
+
+app = App(
     name="invdesign",
     cls=Sentences,
     no_args_is_help=True,
@@ -138,6 +169,16 @@ def invdesign(
     Start with `invdesign design "band_gap=1.5±0.25" --out run`. The `--help` of each command has examples.
     `--json` prints results for programs.
     """
+
+
+def pieces(values: list[str] | None) -> list[str]:
+    """Return the values of an option that is repeated, divided by commas, or both; a path stays whole."""
+    return [
+        piece.strip()
+        for value in values or []
+        for piece in ([value] if is_there(value) else value.split(","))
+        if piece.strip()
+    ]
 
 
 def passed_on(options: dict[str, Any], *others: str) -> dict[str, Any]:

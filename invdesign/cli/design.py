@@ -25,6 +25,7 @@ from invdesign.cli.app import (
     budget_option,
     panel,
     passed_on,
+    pieces,
     print_json,
     target_option,
 )
@@ -79,7 +80,7 @@ Potential = Annotated[
 Calibration = Annotated[str | None, component_option(help="Calibration of the potential: name or folder.")]
 Hull = Annotated[str | None, component_option(help="Reference hull: name, folder or CSV.")]
 Check = Annotated[
-    str | None,
+    list[str] | None,
     component_option(
         help="Extra stability checks, seconds per candidate: phonons (imaginary modes), md (2 ps at 300 K)."
     ),
@@ -159,6 +160,7 @@ def design_command(
     options = passed_on(locals(), *OTHERS)
     from invdesign.api import design, next_round
 
+    options |= {name: found for name in ("generator", "check") if (found := pieces(options.get(name)))}
     options |= ({"n_genes": n} if n is not None else {}) | ({"include_known": True} if include_known else {})
     limits = {"hhi<": max_hhi, "abundance>": min_abundance}
     clauses = [*(target or []), *(f"{name}{limit}" for name, limit in limits.items() if limit is not None)]

@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from invdesign.cli.app import Json, app, passed_on, print_json
+from invdesign.cli.app import App, Json, app, passed_on, print_json
 from invdesign.dft.codes.registry import CODES
 
-dft = typer.Typer(
+dft = App(
     help="Write DFT inputs, run them, collect the results.", no_args_is_help=True, rich_markup_mode="markdown"
 )
 app.add_typer(dft, name="dft")

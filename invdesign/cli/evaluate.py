@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +20,7 @@ from invdesign.cli.app import (
     passed_on,
     print_json,
 )
-from invdesign.errors import InputError
+from invdesign.errors import InputError, quoted
 from invdesign.io.progress import shown_progress
 
 
@@ -73,7 +74,7 @@ def evaluate_command(
     from invdesign.analysis.evaluate.report import read_evaluations, show
     from invdesign.api import evaluate
 
-    others, predictors = read_evaluations(compare or []), dict(map(_named, predictor or []))
+    others, predictors = read_evaluations(compare or []), _predictors(predictor or [])
     with shown_progress() as progress:
         result = evaluate(files, predictors=predictors, progress=progress, **options)
     if as_json:
@@ -84,11 +85,20 @@ def evaluate_command(
     show(result, Console(), others)
 
 
+def _predictors(texts: list[str]) -> dict[str, str]:
+    """Return the model of each property that is named, once."""
+    given = [_named(piece) for text in texts for piece in re.split(r",(?=\w+=)", text)]
+    models = dict(given)
+    if len(models) < len(given):
+        raise InputError("predictor: a property has two models; give one a property.")
+    return models
+
+
 def _named(text: str) -> tuple[str, str]:
     """Return a property and its model."""
     prop, equals, model = text.partition("=")
     if not (prop and equals and model):
         raise InputError(
-            f"predictor: {text!r} is not PROPERTY=MODEL; give such as band_gap=band-gap-evaluator."
+            f"predictor: {quoted(text)} is not PROPERTY=MODEL; give such as band_gap=band-gap-evaluator."
         )
     return prop, model

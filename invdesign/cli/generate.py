@@ -23,9 +23,10 @@ from invdesign.cli.app import (
     app,
     budget_option,
     passed_on,
+    pieces,
     print_json,
 )
-from invdesign.errors import InputError
+from invdesign.errors import InputError, quoted
 from invdesign.io.progress import shown_progress
 
 if TYPE_CHECKING:
@@ -138,17 +139,18 @@ def _print(candidates: Results[Candidate], *, as_json: bool) -> None:
 
 def _guidance(given: list[str]) -> float | dict[str, float]:
     """Parse ``2`` as a number, ``band_gap=2`` by condition."""
-    named = {name: weight for name, _, weight in (text.rpartition("=") for text in given)}
+    pairs = [text.rpartition("=") for text in pieces(given)]
+    named = {name: weight for name, _, weight in pairs}
     try:
         weights = {name: float(weight) for name, weight in named.items()}
     except ValueError:
         weights = {}
-    if not weights or ("" in weights and len(given) > 1):
+    if len(weights) < len(pairs) or not weights or ("" in weights and len(weights) > 1):
         raise InputError(
-            f"guidance: {' '.join(given)!r} is neither a number nor CONDITION=NUMBER; give 2 or band_gap=2."
+            f"guidance: {quoted(' '.join(given))} is no number nor CONDITION=NUMBER; give 2, or band_gap=2."
         )
     if min(weights.values()) < 0:
         raise InputError(
-            f"guidance: {' '.join(given)} would steer away from the target; give 0 or more, such as 2."
+            f"guidance: {quoted(' '.join(given))} would steer away from the target; give 0 or more."
         )
     return weights.get("", weights)

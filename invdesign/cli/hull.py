@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from invdesign.cli.app import Calibration, Json, Potential, Workers, app, passed_on, print_json
+from invdesign.cli.app import Calibration, Json, Potential, Workers, app, passed_on, pieces, print_json
+from invdesign.errors import InputError, quoted
+from invdesign.io.paths import is_there
 from invdesign.io.progress import shown_progress
 
 if TYPE_CHECKING:
@@ -28,9 +30,10 @@ Given = Annotated[
     ),
 ]
 Energy = Annotated[
-    list[float] | None,
+    list[str] | None,
     typer.Option(
-        help="Formation energy of a formula on the hull's scale, eV/atom; one per formula, in order."
+        help="Formation energy of a formula on the hull's scale, eV/atom; one per formula, in order: "
+        "-1.05,-0.98; repeatable."
     ),
 ]
 Phases = Annotated[
@@ -80,8 +83,8 @@ def hull_command(
     from invdesign import api
 
     # only structures take time
-    with shown_progress(show=any(Path(entry).exists() for entry in given)) as progress:
-        report = api.hull(given, energies=energy or (), progress=progress, **options)
+    with shown_progress(show=any(map(is_there, given))) as progress:
+        report = api.hull(given, energies=_energies(energy), progress=progress, **options)
     if as_json:
         print_json(report.as_json())
     else:
@@ -92,6 +95,13 @@ def hull_command(
         typer.echo(note, err=True)
     if not any(place.placed for place in report.places):
         raise typer.Exit(2)
+
+
+def _energies(texts: list[str] | None) -> list[float]:
+    try:
+        return [float(piece) for piece in pieces(texts)]
+    except ValueError as error:
+        raise InputError(f"energy: {quoted(str(error))}; give numbers in eV/atom, such as -1.05.") from error
 
 
 def _show(report: HullReport) -> None:

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from invdesign.cli.app import Files, Json, app, print_json
+from invdesign.cli.app import App, Files, Json, app, print_json
 from invdesign.io.progress import shown_progress
 
-latent = typer.Typer(
+latent = App(
     no_args_is_help=True,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},

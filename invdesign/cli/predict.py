@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from invdesign.cli.app import Json, app, print_json
+from invdesign.cli.app import Json, app, pieces, print_json
 
 if TYPE_CHECKING:
     from invdesign.analysis.predict_files import Prediction
@@ -29,8 +29,11 @@ Given = Annotated[
 def predict_command(
     given: Given,
     properties: Annotated[
-        str, typer.Option("--property", help="Properties, separated by commas: band_gap,bulk_modulus_gpa.")
-    ] = "band_gap",
+        list[str] | None,
+        typer.Option(
+            "--property", help="Properties: band_gap,bulk_modulus_gpa; repeatable. Default: band_gap."
+        ),
+    ] = None,
     model: Annotated[
         str | None, typer.Option(help="Custom model, by folder; all its properties are predicted.")
     ] = None,
@@ -54,7 +57,9 @@ def predict_command(
     """
     from invdesign.api import predict
 
-    found = predict(given, properties, model=model, from_composition=from_composition, out=out)
+    found = predict(
+        given, pieces(properties) or "band_gap", model=model, from_composition=from_composition, out=out
+    )
     if as_json:
         print_json(found.rows())
     elif out is None:

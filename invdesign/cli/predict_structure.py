@@ -17,9 +17,10 @@ from invdesign.cli.app import (
     app,
     budget_option,
     passed_on,
+    pieces,
     print_json,
 )
-from invdesign.errors import InputError
+from invdesign.errors import InputError, quoted
 from invdesign.io.progress import shown_progress
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ NAtoms = Annotated[
     str | None, typer.Option(help="Atoms in the primitive cell of the starting structures: 5..20.")
 ]
 SpaceGroup = Annotated[
-    str | None, typer.Option(help="Space groups of the starting structures: 225,Pnma,195..206.")
+    list[str] | None, typer.Option(help="Space groups of the starting structures: 225,Pnma,195..206.")
 ]
 Generators = Annotated[
     list[str] | None,
@@ -73,11 +74,12 @@ def predict_structure_command(
 
     invdesign predict-structure TiO2 --space-group 136,141 --n-atoms 6 --json
     """
-    options = passed_on(locals(), "formulas", "file", "generator", "as_json")
+    options = passed_on(locals(), "formulas", "file", "generator", "space_group", "as_json")
     from invdesign.api import predict_structure
 
     given = [*(formulas or []), *(_formulas_of(file) if file else [])]
-    options |= {"generators": generator} if generator else {}
+    options |= {"generators": pieces(generator)} if generator else {}
+    options |= {"space_group": ",".join(space_group)} if space_group else {}
     with shown_progress() as progress:
         prediction = predict_structure(
             given, progress=progress, notice=partial(typer.echo, err=True), **options
@@ -89,9 +91,12 @@ def predict_structure_command(
 
 def _formulas_of(file: Path) -> list[str]:
     try:
-        return file.read_text(encoding="utf-8").split()
+        lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
+        return [line for line in lines if line and line[0] != "#"]
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"file: {str(file)!r} cannot be read as text; give formulas, one a line.") from error
+        raise InputError(
+            f"file: {quoted(str(file))} cannot be read as text; give formulas, one a line."
+        ) from error
 
 
 def _show(prediction: PolymorphResults, out: Path, *, as_json: bool) -> None:

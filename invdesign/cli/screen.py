@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from invdesign.cli.app import Json, Workers, app, panel, print_json
-from invdesign.errors import InputError
+from invdesign.errors import InputError, quoted
+from invdesign.io.paths import is_there
 from invdesign.io.progress import shown_progress
 
 if TYPE_CHECKING:
@@ -32,15 +33,15 @@ Formulas = Annotated[
         show_default=False,
     ),
 ]
-Elements = Annotated[str | None, space_option(help="Allowed elements: Cu,Zn,Sn,S,Se.")]
-NElements = Annotated[str | None, space_option(help="Number of elements. Default: 2..4.")]
+Elements = Annotated[list[str] | None, space_option(help="Allowed elements: Cu,Zn,Sn,S,Se.")]
+NElements = Annotated[list[str] | None, space_option(help="Number of elements. Default: 2..4.")]
 MaxAtoms = Annotated[
     int | None, space_option(help="Maximum number of atoms in the reduced formula. Default: 12.")
 ]
-Anonymous = Annotated[str | None, space_option(help="Anonymous formulas: ABX3,AB2X4.")]
-Cations = Annotated[str | None, space_option(help="Allowed cations.")]
-Anions = Annotated[str | None, space_option(help="Allowed anions.")]
-Require = Annotated[str | None, space_option(help="Required elements.")]
+Anonymous = Annotated[list[str] | None, space_option(help="Anonymous formulas: ABX3,AB2X4.")]
+Cations = Annotated[list[str] | None, space_option(help="Allowed cations.")]
+Anions = Annotated[list[str] | None, space_option(help="Allowed anions.")]
+Require = Annotated[list[str] | None, space_option(help="Required elements.")]
 Like = Annotated[str | None, space_option(help="Substitute the ions of this known compound: CsPbI3.")]
 LikeN = Annotated[int, space_option(min=1, help="Maximum number of formulas from --like.")]
 Target = Annotated[
@@ -149,8 +150,8 @@ def screen_command(
     from invdesign.api import screen
     from invdesign.composition.oxidation_states import SMACT_COMBINATIONS, ChargeRules
 
-    space = {name: given[name] for name in SPACE if given[name] is not None}
-    space |= {} if require is None else {"required": require}
+    space = {name: given[name] for name in SPACE if given[name]}
+    space |= {"required": require} if require else {}
     rules = ChargeRules(
         oxidation_states_set=oxidation_states,
         consensus=consensus,
@@ -166,7 +167,7 @@ def screen_command(
     )
     source = _source(formulas or [])
     if column is not None and not isinstance(source, str):
-        raise InputError(f"column: {column!r} is of no file; give one, or leave it out.")
+        raise InputError(f"column: {quoted(column)} is of no file; give one, or leave it out.")
     options = {name: given[name] for name in PASSED_ON}
     options |= {"space": space or None, "shard": _shard(shard), "target": target or ()}
     options |= {"rules": None if no_charges else rules, "estimates": not no_estimates}
@@ -196,7 +197,7 @@ def _source(texts: list[str]) -> str | list[str] | None:
     """Return a file, ``-`` for standard input, or formulas."""
     if not texts:
         return None
-    if len(texts) == 1 and (texts[0] == "-" or Path(texts[0]).exists()):
+    if len(texts) == 1 and (texts[0] == "-" or is_there(texts[0])):
         return texts[0]
     for one in texts:
         if one == "-" or Path(one).is_file():

@@ -8,6 +8,7 @@ import hashlib
 import math
 import re
 import unicodedata
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -216,13 +217,15 @@ def read_compositions(path: str | Path) -> CompositionTable:
             table = csv.DictReader(handle)
             names = table.fieldnames or []
             rows = list(table)
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error, csv.Error) as error:
         raise InputError(f"{path}: cannot be read to its end ({error}); give the whole file.") from error
     key = next((name for name in FORMULA_COLUMNS if name in names), None)
     if key is None or not rows:
         raise InputError(
-            f"{path}: no rows with a formula column ({', '.join(names)}); give a CSV with one named formula."
+            f"{path}: no rows with a formula column ({shortened(', '.join(names), 200)}); give one named formula."
         )
+    if names.count(key) > 1:
+        raise InputError(f"{path}: two columns are named {key}; name one of them otherwise.")
     columns: dict[str, np.ndarray] = {}
     for name in names:
         if name not in (key, "cif"):

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import inf, isfinite, isnan
 
-from invdesign.errors import InputError
+from invdesign.errors import InputError, quoted
 from invdesign.io.config import suggest
 from invdesign.io.plugins import Registry
 
@@ -172,5 +172,5 @@ def known_property(name: str) -> Property:
         InputError: unknown.
     """
     if name not in PROPERTIES:
-        raise InputError(f"target: there is no property {name!r}; {suggest(name, tuple(PROPERTIES))}.")
+        raise InputError(f"target: there is no property {quoted(name)}; {suggest(name, tuple(PROPERTIES))}.")
     return PROPERTIES[name]

@@ -10,18 +10,24 @@ from typing import Any
 from invdesign.composition.formula import formula_amounts
 from invdesign.composition.supply import ELEMENT_GROUPS
 from invdesign.core.properties import PROPERTIES, STABILITY, Window, known_property
+from invdesign.core.target_hints import clause_meant, text_meant
 from invdesign.crystal.elements import ATOMIC_NUMBER
 from invdesign.crystal.space_group_symbols import N_GROUPS, divided, space_group_number
 from invdesign.errors import InputError, quoted
 from invdesign.io.config import suggest
 
-_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
-_UNIT = r"\s*(?P<unit>[A-Za-z][A-Za-z/]*)?"
-_RANGE = re.compile(rf"(?P<low>{_NUMBER})\s*(?:\.\.+|…|–|to)\s*(?P<high>{_NUMBER}){_UNIT}")
-_AROUND = re.compile(rf"(?P<middle>{_NUMBER})\s*(?:±|\+/?-)\s*(?P<half>{_NUMBER}){_UNIT}")
+_LONGEST = 10_000  # characters of a target
+_NUMBER = r"[-+]?(?:\d{1,30}(?:\.\d{0,30})?|\.\d{1,30})(?:[eE][-+]?\d{1,3})?"
+_FIRST_UNIT = r"\s*(?P<first>(?!to\b)[A-Za-z][A-Za-z/]{0,20})?"
+_UNIT = r"\s*(?P<unit>[A-Za-z][\w/()*·^⁻¹\s-]{0,20})?"
+_RANGE = re.compile(rf"(?P<low>{_NUMBER}){_FIRST_UNIT}\s*(?:\.\.+|…|–|to)\s*(?P<high>{_NUMBER}){_UNIT}")
+_AROUND = re.compile(rf"(?P<middle>{_NUMBER}){_FIRST_UNIT}\s*(?:±|\+/?-)\s*(?P<half>{_NUMBER}){_UNIT}")
 _SINGLE = re.compile(rf"(?P<number>{_NUMBER}){_UNIT}")
-_CLAUSE = re.compile(r"\s*(?P<name>[A-Za-z][\w-]*)\s*(?P<sign>[=<>]+)\s*(?P<value>.+?)[\s,;]*", re.DOTALL)
-_NEXT_CLAUSE = re.compile(r"[\s,;]+(?=[A-Za-z][\w-]*\s*[=<>≤≥])")
+_CLAUSE = re.compile(r"(?P<name>[A-Za-z][\w-]*)\s*(?P<sign>[=<>]+)\s*(?P<value>\S.*)", re.DOTALL)
+_NEXT_CLAUSE = re.compile(r"(?<![\s,;])[\s,;]++(?=[A-Za-z][\w-]*\s*[=<>≤≥])")
+_ENERGIES = {"eV": 1.0, "ev": 1.0, "EV": 1.0, "meV": 1e-3, "Ry": 13.605693, "Ha": 27.211386}
+_PRESSURES = {"GPa": 1.0, "gpa": 1.0, "MPa": 1e-3, "kbar": 0.1, "Mbar": 100.0, "TPa": 1000.0, "Pa": 1e-9}
+_CONDUCTIVITIES = dict.fromkeys(("W/m/K", "W/mK", "W/(mK)", "Wm-1K-1", "W/(m/K)"), 1.0)
 _GROUPS = re.compile(r"(\d{1,3})\s*(?:\.\.+|–|-)\s*(\d{1,3})")
 _WRITTEN = re.compile(r"[A-Za-z0-9()\[\]]+")
 _PLAIN = str.maketrans({"≤": "<=", "≥": ">=", "−": "-"})
@@ -39,14 +45,16 @@ def fields_of(given: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever YAML or 
         InputError: something cannot be read.
     """
     if isinstance(given, str):
-        given = _NEXT_CLAUSE.split(given.translate(_PLAIN)) if given.strip() else []
+        given = [given] if given.strip() else []
     if isinstance(given, Mapping):
         return _fields_of_mapping(given)
     if not isinstance(given, Iterable):
-        raise InputError(f"target: {given!r} is not a target; write clauses such as band_gap=1.5±0.25.")
+        raise InputError(f"target: {quoted(given)} is not a target; write clauses such as band_gap=1.5±0.25.")
     fields: dict[str, Any] = {}
     for text in given:
-        for clause in _NEXT_CLAUSE.split(str(text).translate(_PLAIN)):
+        if len(str(text)) > _LONGEST:
+            raise InputError(f"target: {quoted(str(text))} is longer than {_LONGEST} characters; shorten it.")
+        for clause in _NEXT_CLAUSE.split(str(text).translate(_PLAIN).strip(" \t\n\r,;")):
             _add_clause(fields, clause)
     return fields
 
@@ -59,11 +67,11 @@ def amounts_of(formula: str, field: str) -> dict[str, int]:
     """
     amounts: dict[str, int]
     if field == "anonymous":
-        pairs = re.findall(r"([A-Z])(\d*)", formula)
+        pairs = re.findall(r"([A-Z])(\d{0,3})", formula[:_LONGEST])
         amounts = {letter: int(count or 1) for letter, count in pairs}
         whole = "".join(map("".join, pairs)) == formula and len(amounts) == len(pairs)
         if not pairs or not whole or not all(amounts.values()):
-            raise InputError(f"anonymous: {formula!r} is not a formula type; write one such as ABC3.")
+            raise InputError(f"anonymous: {quoted(formula)} is not a formula type; write one such as ABC3.")
     else:
         amounts = _chemical_amounts(formula)
     divisor = gcd(*amounts.values())
@@ -109,7 +117,7 @@ def _fields_of_mapping(given: Mapping[str, Any]) -> dict[str, Any]:
     windows = fields.pop("windows", {})
     if not isinstance(windows, Mapping):
         raise InputError(
-            f"windows: {windows!r} is not a mapping; write one property a line, such as band_gap: 1.5±0.25."
+            f"windows: {quoted(windows)} is not a mapping; write a property a line: band_gap: 1.5±0.25."
         )
     for name, value in windows.items():
         _add_window(fields, str(name), _window_of(str(name), value))
@@ -122,24 +130,25 @@ def _window_of(name: str, value: Any) -> Window:  # noqa: ANN401 - whatever YAML
     if isinstance(value, Mapping) and value and set(value) <= {"low", "high"}:
         try:
             return Window(**{end: float(number) for end, number in value.items() if number is not None})
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             if isinstance(error, InputError):
                 raise
     if isinstance(value, str):
         text = value.translate(_PLAIN).strip()
         return _window(name, *re.match(r"([=<>]*)\s*(.*)", text, re.DOTALL).groups())  # type: ignore[union-attr]
     raise InputError(
-        f"windows: {name}: {value!r} is not a window; write 1.5±0.25, 1.2..1.8, '>3', or low and high."
+        f"windows: {name}: {quoted(value)} is not a window; write 1.5±0.25, 1.2..1.8, '>3', or low and high."
     )
 
 
 def _add_clause(fields: dict[str, Any], clause: str) -> None:
     match = _CLAUSE.fullmatch(clause)
     if match is None:
-        raise InputError(
-            f"target: cannot read {clause.strip()!r}; write clauses such as band_gap=1.5±0.25 or elements=O, "
-            "with > and < in quotes, or the shell takes them."
+        text = clause.strip()
+        hint = text_meant(text) or (
+            "write clauses such as band_gap=1.5±0.25 or elements=O, with > and < in quotes for the shell"
         )
+        raise InputError(f"target: cannot read {quoted(text)}; {hint}.")
     name, sign, value = match["name"], match["sign"], match["value"]
     if name in PROPERTIES:
         _add_window(fields, name, _window(name, sign, value))
@@ -149,8 +158,8 @@ def _add_clause(fields: dict[str, Any], clause: str) -> None:
         _add_limit(fields, key, sign, value)
         return
     if key not in _CLAUSES:
-        possible = (*PROPERTIES, *_CLAUSES, *_LIMITS)
-        raise InputError(f"target: there is no property or condition {name!r}; {suggest(name, possible)}.")
+        hint = clause_meant(name) or suggest(name, (*PROPERTIES, *_CLAUSES, *_LIMITS))
+        raise InputError(f"target: there is no property or condition {quoted(name)}; {hint}.")
     if sign != "=":
         raise InputError(f"{key}: write {key}=…, not {key}{sign}….")
     field = _CLAUSES[key]
@@ -167,9 +176,8 @@ def _add_limit(fields: dict[str, Any], key: str, sign: str, value: str) -> None:
     field, direction, unit, example, most = _LIMITS[key]
     match = _SINGLE.fullmatch(value)
     if match is None or sign[0] != direction or match["unit"] not in {None, unit}:
-        raise InputError(
-            f"{key}: cannot read {key}{sign}{value}; write {key}{direction}{example}{unit and ' ' + unit}."
-        )
+        right = f"{key}{direction}{example} {unit}".strip()
+        raise InputError(f"{key}: cannot read {key}{sign}{quoted(value)[1:-1]}; write {right}.")
     number = float(match["number"])
     if not 0 < number <= most:
         raise InputError(
@@ -213,10 +221,10 @@ def _window(name: str, sign: str, text: str) -> Window:
     entry = known_property(name)
     text, sign = text.strip(), sign or "="
     if sign == "=" and (match := _RANGE.fullmatch(text)):
-        scale = _scale(name, match["unit"])
+        scale = _scale(name, match["first"], match["unit"])
         low, high = float(match["low"]) * scale, float(match["high"]) * scale
     elif sign == "=" and (match := _AROUND.fullmatch(text)):
-        scale = _scale(name, match["unit"])
+        scale = _scale(name, match["first"], match["unit"])
         middle, half = float(match["middle"]), float(match["half"])
         # the tolerance may reach below what exists, the value asked for may not
         low = middle * scale if middle * scale < entry.low else max(entry.low, (middle - half) * scale)
@@ -224,28 +232,44 @@ def _window(name: str, sign: str, text: str) -> Window:
     elif sign in {"<", "<=", ">", ">="} and (match := _SINGLE.fullmatch(text)):
         number = float(match["number"]) * _scale(name, match["unit"])
         low, high = (number, inf) if ">" in sign else (-inf, number)
-    elif _SINGLE.fullmatch(text):
+    elif match := _SINGLE.fullmatch(text):
+        number = float(match["number"])
+        around = f"{name}={number:g}±{abs(number) / 6 or 0.1:.2g}"
         raise InputError(
-            f"target: {name}{sign}{text} is one number; give a tolerance ({name}={text}±0.25) or a range."
+            f"target: {name}{sign}{quoted(text)[1:-1]} is one number; give a tolerance ({around}) or a range."
         )
     else:
         forms = f"{name}=1.5±0.25, {name}=1.2..1.8, {name}>3 or {name}<0.5"
-        raise InputError(f"target: cannot read {name}{sign}{text}; write {forms}.")
+        raise InputError(f"target: cannot read {name}{sign}{quoted(text)[1:-1]}; write {forms}.")
     if low > high or inf in {low, -high}:
         raise InputError(
-            f"target: {name}{sign}{text} is impossible; write the lower end first, a tolerance above 0."
+            f"target: {name}{sign}{quoted(text)[1:-1]} is impossible; write the lower end first."
         )
     return Window(low, high)
 
 
-def _scale(name: str, unit: str | None) -> float:
-    """Factor from a written unit to that of the property; ``meV`` and the like are understood."""
+def _scale(name: str, *units: str | None) -> float:
+    """Factor from the written units, which must be one, to that of the property.
+
+    Raises:
+        InputError: another quantity's unit, or two units.
+    """
     expected = PROPERTIES[name].unit
-    factors = {None: 1.0, expected: 1.0, expected.split("/")[0]: 1.0}
+    given = {re.sub(r"[\s·*^]", "", unit).replace("⁻¹", "-1") for unit in units if unit}
+    if len(given) > 1:
+        raise InputError(
+            f"target: {name} is given in {' and in '.join(sorted(given))}; give both in {expected}."
+        )
+    unit = next(iter(given), expected)
+    factors = {expected: 1.0}
     if expected.startswith("eV"):
-        factors |= {f"m{key}": 1e-3 for key in factors if key}
+        per = expected.removeprefix("eV")
+        factors |= {f"{energy}{end}": f for energy, f in _ENERGIES.items() for end in ("", per)}
+    for table in (_PRESSURES, _CONDUCTIVITIES):
+        factors |= table if expected in table else {}
     if unit not in factors:
-        raise InputError(f"target: {name} is given in {expected}, not in {unit!r}.")
+        moles = " (96.5 kJ per mole of atoms are 1 eV/atom)" if "mol" in unit else ""
+        raise InputError(f"target: {name} is given in {expected}{moles}, not in {quoted(unit)}.")
     return factors[unit]
 
 
@@ -257,7 +281,9 @@ def _pieces(value: Any, name: str) -> list[str]:  # noqa: ANN401 - whatever YAML
         return [piece for entry in value for piece in _pieces(entry, name)]
     if isinstance(value, int) and not isinstance(value, bool):
         return [str(value)]
-    raise InputError(f"{name}: {value!r} is not a list of names (YAML reads a bare No as false: quote it).")
+    raise InputError(
+        f"{name}: {quoted(value)} is not a list of names (YAML reads a bare No as false: quote it)."
+    )
 
 
 def symbols_of(value: Any, name: str) -> frozenset[str]:  # noqa: ANN401 - whatever YAML or a caller holds
@@ -274,7 +300,7 @@ def symbols_of(value: Any, name: str) -> frozenset[str]:  # noqa: ANN401 - whate
             hint = (
                 f"did you mean {close}?" if close in ATOMIC_NUMBER else f"give a symbol such as Fe{groups}."
             )
-            raise InputError(f"{name}: {symbol!r} is not a chemical element; {hint}")
+            raise InputError(f"{name}: {quoted(symbol)} is not a chemical element; {hint}")
     return frozenset(symbols)
 
 
@@ -308,12 +334,12 @@ def range_of(value: Any, name: str) -> tuple[int, int]:  # noqa: ANN401 - whatev
     """
     ends = value if isinstance(value, list | tuple) else re.split(r"\.\.+|…|–|-", str(value))
     try:
-        numbers = [int(str(end)) for end in ends]
+        numbers = [int(str(end)[:20]) for end in ends]
         fewest, most = numbers * 2 if len(numbers) == 1 else numbers
     except ValueError as error:
         counted = name.removeprefix("n_")
         raise InputError(
-            f"{name}: {value!r} is not a number of {counted}; write 5..20, or 10 for exactly ten."
+            f"{name}: {quoted(value)} is not a number of {counted}; write 5..20, or 10 for exactly ten."
         ) from error
     return fewest, most
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import math
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,8 +64,8 @@ def is_formula_table(given: Any) -> bool:  # noqa: ANN401 - whatever a command t
     try:
         with opener(path, "rt", encoding="utf-8-sig", newline="") as handle:
             head, first = handle.readline(), handle.readline()
-    except (OSError, EOFError, UnicodeDecodeError):
+        names = {name.strip() for name in next(csv.reader([head]), [])}
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error, csv.Error):
         return False  # the reader of crystals says what is wrong
-    names = {name.strip() for name in next(csv.reader([head]), [])}
     crystals = FILE_COLUMN in names or "cif" in {name.lower() for name in names} or "data_" in first
     return bool(names & set(FORMULA_COLUMNS)) and not crystals

@@ -66,6 +66,8 @@ def _check_yaml(text: str, where: str) -> None:
         elif isinstance(event, yaml.CollectionStartEvent):
             open_.append(_Open(event.anchor or "", 1, mapping=isinstance(event, yaml.MappingStartEvent)))
         elif isinstance(event, yaml.AliasEvent):
+            if event.anchor in {one.anchor for one in open_}:
+                raise InputError(f"{where} has a value that holds itself, *{event.anchor}; write it out.")
             _count(open_[-1], sizes.get(event.anchor or "", 1), "")
         elif isinstance(event, yaml.ScalarEvent):
             if twice := _count(open_[-1], 1, event.value):

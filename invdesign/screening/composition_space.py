@@ -34,7 +34,8 @@ def _range(value: Any) -> Any:  # noqa: ANN401 - whatever YAML or a caller holds
 
 
 def _types(value: Any) -> tuple[str, ...]:  # noqa: ANN401 - whatever YAML or a caller holds
-    pieces = value.replace(",", " ").split() if isinstance(value, str) else value
+    texts = [value] if isinstance(value, str) else value
+    pieces = [piece for text in texts for piece in text.replace(",", " ").split()]
     for piece in pieces:
         amounts_of(piece, "anonymous")
     return tuple(pieces)

@@ -166,6 +166,30 @@ def test_which_tables_hold_formulas_alone(files: Path):
     assert not is_formula_table(files / "candidates")
 
 
+def test_faulty_candidates_stop_no_others(files: Path, tmp_path: Path):
+    (tmp_path / "words.cif").write_text("no crystal")
+    over = [
+        part
+        for name in ("nowhere.cif", tmp_path / "words.cif", files / "candidates")
+        for part in ("--over", name)
+    ]
+    arguments = (
+        files / "salts.csv",
+        *over,
+        "--method",
+        "pca",
+        "--workers",
+        1,
+        "--out",
+        tmp_path / "map",
+        "--json",
+    )
+    result = json.loads(run(*arguments).stdout)
+    assert (result["n_over"], result["n_left_out"]) == (2, 3)
+    reasons = {row["id"]: row["reason"] for row in table(tmp_path / "map" / "left_out.csv")}
+    assert "no such file" in reasons["nowhere.cif"]
+
+
 def test_mistakes_are_one_sentence(files: Path, tmp_path: Path):
     formulas, out = files / "formulas.csv", ("--out", tmp_path)
     assert "no numbers called 'colourless'" in refused(formulas, "--color", "colourless", *out)

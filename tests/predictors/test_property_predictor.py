@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
+from typer.testing import CliRunner
 
 from invdesign.analysis import predict_files as of_files
 from invdesign.analysis.predict_files import predict
+from invdesign.cli import app
 from invdesign.core.candidate import Estimate
 from invdesign.core.target import Window
 from invdesign.crystal.gene import Gene
@@ -118,6 +120,32 @@ def test_what_is_wrong_with_the_data_is_reported(tmp_path: Path) -> None:
         predict(["no-such.cif"])
 
 
+def test_a_faulty_entry_stops_no_other(tmp_path: Path) -> None:
+    (tmp_path / "words.cif").write_text("no crystal")
+    (tmp_path / "empty.csv").write_text("formula\n")
+    (tmp_path / "latin.csv").write_bytes("formula\né".encode("latin-1"))
+    given = ["GaN", "no-such.cif", "Tl(I)I", *map(str, sorted(tmp_path.iterdir())), "9" * 9_000, "CuInS2"]
+    found = predict(given, ["band_gap", "band_gap_experimental"])
+    assert [row.label for row in found if row.estimates] == ["GaN", "CuInS2"]
+    reasons = [row.reason for row in found if not row.estimates]
+    assert len(reasons) == len(given) - 2
+    assert all(reasons)
+    assert "neither a file nor a formula" in reasons[0]
+    assert "oxidation state" in reasons[1]
+    result = CliRunner().invoke(app, ["predict", *given])
+    assert result.exit_code == 0
+    assert "oxidation state" in result.output
+
+
+def test_formulas_without_a_model_stop_no_crystal() -> None:
+    cell = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.6), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    found = predict(["NaCl", cell], "shear_modulus_gpa")
+    assert "nothing predicts 'shear_modulus_gpa' from composition" in found[0].reason
+    assert found[1].estimates
+    with pytest.raises(InputError, match="nothing predicts"):
+        predict(["NaCl"], "shear_modulus_gpa")
+
+
 def test_a_small_table_trains_or_is_reported(tmp_path: Path) -> None:
     lines = table_of_formulas(tmp_path / "all.csv").read_text().splitlines()
     file = tmp_path / "mine.csv"
@@ -154,8 +182,9 @@ def test_the_evaluator_answers_for_crystals_alone(tmp_path: Path, monkeypatch: p
     file = tmp_path / "salt.cif"
     Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.6), ["Na", "Cl"], [[0] * 3, [0.5] * 3]).to(str(file))
     assert predict([str(file)], model="judge")[0].row()["band_gap"] == 1.0
+    assert "'KCl' is a formula" in predict([str(file), "KCl"], model="judge")[1].reason
     with pytest.raises(InputError, match="'KCl' is a formula"):
-        predict([str(file), "KCl"], model="judge")
+        predict(["KCl"], model="judge")
 
 
 def test_without_chgnets_energy_there_is_no_value() -> None:

@@ -222,7 +222,7 @@ def read_compositions(path: str | Path) -> CompositionTable:
     key = next((name for name in FORMULA_COLUMNS if name in names), None)
     if key is None or not rows:
         raise InputError(
-            f"{path}: no rows with a formula column ({shortened(', '.join(names), 200)}); give one named formula."
+            f"{path}: no rows with a formula column ({shortened(', '.join(names), 200)}); give one."
         )
     if names.count(key) > 1:
         raise InputError(f"{path}: two columns are named {key}; name one of them otherwise.")

@@ -6,14 +6,13 @@ import csv
 import json
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from invdesign.campaign.active_learning.correction import fit_corrections
 from invdesign.core.dft_result import DftRun
-from invdesign.crystal.matching import rmsd, same_crystal
+from invdesign.crystal.matching import rmsd
 from invdesign.dft.codes.hubbard import hubbard_u
 from invdesign.dft.codes.interface import Code, ParsedOutput
 from invdesign.dft.codes.reading import USABLE, guarded
@@ -21,6 +20,7 @@ from invdesign.dft.codes.registry import CODES, get_code, recognize
 from invdesign.dft.codes.trajectory import Trajectory
 from invdesign.dft.manifest import MANIFEST, Job, read_manifest
 from invdesign.dft.phonons import read_phonons
+from invdesign.dft.read_job import read_job, stale_output
 from invdesign.dft.results.calculation import Calculation
 from invdesign.dft.results.comparison import PREDICTED, Comparison, compare_campaign, compare_records
 from invdesign.dft.results.elements import element_energies, store_elements, with_stored
@@ -205,45 +205,13 @@ def _single(folder: Path) -> tuple[Code, ParsedOutput]:
 def _checked(job: Job) -> Result:
     """Read a job's result, if it is that candidate's."""
     code = get_code(job.code)
-    if stale := _stale(job, code):
+    if job.task != PHONONS:
+        return Result(job.folder, job, code, read_job(job))
+    if stale := stale_output(job):
         return Result(job.folder, job, code, stale)
-    if job.task == PHONONS:
-        found = read_phonons(job)
-        output = ParsedOutput(found.status, found.reason, notes=found.notes)
-        return Result(job.folder, job, code, output, found.lowest)
-    return Result(job.folder, job, code, guarded(partial(_output, job, code))(job.folder))
-
-
-def _stale(job: Job, code: Code) -> ParsedOutput | None:
-    if reason := job.source_changed():
-        return ParsedOutput("changed", reason)
-    if not job.folder.is_dir():
-        return ParsedOutput("not run", "its folder is gone")
-    if code.inputs_are_fixed and (reason := job.inputs_changed()):
-        return ParsedOutput("changed", reason)
-    return None
-
-
-def _output(job: Job, code: Code, folder: Path) -> ParsedOutput:
-    output = guarded(code.read)(folder)
-    if output.status in USABLE and (other := _foreign(output, job.structure())):
-        return ParsedOutput("unrelated", f"it is of another crystal ({other}), not of what was written")
-    if reason := job.inputs_changed():
-        return replace(output, notes=(*output.notes, reason))
-    return output
-
-
-def _foreign(output: ParsedOutput, written: Structure) -> str | None:
-    """Return the formula of a run that is not of the crystal that was written; None where it is.
-
-    A run that does not say from where it started is known by its composition alone.
-    """
-    for structure in filter(None, (output.first, output.structure)):
-        if structure.composition.reduced_composition != written.composition.reduced_composition:
-            return structure.composition.reduced_formula
-    if output.first and not same_crystal(written, output.first):
-        return f"{output.first.composition.reduced_formula} of another structure"
-    return None
+    found = read_phonons(job)
+    output = ParsedOutput(found.status, found.reason, notes=found.notes)
+    return Result(job.folder, job, code, output, found.lowest)
 
 
 def _calculation(result: Result) -> Calculation | None:

@@ -14,8 +14,8 @@ from invdesign.campaign.run import DATABASE
 from invdesign.campaign.store import Store
 from invdesign.core.candidate import Estimate
 from invdesign.crystal.structure_files import SHORTLIST, read_structures
-from invdesign.dft.codes.registry import get_code
 from invdesign.dft.manifest import MANIFEST, read_manifest
+from invdesign.dft.read_job import read_job
 from invdesign.errors import InputError
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def _relaxed(path: Path) -> Iterator[InputStructure | dict[str, str]]:
             raise InputError(
                 f"source: {path} was written for {job.task}; give one of `dft write --task relax`."
             )
-        output = get_code(job.code).read(job.folder)
+        output = read_job(job)
         entry = job.entry
         if output.status != "done" or output.structure is None:
             why = output.reason or output.status

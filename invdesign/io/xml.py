@@ -8,7 +8,8 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 from xml.etree.ElementTree import Element
 
-CHUNK, LONGEST, MOST_KEPT, DEEPEST = 2**20, 2**32, 2**28, 100  # bytes, bytes, characters, elements
+CHUNK, LONGEST, MOST_KEPT = 2**20, 2**32, 2**29  # bytes: read at once, of a file, of what is kept
+ELEMENT, DEEPEST = 100, 100  # bytes of one, about; elements in one another
 
 
 class XMLRefusedError(ValueError):
@@ -20,7 +21,9 @@ class _Tree(ET.TreeBuilder):
 
     def __init__(self, skip: Collection[str], last: Collection[str]) -> None:
         super().__init__()
-        self.skip, self.last, self.latest = skip, last, dict[str, Element]()
+        self.skip = skip
+        self.latest: dict[str, Element | None] = dict.fromkeys(last)
+        self.size = dict.fromkeys(last, 0)  # of the latest
         self.depth = self.skipping = self.kept = 0
 
     def doctype(self, *_: object) -> None:
@@ -33,12 +36,13 @@ class _Tree(ET.TreeBuilder):
         if self.skipping or tag in self.skip:
             self.skipping += 1
             return None  # type: ignore[return-value]
-        self._keep(len(tag) + sum(map(len, attrs.values())))
         element = super().start(tag, attrs)
-        if tag in self.last:
-            if tag in self.latest:
-                self.latest[tag].clear()
-            self.latest[tag] = element
+        if tag in self.latest:
+            if (earlier := self.latest[tag]) is not None:
+                earlier.clear()
+                self.kept -= self.size[tag]
+            self.latest[tag], self.size[tag] = element, -self.kept
+        self._keep(ELEMENT + sum(map(len, attrs.values())))
         return element
 
     def end(self, tag: str) -> Element:
@@ -46,6 +50,8 @@ class _Tree(ET.TreeBuilder):
         if self.skipping:
             self.skipping -= 1
             return None  # type: ignore[return-value]
+        if tag in self.latest:
+            self.size[tag] += self.kept
         return super().end(tag)
 
     def data(self, data: str) -> None:

@@ -9,11 +9,9 @@ from invdesign.crystal.elements import (
     SYMBOLS,
     atomic_number,
     element_table,
-    element_volumes,
     volume_estimate,
 )
 from invdesign.errors import InputError
-from invdesign.training.tables.atomic_volumes import fit_element_volumes
 
 
 def test_symbols_are_in_order_of_atomic_number() -> None:
@@ -58,21 +56,6 @@ def test_volume_is_proportional_to_amount() -> None:
 
     small, large = Composition("BaTiO3"), Composition("Ba2Ti2O6")
     assert volume_estimate(large) == pytest.approx(2 * volume_estimate(small))
-
-
-def test_fit_recovers_volumes_despite_outliers() -> None:
-    rng = np.random.default_rng(0)
-    fractions = np.zeros((300, 104))
-    for row in fractions:
-        pair = rng.choice([11, 17, 8, 12], size=2, replace=False)
-        row[pair] = rng.dirichlet((1, 1))
-    from invdesign.crystal.elements import volume_weights
-
-    volumes = volume_weights(fractions) @ element_volumes().T.ravel()
-    bad = volumes.copy()
-    bad[:10] *= 3
-    fitted = fit_element_volumes(fractions, bad)
-    assert np.median(np.abs(volume_weights(fractions) @ fitted.T.ravel() / volumes - 1)) < 0.01
 
 
 def test_default_exclusions() -> None:

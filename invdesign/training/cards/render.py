@@ -38,10 +38,15 @@ def render_card(template: str, metrics: Mapping[str, Any]) -> str:
 def write_card(recipe: Recipe, template: str, metrics: Mapping[str, Any]) -> None:
     """Write ``recipe.yaml``, ``metrics.json`` and the card (``README.md``) to a recipe's folder."""
     recipe.write()
+    write_metrics(recipe.out, template, metrics)
+
+
+def write_metrics(folder: Path, template: str, metrics: Mapping[str, Any]) -> None:
+    """Write ``metrics.json`` and the card (``README.md``) that it fills."""
     found = finite(metrics)
     text = json.dumps(found, indent=1, ensure_ascii=False) + "\n"
-    (recipe.out / METRICS).write_text(text, encoding="utf-8")
-    (recipe.out / "README.md").write_text(render_card(template, found), encoding="utf-8")
+    (folder / METRICS).write_text(text, encoding="utf-8")
+    (folder / "README.md").write_text(render_card(template, found), encoding="utf-8")
 
 
 def finite(metrics: Any) -> Any:  # noqa: ANN401 - JSON

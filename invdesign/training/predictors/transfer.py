@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from invdesign.potentials.chgnet.potential import EMBEDDING_SIZE
 from invdesign.predictors.features.composition_and_gene import FRACTIONS, composition_rows
 from invdesign.predictors.models.ensemble import Ensemble
 from invdesign.predictors.transfer import Rows, Transferred, inputs_alone, is_transferred, represent
+from invdesign.training.cards.render import write_metrics
 from invdesign.training.predictors.transfer_cross_validation import (
     COMPOSITION,
     FOLDS,
@@ -25,7 +24,6 @@ from invdesign.training.predictors.transfer_cross_validation import (
     SCRATCH,
     TRANSFER,
     CrossValidation,
-    LearningCurvePoint,
     calibrate,
     cross_validate,
     learn,
@@ -34,7 +32,7 @@ from invdesign.training.predictors.transfer_cross_validation import (
 )
 from invdesign.training.predictors.transfer_examples import Examples, features_of
 
-METRICS = "metrics.json"
+METHODS = (TRANSFER, SCRATCH, COMPOSITION, MEAN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,16 +98,31 @@ def transfer(
     warnings = warnings_of(validation, examples, seed)
     out.mkdir(parents=True, exist_ok=True)
     model.save(out, standardised)
+    curve = sorted(validation.curve, key=lambda point: (METHODS.index(point.method), point.n))
+    pd.DataFrame(validation.curve).to_csv(out / "learning_curve.csv", index=False, float_format="%.6g")
+    errors = np.abs(validation.predictions[TRANSFER] - examples.labels)
+    held = errors <= model.calibrated.scale * validation.deviation
     metrics = {
+        "name": examples.name,
+        "from": str(name),
         "n": len(examples.labels),
+        "n_compositions": len(set(examples.groups.tolist())),
+        "classes": [
+            {"name": one, "n": int((examples.labels == sign).sum())}
+            for one, sign in zip(examples.classes, (-1, 1), strict=False)
+        ],
         "metric": "AUC" if examples.classes else "MAE",
-        "curve": [asdict(point) for point in validation.curve],
+        "ordinate": metric_words(examples),
+        "methods": list(dict.fromkeys(point.method for point in curve)),
+        "curve": [asdict(point) for point in curve],
+        "folds": FOLDS,
+        "repeats": REPEATS,
+        "coverage": float(held.mean()),
+        "setting": asdict(regression.setting),
         "warnings": warnings,
         "notes": examples.notes,
     }
-    (out / METRICS).write_text(json.dumps(metrics, indent=1) + "\n")
-    pd.DataFrame(validation.curve).to_csv(out / "learning_curve.csv", index=False, float_format="%.6g")
-    (out / "README.md").write_text(_card(model, examples, validation, warnings, str(name)))
+    write_metrics(out, "transfer", metrics)
     return TransferResult(out, metric_words(examples), validation, tuple(warnings), examples.notes)
 
 
@@ -120,65 +133,6 @@ def metric_words(examples: Examples) -> str:
     unit = f"log10({examples.unit})" if examples.log10 else examples.unit
     return f"mean absolute error of {examples.name}" + (
         f", {unit or 'log10'}" if unit or examples.log10 else ""
-    )
-
-
-def curve_table(curve: Sequence[LearningCurvePoint]) -> str:
-    """Markdown: a row a method, a column a number of examples."""
-    methods = [m for m in (TRANSFER, SCRATCH, COMPOSITION, MEAN) if points(curve, m)]
-    sizes = [point.n for point in points(curve, TRANSFER)]
-    lines = ["| examples | " + " | ".join(map(str, sizes)) + " |", "| --- |" + " --- |" * len(sizes)]
-    for method in methods:
-        cells = [f"{point.mean:.3g} ± {point.std:.2g}" for point in points(curve, method)]
-        lines.append(f"| {method} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def _card(
-    model: Transferred, examples: Examples, validation: CrossValidation, warnings: Sequence[str], name: str
-) -> str:
-    chosen = model.regression.setting
-    warned = [f"**Warning.** {sentence}" for sentence in warnings]
-    many = f"{len(examples.labels)} examples, {len(set(examples.groups.tolist()))} compositions"
-    balance = ""
-    if examples.classes:
-        first, second = (int((examples.labels == sign).sum()) for sign in (-1, 1))
-        balance = f" {first} are {examples.classes[0]} (0), {second} {examples.classes[1]} (1); both classes "
-        balance += "count the same."
-    tried = f"""{FOLDS}-fold cross-validation by composition, {REPEATS} times (± is the deviation between
-these), each fold with its own choice of settings; fewer examples are drawn from the training folds. From
-scratch and by composition: the same regression on features that nothing was trained for.
-
-![Learning curve](learning_curve.png)"""
-    setting = f"""Chosen by leaving out one composition at a time: share of the hidden layers in similarity
-{chosen.hidden:g}, weight of the predictions of the frozen model {chosen.line:g}, inverse reach
-{chosen.width:g}, noise {chosen.noise:g}. The folder holds features and labels of the examples, and a copy of
-the frozen model (`backbone/`)."""
-    parts = [
-        f"# {examples.name}, from {len(examples.labels)} examples",
-        f"Kernel regression on what the frozen model `{name}` makes of a crystal. {many}.{balance}",
-        *warned,
-        *examples.notes,
-        f"## Unseen compositions: {metric_words(examples)}",
-        curve_table(validation.curve),
-        tried,
-        _held(model, examples, validation),
-        setting,
-    ]
-    return "\n\n".join(parts) + "\n"
-
-
-def _held(model: Transferred, examples: Examples, validation: CrossValidation) -> str:
-    """How intervals or probabilities were set, in words."""
-    if examples.classes:
-        return (
-            "Probabilities are logistic in the score, fitted to the left-out scores of the cross-validation."
-        )
-    errors = np.abs(validation.predictions[TRANSFER] - examples.labels)
-    share = float((errors <= model.calibrated.scale * validation.deviation).mean())
-    return (
-        f"The 90 % interval is set by the errors of left-out examples; it holds {share:.0%} of these, and "
-        "widens away from them."
     )
 
 
@@ -197,7 +151,7 @@ def printed(outcome: TransferResult) -> str:
     """For people: error or AUC of each method with all examples, then what to know."""
     curve = outcome.validation.curve
     lines = [f"Model in {outcome.folder}. {outcome.metric}, unseen compositions:"]
-    last = [point for m in (TRANSFER, SCRATCH, COMPOSITION, MEAN) for point in points(curve, m)[-1:]]
+    last = [point for method in METHODS for point in points(curve, method)[-1:]]
     lines += [f"  {point.method:22s} {point.mean:.3g} ± {point.std:.2g}" for point in last]
     lines += outcome.notes
     lines += [f"Warning: {sentence}" for sentence in outcome.warnings]

@@ -77,7 +77,7 @@ def element_arrays(tables: OxidationTables) -> ElementArrays:
     for symbol in tables.states:
         z = ATOMIC_NUMBER[symbol]
         for place, sign in enumerate(_SIGNS):
-            charges, lowest = element_charges(tables, symbol, sign)
+            charges, lowest = _element_charges(tables, symbol, sign)
             furthest[place, z] = max(charges, default=-_NEVER) if sign else lowest
             for mixed in (False, True):
                 words[int(mixed), place, z] = _small_words(charges, mixed=mixed and symbol in tables.mixed)
@@ -85,7 +85,7 @@ def element_arrays(tables: OxidationTables) -> ElementArrays:
     return ElementArrays(rank, scale, known, metal, mixed_kinds, n_states, furthest, words)
 
 
-def element_charges(tables: OxidationTables, symbol: str, sign: int) -> tuple[tuple[int, ...], int]:
+def _element_charges(tables: OxidationTables, symbol: str, sign: int) -> tuple[tuple[int, ...], int]:
     """Charges of one atom times the sign, or above the lowest state for sign 0, and that lowest state."""
     states = states_of(tables, symbol, sign)
     if sign:
@@ -97,22 +97,12 @@ def _small_words(charges: tuple[int, ...], *, mixed: bool) -> list[int]:
     """Charges up to 63 that 0 to 64 atoms reach; 64 stands for more, which no charge but zero lets be."""
     every = (1 << BITS) - 1
     if not mixed:
-        return [charges_reached(charges, atoms, mixed=False) & every for atoms in range(BITS + 1)]
+        sums = ({charge * atoms for charge in charges} for atoms in range(BITS + 1))
+        return [_shifted(1, some) & every for some in sums]
     own = [1] if charges else [0]
     for _ in range(BITS):
         own.append(_shifted(own[-1], charges) & every)
     return own
-
-
-@lru_cache(maxsize=20_000)
-def charges_reached(charges: tuple[int, ...], atoms: int, *, mixed: bool) -> int:
-    """Total charges of so many atoms as the bits of an integer."""
-    if not mixed:
-        return _shifted(1, {charge * atoms for charge in charges})
-    total = 1
-    for _ in range(atoms):
-        total = _shifted(total, charges)
-    return total
 
 
 def _shifted(word: int, charges: Collection[int]) -> int:

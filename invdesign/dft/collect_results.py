@@ -129,17 +129,12 @@ class Collection:
 
 
 def collect(folders: Sequence[Path], out: Path) -> Collection:
-    """Read DFT results; write ``dft.csv``, ``dft.json``, ``comparison.csv`` and ``parity.png``.
+    """Read DFT results and write the tables, as :func:`invdesign.dft.collect` says.
 
-    Whatever cannot be used is named in its row (``status``, ``reason``), and the rest goes on. Where ``out``
-    is a campaign's folder, results are stored in it.
-
-    Args:
-        folders: that ``dft write`` made, wherever they were computed; or of single runs.
-        out: folder for the files; a campaign's, to store the results too.
+    Whatever cannot be used is named in its row (``status``, ``reason``), and the rest goes on.
 
     Raises:
-        InputError: no such folder, or one that holds neither a manifest nor a run.
+        InputError: as there.
     """
     if out.exists() and not out.is_dir():
         raise InputError(f"out: {str(out)!r} is a file; give a folder.")

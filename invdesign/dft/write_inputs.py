@@ -38,30 +38,12 @@ def write_inputs(
     flow: bool = False,
     references: bool = False,
 ) -> Path:
-    """Write one folder of DFT inputs per crystal, ``manifest.json`` and ``submit.sh``.
+    """Write one folder of DFT inputs per crystal, as :func:`invdesign.dft.write` says; return the manifest.
 
     Files in ``out`` are never changed: the same call again finds the same inputs and leaves them.
 
-    Args:
-        source: a campaign's folder, a ``shortlist.csv``, structure files, or the folder of an earlier call
-            with task ``relax``: then its finished relaxations.
-        code: name of a DFT code (:mod:`invdesign.dft.codes.registry`), such as ``vasp``.
-        out: folder to create.
-        task: ``relax`` (cell and positions), ``static`` (energy and gap), ``gap`` (also along the path
-            between special points; as ``static`` for a code without it), or ``phonon-check`` (forces on
-            displaced supercells).
-        pseudos: folder of PBE pseudopotentials, for codes that take them.
-        input_set: one of the code's input sets; None takes its first.
-        flow: write ``flow.json`` too, for jobflow; VASP only, needs atomate2.
-        references: write the crystals' elements instead, static, for formation energies.
-
-    Returns:
-        Path of the manifest.
-
     Raises:
-        InputError: options that do not go together, nothing to write, a missing file, unsuitable
-            pseudopotentials, no crystal that the code can compute, a missing dependency, or ``out`` holds
-            something else.
+        InputError: as there.
     """
     dft = get_code(code)
     if references and task not in {"relax", "static"}:

@@ -15,7 +15,7 @@ from invdesign.io.units import BOHR, KBAR, RYDBERG
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-PBE = frozenset({"PBE", "SLA PW PBX PBC", "SLA PW PBE PBE"})  # its names
+PBE = frozenset({"PBE", "SLA PW PBX PBC", "SLA PW PBE PBE", "SLA+PW+PBX+PBC"})  # its names
 _SMEARING = {"methfessel-paxton": "mp", "marzari-vanderbilt": "mv", "fermi-dirac": "fd"}  # as in the XML
 _NUMBER = r"\s*(-?\d+\.\d+)"
 _ROWS = r"((?:.+\n)+)"  # lines up to an empty one

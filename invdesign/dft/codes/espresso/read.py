@@ -16,7 +16,7 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from invdesign.dft.codes.band_gap import gap_by_occupation
-from invdesign.dft.codes.espresso.printed import parse_printed
+from invdesign.dft.codes.espresso.printed import PBE, parse_printed
 from invdesign.dft.codes.gpaw.job import CalculationError, band_gap, gap_above
 from invdesign.dft.codes.interface import ODD_GRID, ParsedOutput
 from invdesign.dft.codes.reading import described, guarded, read_part, short, text_of
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 _PRINTED = (".out", ".pwo", ".log")
 _PLACES = ("out/*.xml", "out/*.save/data-file-schema.xml", "*.xml", "*.save/data-file-schema.xml")
-PBE = frozenset({"PBE", "SLA PW PBX PBC", "SLA PW PBE PBE", "SLA+PW+PBX+PBC"})  # its names
 _SAME_VOLUME = 0.01
 _LEVELS = ("two_fermi_energies", "fermi_energy", "highestOccupiedLevel")
 EDGE = 1e-5  # eV above the highest occupied level, with fixed occupations

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from invdesign.dft.codes.espresso.printed import PBE
 from invdesign.dft.codes.hubbard import FUNCTIONAL, PROJECTORS, hubbard_u, orbital
 from invdesign.dft.codes.kpoints import Task, k_grid
 from invdesign.dft.codes.magmoms import starting_moments
@@ -126,7 +127,7 @@ def _check(path: Path, element: str) -> str:
             f"pseudos: {path} is for {attributes['element']}, not for {element}; rename or replace it."
         )
     functional = " ".join(attributes.get("functional", "").upper().replace("-", " ").split())
-    if functional not in {"PBE", "SLA PW PBX PBC", "SLA PW PBE PBE", ""}:
+    if functional and functional not in PBE:
         raise InputError(f"pseudos: {path} is for the functional {functional}; give one for PBE.")
     return str(attributes.get("pseudo_type", ""))
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from invdesign.crystal.elements import ATOMIC_NUMBER, SYMBOLS
 from invdesign.crystal.readers import cif_block
-from invdesign.crystal.readers.cif_content import CELL, check_content, snap_thirds
+from invdesign.crystal.readers.cif_content import CELL, check_content, number_of, snap_thirds
 from invdesign.crystal.soundness import check_geometry
 from invdesign.errors import InputError
 
@@ -103,19 +103,24 @@ def _fast(block: str, where: str) -> Structure | None:
     if not all(len(line) == 2 for line in lines):
         return None
     stated = {name[1:].lower(): value.strip().strip("'") for name, value in lines}
-    if not stated.keys() <= _P1_NAMES or stated.get("symmetry_space_group_name_h-m") != "P 1":
+    symbol, number = (
+        stated.get("symmetry_space_group_name_h-m"),
+        stated.get("symmetry_int_tables_number", "1"),
+    )
+    if len(stated) != len(lines) or not stated.keys() <= _P1_NAMES or (symbol, number) != ("P 1", "1"):
         return None
     words = tail.split()
     rows = tail.strip().count("\n") + 1
     symbols = words[0::7]
     if len(words) != 7 * rows or set(words[6::7]) - {"1", "1.0"} or not set(symbols) <= ATOMIC_NUMBER.keys():
         return None
+    parameters = [number_of(stated.get(name)) or 0 for name in CELL]
+    if "_" in tail or not (all(parameters) and all(0 < angle < 180 for angle in parameters[3:])):
+        return None
     try:
-        parameters = [float(stated[name]) for name in CELL]
-        positions = np.array([list(map(float, words[axis::7])) for axis in (3, 4, 5)]).T
-        positions = snap_thirds(positions)
+        positions = snap_thirds(np.array([list(map(float, words[axis::7])) for axis in (3, 4, 5)]).T)
         structure = cif_block.structure_of(parameters, symbols, positions)
-    except (KeyError, ValueError, ArithmeticError):
+    except (ValueError, ArithmeticError):
         return None
     volume = check_geometry(structure.lattice.matrix, positions, where)
     check_content(stated, Counter(symbols), volume, where)

@@ -103,7 +103,7 @@ def settings_of(symbol: str, number: int | None = None, code: str | None = None)
     for level, entry in _names().get(name, []):
         if (number is None or entry.number == number) and all(_has(entry, mark) for mark in wanted):
             levels[level].append(_table_setting(entry.hall))
-    return [levels[level] for level in sorted(levels)]
+    return [list(dict.fromkeys(levels[level])) for level in sorted(levels)]
 
 
 def settings_of_number(number: int, code: str | None = None) -> list[list[Setting]]:
@@ -284,26 +284,24 @@ def _names() -> dict[str, list[tuple[int, gemmi.SpaceGroup]]]:
     import gemmi
 
     full, short = _modern_symbols()
-    names: dict[str, dict[str, tuple[int, gemmi.SpaceGroup]]] = defaultdict(dict)
+    names: dict[str, dict[tuple[str, str], tuple[int, gemmi.SpaceGroup]]] = defaultdict(dict)
     for entry in gemmi.spacegroup_table():
         spellings = dict(_spellings(entry, full.get(entry.hall), short.get(entry.hall)))
         for spelling, level in spellings.items():
-            names[_plain(spelling)].setdefault(entry.hall, (level, entry))
+            names[_plain(spelling)].setdefault((entry.hall, entry.qualifier), (level, entry))
     return {name: list(entries.values()) for name, entries in names.items()}
 
 
 def _spellings(entry: gemmi.SpaceGroup, full: str | None, short: str | None) -> Iterator[tuple[str, int]]:
-    permuted = int(bool(entry.qualifier))
-    symbols = [(entry.hm, 0)]
-    if full and short and entry.number not in _MONOCLINIC:  # "e" for glides along two axes leaves these open
-        symbols += [(full, permuted), (short, permuted)]
-    yield from symbols
+    symbols = [entry.hm]
+    if full and short and entry.number not in _MONOCLINIC:
+        symbols += [full, short]
+    yield from ((symbol, 0) for symbol in symbols)
     if entry.number in _MONOCLINIC:
         axis = _UNIQUE_AXES.index(str(entry.monoclinic_unique_axis()))
         yield "".join(part for part in entry.hm.split() if part != "1"), axis
     if entry.number in _CUBIC:
-        for symbol, level in symbols:
-            yield symbol.replace("-3", "3"), level
+        yield from ((symbol.replace("-3", "3"), 0) for symbol in symbols)
 
 
 def _modern_symbols() -> tuple[dict[str, str], dict[str, str]]:

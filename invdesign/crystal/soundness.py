@@ -26,8 +26,9 @@ MAX_ATOMS = 20_000
 """Of one crystal."""
 MAX_EDGE = 1e4
 """Å; the longest polytype of SiC has 1 500."""
+MAX_COORDINATE = 1e6
+"""Cell edges; beyond, less than ten digits are left within the cell."""
 
-_MAX_COORDINATE = 1e6  # cell edges; beyond, less than ten digits are left within the cell
 _FEW = 100  # atoms; up to here all pairs are quicker than a tree
 
 
@@ -87,7 +88,7 @@ def check_geometry(matrix: np.ndarray, positions: np.ndarray, where: str) -> flo
             f"{where}: {len(positions)} atoms are more than the {MAX_ATOMS} read; give a unit cell."
         )
     volume, thinnest = check_cell(matrix, where)
-    if not (positions.max() < _MAX_COORDINATE and positions.min() > -_MAX_COORDINATE):  # NaN is neither
+    if not (positions.max() < MAX_COORDINATE and positions.min() > -MAX_COORDINATE):  # NaN is neither
         raise InputError(
             f"{where}: an atom's coordinates are not numbers, or lie a million cells away; give finite ones."
         )

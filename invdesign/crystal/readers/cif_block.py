@@ -38,7 +38,14 @@ from invdesign.crystal.settings import (
     settings_of,
     settings_of_number,
 )
-from invdesign.crystal.soundness import MAX_ATOMS, MAX_EDGE, check_cell, check_geometry, disordered
+from invdesign.crystal.soundness import (
+    MAX_ATOMS,
+    MAX_COORDINATE,
+    MAX_EDGE,
+    check_cell,
+    check_geometry,
+    disordered,
+)
 from invdesign.errors import InputError, quoted
 
 if TYPE_CHECKING:
@@ -47,6 +54,7 @@ if TYPE_CHECKING:
 FULL = 0.005
 """An occupancy within this of 1 is full."""
 _USUAL_VOLUME, _POSSIBLE_VOLUME = (0.6, 2.0), (0.35, 2.5)  # relative to the estimate from the elements
+_USUAL_CONTACT, _GOOD_CONTACT, _LONGER = 0.75, 0.9, 1.1
 _DEUTERIUM = 2.014  # u
 
 _OPERATORS = (
@@ -415,7 +423,7 @@ class _Block:
         if occupancy <= 0:
             return None
         coordinates = [number_of(text) for text in place]
-        if any(x is None for x in coordinates):
+        if any(x is None or abs(x) > MAX_COORDINATE for x in coordinates):
             raise self.unreadable(f"{title} has the coordinates {quoted(', '.join(place))}")
         if (number_of(row["attached_hydrogens"]) or 0) > 0:
             raise InputError(
@@ -441,6 +449,8 @@ def _chosen(readings: Sequence[_Reading], where: str) -> _Reading:
     for fits in (lambda reading: reading.as_listed, _is_usual, _is_possible):
         if len(rest) > 1:
             rest = [reading for reading in rest if fits(reading)] or rest
+    if len(rest) > 1:
+        rest = [reading for reading in rest if _is_best(reading, rest)] or rest
     if len(rest) > 1 and not _alike(rest):
         names = " and ".join(reading.setting.name for reading in rest)
         raise InputError(
@@ -451,7 +461,7 @@ def _chosen(readings: Sequence[_Reading], where: str) -> _Reading:
 
 
 def _is_usual(reading: _Reading) -> bool:
-    return _has_room(reading.structure, _USUAL_VOLUME, 0.75)
+    return _has_room(reading.structure, _USUAL_VOLUME, _USUAL_CONTACT)
 
 
 def _is_possible(reading: _Reading) -> bool:
@@ -461,6 +471,17 @@ def _is_possible(reading: _Reading) -> bool:
 def _has_room(structure: Structure, volumes: tuple[float, float], contact: float) -> bool:
     ratio = structure.volume / volume_estimate(structure.composition)
     return volumes[0] <= ratio <= volumes[1] and shortest_contact(structure)[3] >= contact
+
+
+def _is_best(reading: _Reading, readings: Sequence[_Reading]) -> bool:
+    """Whether a reading has the fewest atoms, as sites on special positions have, and longer contacts."""
+    contact = shortest_contact(reading.structure)[3]
+    return contact >= _GOOD_CONTACT and all(
+        len(reading.structure) <= len(other.structure)
+        and contact >= _LONGER * shortest_contact(other.structure)[3]
+        for other in readings
+        if other is not reading
+    )
 
 
 def _alike(readings: Sequence[_Reading]) -> bool:

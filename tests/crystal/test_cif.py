@@ -283,6 +283,7 @@ REFUSED = {
         "'x,y,w' is no symm",
     ),
     "symbol": (MGO.replace("F m -3 m", "F q -3 m"), "'F q -3 m' is not known"),
+    "hall": (cif(CUBIC, "_space_group_name_Hall 'xx'", MGO_ROWS), "Hall symbol 'xx' is not known"),
     "system": (cif(CUBIC, "_symmetry_cell_setting cubic", MGO_ROWS), "cubic, but has no space group"),
     "cartesian": (MGO.replace("fract_", "Cartn_"), "Cartesian"),
     "twice": (cif(CUBIC, "P 1", "Mg1 Mg 0 0 0 1; Mg2 Mg 0 0 0.001 1"), "0.004 Å apart"),
@@ -296,6 +297,7 @@ REFUSED = {
     "no cell like it": (cif("4 5 6 30 40 120", "P 1", MGO_ROWS), "no volume"),
     "half": (cif(CUBIC, "F m -3 m", "Mg1 Mg 0 0 0 0.5; O1 O 0.5 0.5 0.5 1"), r"site 1 \(Mg:0.5 at 0, 0, 0\)"),
     "mixed": (cif(CUBIC, "F m -3 m", "Mg1 Mg 0 0 0 0.5; Ca1 Ca 0 0 0 0.5"), "Mg:0.5, Ca:0.5"),
+    "split": (cif(CUBIC, "P 1", "Fe1 Fe 0 0 0 0.5; Fe2 Fe 0.02 0 0 0.5"), "site 1 .Fe:0.5"),
     "over": (
         cif(CUBIC, "F m -3 m", "Mg1 Mg 0 0 0 1.3; O1 O 0.5 0.5 0.5 1"),
         r"site 1 \(Mg1\) has occupancy '1.3'",

@@ -28,7 +28,6 @@ from invdesign.crystal.readers.cif_content import (
 )
 from invdesign.crystal.settings import (
     MAX_OPERATORS,
-    SAME_SITE,
     Setting,
     centred,
     names_setting,
@@ -51,6 +50,8 @@ from invdesign.errors import InputError, quoted
 if TYPE_CHECKING:
     from pymatgen.core import Composition, Structure
 
+SHARED_SITE = 0.05
+"""Å; rows of partial occupancy this near to one another share a site."""
 FULL = 0.005
 """An occupancy within this of 1 is full."""
 _USUAL_VOLUME, _POSSIBLE_VOLUME = (0.6, 2.0), (0.35, 2.5)  # relative to the estimate from the elements
@@ -250,6 +251,8 @@ class _Block:
             if levels := settings_of_number(number, code):
                 return levels
             raise self.unreadable(f"there is no space group {number}")
+        if hall:
+            raise self.unreadable(f"the Hall symbol {quoted(hall)} is not known")
         system = (self.value(_SYSTEM) or "triclinic").lower()
         if system != "triclinic":
             raise self.unreadable(f"it is {system}, but has no space group")
@@ -373,7 +376,7 @@ class _Block:
     def _meet(self, images: np.ndarray, position: np.ndarray) -> bool:
         gaps = images - position
         gaps -= np.rint(gaps)
-        return bool((np.linalg.norm(gaps @ self.matrix, axis=1) < SAME_SITE).any())
+        return bool((np.linalg.norm(gaps @ self.matrix, axis=1) < SHARED_SITE).any())
 
     @cached_property
     def sites(self) -> list[_Site]:

@@ -21,6 +21,11 @@ class ReadAs(UserWarning):
     """How an input was read that can be spelled in several ways; the command line prints it."""
 
 
+def no_such_file(path: object, give: str) -> InputError:
+    """Return the error for a path where nothing is; ``give`` says what would be right."""
+    return InputError(f"{quoted(str(path))}: no such file or folder; give {give}.")
+
+
 def quoted(given: object) -> str:
     """Return what a user gave for a message: in quotes where it is text, shortened where it is long."""
     if isinstance(given, str):

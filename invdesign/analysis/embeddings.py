@@ -13,7 +13,7 @@ import numpy as np
 from invdesign.analysis.inputs import Sample, listed, sampled, samples_of
 from invdesign.composition.formula import formula_amounts, read_compositions
 from invdesign.data.dataset import is_formula_table, numbers
-from invdesign.errors import InputError
+from invdesign.errors import InputError, no_such_file
 from invdesign.io.atomic import atomic_write
 from invdesign.io.parallel import default_workers, one_thread, run_tasks
 from invdesign.io.progress import Progress
@@ -90,6 +90,8 @@ def embed(
     """
     name = str(given) if isinstance(given, str | Path) else "the structures given"
     progress(0.0, f"reading {name}")
+    if isinstance(given, str | Path) and not Path(given).exists():
+        raise no_such_file(given, "crystals, or a CSV of formulas")
     found = _read_formulas(Path(given)) if is_formula_table(given) else _read_crystals(given, kind)
     found.kept = sampled(found.kept, limit, seed)
     if kind == "chgnet":

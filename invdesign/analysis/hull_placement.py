@@ -13,7 +13,7 @@ from invdesign.campaign.components import Components
 from invdesign.campaign.validate import check_least, check_names
 from invdesign.composition.formula import formula_amounts
 from invdesign.core.placement import Placement
-from invdesign.errors import InputError, quoted
+from invdesign.errors import InputError, no_such_file
 from invdesign.io.paths import is_there
 from invdesign.io.progress import Progress, no_progress
 from invdesign.io.tables import Tabular, write_csv
@@ -252,9 +252,7 @@ def _is_formula(entry: Any) -> bool:  # noqa: ANN401 - see hull
     if isinstance(entry, Structure) or (isinstance(entry, str | Path) and is_there(entry)):
         return False
     if LIKE_A_PATH.search(str(entry)):
-        raise InputError(
-            f"{quoted(str(entry))}: no such file or folder; give a path of structures, or a formula."
-        )
+        raise no_such_file(entry, "the path of structures, or a formula such as CuInS2")
     return True
 
 

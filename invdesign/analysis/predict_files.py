@@ -12,7 +12,7 @@ from invdesign.composition.formula import formula_amounts, read_compositions
 from invdesign.core.candidate import Estimate
 from invdesign.core.properties import models_from_composition, models_from_structure
 from invdesign.data.dataset import is_formula_table
-from invdesign.errors import InputError, quoted
+from invdesign.errors import InputError, no_such_file, quoted
 from invdesign.io.config import suggest
 from invdesign.io.paths import is_there
 from invdesign.io.tables import Results, write_csv
@@ -184,10 +184,12 @@ def _models(properties: Sequence[str], models: dict[str, str]) -> dict[str, list
     chosen: dict[str, list[str]] = {}
     for name in properties:
         if name not in models:
-            kind = "composition" if models == models_from_composition() else "structure"
-            raise InputError(
-                f"property: nothing predicts {quoted(name)} from {kind}; {suggest(name, tuple(models))}."
-            )
+            if name in models_from_structure():
+                raise InputError(
+                    f"property: {name} is predicted from crystal structures alone, and a formula was given; "
+                    f"give structures, or ask for {', '.join(sorted(models))}."
+                )
+            raise InputError(f"property: nothing predicts {quoted(name)}; {suggest(name, tuple(models))}.")
         chosen.setdefault(models[name], []).append(name)
     return chosen
 
@@ -255,6 +257,6 @@ def _of_formula(entry: str) -> Prediction:
     try:
         formula_amounts(entry)
     except InputError as error:
-        neither = f"{quoted(entry)} is neither a file nor a formula; give a structure file, a CSV, or TiO2."
-        return Prediction(entry, "", reason=neither if LIKE_A_PATH.search(entry) else str(error))
+        missing = no_such_file(entry, "structures, a CSV or a formula such as TiO2")
+        return Prediction(entry, "", reason=str(missing if LIKE_A_PATH.search(entry) else error))
     return Prediction(entry, entry)

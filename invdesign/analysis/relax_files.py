@@ -132,7 +132,8 @@ def relax(
             write_csv(out / RELAXED, [row.row() for row in rows])
     converged = sum(row.converged for row in rows)
     if out is not None:
-        settings = {"potential": load_potential(potential).name, **options}
+        loaded = load_potential(potential)
+        settings = {"potential": loaded.name, "weights": loaded.digest, **options}
         write_run_json(out, {"relax": settings, "structures": len(rows), "converged": converged})
     return Results(rows, summary=f"relax: {len(rows)} structures, {converged} converged")
 

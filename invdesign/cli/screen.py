@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from invdesign.cli.app import Json, Workers, app, panel, print_json
-from invdesign.errors import InputError, quoted
+from invdesign.errors import InputError, no_such_file, quoted
 from invdesign.io.paths import is_there
 from invdesign.io.progress import shown_progress
 
@@ -203,7 +203,7 @@ def _source(texts: list[str]) -> str | list[str] | None:
         if one == "-" or Path(one).is_file():
             raise InputError(f"formulas: {one!r} is given with others; give one file alone, or formulas.")
         if Path(one).suffix.lower() in {".csv", ".txt", ".gz", ".tsv", ".parquet"}:
-            raise InputError(f"formulas: there is no file {one!r}; give text, CSV or Parquet, or formulas.")
+            raise no_such_file(one, "text, CSV or Parquet with formulas, or formulas")
     return texts
 
 

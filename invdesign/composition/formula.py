@@ -21,7 +21,7 @@ import numpy as np
 from invdesign.composition.spelling import LONGEST_FORMULA, plain_formula
 from invdesign.crystal.elements import ATOMIC_NUMBER, HEAVY_HYDROGEN, atomic_number
 from invdesign.crystal.readers.entry import ID_COLUMNS
-from invdesign.errors import InputError, quoted, shortened
+from invdesign.errors import InputError, no_such_file, quoted, shortened
 
 if TYPE_CHECKING:
     from pymatgen.core import Composition
@@ -210,7 +210,7 @@ def read_compositions(path: str | Path) -> CompositionTable:
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path}: no such file; give a CSV with a formula column.")
+        raise no_such_file(path, "a CSV with a formula column")
     opener = gzip.open if path.suffix == ".gz" else open
     try:
         with opener(path, "rt", encoding="utf-8-sig", newline="") as handle:

@@ -23,7 +23,7 @@ from invdesign.crystal.readers.json_structures import read_json_structures
 from invdesign.crystal.readers.poscar import read_poscar
 from invdesign.crystal.readers.trajectory import read_trajectory
 from invdesign.crystal.readers.xsf import read_xsf
-from invdesign.errors import InputError, quoted
+from invdesign.errors import InputError, no_such_file, quoted
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -101,7 +101,7 @@ def read_entries(path: str | Path) -> Iterator[Record | Unreadable]:
                 yield Unreadable(file.name, str(error))
         return
     if not path.is_file():
-        raise InputError(f"{path}: no such file or folder; give the path of structures.")
+        raise no_such_file(path, "the path of structures")
     reader = _reader(path)
     if reader is None:
         raise InputError(f"{path}: not a kind of structure file known here; {_KINDS}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from invdesign.dft import collect_results, run_jobs
 from invdesign.dft.collect_results import Collection
 from invdesign.dft.run_jobs import JobEnd, JobPlan
 from invdesign.dft.write_inputs import write_inputs
+from invdesign.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,30 +115,36 @@ def write(
     Raises:
         InputError: options that do not go together, nothing to write, or ``out`` holds something else.
     """
-    manifest = write_inputs(
-        _paths(source, Path(out)),
-        code,
-        Path(out),
-        task=task,
-        pseudos=None if pseudos is None else Path(pseudos),
-        input_set=input_set,
-        flow=flow,
-        references=references,
-    )
+    kept = Path(f"{Path(out)}-structures")
+    made = not kept.exists()
+    try:
+        manifest = write_inputs(
+            _paths(source, kept),
+            code,
+            Path(out),
+            task=task,
+            pseudos=None if pseudos is None else Path(pseudos),
+            input_set=input_set,
+            flow=flow,
+            references=references,
+        )
+    except InputError:
+        if made and kept.exists():
+            shutil.rmtree(kept)
+        raise
     written = json.loads(manifest.read_text(encoding="utf-8"))
     skipped, warnings = written.get("skipped", []), written.get("warnings", [])
     return WrittenInputs(manifest, written["candidates"], skipped, warnings)
 
 
-def _paths(source: Any, out: Path) -> list[Path]:  # noqa: ANN401 - as in write
-    """Return paths; structures become CIF files next to the output folder."""
+def _paths(source: Any, folder: Path) -> list[Path]:  # noqa: ANN401 - as in write
+    """Return paths; structures become CIF files in a folder."""
     entries = [source] if isinstance(source, str | Path) or hasattr(source, "lattice") else list(source)
     paths = []
     for number, entry in enumerate(entries, start=1):
         if isinstance(entry, str | Path):
             paths.append(Path(entry))
             continue
-        folder = out.with_name(f"{out.name}-structures")
         folder.mkdir(parents=True, exist_ok=True)
         paths.append(folder / f"structure-{number}.cif")
         write_cif(entry, paths[-1], symmetrised=False)

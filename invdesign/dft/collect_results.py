@@ -26,7 +26,7 @@ from invdesign.dft.results.comparison import PREDICTED, Comparison, compare_camp
 from invdesign.dft.results.elements import element_energies, store_elements, with_stored
 from invdesign.dft.results.formation_energies import MORE, DftPlacement, compute_placements
 from invdesign.dft.results.store import PHONONS, RunRecord, hull_of, is_campaign, store_results
-from invdesign.errors import InputError
+from invdesign.errors import InputError, no_such_file
 from invdesign.io.atomic import atomic_write
 from invdesign.stability.hull.hull import Hull
 
@@ -166,6 +166,8 @@ def collect(folders: Sequence[Path], out: Path) -> Collection:
 
 
 def _read(folder: Path) -> list[Result]:
+    if not folder.exists():
+        raise no_such_file(folder, "folders that `invdesign dft write` made")
     if not folder.is_dir():
         raise InputError(f"folders: {str(folder)!r} is no folder; give those that `dft write` made.")
     if (folder / MANIFEST).is_file():

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from invdesign.errors import InputError
+from invdesign.errors import InputError, no_such_file
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -103,6 +103,8 @@ def read_manifest(folder: Path) -> list[Job]:
         InputError: no manifest there, or one that cannot be read.
     """
     path = folder / MANIFEST
+    if not folder.exists():
+        raise no_such_file(folder, "a folder that `invdesign dft write` made")
     if not path.is_file():
         raise InputError(
             f"folder: {str(folder)!r} has no {MANIFEST}; give a folder that `invdesign dft write` made."

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from invdesign.errors import InputError, quoted, shortened
+from invdesign.errors import InputError, no_such_file, quoted, shortened
 
 if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
@@ -35,6 +35,8 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
         fields = yaml.load(text, Loader=_loader())  # noqa: S506 - a safe loader
     except InputError:
         raise
+    except FileNotFoundError as error:
+        raise no_such_file(path, "a YAML file") from error
     # ValueError: a date or a whole number that is none
     except (OSError, yaml.YAMLError, ValueError, RecursionError, TypeError) as error:
         detail = getattr(error, "strerror", None) or shortened(" ".join(str(error).split()), 200)
@@ -111,6 +113,8 @@ def read_json(path: Path | str) -> Any:  # noqa: ANN401 - whatever JSON holds
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise no_such_file(path, "a JSON file") from error
     except (OSError, UnicodeDecodeError) as error:
         detail = getattr(error, "strerror", None) or str(error)
         raise InputError(f"{path}: cannot be read ({detail}); give a JSON file.") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,6 +29,7 @@ def locked_folder(out: Path, prefixes: str | tuple[str, ...]) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     try:
+        missing = [folder for folder in (out, *out.parents) if not folder.exists()]
         names = [path.name for path in out.iterdir()] if out.is_dir() else []
         strange = sorted(name for name in names if name != LOCK)
         if strange and not any(name.startswith(prefixes) for name in strange):
@@ -38,7 +39,11 @@ def locked_folder(out: Path, prefixes: str | tuple[str, ...]) -> Iterator[None]:
         out.mkdir(parents=True, exist_ok=True)
         # the system drops this lock with its process, so a killed run leaves none
         with FileLock(out / LOCK, blocking=False):
-            yield
+            try:
+                yield
+            except InputError:
+                _remove_empty(out, missing)
+                raise
     except Timeout as error:
         raise InputError(
             f"out: another run is at work in {str(out)!r}; wait for it or give another folder."
@@ -55,3 +60,11 @@ def locked_folder(out: Path, prefixes: str | tuple[str, ...]) -> Iterator[None]:
             f"out: the disk of {str(out)!r} is full; make room and give the same command again: "
             "what is stored is kept."
         ) from error
+
+
+def _remove_empty(out: Path, made: Sequence[Path]) -> None:
+    """Remove the lock of a folder with nothing else in it, and the folders that were made for it."""
+    if [path.name for path in out.iterdir()] == [LOCK]:
+        (out / LOCK).unlink()
+        for folder in made:
+            folder.rmdir()

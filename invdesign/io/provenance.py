@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +35,6 @@ PACKAGES = (
     "torch",
 )
 """Packages whose version can change a result."""
-
-BUNDLED_WEIGHTS = {"chgnet-0.3.0": ("chgnet", "pretrained/0.3.0/*.pth.tar")}
-"""Weights in a dependency's wheel: package and pattern within it, by name of the potential."""
 
 
 def write_run_json(folder: Path, content: Mapping[str, Any]) -> Path:
@@ -103,26 +99,13 @@ def package_versions() -> dict[str, str]:
 
 @lru_cache(maxsize=1)
 def artifact_hashes() -> dict[str, str]:
-    """SHA-256 of every released weight and table file, by ``models/band-gap/model.safetensors``.
-
-    With those that come with a dependency's wheel (:data:`BUNDLED_WEIGHTS`).
-    """
-    bundled = {name: bundled_weights(name) for name in BUNDLED_WEIGHTS}
-    return {f"potentials/{name}/{path.name}": sha256(path) for name, path in bundled.items()} | {
+    """SHA-256 of every released weight and table file, by ``models/band-gap/model.safetensors``."""
+    return {
         f"{kind}/{folder.name}/{file}": digest
         for kind in ("models", "validators")
         for folder in sorted(root(kind).glob("*/"))
         for file, digest in folder_hashes(folder).items()
     }
-
-
-def bundled_weights(name: str) -> Path:
-    """Find weights in a dependency's wheel, without importing the package, which may take seconds."""
-    package, pattern = BUNDLED_WEIGHTS[name]
-    found = find_spec(package)
-    assert found is not None  # noqa: S101 - it is a dependency
-    assert found.origin is not None  # noqa: S101
-    return next(Path(found.origin).parent.glob(pattern))
 
 
 def folder_hashes(folder: Path) -> dict[str, str]:

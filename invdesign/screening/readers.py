@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
 from invdesign.composition.formula import FORMULA_COLUMNS
-from invdesign.errors import InputError
+from invdesign.errors import InputError, no_such_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -134,6 +134,8 @@ def _opened(name: str) -> AbstractContextManager[IO[bytes]]:
         return nullcontext(sys.stdin.buffer)
     try:
         return Path(name).open("rb")
+    except FileNotFoundError as error:
+        raise no_such_file(name, "text, CSV or Parquet with formulas") from error
     except OSError as error:
         raise InputError(
             f"{name}: cannot be opened ({error.strerror}); give text, CSV or Parquet with formulas."

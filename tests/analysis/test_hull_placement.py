@@ -144,7 +144,7 @@ def test_structures_good_and_bad(files: Path):
     assert salt["decomposition"] == {"NaCl": pytest.approx(1.0)}
     assert not any(other["placed"] for other in others)
     for other, told in zip(
-        others, ("is disordered", "0.08 Å apart", "does not know Es", "per atom", "'Xq'"), strict=True
+        others, ("is disordered", "0.080 Å apart", "does not know Es", "per atom", "'Xq'"), strict=True
     ):
         assert told in other["reason"]
     with out.open(newline="") as file:

@@ -200,7 +200,7 @@ def test_screen_a_space_into_a_folder(tmp_path):
 def test_screen_refuses(tmp_path):
     assert "exactly one" in refused("screen")
     assert "'Foo'" in refused("screen", "Foo", "--no-estimates")
-    assert "there is no file" in refused("screen", str(tmp_path / "none.csv"))
+    assert "no such file" in refused("screen", str(tmp_path / "none.csv"))
     assert "2/8" in refused("screen", "--elements", "Na,Cl", "--shard", "3")
     assert "elements" in refused("screen", "--elements", "Na,Xx")
     assert "commonality" in refused("screen", "NaCl", "--commonality", "rare")

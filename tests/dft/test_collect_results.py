@@ -262,7 +262,7 @@ def test_runs_without_a_manifest(tmp_path: Path) -> None:
     ]
     with pytest.raises(InputError, match=r"has no manifest\.json, vasprun\.xml"):
         collect([empty], tmp_path)
-    with pytest.raises(InputError, match="is no folder"):
+    with pytest.raises(InputError, match="no such file or folder"):
         collect([tmp_path / "nowhere"], tmp_path)
 
 

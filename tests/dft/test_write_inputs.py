@@ -13,6 +13,7 @@ from pymatgen.io.vasp import Incar, Kpoints, Poscar
 
 from invdesign.crystal.matching import same_crystal
 from invdesign.crystal.structure_files import write_cif
+from invdesign.dft.api import write
 from invdesign.dft.codes.espresso.write import find_pseudopotentials
 from invdesign.dft.codes.interface import SlurmJob
 from invdesign.dft.codes.kpoints import k_grid
@@ -348,3 +349,9 @@ def test_a_thousand_folders_at_a_time() -> None:
     start = script.split("cd ")[0] + 'echo "${folders[$SLURM_ARRAY_TASK_ID - 1 + ${FIRST:-0}]}"'
     environment = {"SLURM_ARRAY_TASK_ID": "300", "FIRST": "2000", "PATH": "/usr/bin:/bin"}
     assert subprocess.check_output(["bash", "-c", start], env=environment, text=True).strip() == "2300_MgO"
+
+
+def test_a_refusal_keeps_no_structures(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="elements are computed with --task static"):
+        write([MGO], code="vasp", task="gap", references=True, out=tmp_path / "dft")
+    assert list(tmp_path.iterdir()) == []

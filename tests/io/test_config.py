@@ -53,9 +53,9 @@ def test_no_configuration(tmp_path, case):
 def test_files_that_are_none(tmp_path):
     (tmp_path / "latin.yaml").write_bytes("a: é".encode("latin-1"))
     for path in (tmp_path, tmp_path / "none.yaml", tmp_path / "latin.yaml", "x" * 10_000):
-        with pytest.raises(InputError, match="cannot be read"):
+        with pytest.raises(InputError, match=r"cannot be read|no such file"):
             read_yaml(path)
-        with pytest.raises(InputError, match="cannot be read"):
+        with pytest.raises(InputError, match=r"cannot be read|no such file"):
             read_json(path)
 
 

@@ -102,7 +102,7 @@ def test_a_screening_of_ours(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "told"),
     [
-        ("none.csv", None, "none.csv: cannot be opened"),
+        ("none.csv", None, "no such file"),
         ("none.parquet", None, "cannot be read"),
         ("table.csv", "name,p_hit\nA,1\n", "no column of formulas"),
         ("table.csv", "formula,p_hit\nKCl,likely\n", "p_hit in numbers"),

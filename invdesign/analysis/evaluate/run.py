@@ -176,6 +176,7 @@ def _protocol(
     released = {*named.values(), *models.values()}
     return {
         "potential": potential.name,
+        "weights": potential.digest,
         **named,
         "hull_phases": len(hull),
         "reference_compositions": len(known.compositions),

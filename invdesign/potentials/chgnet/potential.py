@@ -18,17 +18,17 @@ with ``create_graph``. What differs, none of it in the function computed:
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import warnings
 from collections.abc import Sequence
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from invdesign.io.provenance import bundled_weights
+from invdesign.io.provenance import sha256
 from invdesign.potentials.batching import BatchedPotential, BatchResult, CrystalBatch, forces_and_stresses
 from invdesign.potentials.interface import Frame, as_frames
 
@@ -147,10 +147,13 @@ class CHGNetPotential(BatchedPotential):
 
 def weights_file() -> Path:
     """Find the installed wheel's weights; the package is not imported, which takes seconds."""
-    return bundled_weights(NAME)
+    found = find_spec("chgnet")
+    assert found is not None  # noqa: S101 - it is a dependency
+    assert found.origin is not None  # noqa: S101
+    return next(Path(found.origin).parent.glob("pretrained/0.3.0/*.pth.tar"))
 
 
 @lru_cache(maxsize=1)
 def weights_digest() -> str:
     """Hash the installed weights."""
-    return hashlib.sha256(weights_file().read_bytes()).hexdigest()[:16]
+    return sha256(weights_file())[:16]

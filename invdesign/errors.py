@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 MOST_QUOTED = 80  # characters
 _LONGEST_MESSAGE = 2_000  # characters
+_LINE_END = re.compile(r"\s*[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+\s*")
 
 
 class InputError(ValueError):
@@ -14,7 +17,7 @@ class InputError(ValueError):
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(shortened(message, _LONGEST_MESSAGE))
+        super().__init__(shortened(_LINE_END.sub(" ", message), _LONGEST_MESSAGE))
 
 
 class ReadAs(UserWarning):

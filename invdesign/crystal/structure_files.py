@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import csv
 import gzip
-import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -23,7 +22,7 @@ from invdesign.crystal.readers.json_structures import read_json_structures
 from invdesign.crystal.readers.poscar import read_poscar
 from invdesign.crystal.readers.trajectory import read_trajectory
 from invdesign.crystal.readers.xsf import read_xsf
-from invdesign.errors import InputError, no_such_file, quoted
+from invdesign.errors import InputError, no_such_file, quoted, shortened
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -40,6 +39,8 @@ __all__ = [
     "write_cif",
 ]
 
+MOST_UNPACKED, MOST_LINE = 1 << 29, 1 << 26
+"""Characters of a gzipped file once it is unpacked, and of a line of a table."""
 FILE_COLUMN = "cif_file"
 """Column of our own tables with the path of each row's CIF, from the table's folder."""
 PROPOSALS, SHORTLIST, RELAXED = "proposals.extxyz", "shortlist.csv", "relaxed.csv"
@@ -179,7 +180,19 @@ codecs.register_error(_LATIN_1, _as_latin_1)
 
 def _text(path: Path) -> str:
     with _opened(path) as handle:
-        return handle.read()
+        text = handle.read(MOST_UNPACKED if path.suffix == ".gz" else -1)
+        if handle.read(1):
+            raise InputError(
+                f"{path}: unpacks to more than {MOST_UNPACKED >> 20} MiB; give it unpacked, or in parts."
+            )
+    return text
+
+
+def _lines(handle: TextIO, path: Path) -> Iterator[str]:
+    while line := handle.readline(MOST_LINE):
+        if len(line) == MOST_LINE:
+            raise InputError(f"{path}: a line is longer than {MOST_LINE >> 20} MiB; give one crystal a row.")
+        yield line
 
 
 def _cif(path: Path) -> Iterator[Record | Unreadable]:
@@ -190,9 +203,9 @@ def _cif(path: Path) -> Iterator[Record | Unreadable]:
 
 
 def _csv(path: Path) -> Iterator[Record | Unreadable]:
-    csv.field_size_limit(sys.maxsize)  # a large crystal's CIF exceeds the 128 kB default
+    csv.field_size_limit(MOST_LINE)  # a large crystal's CIF exceeds the 128 kB default
     with _opened(path) as handle:
-        table = csv.DictReader(handle)
+        table = csv.DictReader(_lines(handle, path))
         names = table.fieldnames or []
         if twice := next((name for name in {"cif", *ID_COLUMNS} if names.count(name) > 1), None):
             raise InputError(f"{path}: two columns are named {twice}; name one of them otherwise.")
@@ -204,10 +217,14 @@ def _csv(path: Path) -> Iterator[Record | Unreadable]:
                 break
             label = (row[key] or "") if key else f"{_stem(path)}-{number}"
             text = row.pop(column) or ""
-            yield _entry(label, partial(_of_cell, text, column, path, f"{path}: row {number} ({label})"), row)
+            yield _entry(
+                label,
+                partial(_of_cell, text, column, path, f"{path}: row {number} ({shortened(label, 60)})"),
+                row,
+            )
         if column is None and (number or not {"cif", FILE_COLUMN} & set(names)):
             raise InputError(
-                f"{path}: no cif column among {', '.join(names) or 'no columns'}; give one named cif."
+                f"{path}: no cif column among {shortened(', '.join(names), 200) or 'no names'}; name one cif."
             )
         if number == 0:
             raise InputError(f"{path}: the table has no rows; give one crystal a row.")

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 
+_HEAD = 1 << 20  # characters
+
+
 @dataclass(slots=True)
 class Entry:
     """One crystal of a data set; properties by column name, in the columns' own units."""
@@ -63,7 +66,7 @@ def is_formula_table(given: Any) -> bool:  # noqa: ANN401 - whatever a command t
     opener = gzip.open if path.suffix == ".gz" else open
     try:
         with opener(path, "rt", encoding="utf-8-sig", newline="") as handle:
-            head, first = handle.readline(), handle.readline()
+            head, first = handle.readline(_HEAD), handle.readline(_HEAD)
         names = {name.strip() for name in next(csv.reader([head]), [])}
     except (OSError, EOFError, UnicodeDecodeError, zlib.error, csv.Error):
         return False  # the reader of crystals says what is wrong

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
 from invdesign.composition.formula import FORMULA_COLUMNS
-from invdesign.errors import InputError, no_such_file
+from invdesign.errors import InputError, no_such_file, quoted, shortened
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -278,11 +278,13 @@ def _of_csv(lines: _Lines, column: str | None, name: str) -> Iterator[_Row]:
 def _place(names: list[str], column: str | None, source: str) -> int:
     """Where the column of formulas is."""
     for wanted in FORMULA_COLUMNS if column is None else (column,):
+        if names.count(wanted) > 1:
+            raise InputError(f"{source}: two columns are named {wanted!r}; name one of them otherwise.")
         if wanted in names:
             return names.index(wanted)
     listed = ", ".join(name[:40] for name in names[:20]) or "none"
     raise InputError(
-        f"{source}: no column {column or 'formula'!r} among ({listed}); name the column of formulas."
+        f"{source}: no column {quoted(column or 'formula')} among ({listed}); name the column of formulas."
     )
 
 
@@ -294,7 +296,9 @@ def _of_parquet(source: str, column: str | None) -> Iterator[_Row]:
         # a row group may be as large as the file: it is read piece by piece
         file = pq.ParquetFile(source, buffer_size=_CHUNK, pre_buffer=False)
     except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{source}: cannot be read as Parquet ({error}); give the whole file.") from error
+        raise InputError(
+            f"{source}: cannot be read as Parquet ({shortened(str(error), 200)}); give the whole file."
+        ) from error
     with file:
         schema = file.schema_arrow
         name = schema.names[_place(schema.names, column, source)]

@@ -165,6 +165,15 @@ def test_parquet(tmp_path, kind):
         read(path, "gap")
 
 
+def test_a_table_with_two_columns_of_formulas_is_refused(tmp_path):
+    table = pa.table([pa.array(["NaCl"]), pa.array(["KCl"])], names=["formula", "formula"])
+    pq.write_table(table, tmp_path / "a.parquet")
+    (tmp_path / "a.csv").write_text("formula,formula\nNaCl,KCl\n")
+    for name in ("a.parquet", "a.csv"):
+        with pytest.raises(InputError, match="two columns are named 'formula'"):
+            list(read_formulas(tmp_path / name))
+
+
 def test_parquet_text_that_is_not_utf8(tmp_path):
     offsets = pa.py_buffer(np.array([0, 4, 7, 10], dtype=np.int32))
     column = pa.Array.from_buffers(pa.string(), 3, [None, offsets, pa.py_buffer(b"NaClK\xffFLiF")])

@@ -17,6 +17,7 @@ from pymatgen.core import Lattice, Structure
 from pymatgen.entries.computed_entries import ComputedStructureEntry
 from pymatgen.io.cif import CifWriter
 
+from invdesign.crystal import structure_files
 from invdesign.crystal.readers.archive import MOST_MEMBER_BYTES
 from invdesign.crystal.structure_files import Unreadable, read_entries, read_records, read_structures
 from invdesign.errors import InputError
@@ -427,6 +428,14 @@ def test_archives_that_are_refused(tmp_path):
     start = time.perf_counter()
     assert "at most 200000 files, 1024 MiB together and 128 MiB each" in refused(path)
     assert time.perf_counter() - start < 1
+
+
+def test_what_a_small_gzipped_file_unpacks_to_is_bounded(tmp_path, monkeypatch):
+    monkeypatch.setattr(structure_files, "MOST_UNPACKED", 1000)
+    monkeypatch.setattr(structure_files, "MOST_LINE", 1000)
+    for name in ("a.cif.gz", "POSCAR.gz", "a.json.gz", "a.csv.gz"):
+        (tmp_path / name).write_bytes(gzip.compress(b"x" * 1001))
+        assert "MiB; give" in refused(tmp_path / name)
 
 
 def test_of_a_folder_with_structures_json_and_archives_are_left_out(tmp_path):

@@ -206,10 +206,10 @@ REFUSED = {
     ("told", "text"), [(told, text) for told, texts in REFUSED.items() for text in texts]
 )
 def test_what_would_be_misread_is_refused_at_once(told, text):
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(InputError, match=re.escape(told)) as caught:
         formula_amounts(text)
-    assert time.perf_counter() - start < 0.2
+    assert time.process_time() - start < 0.2
     assert len(str(caught.value)) < 300
 
 

@@ -217,11 +217,11 @@ WRONG = [
 
 @pytest.mark.parametrize(("text", "told"), WRONG)
 def test_wrong_targets_are_reported_in_one_sentence(text, told):
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(InputError) as caught:
         parse_target(text)
     message = str(caught.value)
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
     assert len(message) < 600
     assert told in message
     assert "\n" not in message

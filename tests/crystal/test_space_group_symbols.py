@@ -125,10 +125,10 @@ def test_standard_symbols_are_read_without_a_word_and_settings_are_reported():
     ],
 )
 def test_what_is_none_is_reported_with_what_is_close(symbol, told):
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(InputError, match=re.escape(told)) as caught:
         space_group_number(symbol)
-    assert time.perf_counter() - start < 0.5
+    assert time.process_time() - start < 0.5
     assert len(str(caught.value)) < 300
 
 

@@ -42,10 +42,10 @@ def test_no_configuration(tmp_path, case):
     text, told = BAD_YAML[case]
     path = tmp_path / "c.yaml"
     path.write_text(text)
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(InputError, match=told) as caught:
         read_yaml(path)
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 600
 

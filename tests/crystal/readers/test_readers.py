@@ -174,9 +174,9 @@ BAD_XYZ = {
 def test_no_xyz(tmp_path, case):
     text, told = BAD_XYZ[case]
     (tmp_path / "a.xyz").write_text(text)
-    start = time.perf_counter()
+    start = time.process_time()
     assert told in refused(tmp_path / "a.xyz")
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 def test_a_bad_frame_costs_no_other(tmp_path):
@@ -425,9 +425,9 @@ def test_archives_that_are_refused(tmp_path):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("0.cif", bytes(MOST_MEMBER_BYTES + 1))
     assert path.stat().st_size < 2**21
-    start = time.perf_counter()
+    start = time.process_time()
     assert "at most 200000 files, 1024 MiB together and 128 MiB each" in refused(path)
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 def test_what_a_small_gzipped_file_unpacks_to_is_bounded(tmp_path, monkeypatch):

@@ -91,7 +91,7 @@ Files = Annotated[
     list[Path],
     typer.Argument(
         metavar="FILES…",
-        help="CIF, POSCAR, extxyz, XSF, JSON, CSV with a cif column, ASE .db or .traj, ZIP, folders of these.",
+        help="CIF, POSCAR, extxyz, XSF, JSON, CSV with a cif column, ASE .db, .traj, ZIP, or folders.",
         show_default=False,
     ),
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-MOST_QUOTED = 80  # characters
+MOST_QUOTED = 120  # characters
 _LONGEST_MESSAGE = 2_000  # characters
 _LINE_END = re.compile(r"\s*[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+\s*")
 

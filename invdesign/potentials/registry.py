@@ -15,6 +15,8 @@ POTENTIALS = Registry(
     {
         "chgnet": "invdesign.potentials.chgnet.potential:CHGNetPotential",
         "chgnet-0.3.0": "invdesign.potentials.chgnet.potential:CHGNetPotential",
+        "7net-0": "invdesign.potentials.sevennet.potential:sevennet_0",
+        "7net-l3i5": "invdesign.potentials.sevennet.potential:sevennet_l3i5",
     },
 )
 

@@ -252,7 +252,7 @@ def test_running_out_of_memory_loses_nothing(
 def test_splines_follow_a_function_and_its_gradient() -> None:
     import torch
 
-    from invdesign.potentials.matgl.radial_spline import RadialSpline
+    from invdesign.potentials.radial_spline import RadialSpline
 
     spline = RadialSpline(lambda r: torch.stack([torch.sin(3 * r), torch.exp(-r)], dim=1), 0.4, 5.0)
     r = torch.tensor([0.4, 0.41, 1.7, 3.3333, 4.999, 5.0], dtype=torch.float64, requires_grad=True)

@@ -21,7 +21,7 @@ import numpy as np
 
 from invdesign.potentials.geometry_checks import MIN_DISTANCE
 from invdesign.potentials.matgl.graph import PairGraph
-from invdesign.potentials.matgl.radial_spline import RadialSpline
+from invdesign.potentials.radial_spline import RadialSpline
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 
 MOST_QUOTED = 120  # characters
-_LONGEST_MESSAGE = 2_000  # characters
+_LONGEST_MESSAGE = 700  # characters
 _LINE_END = re.compile(r"\s*[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+\s*")
 
 
 class InputError(ValueError):
     """Something the user gave cannot be used.
 
-    The message is one sentence: the field, what was wrong, what would be right.
+    The message is one sentence on one line: the field, what was wrong, what would be right.
     The command line prints it and exits with code 2; Python callers catch it.
     """
 

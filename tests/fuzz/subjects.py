@@ -101,7 +101,7 @@ def dft_reader(code: str) -> Callable[[Path], bool]:
         parsed = get_code(code).read(folder)
         assert parsed.status == "done" or parsed.reason
         check_message(parsed.reason or "")
-        return parsed.status == "done"
+        return parsed.status in {"done", "unfinished"}
 
     return read
 

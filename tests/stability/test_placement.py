@@ -13,6 +13,7 @@ from invdesign.analysis.inputs import pack
 from invdesign.analysis.structure_prediction import run as structure_prediction
 from invdesign.campaign import CampaignConfig, Components
 from invdesign.campaign.stages import relax as design
+from invdesign.campaign.stages.gates import Context
 from invdesign.core.candidate import Candidate, Relaxation
 from invdesign.core.placement import Placement
 from invdesign.core.target import parse_target
@@ -70,7 +71,8 @@ def by_design(structure, energy, components):
         n_starting_structures=1,
         proposed_gene=str(candidate.gene),
     )
-    design._place_on_hull(candidate, CampaignConfig(target=parse_target("band_gap>1")), components)
+    config = CampaignConfig(target=parse_target("band_gap>1"))
+    design.on_hull([candidate], Context(config, components))
     formation, above = (candidate.properties[n] for n in ("formation_energy_per_atom", "e_above_hull"))
     assert formation.sigma == above.sigma
     return formation.mean, above.mean, above.sigma

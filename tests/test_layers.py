@@ -28,7 +28,7 @@ LAYERS = (
     *("report", "campaign", "screening", "dft", "analysis", "training", "api", "cli", "__main__"),
 )
 TESTS = Path(__file__).parent
-OUTSIDE = ("benchmarks", "plugins")  # folders of tests of what is not in the package
+OUTSIDE = ("benchmarks", "fuzz", "plugins")  # folders of tests of what is not in the package
 TRAINS = ("invdesign.api", "invdesign.cli.train", "invdesign.training")
 """Who may import ``invdesign.training``."""
 CROWDED = 16  # files in a folder

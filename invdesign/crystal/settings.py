@@ -8,6 +8,7 @@ that it can mean; the cell and the file's other statements decide.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -142,6 +143,16 @@ def centred(operators: Sequence[str], centring: Sequence[str]) -> list[str]:
     return [(shift * _operator(text)).wrap().triplet() for shift in shifts for text in operators]
 
 
+def group_of_symbol(symbol: str) -> int | None:
+    """Return the number of the space group that a Hermann-Mauguin symbol means; None if it is none.
+
+    Where a symbol is one of the 530 settings and one of the others too (``B 2``), it is that of the 530.
+    """
+    name, suffix = _split(_plain(symbol))
+    groups = [entry for _, entry in _names().get(name, []) if suffix is None or _has(entry, suffix)]
+    return int(groups[0].number) if groups else None
+
+
 def names_setting(symbol: str) -> bool:
     """Whether a symbol has a suffix that names its setting, such as ``:2`` or ``Z``."""
     return _split(_plain(symbol))[1] is not None
@@ -254,11 +265,19 @@ def _table_setting(hall: str) -> Setting:
     return Setting(entry.xhm() if entry else "", number, rotations, translations)
 
 
+def typed(symbol: str) -> str:
+    """Return a symbol in ASCII: subscripts, dashes, bars and marks of LaTeX as they are typed."""
+    text = unicodedata.normalize("NFKC", symbol)
+    text = re.sub(r"(\d)[\u0304\u0305]", r"-\1", text)
+    text = re.sub(r"\\(?:bar|overline)\s*\{?\s*(\d)\s*\}?", r"-\1", text)
+    text = re.sub(r"[${}_]", "", text.translate(dict.fromkeys(map(ord, "‐‑‒–—−"), "-")))
+    return " ".join(text.split())
+
+
 def _plain(symbol: str) -> str:
-    """Symbol in small letters without spaces, underscores, parentheses; bars as minus signs."""
-    symbol = re.sub(r"\\(?:bar|overline)\s*\{?\s*(\d)\s*\}?", r"-\1", symbol.lower())
-    symbol = re.sub(r"(\d)\u0305", r"-\1", symbol).replace("origin choice", ":").replace("origin", ":")
-    return re.sub(r"[\s_(){}$,]", "", symbol.translate({0x2212: "-", 0x2013: "-"}))
+    """Symbol as typed, in small letters without spaces and parentheses."""
+    symbol = typed(symbol).lower().replace("origin choice", ":").replace("origin", ":")
+    return re.sub(r"[\s(),]", "", symbol)
 
 
 def _split(plain: str) -> tuple[str, str | None]:

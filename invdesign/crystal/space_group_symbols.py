@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 import warnings
 from functools import cache
 
+from invdesign.crystal.settings import group_of_symbol, typed
 from invdesign.errors import InputError, ReadAs, quoted
 
 N_GROUPS = 230
@@ -83,14 +83,9 @@ def standard_symbol(number: int) -> str:
 
 
 def _plain(symbol: str) -> str:
-    """Return a symbol in ASCII: subscripts, dashes, bars and marks of LaTeX as they are typed."""
-    text = unicodedata.normalize("NFKC", symbol)
-    text = re.sub(r"(\d)[\u0304\u0305]", r"-\1", text)
-    text = re.sub(r"\\(?:bar|overline)\s*\{?(\d)\}?", r"-\1", text)
-    text = re.sub(r"[${}_]", "", text.translate(dict.fromkeys(map(ord, "‐‑‒–—−"), "-")))
-    text = re.sub(r"^([\"'])(.*)\1$", r"\2", text.strip())
-    text = re.sub(r"^no\.?\s*(?=\d)|\s*\((?:no\.?\s*)?\d+\)$", "", text.strip(), flags=re.IGNORECASE)
-    return " ".join(text.split())
+    """Return a symbol as typed, without quotes and its number in the tables."""
+    text = re.sub(r"^([\"'])(.*)\1$", r"\2", typed(symbol))
+    return re.sub(r"^no\.?\s*(?=\d)|\s*\((?:no\.?\s*)?\d+\)$", "", text.strip(), flags=re.IGNORECASE)
 
 
 def _key(text: str) -> str:
@@ -98,43 +93,25 @@ def _key(text: str) -> str:
 
 
 @cache
-def _tables() -> tuple[dict[str, int], set[str], dict[str, int]]:
-    """Return numbers by symbol of any setting, the symbols with blanks, and numbers by Hall's symbol."""
+def _hall_symbols() -> dict[str, int]:
+    """Return numbers by Hall's symbol, without those that everyone reads as another (``C 2``)."""
     import gemmi
-    from moyopy import HallSymbolEntry
 
-    entries = [HallSymbolEntry(n) for n in range(1, 531)]
-    settings = list(gemmi.spacegroup_table())
-    names = [(name, one.number) for one in entries for name in (one.hm_short, one.hm_full)]
-    # monoclinic: the axes without symmetry left out, Pb for P 1 1 b
-    names += [(one.hm_full.replace(" 1", ""), one.number) for one in entries if one.number in range(3, 16)]
-    names += [(name, one.number) for one in settings for name in (one.hm, one.short_name())]
-    symbols: dict[str, int] = {}
-    for name, number in names:
-        symbols.setdefault(_key(name), number)
-    hall = {one.hall.lower(): one.number for one in settings}
-    return symbols, {name.replace("_", "").lower() for name, _ in names}, hall
+    table = list(gemmi.spacegroup_table())
+    monoclinic = {one.hm.replace(" 1", "").lower() for one in table if one.number in range(3, 16)}
+    return {one.hall.lower(): one.number for one in table if one.hall.lower() not in monoclinic}
 
 
 def _number(text: str) -> int | None:
-    import gemmi
-
     if len(text) > _LONGEST:
         return None
-    symbols, spaced, hall = _tables()
-    bare = _SETTING.sub("", text).strip()
-    found = next((symbols[_key(one)] for one in (text, bare) if _key(one) in symbols), None)
-    by_hall = hall.get(text.lower())
-    if found and by_hall not in {None, found} and text.lower() not in spaced:
+    # the Protein Data Bank has H for R on hexagonal axes
+    found, by_hall = group_of_symbol(re.sub(r"^H(?= ?-?3)", "R", text)), _hall_symbols().get(text.lower())
+    if found and by_hall not in {None, found}:
         raise InputError(
             f"space_group: {quoted(text)} is no. {found} or, as Hall's symbol, no. {by_hall}; give a number."
         )
-    if found or by_hall:
-        return found or by_hall
-    for one in (text, bare):  # older symbols, Fm3m
-        if one and not one.isdigit() and (group := gemmi.find_spacegroup_by_name(one.replace(" ", ""))):
-            return int(group.number)
-    return None
+    return found or by_hall
 
 
 def _standard_keys(number: int) -> set[str]:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 _TOKEN = re.compile(r"([A-Z][a-z]?)(\d+(?:\.\d+)?|\.\d+)?|([(\[{])|[)\]}](\d+(?:\.\d+)?|\.\d+)?")
-_SIMPLE = re.compile(r"(?:[A-Z][a-z]?\d*)+")
+_SIMPLE = re.compile(r"(?:(?:[A-CE-SU-Z][a-z]?|[DT][a-z])\d*)+")
 MOST_AMOUNT = 1_000_000
 """Of one element in a formula."""
 _MOST_DIGITS = 16

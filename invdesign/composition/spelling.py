@@ -15,6 +15,7 @@ _AMOUNT = r"(?:\d+(?:\.\d+)?|\.\d+)"
 _PIECE = re.compile(rf"[A-Z][a-z]?{_AMOUNT}?|{_AMOUNT}|[(\[{{].*")
 _CHARGED = "has a charge; give the neutral compound, such as Na2SO4"
 _UP = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻"
+_MIXED = re.compile(r"\d\s*[¼-¾⅐-⅞]")
 _DASHES = str.maketrans(dict.fromkeys("‐‑‒–—−", "-") | {"⁄": "/", "∕": "/"})
 _SUBSCRIPT = re.compile(r"<sub>([^<]*)</sub>|\$?_\{([^{}]*)\}\$?|\$?_([\d.x]+)\$?|\$")
 
@@ -44,6 +45,9 @@ _SEPARATOR = re.compile(r"\s*[·•⋅∙・*×]\s*|\s*x\s*(?=\d+\s*H2O)|(?<=[A-
 _MOLECULE = "(?:[HD]2O|N[HD]3|N2H4|CO2|HF|HCl|CH3OH|C2H5OH)"
 _DOTTED_MOLECULE = re.compile(rf"(?<=[A-Za-z\d)\]])\.(?={_AMOUNT}{_MOLECULE}$)")
 _PART = re.compile(rf"({_AMOUNT}(?:/\d+)?)?\s*(\S.*)")
+_ONE_ELEMENT = re.compile(r"(?<=[A-Za-z\d\])])\s*\(([A-Z][a-z]?)\)$")
+_CAPITALS = re.compile("(?:DY|T[BCHI])(?![a-z])")  # D and T before a symbol of one letter, or an element
+_TWO_NUMBERS = re.compile(r"\d\.?\s+\.?\d")
 _TWO_WAYS = re.compile(r"([A-Z][a-z]?|[)\]}])([1-9]\d*)?\.([1-9]\d*)(?=[A-Z(\[])")
 
 
@@ -62,9 +66,12 @@ def plain_formula(formula: str) -> str:
         if text[0] in _UP:
             raise _refused(formula, "names an isotope; write the element (D and T are read as H)")
         raise _refused(formula, _CHARGED)
+    if _MIXED.search(text):
+        raise _refused(formula, "has a whole number and a fraction together; write 1.5, say")
     text = _SUBSCRIPT.sub(lambda match: "".join(filter(None, match.groups())), text)
     text = unicodedata.normalize("NFKC", text).translate(_DASHES).strip()
     _check(text, formula)
+    _refuse_two_meanings(text, formula)
     parts = _SEPARATOR.split(text)
     if len(parts) == 1 and (dot := _DOTTED_MOLECULE.search(text)):
         parts = [text[: dot.start()], text[dot.end() :]]
@@ -112,6 +119,24 @@ def _check(text: str, formula: str) -> None:
         raise _refused(formula, "names a dopant; give the compound alone, or all amounts: Ca0.9Eu0.1F2")
     if re.search(r"[,;&|]|[A-Za-z)\]\d]/[A-Z]", text):
         raise _refused(formula, "is several; write one a line")
+
+
+def _refuse_two_meanings(text: str, formula: str) -> None:
+    """Refuse a phase's letter in brackets, ``TIO2``, an amount in two pieces.
+
+    Raises:
+        InputError: one of them is there.
+    """
+    if bracket := _ONE_ELEMENT.search(text):
+        raise _refused(
+            formula, f"ends with an element or a name in brackets; leave out the brackets or {bracket[1]}"
+        )
+    if pair := _CAPITALS.search(text):
+        raise _refused(
+            formula, f"has {pair[0]}; write {pair[0].capitalize()}, or H for deuterium and tritium"
+        )
+    if numbers := _TWO_NUMBERS.search(text):
+        raise _refused(formula, f"has two numbers at {numbers[0]!r}; write one, or CuSO4·5H2O")
 
 
 def _variable(text: str) -> str:

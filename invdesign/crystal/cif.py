@@ -115,7 +115,7 @@ def _fast(block: str, where: str) -> Structure | None:
     if len(words) != 7 * rows or set(words[6::7]) - {"1", "1.0"} or not set(symbols) <= ATOMIC_NUMBER.keys():
         return None
     parameters = [number_of(stated.get(name)) or 0 for name in CELL]
-    if "_" in tail or not (all(parameters) and all(0 < angle < 180 for angle in parameters[3:])):
+    if "_" in tail or not (min(parameters) > 0 and max(parameters[3:]) < 180):
         return None
     try:
         positions = snap_thirds(np.array([list(map(float, words[axis::7])) for axis in (3, 4, 5)]).T)

@@ -284,6 +284,23 @@ REFUSED = {
     ),
     "symbol": (MGO.replace("F m -3 m", "F q -3 m"), "'F q -3 m' is not known"),
     "hall": (cif(CUBIC, "_space_group_name_Hall 'xx'", MGO_ROWS), "Hall symbol 'xx' is not known"),
+    "number in words": (cif(CUBIC, "_space_group_IT_number 'No. 225'", MGO_ROWS), "it_number is 'No. 225'"),
+    "schoenflies": (cif(CUBIC, "_space_group_name_Schoenflies Oh^5", MGO_ROWS), "'Oh.5', but no space group"),
+    "magnetic symbol": (cif(CUBIC, '_space_group_magn.name_BNS "F m\' -3 m"', MGO_ROWS), "name_bns is"),
+    "multiplicity": (
+        cif(CUBIC, "", "Mg1 Mg 0 0 0 1 4; O1 O .5 .5 .5 1 4", (*SITE, "symmetry_multiplicity")),
+        "multiplicity is '4', but no space group",
+    ),
+    "two symbols": (
+        MGO.replace("data_x", "data_x\n_space_group_name_H-M_alt 'P 1'"),
+        "is 'F m -3 m' and 'P 1', which are two",
+    ),
+    "two numbers": (
+        cif(CUBIC, "_space_group_IT_number 225\n_symmetry_Int_Tables_number 1", MGO_ROWS),
+        "is '1' and '225'",
+    ),
+    "two cells": (MGO.replace("data_x", "data_x\n_cell.length_a 4.3"), "given twice, differently"),
+    "p1 mirrored": (P1.replace("_cell_length_a   4.2", "_cell_length_a   -4.2"), "_cell_length_a is '-4.2"),
     "system": (cif(CUBIC, "_symmetry_cell_setting cubic", MGO_ROWS), "cubic, but has no space group"),
     "cartesian": (MGO.replace("fract_", "Cartn_"), "Cartesian"),
     "twice": (cif(CUBIC, "P 1", "Mg1 Mg 0 0 0 1; Mg2 Mg 0 0 0.001 1"), "0.004 Å apart"),

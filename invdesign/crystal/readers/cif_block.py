@@ -151,11 +151,15 @@ def _columns(text: str, where: str) -> dict[str, list[str]]:
     for item in document[0]:
         if item.pair is not None:
             tag, value = cast("tuple[str, str]", item.pair)
-            columns[_name(tag)] = [gemmi.cif.as_string(value)]
+            tags, values = [tag], [value]
         elif item.loop is not None:
             tags, values = item.loop.tags, item.loop.values
-            for start, tag in enumerate(tags):
-                columns[_name(tag)] = [gemmi.cif.as_string(value) for value in values[start :: len(tags)]]
+        else:
+            continue
+        for start, tag in enumerate(tags):
+            column = [gemmi.cif.as_string(value) for value in values[start :: len(tags)]]
+            if columns.setdefault(_name(tag), column) != column:
+                raise InputError(f"{where}: {tag} is given twice, differently; give it once.")
     return columns
 
 
@@ -234,6 +238,7 @@ class _Block:
         text, code = self.value(_NUMBER), self.value(("space_group_it_coordinate_system_code",))
         number = round(number_of(text) or 0) or None
         by_hall = setting_of_hall(hall) if hall else None
+        self._refuse_two_groups()
         if operators := self._operators():
             try:
                 setting = setting_of_operators(operators)
@@ -253,10 +258,37 @@ class _Block:
             raise self.unreadable(f"there is no space group {number}")
         if hall:
             raise self.unreadable(f"the Hall symbol {quoted(hall)} is not known")
+        self._refuse_unread_symmetry()
+        return [[setting_of_operators(("x,y,z",))]]
+
+    def _refuse_two_groups(self) -> None:
+        """Refuse symbols, or numbers, of different groups."""
+        for names in (_SYMBOLS, _NUMBER):
+            texts = {text for name in names if (text := self.value((name,)))}
+            if len(texts) == 1:
+                continue
+            known = {text: _groups(text) for text in sorted(texts) if _groups(text)}
+            if known and not set.intersection(*known.values()):
+                one, other, *_ = known
+                raise InputError(
+                    f"{self.where}: the space group is {quoted(one)} and {quoted(other)}, which are two; "
+                    "give the one that is right."
+                )
+
+    def _refuse_unread_symmetry(self) -> None:
+        """Refuse a block whose space group is not read, though it says something of its symmetry."""
         system = (self.value(_SYSTEM) or "triclinic").lower()
         if system != "triclinic":
             raise self.unreadable(f"it is {system}, but has no space group")
-        return [[setting_of_operators(("x,y,z",))]]
+        for name, values in self.columns.items():
+            said = {text.strip() for text in values} - UNKNOWN
+            of_symmetry = name.startswith(("space_group_", "symmetry_")) and not name.endswith("_id")
+            if name.endswith("symmetry_multiplicity"):
+                of_symmetry, said = True, said - {"1"}
+            if of_symmetry and said and name not in _SYSTEM:
+                raise self.unreadable(
+                    f"_{name} is {quoted(min(said))}, but no space group or operator can be read"
+                )
 
     def _of_symbol(self, symbol: str, number: int | None, code: str | None) -> list[list[Setting]]:
         if levels := settings_of(symbol, number, code):
@@ -493,6 +525,12 @@ def _alike(readings: Sequence[_Reading]) -> bool:
     matcher = StructureMatcher(scale=False, primitive_cell=False, ltol=0.01, stol=0.02, angle_tol=0.1)
     first = readings[0].structure
     return all(matcher.fit(first, reading.structure) for reading in readings[1:])
+
+
+def _groups(text: str) -> set[int]:
+    """Numbers of the space groups that a symbol or number can mean."""
+    number = number_of(text)
+    return {round(number)} if number else {one.number for level in settings_of(text) for one in level}
 
 
 def _described(setting: Setting) -> str:

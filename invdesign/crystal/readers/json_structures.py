@@ -5,6 +5,7 @@ No class named in a file is imported or made: only numbers and symbols are read.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -105,9 +106,10 @@ _Parts = tuple[Any, list[Any], Any, bool, Any]
 
 
 def _pymatgen(given: dict[str, Any]) -> _Parts:
-    species = [
-        {str(one["element"]): float(one["occu"]) for one in site["species"]} for site in given["sites"]
-    ]
+    species = [Counter[str]() for _ in given["sites"]]  # an element may be there with two charges
+    for occupancies, site in zip(species, given["sites"], strict=True):
+        for one in site["species"]:
+            occupancies[str(one["element"])] += one["occu"]
     positions = [site["abc"] for site in given["sites"]]
     return given["lattice"]["matrix"], species, positions, False, given["lattice"].get("pbc", PERIODIC)
 

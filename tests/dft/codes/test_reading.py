@@ -312,6 +312,46 @@ def test_functionals_of_elk_and_of_printed_output(tmp_path: Path) -> None:
     assert (bare.status, bare.functional) == ("done", "unknown (no Exchange-correlation is printed)")
 
 
+@pytest.mark.parametrize(
+    ("tags", "u", "functional"),
+    [
+        ('<Hubbard_U specie="N" label="2p">0.147</Hubbard_U>', {"N": pytest.approx(4.0, abs=1e-3)}, "PBE"),
+        ('<Hubbard_U specie="N" label="2p">0.0</Hubbard_U>', {}, "PBE"),
+        ('<Hubbard_J specie="N" label="2p">0.02 0.0 0.0</Hubbard_J>', {}, "PBE with Hubbard_J"),
+        ('<Hubbard_V specie1="B" specie2="N">0.02</Hubbard_V>', {}, "PBE with Hubbard_V"),
+        ('<Hubbard_V specie1="B" specie2="N">0.0</Hubbard_V>', {}, "PBE"),
+    ],
+)
+def test_u_of_espresso_is_in_hartree(tmp_path: Path, tags: str, u: dict[str, float], functional: str) -> None:
+    new = f"<functional>PBE</functional><dftU>{tags}</dftU>"
+    found = espresso(tmp_path, (r"<functional>PBE</functional>", new))
+    assert (found.hubbard_u, found.functional) == (u, functional)
+
+
+ROWS_OF_U = """
+     atomic species    L          U    alpha       J0     beta
+        N1             1     4.0000   0.0000   0.0000   0.0000
+
+     Atomic wfc used for LDA+U Projector are NOT orthogonalized
+"""
+
+
+@pytest.mark.parametrize(
+    ("lines", "u", "functional"),
+    [
+        ("Hubbard parameters of DFT+U (Dudarev formulation) in eV:\n     U(N-2p) =  4.0", {"N": 4.0}, "PBE"),
+        (f"Simplified LDA+U calculation (l_max = 1) with parameters (eV):{ROWS_OF_U}", {"N": 4.0}, "PBE"),
+        (f"Full LDA+U calculation (l_max = 1) with parameters (eV):{ROWS_OF_U}", {}, None),
+        ("Hubbard parameters of DFT+U+V (Dudarev formulation) in eV:\n", {}, None),
+        ("Simplified LDA+U calculation (l_max = 1) with parameters (eV):\n   ****\n\n", {}, None),
+    ],
+)
+def test_u_of_printed_output(tmp_path: Path, lines: str, u: dict[str, float], functional: str | None) -> None:
+    new = rf"     {lines}\n\1"
+    found = espresso(tmp_path, (r"(     bravais-lattice index)", new), of="scf.out")
+    assert (found.hubbard_u, found.functional) == (u, functional or "PBE with unreadable U")
+
+
 # stars, and tags that are not there
 
 

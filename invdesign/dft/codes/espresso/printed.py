@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 PBE = frozenset({"PBE", "SLA PW PBX PBC", "SLA PW PBE PBE", "SLA+PW+PBX+PBC"})  # its names
 _SMEARING = {"methfessel-paxton": "mp", "marzari-vanderbilt": "mv", "fermi-dirac": "fd"}  # as in the XML
+_PLUS_U = re.compile(r"(\w+ [LD]\w+\+U\S*(?: calculation| \(\w+ formulation))")  # the heading of its values
+_DUDAREV = {"Simplified LDA+U calculation", "Simplified DFT+U calculation", "of DFT+U (Dudarev formulation"}
 _NUMBER = r"\s*(-?\d+\.\d+)"
 _ROWS = r"((?:.+\n)+)"  # lines up to an empty one
 
@@ -38,6 +40,7 @@ def parse_printed(text: str) -> ParsedOutput:
     pressure = read_part("pressure", notes, lambda: float(pressures[-1]) * KBAR) if pressures else None
     edges = read_part("band gap", notes, lambda: _gap(run)) or {"band_gap": None, "direct": None}
     moments = re.findall(rf"total magnetization\s+={_NUMBER} Bohr", run)
+    hubbards = _hubbards(run)
     reasons = _unconverged(run, has_energy=bool(energies))
     return ParsedOutput(
         "not converged" if reasons else "done",
@@ -50,11 +53,8 @@ def parse_printed(text: str) -> ParsedOutput:
         forces=forces,
         pressure=pressure,
         moment=float(moments[-1]) if moments else None,
-        functional=_functional(run),
-        hubbard_u={
-            symbol: float(u)
-            for symbol, u in re.findall(rf"^\s+U\(([A-Z][a-z]?)\w*-\w+\)\s*={_NUMBER}", run, re.MULTILINE)
-        },
+        functional=_functional(run) + (" with unreadable U" if hubbards is None else ""),
+        hubbard_u=hubbards or {},
         settings=_settings(run),
         notes=tuple(notes),
     )
@@ -85,6 +85,17 @@ def _functional(run: str) -> str:
         r"(DFT-D3|DFT-D|Grimme-D2|Tkatchenko-Scheffler|Many-Body Dispersion|XDM) ?(?:Dispersion|Van)", run
     )
     return name + "".join(f"+{kind}" for kind in dict.fromkeys(kinds))
+
+
+def _hubbards(run: str) -> dict[str, float] | None:
+    """Return U by element, eV; None where it is not of Dudarev's form alone."""
+    stated = {*_PLUS_U.findall(run)}
+    table = re.search(rf"Simplified \w+\+U calculation.*\n.*\n{_ROWS}", run)
+    rows = re.findall(rf"^\s+([A-Z][a-z]?)\S*\s+\d\s+{_NUMBER}", table[1] if table else "", re.MULTILINE)
+    rows += re.findall(rf"^\s+U\(([A-Z][a-z]?)\w*-\w+\)\s*={_NUMBER}", run, re.MULTILINE)
+    if not stated <= _DUDAREV or (stated and not rows):
+        return None
+    return {symbol: float(u) for symbol, u in rows}
 
 
 def _settings(run: str) -> dict[str, Any]:

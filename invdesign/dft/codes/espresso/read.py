@@ -30,6 +30,7 @@ _PRINTED = (".out", ".pwo", ".log")
 _PLACES = ("out/*.xml", "out/*.save/data-file-schema.xml", "*.xml", "*.save/data-file-schema.xml")
 _SAME_VOLUME = 0.01
 _LEVELS = ("two_fermi_energies", "fermi_energy", "highestOccupiedLevel")
+_BESIDE_U = {"Hubbard_J", "Hubbard_J0", "Hubbard_V", "Hubbard_U_back", "Hubbard_alpha", "Hubbard_beta"}
 EDGE = 1e-5  # eV above the highest occupied level, with fixed occupations
 
 
@@ -123,7 +124,8 @@ def _of_xml(root: Element, printed: Sequence[ParsedOutput]) -> ParsedOutput:
         moment=moment,
         functional=_functional(
             next(root.iter("dft"), None) if output.find("dft") is None else output.find("dft")
-        ),
+        )
+        + _beside_u(given),
         hubbard_u=_hubbards(given),
         settings=_settings(given, notes) | ({"kpoints": grid} if grid else {}),
         notes=tuple(notes),
@@ -196,9 +198,17 @@ def _hubbards(given: Element | None) -> dict[str, float] | None:
     if given is None:
         return None
     values = {
-        _symbol(one.get("specie", "")): float(one.text or 0) for one in given.iterfind("dft/dftU/Hubbard_U")
+        _symbol(one.get("specie", "")): float(one.text or 0) * HARTREE
+        for one in given.iterfind("dft/dftU/Hubbard_U")
     }
     return {symbol: u for symbol, u in values.items() if u}
+
+
+def _beside_u(given: Element | None) -> str:
+    """Return what a run has beside U, such as J or V, as a part of its functional's name."""
+    parts = given.iterfind("dft/dftU/*") if given is not None else ()
+    found = {one.tag for one in parts if one.tag in _BESIDE_U and _numbers(one.text).any()}
+    return "".join(f" with {tag}" for tag in sorted(found))
 
 
 def _settings(given: Element | None, notes: list[str]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from invdesign.errors import InputError, ReadAs, quoted
 N_GROUPS = 230
 _LONGEST = 60  # characters
 _SCHOENFLIES = re.compile(r"(?:[CSD]\d?[hvdsi]?|Ci|Cs|Td|Th?|Oh?)\^?\d{0,2}")
+_STATED = re.compile(r"\s*\((?:no\.?\s*)?(\d{1,3})\)$", re.IGNORECASE)  # Pnma (62)
 _SETTING = re.compile(
     r"(?::\s*(?:[HRZS]|O?[12])|\s*(?:[HRZS]|O[12]))$", re.IGNORECASE
 )  # axes or origin; ICSD writes Z and S
@@ -43,6 +44,8 @@ def space_group_number(symbol: str) -> int:
     number = _number(text)
     if number is None:
         raise InputError(f"space_group: {quoted(symbol)} {_wrong(text)}.")
+    if (stated := _STATED.search(typed(symbol))) and int(stated[1]) != number:
+        raise InputError(f"space_group: {quoted(symbol)} is no. {number}, not {stated[1]}; give one of them.")
     standard = standard_symbol(number)
     if {_key(text), _key(_SETTING.sub("", text))}.isdisjoint(_standard_keys(number)):
         warnings.warn(
@@ -85,7 +88,7 @@ def standard_symbol(number: int) -> str:
 def _plain(symbol: str) -> str:
     """Return a symbol as typed, without quotes and its number in the tables."""
     text = re.sub(r"^([\"'])(.*)\1$", r"\2", typed(symbol))
-    return re.sub(r"^no\.?\s*(?=\d)|\s*\((?:no\.?\s*)?\d+\)$", "", text.strip(), flags=re.IGNORECASE)
+    return _STATED.sub("", re.sub(r"^no\.?\s*(?=\d)", "", text.strip(), flags=re.IGNORECASE))
 
 
 def _key(text: str) -> str:

@@ -55,7 +55,7 @@ SPELLED = {
     5: ["C2", "C 1 2 1", "B2", "B 1 1 2"],
     7: ["Pc", "Pn", "Pa", "P 1 n 1", "Pb"],
     12: ["C2/m", "I2/m", "B2/m"],
-    155: ["R32", "R 3 2", "R32:H"],
+    155: ["R32", "R 3 2", "R32:H", "H32", "H 3 2"],
     1: ["P1", "P 1"],
     2: ["P-1", "P -1", "p-1"],
 }
@@ -114,6 +114,8 @@ def test_standard_symbols_are_read_without_a_word_and_settings_are_reported():
         ("231", "none of the 230"),
         ("0", "none of the 230"),
         ("hello", "none of the 230"),
+        ("Pnma (225)", "is no. 62, not 225"),
+        ("Pnma (No. 63)", "is no. 62, not 63"),
         ("Oh^5", "Schoenflies"),
         ("O_h^5", "Schoenflies"),
         ("D2h16", "Schoenflies"),

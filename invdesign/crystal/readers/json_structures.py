@@ -109,7 +109,7 @@ def _pymatgen(given: dict[str, Any]) -> _Parts:
     species = [Counter[str]() for _ in given["sites"]]  # an element may be there with two charges
     for occupancies, site in zip(species, given["sites"], strict=True):
         for one in site["species"]:
-            occupancies[str(one["element"])] += one["occu"]
+            occupancies[str(one["element"])] += float(one["occu"])
     positions = [site["abc"] for site in given["sites"]]
     return given["lattice"]["matrix"], species, positions, False, given["lattice"].get("pbc", PERIODIC)
 

@@ -252,6 +252,13 @@ def test_any_byte_of_a_trajectory_or_database(binaries, at, byte, cut):
             assert "\n" not in str(error)  # noqa: PT017
 
 
+def test_two_charges_of_one_element_fill_a_site(tmp_path):
+    mixed = Structure(CSCL.lattice, [{"Fe2+": 0.5, "Fe3+": 0.5}, "O2-"], CSCL.frac_coords)
+    (tmp_path / "mixed.json").write_text(json.dumps(mixed.as_dict()))
+    ((_, structure),) = read_structures(tmp_path / "mixed.json")
+    assert structure.composition.reduced_formula == "FeO"
+
+
 def test_json_of_many_kinds(tmp_path):
     entry = ComputedStructureEntry(CSCL, -6.0, entry_id="mp-1")
     ions = CSCL.copy()

@@ -149,13 +149,12 @@ def _columns(text: str, where: str) -> dict[str, list[str]]:
         raise InputError(f"{where}: a data block begins within a line; begin each on a line of its own.")
     columns: dict[str, list[str]] = {}
     for item in document[0]:
+        tags, values = [], []
         if item.pair is not None:
             tag, value = cast("tuple[str, str]", item.pair)
             tags, values = [tag], [value]
         elif item.loop is not None:
             tags, values = item.loop.tags, item.loop.values
-        else:
-            continue
         for start, tag in enumerate(tags):
             column = [gemmi.cif.as_string(value) for value in values[start :: len(tags)]]
             if columns.setdefault(_name(tag), column) != column:

@@ -5,7 +5,6 @@ No class named in a file is imported or made: only numbers and symbols are read.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -106,10 +105,11 @@ _Parts = tuple[Any, list[Any], Any, bool, Any]
 
 
 def _pymatgen(given: dict[str, Any]) -> _Parts:
-    species = [Counter[str]() for _ in given["sites"]]  # an element may be there with two charges
+    species: list[dict[str, float]] = [{} for _ in given["sites"]]
     for occupancies, site in zip(species, given["sites"], strict=True):
         for one in site["species"]:
-            occupancies[str(one["element"])] += float(one["occu"])
+            element = str(one["element"])  # may be there with two charges
+            occupancies[element] = occupancies.get(element, 0.0) + float(one["occu"])
     positions = [site["abc"] for site in given["sites"]]
     return given["lattice"]["matrix"], species, positions, False, given["lattice"].get("pbc", PERIODIC)
 

@@ -46,8 +46,11 @@ def read_extxyz(text: str, path: Path) -> Iterator[Record | Unreadable]:
             return
         frame = lines[at : at + 2 + int(first)]
         at += len(frame)
-        if fault := _fault(frame, int(first)):
+        behind = lines[at].strip() if at < len(lines) else ""
+        if fault := _fault(frame, int(first), behind):
             yield Unreadable(label, f"{where} is not extended XYZ ({fault}); give a complete file.")
+            if behind and not behind.isdecimal():
+                return
             continue
         try:
             atoms = ase.io.read(StringIO(_HEAVY.sub(r"\1H", "".join(frame))), format="extxyz")
@@ -61,9 +64,11 @@ def read_extxyz(text: str, path: Path) -> Iterator[Record | Unreadable]:
         raise InputError(f"{path}: the file has no frames; give extended XYZ with a Lattice.")
 
 
-def _fault(frame: list[str], n: int) -> str:
-    """Return what would make ASE's reader run on: fewer lines than atoms, or columns than its header says."""
+def _fault(frame: list[str], n: int, behind: str) -> str:
+    """Return what ASE's reader runs on at or passes over: too few or too many lines, too few columns."""
     rows = frame[2:]
+    if behind and not behind.isdecimal():
+        return f"{n} atoms are announced, and {quoted(behind)} follows, which is no number of atoms"
     if len(rows) < n:
         return f"{n} atoms are announced, {len(rows)} follow"
     if n == 0:
@@ -77,6 +82,8 @@ def _fault(frame: list[str], n: int) -> str:
 
 
 def _structure(atoms: Atoms, where: str) -> Structure:
+    if named := next((name for name in atoms.info if name.lower() == "pbc"), None):
+        raise InputError(f"{where}: {named} is not known, as it is pbc in extended XYZ; write it small.")
     return crystal(
         *(atoms.cell.array, atoms.get_chemical_symbols(), atoms.positions, where),
         cartesian=True,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 _KINDS = "Structure.as_dict() of pymatgen, ASE's JSON, OPTIMADE structures or a shortlist.json"
+_TRUTH = {True: True, False: False, "True": True, "False": False}  # 1 and 0 are equal to these
 _MALFORMED = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError)
 
 
@@ -92,7 +93,7 @@ def _structure(item: dict[str, Any], where: str) -> Structure:
         raise InputError(f"{where}: is no structure; give {_KINDS}.")
     try:
         cell, species, positions, cartesian, pbc = read(item if read is _optimade else _inner(item))
-        pbc = [bool(along) for along in pbc]
+        pbc = [_TRUTH[along] for along in pbc]
         if len(pbc) != len(PERIODIC):
             raise ValueError
     except _MALFORMED as error:
@@ -127,7 +128,7 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - a list, or ASE's mapping of sha
 
 def _jarvis(given: dict[str, Any]) -> _Parts:
     elements = [str(element).strip() for element in given["elements"]]
-    return given["lattice_mat"], elements, given["coords"], bool(given.get("cartesian", False)), PERIODIC
+    return given["lattice_mat"], elements, given["coords"], _TRUTH[given.get("cartesian", False)], PERIODIC
 
 
 def _optimade(given: dict[str, Any]) -> _Parts:

@@ -50,6 +50,11 @@ def _structure(lines: list[str], where: str) -> Structure:
             f"{where}: line {at} counts {sum(counts)} atoms, but {len(rows)} positions follow; "
             "give the whole file."
         )
+    behind = lines[mode + 1 + sum(counts) : mode + 2 + sum(counts)]  # an empty line, then velocities
+    if behind and all(finite(word) is not None for word in behind[0].split()[:3] or ["x"]):
+        raise InputError(
+            f"{where}: line {at} counts {sum(counts)} atoms, but more positions follow; make both agree."
+        )
     positions = np.array(
         [_numbers(row, 3, where, mode + 2 + i, "a position") for i, row in enumerate(rows)]
     ).reshape(-1, 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import partial
 from io import StringIO
@@ -9,6 +10,10 @@ from pathlib import Path
 
 from invdesign.crystal.readers.entry import UNREADABLE, Record, Unreadable, crystal, entry, stem
 from invdesign.errors import InputError, quoted
+
+_SITES = re.compile(
+    r"^\s*PRIMCOORD.*\n\s*(\d{1,9})\b.*\n((?:[ \t]*\w+(?:[ \t]+[-+.\deE]+){3}.*(?:\n|$))*)", re.MULTILINE
+)
 
 
 def read_xsf(text: str, path: Path) -> Iterator[Record | Unreadable]:
@@ -19,14 +24,15 @@ def read_xsf(text: str, path: Path) -> Iterator[Record | Unreadable]:
     """
     from ase.io.xsf import iread_xsf
 
+    if fault := next(filter(None, map(_fault, _SITES.finditer(text))), ""):
+        raise InputError(f"{path}: not XSF ({fault}); give the whole file.")
     images = []
     try:
         images += iread_xsf(StringIO(text))
     except (*UNREADABLE, AssertionError, RuntimeError) as error:
         if not images:
-            raise InputError(
-                f"{path}: not XSF ({quoted(' '.join(str(error).split()))}); give CRYSTAL, PRIMVEC, PRIMCOORD."
-            ) from error
+            reason = quoted(" ".join(str(error).split())) if str(error) else "it has other parts"
+            raise InputError(f"{path}: not XSF ({reason}); give CRYSTAL, PRIMVEC, PRIMCOORD.") from error
     for number, atoms in enumerate(images, start=1):
         label, where = (
             (stem(path), str(path))
@@ -36,3 +42,9 @@ def read_xsf(text: str, path: Path) -> Iterator[Record | Unreadable]:
         symbols, pbc = atoms.numbers.tolist(), atoms.pbc.tolist()
         read = partial(crystal, atoms.cell.array, symbols, atoms.positions, where, cartesian=True, pbc=pbc)
         yield entry(label, read)
+
+
+def _fault(sites: re.Match[str]) -> str:
+    """Return what is wrong with the number of sites; empty where it is right."""
+    announced, there = int(sites[1]), len(sites[2].splitlines())
+    return f"{announced} sites are announced, {there} follow" if announced != there else ""

@@ -252,6 +252,49 @@ def test_any_byte_of_a_trajectory_or_database(binaries, at, byte, cut):
             assert "\n" not in str(error)  # noqa: PT017
 
 
+CELL_OF_4 = "4 0 0\n0 4 0\n0 0 4\n"
+MORE_ATOMS_THAN_COUNTED = {
+    "POSCAR": f"CsCl\n1.0\n{CELL_OF_4}Cs\n1\nDirect\n0 0 0\n.5 .5 .5\n",
+    "x.xyz": '1\nLattice="4 0 0 0 4 0 0 0 4"\nCs 0 0 0\nCl 2 2 2\n',
+    "x.xsf": f"CRYSTAL\nPRIMVEC\n{CELL_OF_4}PRIMCOORD\n1 1\n55 0 0 0\n17 2 2 2\n",
+}
+
+
+@pytest.mark.parametrize("name", MORE_ATOMS_THAN_COUNTED)
+def test_no_atom_is_dropped_where_more_follow_than_are_counted(tmp_path, name):
+    (tmp_path / name).write_text(MORE_ATOMS_THAN_COUNTED[name])
+    with pytest.raises(InputError, match="follow"):
+        list(read_structures(tmp_path / name))
+
+
+def test_velocities_are_no_positions(tmp_path):
+    text = f"Cs\n1.0\n{CELL_OF_4}Cs\n1\nDirect\n0 0 0\n"
+    for velocities in ("\n0.1 0.1 0.1\n", " \n0.1 0.1 0.1\n", "Cartesian\n0.1 0.1 0.1\n", ""):
+        (tmp_path / "POSCAR").write_text(text + velocities)
+        ((_, structure),) = read_structures(tmp_path / "POSCAR")
+        assert len(structure) == 1
+
+
+def test_truth_is_read_as_it_is_written(tmp_path):
+    """ "F" and "False" are texts that Python takes for true."""
+    ase_json = {"cell": np.eye(3).tolist(), "numbers": [1], "positions": [[0, 0, 0]], "pbc": "TTF"}
+    jarvis = {
+        "lattice_mat": (4 * np.eye(3)).tolist(),
+        "coords": [[0, 0, 0], [0.5, 0.5, 0.5]],
+        "elements": ["Cs", "Cl"],
+        "cartesian": "False",
+    }
+    (tmp_path / "a.json").write_text(json.dumps(ase_json))
+    with pytest.raises(InputError, match="incomplete"):
+        list(read_structures(tmp_path / "a.json"))
+    (tmp_path / "j.json").write_text(json.dumps({"atoms": jarvis}))
+    ((_, structure),) = read_structures(tmp_path / "j.json")
+    assert structure.distance_matrix[0, 1] == pytest.approx(2 * math.sqrt(3))
+    (tmp_path / "x.xyz").write_text('1\nLattice="4 0 0 0 4 0 0 0 4" PBC="T T F"\nCs 0 0 0\n')
+    with pytest.raises(InputError, match="PBC is not known"):
+        list(read_structures(tmp_path / "x.xyz"))
+
+
 def test_two_charges_of_one_element_fill_a_site(tmp_path):
     mixed = Structure(CSCL.lattice, [{"Fe2+": 0.5, "Fe3+": 0.5}, "O2-"], CSCL.frac_coords)
     (tmp_path / "mixed.json").write_text(json.dumps(mixed.as_dict()))

@@ -506,6 +506,14 @@ def test_printed_output_of_another_crystal_gives_no_energy(tmp_path: Path) -> No
     assert (found.status, "several crystals (BN, BP)" in (found.reason or "")) == ("unrelated", True)
 
 
+def test_xml_of_two_crystals_in_one_folder_gives_no_result(tmp_path: Path) -> None:
+    (tmp_path / "a.xml").write_text(BN["relax.xml"])
+    assert read_espresso(tmp_path).status == "done"
+    (tmp_path / "b.xml").write_text(BN["relax.xml"].replace('name="N"', 'name="P"'))
+    found = read_espresso(tmp_path)
+    assert (found.status, "several crystals (BN, BP)" in (found.reason or "")) == ("unrelated", True)
+
+
 # no file, another file, half a file
 
 

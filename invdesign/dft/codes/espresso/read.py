@@ -51,20 +51,34 @@ def read_espresso(folder: Path) -> ParsedOutput:
     if (stopped := _stopped(printed)) is not None:
         return stopped
     runs = [parse_printed(text) for text in printed.values()]
+    roots: dict[str, Element] = {}
     for path in files:
+        prefix = path.stem if path.parent.suffix != ".save" else path.parent.stem
+        if prefix in roots:  # the same run once more
+            continue
         try:
             root = parse_xml(path, last={"step"})
         except Exception as error:  # noqa: BLE001 - of expat
+            if roots:
+                continue
             return ParsedOutput("truncated", f"{path.name} is damaged ({described(error)}); copy it again")
         if root.tag.endswith("espresso") and root.find("output") is not None:
-            return _of_xml(root, runs)
+            roots[prefix] = root
+    if roots:
+        found = [_of_xml(root, runs) for root in roots.values()]
+        return _of_several(found) or found[0]
     if not runs:
         return ParsedOutput("unrelated", f"{files[0].name} is no output of pw.x")
+    return _of_several(runs) or next((run for run in reversed(runs) if run.energy is not None), runs[-1])
+
+
+def _of_several(runs: Sequence[ParsedOutput]) -> ParsedOutput | None:
+    """Return that runs are of several crystals; None where they are of one."""
     crystals = {run.structure.composition.reduced_formula for run in runs if run.structure is not None}
-    if len(crystals) > 1:
-        reason = f"outputs of several crystals ({', '.join(sorted(crystals))}) lie in one folder"
-        return ParsedOutput("unrelated", reason)
-    return next((run for run in reversed(runs) if run.energy is not None), runs[-1])
+    if len(crystals) < 2:
+        return None
+    reason = f"outputs of several crystals ({', '.join(sorted(crystals))}) lie in one folder"
+    return ParsedOutput("unrelated", reason)
 
 
 def _stopped(printed: Mapping[str, str]) -> ParsedOutput | None:

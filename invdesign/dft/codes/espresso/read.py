@@ -51,7 +51,21 @@ def read_espresso(folder: Path) -> ParsedOutput:
     if (stopped := _stopped(printed)) is not None:
         return stopped
     runs = [parse_printed(text) for text in printed.values()]
+    roots = _roots(files)
+    if isinstance(roots, ParsedOutput):
+        return roots
+    if roots:
+        found = [_of_xml(root, runs) for root in roots.values()]
+        return _of_several(found) or found[0]
+    if not runs:
+        return ParsedOutput("unrelated", f"{files[0].name} is no output of pw.x")
+    return _of_several(runs) or next((run for run in reversed(runs) if run.energy is not None), runs[-1])
+
+
+def _roots(files: Sequence[Path]) -> dict[str, Element] | ParsedOutput:
+    """Return the XML of each run by its prefix, or that there is none but a damaged one."""
     roots: dict[str, Element] = {}
+    damaged = None
     for path in files:
         prefix = path.stem if path.parent.suffix != ".save" else path.parent.stem
         if prefix in roots:  # the same run once more
@@ -59,17 +73,13 @@ def read_espresso(folder: Path) -> ParsedOutput:
         try:
             root = parse_xml(path, last={"step"})
         except Exception as error:  # noqa: BLE001 - of expat
-            if roots:
-                continue
-            return ParsedOutput("truncated", f"{path.name} is damaged ({described(error)}); copy it again")
+            damaged = damaged or ParsedOutput(
+                "truncated", f"{path.name} is damaged ({described(error)}); copy it again"
+            )
+            continue
         if root.tag.endswith("espresso") and root.find("output") is not None:
             roots[prefix] = root
-    if roots:
-        found = [_of_xml(root, runs) for root in roots.values()]
-        return _of_several(found) or found[0]
-    if not runs:
-        return ParsedOutput("unrelated", f"{files[0].name} is no output of pw.x")
-    return _of_several(runs) or next((run for run in reversed(runs) if run.energy is not None), runs[-1])
+    return roots if roots or damaged is None else damaged
 
 
 def _of_several(runs: Sequence[ParsedOutput]) -> ParsedOutput | None:

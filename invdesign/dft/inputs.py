@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from invdesign.crystal.structure_files import SHORTLIST, read_structures
 from invdesign.dft.manifest import MANIFEST, read_manifest
 from invdesign.dft.read_job import read_job
 from invdesign.errors import InputError
+from invdesign.io.config import read_json
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -159,10 +159,8 @@ def _target_of(shortlist: Path) -> str | None:
     record = shortlist.with_name("run.json")
     if not record.is_file():
         return None
-    try:
-        words = json.loads(record.read_text(encoding="utf-8")).get("target")
-    except json.JSONDecodeError as error:
-        raise InputError(f"source: {record} is not JSON ({error}); restore it or remove it.") from error
+    content = read_json(record)
+    words = content.get("target") if isinstance(content, dict) else None
     return None if words is None else str(words)
 
 

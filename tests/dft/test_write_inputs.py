@@ -98,6 +98,16 @@ def test_shortlist_file_and_folder_give_the_same(run_folder: Path, tmp_path: Pat
     assert by_folder == by_file
 
 
+def test_a_damaged_run_json_is_one_sentence(run_folder: Path, tmp_path: Path) -> None:
+    for text in ("[" * 100_000, '{"target"'):
+        (run_folder / "run.json").write_text(text)
+        with pytest.raises(InputError, match="cannot be read as JSON"):
+            write_inputs(run_folder, "vasp", tmp_path / "out")
+    (run_folder / "run.json").write_text("[]")
+    manifest = json.loads(write_inputs(run_folder, "vasp", tmp_path / "out").read_text())
+    assert manifest["candidates"][0].get("target") is None
+
+
 def test_vasp_insulator(tmp_path: Path) -> None:
     write_inputs(structure_files(tmp_path, mgo=MGO), "vasp", tmp_path / "out")
     folder = tmp_path / "out" / "001_MgO"

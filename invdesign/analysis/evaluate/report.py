@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from invdesign.analysis.evaluate.metrics import EvaluationResult
-from invdesign.errors import InputError
+from invdesign.errors import InputError, quoted
+from invdesign.io.config import read_json
 from invdesign.io.console import print_whole
 
 if TYPE_CHECKING:
@@ -71,6 +71,9 @@ def show(
             console.print(f"- {name} was measured with another {', '.join(different)}.", highlight=False)
 
 
+_PARTS = ("rates", "protocol")  # of an evaluation.json
+
+
 def read_evaluations(files: Sequence[Path]) -> dict[str, dict[str, Any]]:
     """Read stored evaluations, by the name of their folder or, if the file has another name, of the file.
 
@@ -79,12 +82,8 @@ def read_evaluations(files: Sequence[Path]) -> dict[str, dict[str, Any]]:
     """
     found = {}
     for file in files:
-        try:
-            content = json.loads(file.read_text(encoding="utf-8"))
-            content["rates"], content["protocol"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"compare: {str(file)!r} is no evaluation ({error}); give an evaluation.json."
-            ) from error
+        content = read_json(file)
+        if not all(isinstance(content, dict) and isinstance(content.get(one), dict) for one in _PARTS):
+            raise InputError(f"compare: {quoted(str(file))} is no evaluation; give an evaluation.json.")
         found[file.resolve().parent.name if file.stem == "evaluation" else file.stem] = content
     return found

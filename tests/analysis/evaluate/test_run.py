@@ -333,6 +333,7 @@ def test_yields_and_compared_sets(tmp_path: Path) -> None:
     show(judge([MGO], max_steps=3), Console(file=shown, width=150), others)
     assert "theirs" in shown.getvalue()
     assert "measured with another max_steps" in shown.getvalue()
-    (tmp_path / "none.json").write_text("[]")
-    with pytest.raises(InputError, match="no evaluation"):
-        read_evaluations([tmp_path / "none.json"])
+    for text in ("[]", '{"rates": {}, "protocol": []}', "[" * 100_000, "{"):
+        (tmp_path / "none.json").write_text(text)
+        with pytest.raises(InputError, match=r"no evaluation|cannot be read as JSON"):
+            read_evaluations([tmp_path / "none.json"])

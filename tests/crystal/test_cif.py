@@ -14,7 +14,7 @@ from pymatgen.core import Lattice, Structure
 from pymatgen.io.cif import CifWriter
 
 from invdesign.crystal.cif import read_cif
-from invdesign.crystal.readers.cif_content import element_of_label, element_of_type
+from invdesign.crystal.readers.cif_content import element_of_label, element_of_type, names_two_elements
 from invdesign.crystal.structure_files import read_entries, read_structures
 from invdesign.errors import InputError
 
@@ -411,3 +411,22 @@ def test_type_symbols(symbol: str, element: str | None) -> None:
 )
 def test_labels(label: str, formula: str, element: str | None) -> None:
     assert element_of_label(label, dict.fromkeys(formula.split(), 1.0)) == element
+
+
+MIXED = """Si/Al1 Al,Si1 Fe|Ni1 Fe:Ni Ca(Sr)1 Mg.5Fe.5 Na(K) Si1Al Al&Si Al+Si1 Al_Si Al1-Si1 Mg0.5Fe0.5
+K/Na FE/NI1 Na1K1 O/F1 N/O Na_K Fe1/Ni1 K0.5Na0.5 O.5F.5"""
+PLAIN = """Fe1 FE1A O2A O(1) C1' H1N Ow HO1 CA O1_2 Al1_a O1B Fe(B) O(W) Fe2+ Fe3+1 O2- C1A H12 H1O1 Fe1N
+Al1_B CA1 NA Fe_tet Cu_in O_w O1- Si-1 O-H SiT1 C10A Mo1 Fe1.2 Fe(1)A Fe_oct1"""
+
+
+@pytest.mark.parametrize(("labels", "mixed"), [(MIXED, True), (PLAIN, False)])
+def test_labels_of_mixed_sites(labels: str, mixed: bool) -> None:
+    assert {label: names_two_elements(label) for label in labels.split()} == dict.fromkeys(
+        labels.split(), mixed
+    )
+
+
+def test_a_mixed_label_is_disorder() -> None:
+    columns = ("label", "fract_x", "fract_y", "fract_z")
+    with pytest.raises(InputError, match=r"site 1 \(Si/Al1 at 0, 0, 0\) is disordered"):
+        only(cif(CUBIC, "F m -3 m", "Si/Al1 0 0 0; O1 .5 .5 .5", columns))

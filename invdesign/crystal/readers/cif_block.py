@@ -22,6 +22,7 @@ from invdesign.crystal.readers.cif_content import (
     check_content,
     element_of_label,
     element_of_type,
+    names_two_elements,
     number_of,
     snap_thirds,
     stated_formula,
@@ -465,6 +466,8 @@ class _Block:
             )
         symbol, label = (row[name] for name in ("type_symbol", "label"))
         typed = symbol not in UNKNOWN
+        if not typed and names_two_elements(label):
+            raise disordered(number, label, np.array(coordinates), self.where)
         element = element_of_type(symbol) if typed else element_of_label(label, self.formula)
         if element is None:
             name, said = ("type symbol", symbol) if typed else ("label", label)

@@ -33,6 +33,13 @@ _GRAM_PER_CM3 = 1.66053907  # 1 u/Å³
 _FRACTION = re.compile(r"([+-]?\d{1,4})\s*/\s*(\d{1,4})")
 _LONGEST_FORMULA = 500  # characters
 _AMOUNT_OF = re.compile(r"([A-Z][a-z]?)(\d+\.?\d*|\.\d+)?")
+_TWO_ELEMENTS = re.compile(
+    r"([A-Z][A-Za-z](?![A-Za-z])|[A-Z][a-z]?)(?P<amount>\d*)(?P<between>[-/,|:&+_(.]?)(?P<decimals>\d*)"
+    r"(?P<second>[A-Z][A-Za-z]?)(?![A-Za-z])(?P<after>[\d.]*)"
+)
+_EITHER = set("/,|:&+")
+_LETTERED = {"H", "C", "N", "O"}  # followed by single letters that are no elements: H1N, O(W), C1B
+_SITE_LETTERS = set("BCF")
 _WATER = re.compile(r"H\d+O")  # water as a label
 
 
@@ -177,3 +184,18 @@ def element_of_label(label: str, formula: Mapping[str, float] | None) -> str | N
         heavy = {"D"} if "H" in formula else set()
         return next((name for name in known if name in formula.keys() | heavy), known[0] if known else None)
     return known[0] if known and known[0].lower() == letters.lower() and not _WATER.match(label) else None
+
+
+def names_two_elements(label: str) -> bool:
+    """Whether a label is that of a mixed site: ``Si/Al1``, ``Ca(Sr)1``, ``Mg.5Fe.5``, ``Si1Al``."""
+    match = _TWO_ELEMENTS.match(label)
+    if match is None:
+        return False
+    first, second, between = match[1].capitalize(), match["second"], match["between"]
+    if between in _EITHER:
+        return {first, second.capitalize()} <= ATOMIC_NUMBER.keys()
+    if not {first, second} <= ATOMIC_NUMBER.keys() or not (match["amount"] or between):
+        return False
+    amounts = between == "." and bool(match["decimals"])
+    bare = not between and not match["after"]  # Fe1N, as against Na1K1
+    return len(second) > 1 or amounts or not (bare or first in _LETTERED or second in _SITE_LETTERS)

@@ -149,8 +149,10 @@ def group_of_symbol(symbol: str) -> int | None:
     Where a symbol is one of the 530 settings and one of the others too (``B 2``), it is that of the 530.
     """
     name, suffix = _split(_plain(symbol))
-    groups = [entry for _, entry in _names().get(name, []) if suffix is None or _has(entry, suffix)]
-    return int(groups[0].number) if groups else None
+    entries = [entry for _, entry in _names().get(name, [])]
+    if suffix and not (":" in symbol and _SUFFIX.fullmatch(suffix)):
+        entries = [entry for entry in entries if _has(entry, suffix)]
+    return int(entries[0].number) if entries else None
 
 
 def names_setting(symbol: str) -> bool:

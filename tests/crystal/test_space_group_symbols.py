@@ -22,6 +22,7 @@ SPELLED = {
         "Fm\u22123m",
         "225",
         "Fm-3m (225)",
+        "Fm-3m:1",
     ],
     14: [
         "P2_1/c",
@@ -114,6 +115,7 @@ def test_standard_symbols_are_read_without_a_word_and_settings_are_reported():
         ("231", "none of the 230"),
         ("0", "none of the 230"),
         ("hello", "none of the 230"),
+        ("Pnma:Fm-3m", "none of the 230"),
         ("Pnma (225)", "is no. 62, not 225"),
         ("Pnma (No. 63)", "is no. 62, not 63"),
         ("Oh^5", "Schoenflies"),

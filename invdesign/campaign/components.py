@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
@@ -47,6 +47,8 @@ class Components:
     ranker: Any = "gene-rank"
     potential: Any = "chgnet"
     calibration: Any = None
+    finisher: Any = None  # a potential; None: no finishing stage
+    finisher_calibration: Any = None
     hull: Any = "mp-hull"
     predictors: Mapping[str, Any] | None = None
     synthesizability: Any = "synthesizability"
@@ -59,7 +61,8 @@ class Components:
 
         names = ("generator", "geometry", "known", "ranker", "potential", "calibration", "hull")
         models = models_of(("band_gap", *config.target.windows), config.predictors)
-        return cls(**{name: getattr(config, name) for name in names}, predictors=models)
+        finisher = None if config.finish in {"none", config.potential} else config.finish
+        return cls(**{name: getattr(config, name) for name in names}, finisher=finisher, predictors=models)
 
     def get(self, kind: str) -> Any:  # noqa: ANN401 - the caller knows the kind's protocol
         """Return a component, loaded if it is a name."""
@@ -84,6 +87,12 @@ class Components:
         component = self.generators[name]
         return cast("Generator", _load("generator", component) if isinstance(component, str) else component)
 
+    def best(self) -> Components:
+        """Return the same with the finishing potential, where there is one, in place of the potential."""
+        if self.finisher is None:
+            return self
+        return replace(self, potential=self.finisher, calibration=self.finisher_calibration)
+
     def check_scale(self) -> None:
         """Check that the calibration was made for the potential.
 
@@ -105,8 +114,9 @@ class Components:
 
     @property
     def elements(self) -> frozenset[str]:
-        """Return the elements that potential, calibration and hull all support."""
-        return frozenset.intersection(*(self.get(k).elements for k in ("potential", "calibration", "hull")))
+        """Return the elements that all potentials, their calibrations and the hull support."""
+        parts = [made.get(k) for made in (self, self.best()) for k in ("potential", "calibration", "hull")]
+        return frozenset.intersection(*(part.elements for part in parts))
 
     def predictor(self, prop: str) -> Predictor:
         """Return the model of one property."""
@@ -197,10 +207,12 @@ def made_with(config: CampaignConfig, components: Components) -> dict[str, Any]:
         objects have none.
     """
     potential = components.get("potential")
-    weights = {f"potential {potential.name}": potential.digest}
+    finisher = components.best().get("potential")
+    weights = {f"potential {one.name}": one.digest for one in (potential, finisher)}
     models = [*components.generators.values(), *(components.predictors or {}).values()]
     models += [components.geometry, components.ranker, components.synthesizability]
     tables = [components.known, components.hull, components.calibration or potential.name]
+    tables.append(components.finisher_calibration or finisher.name)
     weights |= _digests("models", models) | _digests("validators", tables)
     return {
         "target": str(config.target),

@@ -56,6 +56,9 @@ class CampaignConfig(BaseModel):
     ranker: str = "gene-rank"
     potential: str = Field("chgnet", description="chgnet, a matgl folder, or a hub name")
     calibration: str | None = Field(None, description="default: that of the potential")
+    finish: str = Field(
+        "7net-0", description="potential that relaxes the likeliest hits again and places them; or none"
+    )
     hull: str = "mp-hull"
     predictors: dict[str, str] = Field({}, description="model by property, in place of the released ones")
     workers: int | None = Field(None, ge=1, description="processes that relax; default: one per core")

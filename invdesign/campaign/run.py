@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,16 +15,17 @@ from invdesign.campaign.components import Components, made_with
 from invdesign.campaign.config import CampaignConfig
 from invdesign.campaign.progress import GENE_PHASE
 from invdesign.campaign.session import Session
-from invdesign.campaign.stages.dynamical_stability import checked_pick, require, summarize_checks
+from invdesign.campaign.stages.dynamical_stability import check_survivors, require, summarize_checks
 from invdesign.campaign.stages.filter import filter_genes, first_of_genes
+from invdesign.campaign.stages.finish import finish
 from invdesign.campaign.stages.generate import generate, generate_units
 from invdesign.campaign.stages.prerank import prerank
 from invdesign.campaign.stages.relax import RelaxUnit, relax_unit
-from invdesign.campaign.stages.shortlist import select_shortlist
+from invdesign.campaign.stages.shortlist import distinct_survivors, picked, put_on_shortlist
 from invdesign.campaign.store import Store
 from invdesign.campaign.validate import check_names
 from invdesign.core.candidate import Candidate
-from invdesign.core.funnel import GATES, STRUCTURE_GATES, Funnel, GeneratorTally, yields
+from invdesign.core.funnel import FINISHING, GATES, STRUCTURE_GATES, Funnel, GeneratorTally, yields
 from invdesign.crystal.structure_files import SHORTLIST
 from invdesign.errors import InputError
 from invdesign.io.lock import locked_folder
@@ -152,13 +154,14 @@ def _check(config: CampaignConfig, components: Components) -> None:
 
     require(config.check)
     check_names(hull=components.hull, calibration=components.calibration)
+    components.best().check_scale()
     target = config.target
     if target.formula is not None and not (verdict := charge_balance(Composition(target.formula))).passed:
         raise InputError(
             f"formula: {target.formula} cannot be balanced ({verdict.reason}); give one that can."
         )
-    for kind in ("potential", "calibration", "hull"):
-        if missing := sorted(target.required - components.get(kind).elements):
+    for made, kind in product((components, components.best()), ("potential", "calibration", "hull")):
+        if missing := sorted(target.required - made.get(kind).elements):
             named = ", ".join(missing)
             raise InputError(
                 f"elements: the {kind} does not know {named}; leave them out or give another {kind}."
@@ -245,16 +248,18 @@ def _structure_phase(session: Session) -> None:
 
 
 def _last_phase(session: Session) -> None:
-    """Remove duplicates and select the shortlist; with checks, among those that pass them."""
-    config, store, live = session.config, session.store, session.live
+    """Remove duplicates, finish and check what could be shortlisted, and select the shortlist."""
+    config, components, live = session.config, session.components, session.live
+    survivors = distinct_survivors(session)
+    if components.finisher is not None:
+        survivors = finish(session, survivors)
     if config.check:
-        survivors, clock = checked_pick(session)
-    else:
-        survivors, clock = select_shortlist(config, session.components, store.read("status=relaxed"))
-        live.count(survivors, ("duplicates",))
-    store.put(survivors, clock, complete=True)
+        survivors = check_survivors(session, survivors)
+    chosen = picked(config, [candidate for candidate in survivors if candidate.alive])
+    clock = put_on_shortlist(config, components, chosen)
+    session.store.put(survivors, clock, complete=True)
     live.count(survivors, ("shortlist",), clock)
-    live.line(("duplicates", *config.check, "shortlist"))
+    live.line(("duplicates", *[FINISHING] * (components.finisher is not None), *config.check, "shortlist"))
 
 
 def _pool(known: Mapping[str, Candidate], generator: str) -> list[str]:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 
-FORMAT = 2
+FORMAT = 3
 """Layout of the rows; raised with every change of it."""
 
 
@@ -224,7 +224,13 @@ def _searchable_values(candidate: Candidate) -> dict[str, str | float]:
     return values
 
 
-_RECORDS = {"origin": Origin, "relaxation": Relaxation, "placement": Placement, "selection": Selection}
+_RECORDS = {
+    "origin": Origin,
+    "relaxation": Relaxation,
+    "placement": Placement,
+    "first_placement": Placement,
+    "selection": Selection,
+}
 """Class of each field of a candidate that is stored as it is."""
 
 

@@ -78,6 +78,12 @@ Potential = Annotated[
     str | None, component_option(help="Universal potential: chgnet, a matgl folder, or a hub name.")
 ]
 Calibration = Annotated[str | None, component_option(help="Calibration of the potential: name or folder.")]
+Finish = Annotated[
+    str | None,
+    component_option(
+        help="Potential that relaxes the likeliest hits again and places them: 7net-0, or none."
+    ),
+]
 Hull = Annotated[str | None, component_option(help="Reference hull: name, folder or CSV.")]
 Check = Annotated[
     list[str] | None,
@@ -131,6 +137,7 @@ def design_command(
     generator: Generators = None,
     potential: Potential = None,
     calibration: Calibration = None,
+    finish: Finish = None,
     hull: Hull = None,
     check: Check = None,
     continue_: Continue = None,

@@ -231,6 +231,7 @@ class Candidate:
         relaxation: how it was relaxed; None where no relaxation succeeded.
         relaxation_steps: of all its starting structures together.
         placement: on the convex hull.
+        first_placement: by the campaign's potential, where a finishing potential placed it again.
         selection: by what it is ranked; None where a gate rejected it before.
         rounds: what each round that selected it predicted.
         round_checks: verdicts of the checks that rounds made.
@@ -248,6 +249,7 @@ class Candidate:
     relaxation: Relaxation | None = None
     relaxation_steps: int | None = None
     placement: Placement | None = None
+    first_placement: Placement | None = None
     selection: Selection | None = None
     rounds: dict[int, RoundSelection] = field(default_factory=dict)
     round_checks: dict[str, Verdict] = field(default_factory=dict)

@@ -10,7 +10,7 @@ from typing import Literal
 
 from invdesign.core.candidate import Candidate
 
-Phase = Literal["gene", "pre-ranking", "structure", "duplicates", "check"]
+Phase = Literal["gene", "pre-ranking", "structure", "duplicates", "finishing", "check"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,8 @@ class Gate:
     Attributes:
         name: in verdicts, tables and plots.
         phase: when it is applied: to genes, to what will be relaxed, to relaxed structures of a unit of
-            work, to all survivors, or (``check``, where asked for) to what would be shortlisted.
+            work, to all survivors, with a second potential to the likeliest of them, or (``check``, where
+            asked for) to what would be shortlisted.
         advice: what to change where it rejects most; ``{limit}`` is the limit of E above hull.
     """
 
@@ -40,6 +41,7 @@ GATES = (
     Gate("hull", "structure", "raise the limit of {limit:g} eV/atom"),
     Gate("properties", "structure", "widen the property windows"),
     Gate("duplicates", "duplicates", "generate more genes"),
+    Gate("finishing", "finishing", "raise the limit of {limit:g} eV/atom"),
     Gate("phonons", "check"),
     Gate("md", "check"),
 )
@@ -53,6 +55,7 @@ def gates_of(phase: Phase) -> tuple[Gate, ...]:
 
 GENE_GATES = tuple(gate.name for gate in gates_of("gene"))
 STRUCTURE_GATES = tuple(gate.name for gate in gates_of("structure"))
+FINISHING = "finishing"
 CHECKS = tuple(gate.name for gate in gates_of("check"))
 STAGES = ("generator", *(gate.name for gate in GATES), "shortlist")
 
@@ -122,8 +125,9 @@ class Funnel:
             self.stages[name].core += core
 
     def __iter__(self) -> Iterator[Stage]:
-        """Return the stages in order, without checks that no candidate came to."""
-        return (stage for stage in self.stages.values() if stage.entered or stage.name not in CHECKS)
+        """Return the stages in order, without finishing and checks where no candidate came to them."""
+        optional = {FINISHING, *CHECKS}
+        return (stage for stage in self.stages.values() if stage.entered or stage.name not in optional)
 
     def as_json(self) -> list[dict[str, object]]:
         """Return one record per stage, for ``run.json``."""

@@ -8,6 +8,9 @@ coefficient (eV) × atomic fraction:
 - ``Br-``: its fraction where it is an anion, that is, more electronegative than the composition's mean
   (on 21 383 shared compositions this rule leaves a mean error of 7 meV/atom between the Materials
   Project's two scales; "the most electronegative element" leaves 9);
+- ``Te~``: its fraction where it is no such anion, yet nothing but metals is there (PbTe, PtTe2): by
+  oxidation states it is one, and the Materials Project corrects it. Of 193 such known compounds SevenNet-0's
+  error falls from 0.048 to 0.023 eV/atom. Scales fitted before this term have no coefficient for it;
 - ``Fe|F``, ``Fe|O``: the fraction of a +U metal in the presence of fluorine, else of oxygen (the Materials
   Project sets U and its correction by the most electronegative element).
 """
@@ -44,13 +47,16 @@ def fractions(composition: Composition) -> dict[str, float]:
 def terms_of(composition: Composition) -> dict[str, float]:
     """Atomic fraction by term (see the module) of one composition."""
     parts = fractions(composition)
-    table = element_table()["electronegativity"]
+    table, table_is_metal = (element_table()[name] for name in ("electronegativity", "is_metal"))
     chi = {SYMBOLS[element.Z]: float(table[element.Z]) for element in composition}
     mean = sum(chi[symbol] * part for symbol, part in parts.items())
+    metals = {SYMBOLS[element.Z] for element in composition if table_is_metal[element.Z]}
     out = dict(parts)
     for symbol, part in parts.items():
         if symbol in ANIONS and chi[symbol] > mean:
             out[f"{symbol}-"] = part
+        elif symbol in ANIONS and metals and parts.keys() - metals == {symbol}:
+            out[f"{symbol}~"] = part
         if symbol in U_METALS and (anion := next((anion for anion in "FO" if anion in parts), None)):
             out[f"{symbol}|{anion}"] = part
     return out

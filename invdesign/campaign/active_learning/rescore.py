@@ -13,11 +13,11 @@ from invdesign.campaign.config import CampaignConfig
 from invdesign.campaign.stages.predict import properties_verdict
 from invdesign.campaign.stages.relax import hull_verdict
 from invdesign.core.candidate import Candidate, Estimate, RoundSelection
-from invdesign.core.funnel import CHECKS, STAGES
+from invdesign.core.funnel import CHECKS, FINISHING, STAGES
 from invdesign.core.properties import STABILITY, Window
 from invdesign.verdict import Verdict
 
-REAPPLIED = frozenset({"hull", "properties", "duplicates"})
+REAPPLIED = frozenset({"hull", "properties", "duplicates", FINISHING})
 """Gates whose verdict depends on estimates or on other candidates: applied again after a correction."""
 
 CLIP = 5.0

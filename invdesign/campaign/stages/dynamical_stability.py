@@ -15,8 +15,7 @@ from invdesign.campaign.components import Components
 from invdesign.campaign.config import CampaignConfig
 from invdesign.campaign.progress import Clock
 from invdesign.campaign.session import Session
-from invdesign.campaign.stages.shortlist import deduplicate, picked, put_on_shortlist
-from invdesign.campaign.store import Store
+from invdesign.campaign.stages.shortlist import picked
 from invdesign.core.candidate import Candidate
 from invdesign.core.funnel import CHECKS, Funnel
 from invdesign.io.parallel import one_thread, run_tasks
@@ -48,32 +47,29 @@ def require(checks: Sequence[str]) -> None:
         phonons.require_phonopy()
 
 
-def checked_pick(session: Session) -> tuple[list[Candidate], Clock]:
-    """Remove duplicates, check the candidates that would be shortlisted, and select among those that passed.
+def check_survivors(session: Session, survivors: Sequence[Candidate]) -> list[Candidate]:
+    """Check the survivors that would be shortlisted until those that would be have all passed.
 
-    Every candidate is stored as soon as it is checked, and read back, as a resumed run would.
+    Every candidate is stored as soon as it is checked.
+
+    Args:
+        session: the campaign.
+        survivors: distinct, in order of id.
 
     Returns:
-        The survivors of the structure phase, and the cost that is not stored yet.
+        The same candidates as stored.
     """
-    config, components, store = session.config, session.components, session.store
-    survivors = _came_through(store)
-    if not any("duplicates" in candidate.verdicts for candidate in survivors):
-        clock = deduplicate(config, components, survivors)
-        store.put(survivors, clock)
-        session.live.funnel.charge(clock.seconds)
-    session.live.count(survivors, ("duplicates", *config.check))
-    standing = [c for c in _came_through(store) if c.verdicts["duplicates"].passed]
-    check_picks(
-        session, standing, partial(picked, config), lambda candidate, clock: store.put([candidate], clock)
+    store = session.store
+    session.live.count(survivors, session.config.check)
+    standing = [c for c in survivors if all(v.passed for v in c.verdicts.values() if v.gate not in CHECKS)]
+    checked = check_picks(
+        session,
+        standing,
+        partial(picked, session.config),
+        lambda candidate, clock: store.put([candidate], clock),
     )
-    survivors = _came_through(store)
-    return survivors, put_on_shortlist(config, components, picked(config, [c for c in survivors if c.alive]))
-
-
-def _came_through(store: Store) -> list[Candidate]:
-    """All that passed the gates before, in order of id, also those that a check has rejected since."""
-    return [c for c in store.read() if "properties" in c.verdicts and c.verdicts["properties"].passed]
+    known = {candidate.id: candidate for candidate in (*survivors, *checked)}
+    return list(known.values())
 
 
 def check_picks(

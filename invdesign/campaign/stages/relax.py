@@ -67,7 +67,7 @@ def relaxed(candidates: Sequence[Candidate], context: Context) -> list[Verdict]:
     verdicts = []
     for candidate, group in zip(candidates, starts, strict=True):
         outcomes = [(next(results), origin) for _, origin in group]
-        verdicts.append(_best_outcome(candidate, outcomes))
+        verdicts.append(best_outcome(candidate, outcomes))
         for result, _ in outcomes:
             if result.structure is candidate.structure and result.embedding is not None:
                 context.embeddings[candidate.id] = result.embedding
@@ -76,16 +76,20 @@ def relaxed(candidates: Sequence[Candidate], context: Context) -> list[Verdict]:
 
 def on_hull(candidates: Sequence[Candidate], context: Context) -> list[Verdict]:
     """Place relaxed candidates on the convex hull; one above the target's limit is rejected."""
-    limit, verdicts = context.config.target.e_above_hull_max, []
-    for candidate in candidates:
-        place = context.components.placement(candidate.structure, candidate.relaxation.energy)  # type: ignore[arg-type,union-attr]
-        candidate.properties = {
-            "formation_energy_per_atom": Estimate(place.formation_energy, place.sigma),
-            "e_above_hull": Estimate(place.e_above_hull, place.sigma),
-        }
-        candidate.placement = place
-        verdicts.append(hull_verdict(candidate, limit, place.probability_below(limit)))
-    return verdicts
+    limit = context.config.target.e_above_hull_max
+    return [place_on_hull(candidate, limit, context.components) for candidate in candidates]
+
+
+def place_on_hull(candidate: Candidate, limit: float, components: Components) -> Verdict:
+    """Give a relaxed candidate its placement, and compare its E above hull with a limit, eV/atom."""
+    place = components.placement(candidate.structure, candidate.relaxation.energy)  # type: ignore[arg-type,union-attr]
+    candidate.properties = {
+        **candidate.properties,
+        "formation_energy_per_atom": Estimate(place.formation_energy, place.sigma),
+        "e_above_hull": Estimate(place.e_above_hull, place.sigma),
+    }
+    candidate.placement = place
+    return hull_verdict(candidate, limit, place.probability_below(limit))
 
 
 def starting_structures(
@@ -161,7 +165,7 @@ def ceiling(
     return float(config.target.e_above_hull_max - below - zero)
 
 
-def _best_outcome(candidate: Candidate, outcomes: list[tuple[Relaxed, str]]) -> Verdict:
+def best_outcome(candidate: Candidate, outcomes: list[tuple[Relaxed, str]]) -> Verdict:
     """Give the candidate the outcome of lowest energy that converged to a plausible crystal."""
     from invdesign.crystal.symmetry import SymmetryError, gene_of
     from invdesign.filters.geometry import geometry_check

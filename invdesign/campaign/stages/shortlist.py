@@ -12,12 +12,16 @@ from invdesign.campaign.components import Components
 from invdesign.campaign.config import CampaignConfig
 from invdesign.campaign.progress import Clock
 from invdesign.campaign.ranking import goal_probabilities, hit_probability, pareto_ranks, shortlist
+from invdesign.campaign.session import Session
 from invdesign.campaign.stages.filter import novelty_verdict
 from invdesign.campaign.stages.gates import Context, GateFunction, apply_gates
+from invdesign.campaign.store import Store
 from invdesign.core.candidate import Candidate, Selection
+from invdesign.core.funnel import FINISHING
 from invdesign.core.target import Target
 from invdesign.verdict import Verdict
 
+PER_PLACE, LEAST_FINISHED = 3, 40  # candidates finished for each place of the shortlist; at least
 Pick = Callable[[Sequence[Candidate], Target, int], list[Candidate]]
 
 
@@ -34,7 +38,7 @@ def deduplicate(config: CampaignConfig, components: Components, candidates: Sequ
     clock = Clock()
     apply_gates(GATE_FUNCTIONS, candidates, Context(config, components), clock)
     with clock.stage("shortlist"):
-        _score([candidate for candidate in candidates if candidate.alive], config, components)
+        score([candidate for candidate in candidates if candidate.alive], config, components)
     return clock
 
 
@@ -43,7 +47,7 @@ def distinct(candidates: Sequence[Candidate], context: Context) -> list[Verdict]
     known = context.components.get("known")
     for candidate in candidates:
         candidate.record(_still_wanted(candidate, context.config, known))
-    _reject_duplicates([candidate for candidate in candidates if candidate.alive])
+    reject_duplicates([candidate for candidate in candidates if candidate.alive])
     return [candidate.verdicts["duplicates"] for candidate in candidates]
 
 
@@ -65,25 +69,42 @@ def put_on_shortlist(config: CampaignConfig, components: Components, chosen: Seq
     return clock
 
 
-def select_shortlist(
-    config: CampaignConfig, components: Components, candidates: Sequence[Candidate]
-) -> tuple[list[Candidate], Clock]:
-    """Remove duplicates and select the shortlist, without checks.
+def reject_unlikely(candidates: Sequence[Candidate], config: CampaignConfig) -> None:
+    """Reject all but those that would be on a shortlist of three times the length."""
+    n = max(PER_PLACE * config.n_shortlist, LEAST_FINISHED)
+    kept = {candidate.id for candidate in shortlist(candidates, config.target, n)}
+    for candidate in candidates:
+        if candidate.id not in kept:
+            reason = f"not among the {n} likeliest hits, which are finished"
+            candidate.record(Verdict(FINISHING, passed=False, reason=reason))
 
-    Args:
-        config: the campaign.
-        components: what it is made of.
-        candidates: all that passed the structure phase, in order of id.
+
+def distinct_survivors(session: Session) -> list[Candidate]:
+    """Remove duplicates among what passed the structure phase, and store what is left to be ranked.
+
+    With a finishing potential, what is no likely hit is rejected at once: nobody finishes it.
 
     Returns:
-        The same candidates, and the cost.
+        All that passed the structure phase, in order of id, as stored.
     """
-    clock = deduplicate(config, components, candidates)
-    chosen = picked(config, [candidate for candidate in candidates if candidate.alive])
-    return list(candidates), clock + put_on_shortlist(config, components, chosen)
+    config, components, store = session.config, session.components, session.store
+    survivors = _came_through(store)
+    if not any("duplicates" in candidate.verdicts for candidate in survivors):
+        clock = deduplicate(config, components, survivors)
+        if components.finisher is not None:
+            reject_unlikely([candidate for candidate in survivors if candidate.alive], config)
+        store.put(survivors, clock)
+        session.live.funnel.charge(clock.seconds)
+    session.live.count(survivors, ("duplicates",))
+    return _came_through(store)
 
 
-def _score(alive: Sequence[Candidate], config: CampaignConfig, components: Components) -> None:
+def _came_through(store: Store) -> list[Candidate]:
+    """All that passed the gates before, in order of id, also those that a later gate has rejected since."""
+    return [c for c in store.read() if "properties" in c.verdicts and c.verdicts["properties"].passed]
+
+
+def score(alive: Sequence[Candidate], config: CampaignConfig, components: Components) -> None:
     """Give candidates what they are ranked by."""
     if not alive:
         return
@@ -129,7 +150,7 @@ def _still_wanted(candidate: Candidate, config: CampaignConfig, known: Any) -> V
     return Verdict("duplicates", passed=True, reason="unlike every other candidate")
 
 
-def _reject_duplicates(candidates: Sequence[Candidate]) -> None:
+def reject_duplicates(candidates: Sequence[Candidate]) -> None:
     """Of relaxed structures that match, keep the lowest in energy (then in id)."""
     from invdesign.crystal.matching import unique_groups
 

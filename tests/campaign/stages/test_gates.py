@@ -2,7 +2,7 @@ from importlib import import_module
 
 from invdesign.core.funnel import GATES
 
-STAGES = ("filter", "prerank", "relax", "shortlist", "dynamical_stability")
+STAGES = ("filter", "prerank", "relax", "shortlist", "finish", "dynamical_stability")
 
 
 def test_every_gate_is_applied_by_a_stage_in_order():

@@ -76,6 +76,8 @@ def test_terms() -> None:
     assert set(terms_of(Composition("Fe2O3"))) == {"Fe", "Fe|O", "O", "O-"}
     assert set(terms_of(Composition("BiOBr"))) == {"Bi", "O", "O-", "Br", "Br-"}
     assert "Si-" not in terms_of(Composition("Na4SiO4"))
+    assert set(terms_of(Composition("PbTe"))) == {"Pb", "Te", "Te~"}  # lead is the more electronegative
+    assert {"Te-", "Te~"}.isdisjoint(terms_of(Composition("TeO2")))
     assert {"Fe|F"} == {
         term for term in terms_of(Composition("Fe2OF4")) if "|" in term
     }  # one U, one correction

@@ -1,0 +1,121 @@
+"""The finishing stage: the likeliest hits relaxed again, tightly, with a second and better potential.
+
+It costs seconds a candidate, so only those are finished that could come onto the shortlist. What it finds
+replaces structure, energy above hull and properties; the first energy above hull is kept next to it. A
+weighted mean of both potentials' energies is no better than the second alone: decision 046.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from invdesign.campaign.components import Components
+from invdesign.campaign.config import CampaignConfig
+from invdesign.campaign.progress import Clock
+from invdesign.campaign.session import Session
+from invdesign.campaign.stages.gates import Context, GateFunction, apply_gates
+from invdesign.campaign.stages.predict import properties_verdict
+from invdesign.campaign.stages.relax import best_outcome, place_on_hull
+from invdesign.campaign.stages.shortlist import reject_duplicates, score
+from invdesign.core.candidate import Candidate
+from invdesign.core.funnel import FINISHING
+from invdesign.io.parallel import one_thread, run_tasks
+from invdesign.verdict import Verdict
+
+if TYPE_CHECKING:
+    from invdesign.relaxation.relax import Relaxed
+
+FMAX = 0.02  # eV/Å
+PER_UNIT = 4  # candidates relaxed together in one process
+
+
+@dataclass(frozen=True)
+class FinishUnit:
+    """Candidates to be finished in one process."""
+
+    config: CampaignConfig
+    components: Components
+    candidates: list[Candidate]
+
+
+def finish(session: Session, survivors: Sequence[Candidate]) -> list[Candidate]:
+    """Finish the survivors that are left, and score them again.
+
+    Every unit is stored as soon as it is finished; a resumed run goes on with the rest.
+
+    Args:
+        session: the campaign.
+        survivors: distinct, in order of id.
+
+    Returns:
+        The same candidates as stored; of those that became the same crystal, one is left.
+    """
+    config, components, live = session.config, session.components, session.live
+    known = {candidate.id: candidate for candidate in survivors}
+    live.count([candidate for candidate in survivors if FINISHING in candidate.verdicts], (FINISHING,))
+    todo = [candidate for candidate in survivors if candidate.alive and FINISHING not in candidate.verdicts]
+    units = [FinishUnit(config, components, todo[i : i + PER_UNIT]) for i in range(0, len(todo), PER_UNIT)]
+    live.phase(FINISHING, live.funnel.stages[FINISHING].entered + len(todo))
+    for candidates, clock in run_tasks(finish_unit, units, workers=1, executor=session.executor):
+        session.store.put(candidates, clock)
+        live.count(candidates, (FINISHING,), clock)
+        known |= {candidate.id: candidate for candidate in candidates}
+    reject_duplicates([candidate for candidate in known.values() if candidate.alive])
+    score([candidate for candidate in known.values() if candidate.alive], config, components)
+    return list(known.values())
+
+
+def finish_unit(unit: FinishUnit) -> tuple[list[Candidate], Clock]:
+    """Give a unit's candidates their finished structure, energy above hull and properties."""
+    clock = Clock()
+    with one_thread():
+        apply_gates(GATE_FUNCTIONS, unit.candidates, Context(unit.config, unit.components), clock)
+    return unit.candidates, clock
+
+
+def stands_finished(candidates: Sequence[Candidate], context: Context) -> list[Verdict]:
+    """Relax candidates with the finishing potential; reject those out of the limit or the windows then."""
+    from invdesign.relaxation.relax import relax
+
+    config, components = context.config, context.components.best()
+    potential = components.get("potential")
+    results = relax(
+        [candidate.structure for candidate in candidates],  # type: ignore[misc]
+        potential,
+        fmax=min(FMAX, config.fmax),
+        max_steps=2 * config.max_steps,
+        keep_symmetry=config.keep_symmetry,
+    )
+    verdicts = []
+    for candidate, result in zip(candidates, results, strict=True):
+        verdict = _finished(candidate, result, components, config.target.e_above_hull_max)
+        verdicts.append(replace(verdict, gate=FINISHING, reason=f"{verdict.reason}, by {potential.name}"))
+    standing = [i for i, verdict in enumerate(verdicts) if verdict.passed]
+    found = components.estimates([candidates[i].structure for i in standing])  # type: ignore[misc]
+    for i, estimates in zip(standing, found, strict=True):
+        candidates[i].properties |= estimates
+        likely = properties_verdict(candidates[i], config)
+        if not likely.passed:
+            verdicts[i] = replace(likely, gate=FINISHING)
+    return verdicts
+
+
+def _finished(candidate: Candidate, result: Relaxed, components: Components, limit: float) -> Verdict:
+    """Give a candidate its finished structure and placement; how it was relaxed first is added up."""
+    first, steps = candidate.relaxation, candidate.relaxation_steps or 0
+    verdict = best_outcome(candidate, [(result, candidate.origin.geometry or "")])
+    candidate.relaxation_steps = steps + result.n_steps
+    if not verdict.passed or first is None or candidate.relaxation is None:
+        return verdict
+    candidate.relaxation = replace(
+        candidate.relaxation,
+        n_starting_structures=first.n_starting_structures,
+        proposed_gene=first.proposed_gene,
+    )
+    candidate.first_placement = candidate.placement
+    return place_on_hull(candidate, limit, components)
+
+
+GATE_FUNCTIONS: dict[str, GateFunction] = {FINISHING: stands_finished}

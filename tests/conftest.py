@@ -4,6 +4,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from pymatgen.symmetry.groups import SpaceGroup
 
 # umap's compilation takes longer than our small maps without it; read when numba is imported
@@ -11,6 +12,10 @@ os.environ["NUMBA_DISABLE_JIT"] = "1"
 
 # pymatgen forgets a space group that nobody holds, and Fm-3m takes a second to build
 SpaceGroup.__new__ = staticmethod(cache(SpaceGroup.__new__))
+
+# how long an example takes is the machine's business
+settings.register_profile("invdesign", deadline=None)
+settings.load_profile("invdesign")
 
 # what several files start from; worker processes and the subprocess that is killed import the fakes by name
 sys.path.insert(0, str(Path(__file__).parent))

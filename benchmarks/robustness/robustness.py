@@ -18,7 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "fuzz"))
 from answers import answer
 from fuzzing import fuzz
-from known_crystals import spellings
+from spelled_crystals import spellings
 from subjects import subjects
 
 

@@ -86,7 +86,7 @@ def test_it_prints_what_adds_up(files: Path):
 
 
 def test_a_crystal_that_chgnet_refuses_is_explained_without_neighbors(files: Path):
-    far = Structure(Lattice.cubic(30), ["Ar"], [[0, 0, 0]])
+    far = Structure(Lattice.cubic(20), ["Ar"], [[0, 0, 0]])
     far.to(filename=str(files / "far.cif"))
     (row,) = json.loads(run(files, files / "far.cif", "--json").stdout)
     assert row["neighbors"] == []

@@ -136,7 +136,7 @@ def test_guidance_that_cannot_be_read(guidance):
     options = [word for text in guidance for word in ("--guidance", text)]
     result = CliRunner().invoke(app, ["generate", *options])
     assert result.exit_code == 2
-    assert "neither a number" in result.output
+    assert "no number nor CONDITION=NUMBER" in result.output
 
 
 @pytest.mark.parametrize("guidance", ["nan", "inf", "band_gap=nan", "-1"])

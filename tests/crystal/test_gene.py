@@ -55,7 +55,7 @@ def test_bad_text_is_one_sentence(text: str, word: str) -> None:
         Gene.parse(text)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(genes())
 def test_text_round_trip_and_canonical_is_idempotent(gene: Gene) -> None:
     assert Gene.parse(str(gene)) == gene
@@ -65,7 +65,7 @@ def test_text_round_trip_and_canonical_is_idempotent(gene: Gene) -> None:
     assert canonical.composition == gene.composition
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(genes(), st.data())
 def test_every_relabelling_has_the_same_hash(gene: Gene, data: st.DataObject) -> None:
     mapping, _ = data.draw(st.sampled_from(space_group_table(gene.space_group).relabellings))

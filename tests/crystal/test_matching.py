@@ -54,7 +54,7 @@ def test_groups_are_numbered_by_first_occurrence() -> None:
     assert unique_groups([]) == []
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**31), noise=st.floats(0.0, 0.08))
 def test_same_crystal_is_symmetric_and_survives_noise(seed: int, noise: float) -> None:
     rng = np.random.default_rng(seed)

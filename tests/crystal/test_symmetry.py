@@ -65,7 +65,7 @@ def test_round_trip_of_known_crystals(name: str) -> None:
     assert gene_of(back, 0.01)[0] == gene
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     name=st.sampled_from(sorted(PROTOTYPES)),
     shift=st.tuples(*[st.floats(0, 1)] * 3),

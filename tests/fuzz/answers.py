@@ -6,9 +6,9 @@ import warnings
 from pathlib import Path
 from typing import Literal
 
-from known_crystals import Crystal, Spelling
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Structure
+from spelled_crystals import Crystal, Spelling
 
 from invdesign.crystal.structure_files import Unreadable, read_entries
 from invdesign.errors import InputError

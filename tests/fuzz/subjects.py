@@ -15,9 +15,9 @@ from pathlib import Path
 
 import ase.db
 import ase.test
-import known_crystals as known
 import pyarrow as pa
 import pyarrow.parquet as pq
+import spelled_crystals as known
 
 DATA = Path(__file__).parents[1] / "data" / "dft"
 VASP = Path(ase.test.__file__).parent / "testdata" / "vasp"

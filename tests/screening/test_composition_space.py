@@ -61,7 +61,7 @@ def spaces(draw) -> tuple[Space, set]:
     return space, by_hand(space)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(spaces(), st.integers(1, 50))
 def test_every_formula_once(drawn, size):
     unchecked, expected = drawn
@@ -77,7 +77,7 @@ def test_every_formula_once(drawn, size):
     assert len(expected) == len(found)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(spaces(), st.integers(1, 7), st.integers(1, 40))
 def test_shards_and_places_are_the_whole(drawn, n, size):
     unchecked, expected = drawn

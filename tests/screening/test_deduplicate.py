@@ -9,7 +9,7 @@ from invdesign.screening.deduplicate import SeenKeys
 keys = st.one_of(st.integers(1, 20), st.integers(1, 2**64 - 1))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.lists(keys, max_size=30), max_size=10))
 def test_as_a_set_would_say(batches):
     seen, before = SeenKeys(1024), set()

@@ -201,7 +201,7 @@ def test_standard_input(monkeypatch):
         assert read("-")[0] == expected
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(content=st.binary(max_size=300), size=st.integers(1, 5))
 def test_no_bytes_are_fatal(tmp_path_factory, content, size):
     path = tmp_path_factory.mktemp("any") / "a.txt"
@@ -215,7 +215,7 @@ def test_no_bytes_are_fatal(tmp_path_factory, content, size):
 cells = st.text(st.characters(codec="utf-8", exclude_characters="\r"), max_size=20)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(rows=st.lists(st.tuples(cells, st.sampled_from(["NaCl", "CsPbI3", "NaN"]), cells), max_size=30))
 def test_every_row_of_a_table_on_its_line(tmp_path_factory, rows):
     path = tmp_path_factory.mktemp("any") / "a.csv"
@@ -230,7 +230,7 @@ def test_every_row_of_a_table_on_its_line(tmp_path_factory, rows):
     assert read(path, size=7) == (expected, {}, 0)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(content=st.text(st.sampled_from('",\n\rNaCl')), size=st.integers(1, 5))
 def test_no_table_is_fatal(tmp_path_factory, content, size):
     path = tmp_path_factory.mktemp("any") / "a.csv"

@@ -239,8 +239,8 @@ def test_wrong_input_is_reported_before_anything_is_loaded(tmp_path, monkeypatch
     monkeypatch.setattr("invdesign.campaign.components._load", lambda kind, _name: loaded.append(kind))
     (tmp_path / "file").write_text("")
     for formulas, options, told in (
-        (["hello"], {}, "not a chemical formula"),
-        (["Og2O"], {}, "Og is none of the elements"),
+        (["hello"], {}, "is not a formula"),
+        (["Og2O"], {}, "Og is no element"),
         (
             ["NaCl"],
             {"generators": ["foo"]},

@@ -238,7 +238,7 @@ def binaries(tmp_path_factory):
     return {folder / name: (folder / name).read_bytes() for name in ("a.traj", "a.db")}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(at=st.integers(0, 100_000), byte=st.integers(0, 255), cut=st.booleans())
 def test_any_byte_of_a_trajectory_or_database(binaries, at, byte, cut):
     for path, whole in binaries.items():

@@ -151,7 +151,7 @@ def test_prompts_are_held_with_a_geometry(vae: CrystalVAE, text: str) -> None:
         assert len(candidate.structure) == candidate.gene.n_atoms
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_no_path_of_allowed_choices_is_a_dead_end(data: st.DataObject) -> None:
     target = parse_target(data.draw(st.sampled_from(TARGETS)))

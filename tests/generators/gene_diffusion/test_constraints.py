@@ -88,7 +88,7 @@ def drawn_by_the_rules(target: Target, rng: np.random.Generator) -> Gene:
     return Gene(draft.group, tuple((SYMBOLS[z], LETTERS[w]) for z, w in parts))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data(), seed=st.integers(0, 2**32))
 def test_no_path_of_choices_ends_without_a_gene(data: st.DataObject, seed: int) -> None:
     try:

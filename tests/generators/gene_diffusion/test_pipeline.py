@@ -104,7 +104,7 @@ _CLAUSES = (
 )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(clauses=st.tuples(*_CLAUSES), seed=st.integers(0, 1000))
 def test_no_prompt_is_violated(pipeline: GeneDiffusionPipeline, clauses: tuple[str, ...], seed: int) -> None:
     try:

@@ -70,7 +70,7 @@ def lattices_of(group: int) -> st.SearchStrategy[tuple[float, ...]]:
     return st.tuples(edge, edge, edge, angle, angle, angle)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 230).flatmap(lambda g: st.tuples(st.just(g), lattices_of(g))), st.floats(10.0, 2000.0))
 def test_a_cell_survives_its_representation(given_cell, volume) -> None:
     group, lattice = given_cell

@@ -50,7 +50,7 @@ CONDITIONS = st.fixed_dictionaries(
 
 
 @given(CONDITIONS, st.integers(0, 99))
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_prompts_are_never_violated(generator, conditions, seed):
     target = parse_target("band_gap>1", **conditions)
     try:

@@ -43,7 +43,7 @@ amounts = st.dictionaries(st.sampled_from(ELEMENTS), st.integers(1, 6), min_size
 
 
 @given(amounts, st.integers(2, 5))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_multiple_of_a_composition_has_the_same_features(composition: dict[str, int], factor: int) -> None:
     multiple = {element: amount * factor for element, amount in composition.items()}
     np.testing.assert_allclose(
@@ -52,7 +52,7 @@ def test_a_multiple_of_a_composition_has_the_same_features(composition: dict[str
 
 
 @given(st.lists(amounts, min_size=2, max_size=5))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_features_of_many_are_those_of_each(compositions: list[dict[str, int]]) -> None:
     together = composition_matrix(counts_of(compositions))
     alone = np.stack([composition_features(composition) for composition in compositions])

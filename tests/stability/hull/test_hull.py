@@ -67,7 +67,7 @@ def test_equals_pymatgen_on_random_systems(hull: Hull) -> None:
         assert sum(result.decomposition.values()) == pytest.approx(1.0)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.integers(2, 7), st.integers(0, 60), st.integers(0, 2**32 - 1))
 def test_simplex_equals_a_general_solver(k: int, m: int, seed: int) -> None:
     random = np.random.default_rng(seed)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from answers import answer
-from known_crystals import CRYSTALS, spellings
+from spelled_crystals import CRYSTALS, spellings
 
 SPELLINGS = list(spellings())
 

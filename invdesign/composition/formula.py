@@ -18,7 +18,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from invdesign.composition.spelling import LONGEST_FORMULA, plain_formula
+from invdesign.composition.spelling import (
+    LONGEST_FORMULA,
+    capitalised,
+    plain_formula,
+    report_another_meaning,
+)
 from invdesign.crystal.elements import ATOMIC_NUMBER, HEAVY_HYDROGEN, atomic_number
 from invdesign.crystal.readers.entry import ID_COLUMNS
 from invdesign.errors import InputError, no_such_file, quoted, shortened
@@ -40,6 +45,8 @@ FORMULA_COLUMNS = ("formula", "pretty_formula", "composition", "reduced_formula"
 def formula_amounts(formula: str | float) -> dict[str, float]:
     """Amount of each element in a formula such as ``Ca3(PO4)2`` or ``Li0.5CoO2``, in order of mention.
 
+    A :class:`~invdesign.errors.ReadAs` says how capitals are read that may be other elements (``HFO2``).
+
     Raises:
         InputError: not text, not a formula, an unknown element, or an amount of zero.
     """
@@ -60,23 +67,26 @@ def formula_amounts(formula: str | float) -> dict[str, float]:
             symbol = "H" if token[1] in HEAVY_HYDROGEN else token[1]
             if symbol not in ATOMIC_NUMBER:
                 plain_formula(formula)  # may say more
-                raise InputError(
-                    f"formula: {quoted(formula)}: {symbol} is no element up to Lr; {_instead(symbol)}."
-                )
+                raise _unknown(symbol, formula)
             stack[-1][symbol] = stack[-1].get(symbol, 0.0) + _amount(token[2], formula)
         elif token[3]:
             stack.append({})
         else:
             for element, amount in stack.pop().items():
                 stack[-1][element] = stack[-1].get(element, 0.0) + amount * _amount(token[4], formula)
-    amounts = stack[0]
-    if len(stack) > 1 or not amounts or min(amounts.values()) <= 0:
+    _check(stack[0] if len(stack) == 1 else {}, formula)
+    return stack[0]
+
+
+def _check(amounts: dict[str, float], formula: str) -> None:
+    if not amounts or min(amounts.values()) <= 0:
         raise InputError(
             f"formula: {quoted(formula)} is empty, unclosed or has a zero amount; write it like Ca3(PO4)2."
         )
     if max(amounts.values()) > MOST_AMOUNT:
         raise _beyond(formula)
-    return amounts
+    if formula.isupper():
+        report_another_meaning(formula)
 
 
 def _amount(digits: str | None, formula: str) -> float:
@@ -101,9 +111,15 @@ def _at(rest: str) -> str:
     return f"{quoted(rest)}; write it like Ca3(PO4)2"
 
 
-def _instead(symbol: str) -> str:
+def _unknown(symbol: str, formula: str) -> InputError:
     two = symbol[0], symbol[1:].upper()
-    return f"write {''.join(two)} for two elements" if {*two} <= ATOMIC_NUMBER.keys() else "write Fe, say"
+    if len(symbol) == 1 and (meant := capitalised(formula)):
+        instead = f"write {quoted(meant)}"
+    elif {*two} <= ATOMIC_NUMBER.keys():
+        instead = f"write {''.join(two)} for two elements"
+    else:
+        instead = "write Fe, say"
+    return InputError(f"formula: {quoted(formula)}: {symbol} is no element up to Lr; {instead}.")
 
 
 def reduced_amounts(composition: Composition | Mapping[str, float] | str) -> dict[str, int]:

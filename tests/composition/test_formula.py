@@ -14,7 +14,7 @@ from pymatgen.core import Composition
 
 from invdesign.composition.formula import composition_key, formula_amounts, read_compositions, reduced_amounts
 from invdesign.crystal.elements import SYMBOLS
-from invdesign.errors import InputError
+from invdesign.errors import InputError, ReadAs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -108,6 +108,17 @@ READ = {
         "CuSO$_{4}$",
         "CuSO<sub>4</sub>",
         "ＣｕＳＯ４",
+        *(
+            "\\ce{CuSO4}",
+            r"$\mathrm{CuSO_4}$",
+            "CuSO~4~",
+            '"CuSO4"',
+            "'CuSO4'",
+            "“CuSO4”",
+            "CuSO4,",
+            "CuSO4;",
+        ),
+        "(Cu S O4)",
     ],
     "CuSO9H10": [
         *(
@@ -120,15 +131,39 @@ READ = {
             "CuSO4×5H2O",
         ),
         *("CuSO4 x 5H2O", "CuSO4(H2O)5", "CuSO4·5D2O", "CuSO₄·5H₂O", "CuSO4 * 5 H2O"),
+        *("CuSO4.5(H2O)", "CuSO4.5[H2O]", "CuSO4.5 (D2O)", "CuSO4. 5H2O", "CuSO4 . 5 H2O", "CuSO4.(H2O)5"),
     ],
+    "FeCl5H14O6": ["FeCl3·6H2O·2HCl", "FeCl3.6H2O.2HCl", "FeCl3.6(H2O).2(HCl)"],
+    "AuCl4H9O4": ["AuCl3.HCl.4H2O"],
+    "Ca2S2O9H2": ["2CaSO4.H2O", "2CaSO4·H2O"],
+    "KAlS2O20H24": ["KAl(SO4)2.12(H2O)"],
+    "Li0.5Mn2O4": ["Li0.5(Mn2O4)"],
+    "La0.7Sr0.3MnO3": ["La0.7(Sr0.3)MnO3"],
+    "Fe0.5O2H2": ["Fe.5(OH)2"],
+    "Ba0.5TiO3": ["Ba0.5(TiO3)"],
+    "H2OLi0.5": ["Li0.5(H2O)"],
+    "H4O2": ["2H2O"],
+    "Sr2Fe1.5MoO6": ["Sr2Fe1.5(MoO6)"],
+    "Na3V2.5P3O12": ["Na3V2.5(PO4)3"],
+    "Ba0.5Sr0.5TiO3": ["Ba1/2Sr1/2TiO3"],
+    "Li1.333333333Ti1.666666667O4": ["Li[Li1/3Ti5/3]O4"],
+    "PbMg0.333333333Nb0.666666667O3": ["Pb(Mg1/3Nb2/3)O3"],
     "CuSO5H2": ["CuSO4.H2O", "CuSO4·H2O"],
-    "CaSO4.5H": ["CaSO4·0.5H2O", "CaSO4·½H2O", "CaSO4·1/2H2O", "CaSO4.0.5H2O", "CaSO4·.5H2O"],
+    "CaSO4.5H": [
+        "CaSO4·0.5H2O",
+        "CaSO4·½H2O",
+        "CaSO4·1/2H2O",
+        "CaSO4.0.5H2O",
+        "CaSO4·.5H2O",
+        "CaSO4.1/2H2O",
+        "CaSO4.0.5(H2O)",
+    ],
     "MgCl2H12O6": ["MgCl2.6H2O", "MgCl2·6H2O"],
     "CaN2O10H8": ["Ca(NO3)2.4H2O", "Ca(NO3)2·4H2O"],
     "CoN6H18Cl3": ["Co(NH3)6Cl3", "CoCl3·6NH3", "CoCl3.6NH3"],
     "Ca3Al2O6": ["3CaO·Al2O3", "3CaO.Al2O3", "(CaO)3Al2O3"],
     "CaSiO3": ["CaO.SiO2", "CaO·SiO2", "CaSiO3"],
-    "H2O": ["H2O", "D2O", "T2O", "HDO"],
+    "H2O": ["H2O", "D2O", "T2O", "HTO", "HDO"],
     "LiH": ["LiH", "LiD", "LiT"],
     "Fe0.5O": ["Fe.5O", "Fe0.5O"],
     "VI3": ["VI3"],
@@ -183,17 +218,36 @@ REFUSED = {
     "charge": ["SO4^2-", "NH4+", "SO42-", "Fe3+", "Na+Cl-", "SO₄²⁻", "[Fe(CN)6]4-", "Cl-", "O2−"],
     "isotope": ["²H2O", "¹⁸O2"],
     "chemical system": ["Li-Fe-O", "Na-Cl"],
-    "write Ti, or H for deuterium": ["TIO2", "BaTIO3"],
+    "has T; write 'TiO2'": ["TIO2"],
+    "has T; write 'BaTiO3'": ["BaTIO3", "BATIO3"],
+    "has T; write 'PbTiO3'": ["PBTIO3"],
+    "has T; write 'Pt'": ["PT"],
+    "has T; write the element": ["LiTFSI", "BT", "T", "NaT", "Ca(OT)2", "CaTO3", "BAT"],
     "write Dy, or H for deuterium": ["DY2O3"],
+    "write 'NaCl'": ["NACL"],
+    "write BN for two elements": ["Bn"],
+    "solid solution at '(Ba,Sr)'": ["(Ba,Sr)TiO3", "Pb(Ba,Sr)TiO3"],
+    "solid solution at '(Te,Se)'": ["Sb2(Te,Se)3"],
+    "solid solution at '(Ba/Sr)'": ["(Ba/Sr)TiO3"],
+    "write 'CuSO4·5H2O'": ["CuSO4 5H2O"],
+    "write 'CaSO4·1/2(H2O)'": ["CaSO4 1/2 (H2O)"],
+    "write Al2O3": ["Al 2O 3"],
+    "decimal comma": ["Al1,5O3", "CuSO4·0,5H2O"],
+    "table of amounts; write 'Na1Cl1'": ['{"Na":1,"Cl":1}', "Na:1,Cl:1", "{'Na': 1, 'Cl': 1}"],
+    "has a dash": ["0.5Li2O-0.5B2O3", "BaTiO3-SrTiO3", "Fe1-0.05O"],
+    "is several or has a fraction": ["LiCoO2/2LiFePO4", "TiO2/3Al2O3", "Ba4/2O"],
     "leave out the brackets or B": ["TiO2(B)", "VO2 (B)"],
-    "two numbers at": ["Cu S O4 5 H2 O", "CuSO4 5H2O", "H2 0.5 O", "Ti O2 2"],
+    "two numbers at": ["Cu S O4 5 H2 O", "H2 0.5 O", "Ti O2 2"],
     "whole number and a fraction": ["K2CO3·1½H2O", "K2CO3·1 ½ H2O"],
     "dopant": ["CaF2:Eu", "Ca F2 : Eu"],
     "one a line": ["NaCl KCl", "LiCoO2, LiFePO4", "LiCoO2/LiFePO4", "LiCoO2;LiFePO4"],
-    "fraction or a hydrate": ["Na1.5H2O", "Li0.5H2O"],
-    "fraction or two": ["Al2O3.3SiO2", "Ca(NO3)2.3NaO"],
+    "fraction or a hydrate": [
+        *("Na1.5H2O", "Li0.5H2O", "Na.5H2O", "TiO1.5H2O", "TiO1.5(H2O)", "WO2.72(H2O)", "WO2.72H2O"),
+        *("UO2.05H2O", "Na0.35CoO2.2H2O"),
+    ],
+    "fraction or two": ["Al2O3.3SiO2", "Ca(NO3)2.3NaO", "Al2O3.3(SiO2)", "NaCl.2(AgI)", "CaO.6Al2O3.H2O"],
     "dot without": ["CuSO4·", "·5H2O", "CuSO4··5H2O", "CuSO4·5"],
-    "divides by zero": ["CaSO4·1/0H2O"],
+    "divides by zero": ["CaSO4·1/0H2O", "CaSO4.1/0H2O", "Ba1/0O"],
     "beyond any sense": [
         "Fe" + "9" * 60,
         "Fe99999999",
@@ -263,6 +317,65 @@ def test_any_hydrate(amounts, n, dot):
     text = "".join(f"{e}{m}" for e, m in amounts.items())
     expected = {**amounts, "H": amounts.get("H", 0) + 2 * n, "O": amounts.get("O", 0) + n}
     assert formula_amounts(f"{text}{dot}{n if n > 1 else ''}H2O") == expected
+
+
+SALTS = ["CuSO4", "MgCl2", "NaCl", "Na2S", "Al2(SO4)3", "KAl(SO4)2", "[Co(NH3)6]Cl3", "Na2CO3"]
+GUESTS = ["H2O", "D2O", "NH3", "HCl", "CO2"]
+
+
+@given(
+    st.sampled_from(SALTS),
+    st.lists(st.tuples(st.integers(2, 30), st.sampled_from(GUESTS)), min_size=1, max_size=3),
+    st.sampled_from(["{}", "({})", "[{}]"]),
+    st.sampled_from([".", "·", " . "]),
+)
+def test_a_plain_dot_is_the_dot_of_a_hydrate(salt, guests, brackets, dot):
+    text = salt + "".join(f"{dot}{n}{brackets.format(guest)}" for n, guest in guests)
+    assert formula_amounts(text) == formula_amounts(salt + "".join(f"({guest}){n}" for n, guest in guests))
+
+
+@given(
+    st.sampled_from(["Li", "Na", "Ba", "Fe"]),
+    st.integers(1, 99),
+    st.sampled_from(["MnO2", "TiO3", "H2O", "NH3", "OH"]),
+)
+def test_a_decimal_before_a_bracket_stays_one(element, hundredths, group):
+    assert formula_amounts(f"{element}0.{hundredths:02}({group})") == {
+        element: hundredths / 100,
+        **formula_amounts(group),
+    }
+
+
+@given(st.integers(1, 12), st.integers(2, 12))
+def test_an_amount_as_a_fraction(above, below):
+    text = f"Ba{above}/{below}Sr1/2TiO3"
+    if above % below:
+        expected = {"Ba": above / below, "Sr": 0.5, "Ti": 1, "O": 3}
+        assert formula_amounts(text) == pytest.approx(expected)
+    else:
+        with pytest.raises(InputError, match="has a fraction"):
+            formula_amounts(text)
+
+
+@pytest.mark.parametrize(
+    ("formula", "meant"),
+    [
+        *(("HFO2", "HfO2"), ("INSB", "InSb"), ("CU2O", "Cu2O"), ("PBO", "PbO"), ("COO", "CoO")),
+        *(("CO3O4", "Co3O4"), ("CUSO4·5H2O", "CuSO4·5H2O")),
+    ],
+)
+def test_capitals_that_may_be_other_elements_are_reported(formula, meant):
+    with pytest.warns(ReadAs, match=f"write '{meant}' if that is meant"):
+        formula_amounts(formula)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "formula",
+    ["K2CO3", "UO2CO3", "HCOOH", "CH3COOH", "KHF2", "KNO3", "CO", "NO", "CS2", "H2SO4", "KSCN", "COS"],
+)
+def test_usual_formulas_in_capitals_are_read_without_a_word(formula):
+    formula_amounts(formula)
 
 
 @given(st.text(max_size=40) | st.text(alphabet="LiFeO()[]0123456789.·*+-^xδ_ {}", max_size=30))

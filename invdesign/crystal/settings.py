@@ -26,8 +26,6 @@ N_HALL = 530
 MAX_OPERATORS = 1000
 """A list of operators has 192 at most in a conventional cell, and some times more in a supercell."""
 
-SAME_SITE = 0.25
-"""Å; images of one site that are closer are one atom, and lie on a special position."""
 ON_POSITION = 1e-4
 """Fraction of a cell edge; a site less than this off its special position is left where it is."""
 
@@ -179,16 +177,17 @@ def setting_of_operators(operators: tuple[str, ...]) -> Setting:
     return Setting(entry.xhm() if entry else "", number, rotations, translations)
 
 
-def orbit_of(position: np.ndarray, setting: Setting, matrix: np.ndarray) -> np.ndarray:
+def orbit_of(position: np.ndarray, setting: Setting, matrix: np.ndarray, blur: float) -> np.ndarray:
     """Return the distinct images (m, 3) of a site, in the order of the operators, in [0, 1).
 
-    Images within :data:`SAME_SITE` of one another are one atom: the site is moved onto its special position
-    if it is more than :data:`ON_POSITION` off.
+    Images within ``blur`` of one another are one atom: the site is moved onto its special position if it is
+    more than :data:`ON_POSITION` off.
 
     Args:
         position: fractional, (3,).
         setting: of the space group.
         matrix: cell vectors (3, 3), Å.
+        blur: how far apart rounded coordinates put what is one atom, Å.
     """
     special = position
     stabilizer = np.zeros(len(setting.rotations), bool)
@@ -196,7 +195,7 @@ def orbit_of(position: np.ndarray, setting: Setting, matrix: np.ndarray) -> np.n
         images: np.ndarray = setting.rotations @ special + setting.translations
         gaps = images - special
         gaps -= np.rint(gaps)
-        near = np.linalg.norm(gaps @ matrix, axis=1) < SAME_SITE
+        near = np.linalg.norm(gaps @ matrix, axis=1) < blur
         if (near <= stabilizer).all():
             break
         stabilizer |= near

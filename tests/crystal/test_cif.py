@@ -134,6 +134,32 @@ def test_sixths_and_truncated_digits_too() -> None:
     assert len(only(kagome)) == 6
 
 
+@pytest.mark.parametrize(
+    ("off", "images"), [("0.005", 1), ("0.0031", 1), ("0.3333", 6), ("0.02", None), ("0.018", None)]
+)
+def test_images_are_merged_as_far_as_rounding_explains(off: str, images: int | None) -> None:
+    text = cif("5.6 5.6 5.6 90 90 90", "F m -3 m", f"Na1 Na {off} 0 0 1; Cl1 Cl 0.5 0.5 0.5 1")
+    if images:
+        assert only(text).composition["Na"] == 4 * images
+    else:
+        with pytest.raises(InputError, match="Å apart"):
+            only(text)
+
+
+@pytest.mark.parametrize("digits", [3, 5])
+def test_all_atoms_of_the_cell_listed_with_the_symmetry(digits: int) -> None:
+    zinc, oxygen = ((1 / 3, 2 / 3, 0), (2 / 3, 1 / 3, 0.5)), ((1 / 3, 2 / 3, 0.382), (2 / 3, 1 / 3, 0.882))
+    rows = [
+        f"{element}{i} {element} " + " ".join(f"{x:.{digits}f}" for x in place) + " 1"
+        for element, places in (("Zn", zinc), ("O", oxygen))
+        for i, place in enumerate(places)
+    ]
+    assert only(cif(HEXAGONAL, "P 63 m c", ";".join(rows))).composition.formula == "Zn2 O2"
+    for wrong in ([*rows[:3]], [*rows, rows[0]], [rows[0], rows[0], *rows[2:]]):
+        with pytest.raises(InputError, match=r"0.00\d Å apart"):
+            only(cif(HEXAGONAL, "P 63 m c", ";".join(wrong)))
+
+
 @pytest.mark.parametrize("symbol", ["R -3 m :R", "R-3m:R", "R -3 m R", "R -3 2/m", "R -3 m"])
 def test_rhombohedral_axes_by_suffix_or_cell(symbol: str) -> None:
     structure = only(cif("4.746 4.746 4.746 57.23 57.23 57.23", symbol, "Bi1 Bi 0.234 0.234 0.234 1"))

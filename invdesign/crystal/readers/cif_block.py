@@ -19,6 +19,7 @@ from invdesign.crystal.elements import ATOMIC_NUMBER, HEAVY_HYDROGEN, element_ta
 from invdesign.crystal.readers.cif_content import (
     CELL,
     UNKNOWN,
+    blur_of,
     check_content,
     element_of_label,
     element_of_type,
@@ -53,6 +54,8 @@ if TYPE_CHECKING:
 
 SHARED_SITE = 0.05
 """Å; rows of partial occupancy this near to one another share a site."""
+MOST_LISTED = 1000
+"""Rows of a list that may have all atoms of the cell, and its symmetry too."""
 FULL = 0.005
 """An occupancy within this of 1 is full."""
 _USUAL_VOLUME, _POSSIBLE_VOLUME = (0.6, 2.0), (0.35, 2.5)  # relative to the estimate from the elements
@@ -76,11 +79,12 @@ _ASCII = {0x2212: "-", 0x2013: "-", 0xA0: " ", 0x1A: " "}  # minus signs, fixed 
 
 @dataclass(frozen=True)
 class _Site:
-    """One row of the atom list: fractional ``position`` (3,), ``element`` with D and T as such."""
+    """One row of the atom list: fractional ``position`` (3,), good to ``blur`` (Å); D and T as such."""
 
     number: int
     element: str
     position: np.ndarray
+    blur: float
     occupancy: float
     multiplicity: str
 
@@ -355,20 +359,22 @@ class _Block:
         Raises:
             InputError: it is disordered, or is not what the block says it is.
         """
-        symbols: list[str] = []
-        images, as_listed, total = [], True, 0
-        for site in self._full_sites(setting):
-            orbit = orbit_of(site.position, setting, self.matrix)
-            total += len(orbit)
+        sites, images, total = self._full_sites(setting), [], 0
+        for site in sites:
+            images.append(orbit_of(site.position, setting, self.matrix, site.blur))
+            total += len(images[-1])
             if total > MAX_ATOMS:
                 raise InputError(
                     f"{self.where}: more than {MAX_ATOMS} atoms in the cell; give a smaller one."
                 )
-            as_listed &= site.multiplicity == str(len(orbit))
-            symbols += [site.element] * len(orbit)
-            images.append(orbit)
-        if not symbols:
+        if not sites:
             raise InputError(f"{self.where}: the CIF has no atoms; give a crystal.")
+        as_listed = all(
+            site.multiplicity == str(len(orbit)) for site, orbit in zip(sites, images, strict=True)
+        )
+        if len(sites) < min(total, MOST_LISTED):
+            sites, images = self._each_orbit_once(sites, images)
+        symbols = [site.element for site, orbit in zip(sites, images, strict=True) for _ in orbit]
         positions = np.concatenate(images)
         volume = check_geometry(self.matrix, positions, self.where)
         plain = ["H" if symbol in HEAVY_HYDROGEN else symbol for symbol in symbols]
@@ -380,6 +386,28 @@ class _Block:
         )
         structure = structure_of(self.cell, [plain[i] for i in order], positions[order])
         return _Reading(setting, structure, as_listed)
+
+    def _each_orbit_once(
+        self, sites: list[_Site], images: list[np.ndarray]
+    ) -> tuple[list[_Site], list[np.ndarray]]:
+        """Leave out sites that are images of others, where a block lists all atoms and the symmetry too."""
+        from scipy.spatial import cKDTree
+
+        tree = cKDTree(np.concatenate(images) % 1, boxsize=1)
+        owner = np.repeat(np.arange(len(sites)), list(map(len, images)))
+        places = np.array([site.position for site in sites]) % 1
+        met = tree.query_ball_point(places, SHARED_SITE / max(self.cell[:3]))
+        listed: dict[int, set[int]] = {}
+        for row, found in enumerate(met):
+            alike = [i for i in found if sites[owner[i]].element == sites[row].element]
+            first = min(owner[alike], default=row)
+            listed.setdefault(int(first), set()).update(i for i in alike if owner[i] == first)
+        whole = len(sites) == sum(map(len, listed.values())) and all(
+            len(images[first]) == len(found) for first, found in listed.items()
+        )
+        if not whole:
+            return sites, images
+        return [sites[i] for i in listed], [images[i] for i in listed]
 
     def _full_sites(self, setting: Setting) -> list[_Site]:
         """Sites with whole atoms; rows that share a site, as H and D do, are one.
@@ -473,7 +501,8 @@ class _Block:
             name, said = ("type symbol", symbol) if typed else ("label", label)
             raise self.unreadable(f"the {name} {quoted(said)} of site {number} names no element")
         position = snap_thirds(np.array(coordinates, dtype=float))
-        return _Site(number, element, position, occupancy, row["symmetry_multiplicity"])
+        blur = blur_of(place, self.cell[:3])
+        return _Site(number, element, position, blur, occupancy, row["symmetry_multiplicity"])
 
 
 def _chosen(readings: Sequence[_Reading], where: str) -> _Reading:

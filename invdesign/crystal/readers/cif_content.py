@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from math import isfinite
+from math import hypot, isfinite
 
 import numpy as np
 
@@ -40,6 +40,8 @@ _TWO_ELEMENTS = re.compile(
 _EITHER = set("/,|:&+")
 _LETTERED = {"H", "C", "N", "O"}  # followed by single letters that are no elements: H1N, O(W), C1B
 _SITE_LETTERS = set("BCF")
+_DIGITS = re.compile(r"[^/eEdD]*\.(\d{2,})[^/eEdD]*")
+_BLUR, _LEAST_BLUR, _MOST_BLUR = 1.5, 0.04, 0.15  # units of the last digit; Å
 _WATER = re.compile(r"H\d+O")  # water as a label
 
 
@@ -159,6 +161,17 @@ def number_of(text: str | None) -> float | None:
         return number
     match = _FRACTION.fullmatch(text)
     return int(match[1]) / int(match[2]) if match and int(match[2]) else None
+
+
+def blur_of(coordinates: Sequence[str], edges: Sequence[float]) -> float:
+    """Return how far apart (Å) the images of a site on a special position may be by its rounded coordinates.
+
+    Fractions and coordinates of one digit are exact; edges in Å.
+    """
+    matches = [_DIGITS.fullmatch(text.strip()) for text in coordinates]
+    units = [10.0 ** -len(match[1]) if match else 0.0 for match in matches]
+    blur = _BLUR * hypot(*(unit * edge for unit, edge in zip(units, edges, strict=True)))
+    return min(max(blur, _LEAST_BLUR), _MOST_BLUR)
 
 
 def element_of_type(symbol: str) -> str | None:

@@ -162,7 +162,8 @@ class Window:
         """The window as :func:`parse_target` reads it, to the last digit."""
         if self.high == inf:
             return f">{self.low!r}"
-        return f"<{self.high!r}" if self.low == -inf else f"={self.low!r}..{self.high!r}"
+        below = "<" if self.high else "<="  # no gap is less than 0
+        return f"{below}{self.high!r}" if self.low == -inf else f"={self.low!r}..{self.high!r}"
 
 
 def known_property(name: str) -> Property:

@@ -318,7 +318,8 @@ def _in_words(name: str, window: Window) -> str:
     if window.high == inf:
         return f"{words} above {window.low:g} {unit}"
     if window.low == -inf:
-        return f"{words} below {window.high:g} {unit}"
+        below = "at most" if window.high == PROPERTIES[name].low else "below"
+        return f"{words} {below} {window.high:g} {unit}"
     return f"{words} {window.low:g} to {window.high:g} {unit}"
 
 

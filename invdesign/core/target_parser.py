@@ -11,7 +11,7 @@ from invdesign.composition.formula import formula_amounts
 from invdesign.composition.supply import ELEMENT_GROUPS
 from invdesign.core.properties import PROPERTIES, STABILITY, Window, known_property
 from invdesign.core.target_hints import clause_meant, text_meant
-from invdesign.crystal.elements import ATOMIC_NUMBER
+from invdesign.crystal.elements import ATOMIC_NUMBER, HEAVY_HYDROGEN
 from invdesign.crystal.space_group_symbols import N_GROUPS, divided, space_group_number
 from invdesign.errors import InputError, quoted
 from invdesign.io.config import suggest
@@ -25,6 +25,11 @@ _AROUND = re.compile(rf"(?P<middle>{_NUMBER}){_FIRST_UNIT}\s*(?:±|\+/?-)\s*(?P<
 _SINGLE = re.compile(rf"(?P<number>{_NUMBER}){_UNIT}")
 _CLAUSE = re.compile(r"(?P<name>[A-Za-z][\w-]*)\s*(?P<sign>[=<>]+)\s*(?P<value>\S.*)", re.DOTALL)
 _NEXT_CLAUSE = re.compile(r"(?<![\s,;])[\s,;]++(?=[A-Za-z][\w-]*\s*[=<>≤≥])")
+_BETWEEN = re.compile(
+    rf"(?<![^\s,;])(?P<end>{_NUMBER}\s*+(?:[A-Za-z][\w/]{{0,20}}\s*+)?)(?P<sign>[<>])=?\s*+"
+    rf"(?P<name>[A-Za-z][\w-]*+)\s*+(?=(?P=sign)=?\s*[-+.\d])"
+)
+_OTHER_WAY = {"<": ">", ">": "<"}
 _ENERGIES = {"eV": 1.0, "ev": 1.0, "EV": 1.0, "meV": 1e-3, "Ry": 13.605693, "Ha": 27.211386}
 _PRESSURES = {"GPa": 1.0, "gpa": 1.0, "MPa": 1e-3, "kbar": 0.1, "Mbar": 100.0, "TPa": 1000.0, "Pa": 1e-9}
 _CONDUCTIVITIES = dict.fromkeys(("W/m/K", "W/mK", "W/(mK)", "Wm-1K-1", "W/(m/K)"), 1.0)
@@ -54,9 +59,15 @@ def fields_of(given: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever YAML or 
     for text in given:
         if len(str(text)) > _LONGEST:
             raise InputError(f"target: {quoted(str(text))} is longer than {_LONGEST} characters; shorten it.")
-        for clause in _NEXT_CLAUSE.split(str(text).translate(_PLAIN).strip(" \t\n\r,;")):
+        plain = _BETWEEN.sub(_one_ended, str(text).translate(_PLAIN))
+        for clause in _NEXT_CLAUSE.split(plain.strip(" \t\n\r,;")):
             _add_clause(fields, clause)
     return fields
+
+
+def _one_ended(match: re.Match[str]) -> str:
+    """Return ``band_gap>1.2 band_gap`` for the ``1.2<band_gap`` of ``1.2<band_gap<1.8``."""
+    return f"{match['name']}{_OTHER_WAY[match['sign']]}{match['end'].strip()} {match['name']}"
 
 
 def amounts_of(formula: str, field: str) -> dict[str, int]:
@@ -295,6 +306,8 @@ def symbols_of(value: Any, name: str) -> frozenset[str]:  # noqa: ANN401 - whate
     symbols = _pieces(value, name)
     for symbol in symbols:
         if symbol not in ATOMIC_NUMBER:
+            if symbol in HEAVY_HYDROGEN:
+                raise InputError(f"{name}: {symbol} is an isotope; write H.")
             close = symbol.capitalize()
             groups = f" or one of {', '.join(ELEMENT_GROUPS)}" if name in {"exclude", "excluded"} else ""
             hint = (
@@ -306,9 +319,9 @@ def symbols_of(value: Any, name: str) -> frozenset[str]:  # noqa: ANN401 - whate
 
 def _excluded(value: Any, name: str) -> frozenset[str]:  # noqa: ANN401 - whatever YAML or a caller holds
     """Symbols, groups of elements by their names."""
-    pieces = set(_pieces(value, name))
-    groups = [ELEMENT_GROUPS[piece] for piece in pieces & ELEMENT_GROUPS.keys()]
-    return symbols_of(pieces - ELEMENT_GROUPS.keys(), name).union(*groups)
+    pieces = _pieces(value, name)
+    groups = [ELEMENT_GROUPS[piece.lower()] for piece in pieces if piece.lower() in ELEMENT_GROUPS]
+    return symbols_of([piece for piece in pieces if piece.lower() not in ELEMENT_GROUPS], name).union(*groups)
 
 
 def _formula(value: Any, name: str) -> str:  # noqa: ANN401 - whatever YAML or a caller holds

@@ -60,7 +60,7 @@ def divided(text: str) -> list[str]:
     """Return the space groups of a text: divided by commas, or by blanks, which a symbol may also have.
 
     Raises:
-        InputError: blanks make one symbol or several.
+        InputError: blanks make one symbol or several (``P2 3``; in ``P21 21 21`` they make one).
     """
     pieces = [piece.strip() for piece in re.split(r"[,;]", text) if piece.strip()]
     return [one for piece in pieces for one in _divided_by_blanks(piece)]
@@ -69,12 +69,13 @@ def divided(text: str) -> list[str]:
 def _divided_by_blanks(piece: str) -> list[str]:
     words = re.sub(r"\s*(\.\.+|–)\s*", r"\1", piece).split()
     whole = not all(word[0].isdigit() for word in words) and _number(_plain(piece)) is not None
+    one = len(words) > 2 or words[-1] == "1"  # P 1 beside another group is no one's wish
     several = len(words) > 1 and all(word[0].isdigit() or _number(_plain(word)) for word in words)
-    if whole and several:
+    if whole and several and not one:
         raise InputError(
             f"space_group: {quoted(piece)} is one symbol with blanks or several; divide several by commas."
         )
-    return words if several else [piece]
+    return words if several and not whole else [piece]
 
 
 @cache
@@ -88,7 +89,7 @@ def standard_symbol(number: int) -> str:
 def _plain(symbol: str) -> str:
     """Return a symbol as typed, without quotes and its number in the tables."""
     text = re.sub(r"^([\"'])(.*)\1$", r"\2", typed(symbol))
-    return _STATED.sub("", re.sub(r"^no\.?\s*(?=\d)", "", text.strip(), flags=re.IGNORECASE))
+    return _STATED.sub("", re.sub(r"^(?:no\.?|#|sg\.?)\s*(?=\d)", "", text.strip(), flags=re.IGNORECASE))
 
 
 def _key(text: str) -> str:

@@ -43,6 +43,10 @@ PEROVSKITE = Gene.parse("221 Sr@b Ti@a O@c")
         ("formation_energy_per_atom<-1500 meV/atom", -math.inf, -1.5),
         ("band_gap≥3.", 3, math.inf),
         ("band_gap<0.5", -math.inf, 0.5),
+        ("1.2<band_gap<1.8", 1.2, 1.8),
+        ("1.2 < band_gap <= 1.8 eV", 1.2, 1.8),
+        ("1800 meV>=band_gap>1.2 eV", 1.2, 1.8),
+        ("-2<formation_energy_per_atom<-1", -2, -1),
         ("band_gap<=.5", -math.inf, 0.5),
         ("band_gap=0.1±0.25", 0, 0.35),
         ("formation_energy_per_atom<-1.5 eV/atom", -math.inf, -1.5),
@@ -64,6 +68,28 @@ def test_several_clauses_in_one_line_or_many():
     assert line.windows == {"band_gap": Window(1, 2)}
     assert line.e_above_hull_max == 0.05
     assert line.required == {"Li", "Fe", "O"}
+
+
+@given(st.floats(0, 19), st.floats(0.01, 1), st.sampled_from(["", " "]), st.sampled_from(["<", "<=", "≤"]))
+def test_a_property_between_two_numbers(low, width, blank, sign):
+    low, high = round(low, 3), round(low + width, 3)
+    text = f"elements=O {low}{blank}{sign}{blank}band_gap{blank}{sign}{blank}{high} hhi<5000"
+    expected = parse_target(f"elements=O band_gap={low}..{high} hhi<5000")
+    assert parse_target(text) == expected
+    turned = {"<": ">", "<=": ">=", "≤": "≥"}[sign]
+    assert parse_target(f"{high}{turned}band_gap{turned}{low} elements=O hhi<5000") == expected
+
+
+def test_no_gap_at_all():
+    target = parse_target("band_gap<=0")
+    assert "band gap at most 0 eV" in target.describe()
+    assert "band_gap<=0" in str(target)
+    assert parse_target(str(target)) == target
+
+
+def test_groups_of_elements_in_any_case():
+    assert parse_target("exclude=Toxic,Co") == parse_target("exclude=toxic,Co")
+    assert parse_target("exclude=RADIOACTIVE") == parse_target("exclude=radioactive")
 
 
 def test_elements():
@@ -177,6 +203,12 @@ WRONG = [
     ("e_above_hull=1..inf", "cannot read"),
     ("elements=Xx", "'Xx' is not a chemical element"),
     ("elements=o", "did you mean O?"),
+    ("elements=D", "D is an isotope; write H"),
+    ("1.2<band_gap", "cannot read"),
+    ("1.2<band_gap>1", "cannot read"),
+    ("1" + " " * 9_000 + "<band_gap", "cannot read"),
+    ("1.8<band_gap<1.2", "cannot be within both"),
+    ("formula=PBTIO3", "write 'PbTiO3'"),
     ("exclude=poison", "or one of toxic, radioactive"),
     ("elements=toxic", "'toxic' is not a chemical element"),
     ("elements=Pb exclude=toxic", "both asked for and excluded"),

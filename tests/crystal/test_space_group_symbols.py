@@ -136,8 +136,19 @@ def test_what_is_none_is_reported_with_what_is_close(symbol, told):
     assert len(str(caught.value)) < 300
 
 
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("P31 2 1", 152), ("P312 1", 152), ("P21 21 21", 19), ("#225", 225), ("sg225", 225), ("SG 62", 62)],
+)
+def test_groups_with_blanks_and_signs_of_a_number(text, number):
+    assert parse_target(f"space_group={text}").space_groups == {number}
+
+
 def test_several_groups():
     assert divided("225, P2_1/c;F m -3 m") == ["225", "P2_1/c", "F m -3 m"]
+    for one in ("P31 2 1", "P312 1", "P21 21 21", "P 31 2 1", "P4 3 2"):
+        assert divided(one) == [one]
+    assert divided("Pnnm Pbca") == ["Pnnm", "Pbca"]
     assert divided("225 62") == ["225", "62"]
     assert divided("Pnma Fm-3m 195..206") == ["Pnma", "Fm-3m", "195..206"]
     with pytest.raises(InputError, match="divide several by commas"):

@@ -18,15 +18,16 @@ from invdesign.campaign.session import Session
 from invdesign.campaign.stages.gates import Context, GateFunction, apply_gates
 from invdesign.campaign.stages.predict import properties_verdict
 from invdesign.campaign.stages.relax import best_outcome, place_on_hull
-from invdesign.campaign.stages.shortlist import reject_duplicates, score
+from invdesign.campaign.stages.shortlist import UNLIKELY, reject_duplicates, score
 from invdesign.core.candidate import Candidate
-from invdesign.core.funnel import FINISHING
+from invdesign.core.funnel import FINISHING, STAGES
 from invdesign.io.parallel import one_thread, run_tasks
 from invdesign.verdict import Verdict
 
 if TYPE_CHECKING:
     from invdesign.relaxation.relax import Relaxed
 
+BEFORE = frozenset(STAGES[: STAGES.index(FINISHING)])
 FMAX = 0.02  # eV/Å
 PER_UNIT = 4  # candidates relaxed together in one process
 
@@ -55,9 +56,11 @@ def finish(session: Session, survivors: Sequence[Candidate]) -> list[Candidate]:
     config, components, live = session.config, session.components, session.live
     known = {candidate.id: candidate for candidate in survivors}
     live.count([candidate for candidate in survivors if FINISHING in candidate.verdicts], (FINISHING,))
-    todo = [candidate for candidate in survivors if candidate.alive and FINISHING not in candidate.verdicts]
-    units = [FinishUnit(config, components, todo[i : i + PER_UNIT]) for i in range(0, len(todo), PER_UNIT)]
-    live.phase(FINISHING, live.funnel.stages[FINISHING].entered + len(todo))
+    chosen = [candidate for candidate in survivors if _is_chosen(candidate)]
+    # units as an undisturbed run has them: the last digits depend on who is relaxed together
+    groups = [chosen[i : i + PER_UNIT] for i in range(0, len(chosen), PER_UNIT)]
+    units = [FinishUnit(config, components, group) for group in groups if FINISHING not in group[0].verdicts]
+    live.phase(FINISHING, sum(candidate.verdicts["duplicates"].passed for candidate in survivors))
     for candidates, clock in run_tasks(finish_unit, units, workers=1, executor=session.executor):
         session.store.put(candidates, clock)
         live.count(candidates, (FINISHING,), clock)
@@ -65,6 +68,15 @@ def finish(session: Session, survivors: Sequence[Candidate]) -> list[Candidate]:
     reject_duplicates([candidate for candidate in known.values() if candidate.alive])
     score([candidate for candidate in known.values() if candidate.alive], config, components)
     return list(known.values())
+
+
+def _is_chosen(candidate: Candidate) -> bool:
+    """Whether it is to be finished, or was."""
+    before = [verdict for gate, verdict in candidate.verdicts.items() if gate in BEFORE]
+    finished = candidate.verdicts.get(FINISHING)
+    return all(verdict.passed for verdict in before) and not (
+        finished is not None and finished.reason.startswith(UNLIKELY)
+    )
 
 
 def finish_unit(unit: FinishUnit) -> tuple[list[Candidate], Clock]:

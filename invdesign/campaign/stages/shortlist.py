@@ -21,6 +21,7 @@ from invdesign.core.funnel import FINISHING
 from invdesign.core.target import Target
 from invdesign.verdict import Verdict
 
+UNLIKELY = "not among the"
 PER_PLACE, LEAST_FINISHED = 3, 40  # candidates finished for each place of the shortlist; at least
 Pick = Callable[[Sequence[Candidate], Target, int], list[Candidate]]
 
@@ -75,7 +76,7 @@ def reject_unlikely(candidates: Sequence[Candidate], config: CampaignConfig) -> 
     kept = {candidate.id for candidate in shortlist(candidates, config.target, n)}
     for candidate in candidates:
         if candidate.id not in kept:
-            reason = f"not among the {n} likeliest hits, which are finished"
+            reason = f"{UNLIKELY} {n} likeliest hits, which are finished"
             candidate.record(Verdict(FINISHING, passed=False, reason=reason))
 
 

@@ -56,6 +56,7 @@ _DOTTED = re.compile(
     rf"(?<=[A-Za-z\d)\]}}])(?:\.|\s\.\s*|\.\s+)({_TIMES})\s*({_GROUP})"
     rf"(?=\s*(?:$|[·•⋅∙・*×]|\.\s*{_TIMES}?\s*{_GROUP}))"
 )
+_END_OF_SALT = re.compile(r"(?:[)\]}]|O|S|Se|Te|F|Cl|Br|I|N|P|As|C|H|B|Si)(?![01]$)\d*$")  # no one writes O1
 _MOST_WATER = 30  # beyond it, .75H2O is a fraction as well
 _BLANK = re.compile(rf"(?<=[A-Za-z\d)\]}}])(?<!\sx)\s+({_TIMES})\s*({_GROUP})$")
 _FRACTION = re.compile(r"([A-Z][a-z]?|[)\]}])(\d{1,9})/(\d{1,9})(?![\d/.])")
@@ -174,8 +175,9 @@ def _may_count(number: str) -> bool:
 
 
 def _compound(before: str) -> bool:
-    """Whether what stands before a dot is a compound in whole numbers that the dot may end."""
-    return len(re.findall("[A-Z]", before)) > 1 and not re.search(r"\d\.\d|(?<=[A-Za-z)\]}])[01]$", before)
+    """Whether a text is of several elements in whole numbers, the last no metal: a dot may end it."""
+    several = len(re.findall("[A-Z]", before)) > 1
+    return several and "." not in before and bool(_END_OF_SALT.search(before))
 
 
 def _decimal(match: re.Match[str], formula: str) -> str:

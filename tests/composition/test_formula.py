@@ -144,6 +144,7 @@ READ = {
     "H2OLi0.5": ["Li0.5(H2O)"],
     "H4O2": ["2H2O"],
     "Sr2Fe1.5MoO6": ["Sr2Fe1.5(MoO6)"],
+    "LaNi4.5AlO3": ["LaNi4.5(AlO3)"],
     "Na3V2.5P3O12": ["Na3V2.5(PO4)3"],
     "Ba0.5Sr0.5TiO3": ["Ba1/2Sr1/2TiO3"],
     "Li1.333333333Ti1.666666667O4": ["Li[Li1/3Ti5/3]O4"],
@@ -243,7 +244,7 @@ REFUSED = {
     "one a line": ["NaCl KCl", "LiCoO2, LiFePO4", "LiCoO2/LiFePO4", "LiCoO2;LiFePO4"],
     "fraction or a hydrate": [
         *("Na1.5H2O", "Li0.5H2O", "Na.5H2O", "TiO1.5H2O", "TiO1.5(H2O)", "WO2.72(H2O)", "WO2.72H2O"),
-        *("UO2.05H2O", "Na0.35CoO2.2H2O"),
+        *("UO2.05H2O", "Na0.35CoO2.2H2O", "N.5Mn.5(NH3)", "LiNi.5(H2O)"),
     ],
     "fraction or two": ["Al2O3.3SiO2", "Ca(NO3)2.3NaO", "Al2O3.3(SiO2)", "NaCl.2(AgI)", "CaO.6Al2O3.H2O"],
     "dot without": ["CuSO4·", "·5H2O", "CuSO4··5H2O", "CuSO4·5"],

@@ -42,7 +42,7 @@ class Sentences(TyperGroup):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of libraries, to their developers
-                warnings.simplefilter("always", ReadAs)
+                warnings.simplefilter("default", ReadAs)  # each once
                 warnings.showwarning = _show_read_as
                 return super().invoke(ctx)
         except InputError as error:

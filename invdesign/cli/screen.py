@@ -195,6 +195,8 @@ def _report(found: Screened, *, parquet: bool, as_json: bool) -> None:
 
 def _source(texts: list[str]) -> str | list[str] | None:
     """Return a file, ``-`` for standard input, or formulas."""
+    from invdesign.composition.spelling import report_another_meaning
+
     if not texts:
         return None
     if len(texts) == 1 and (texts[0] == "-" or is_there(texts[0])):
@@ -204,6 +206,8 @@ def _source(texts: list[str]) -> str | list[str] | None:
             raise InputError(f"formulas: {one!r} is given with others; give one file alone, or formulas.")
         if Path(one).suffix.lower() in {".csv", ".txt", ".gz", ".tsv", ".parquet"}:
             raise no_such_file(one, "text, CSV or Parquet with formulas, or formulas")
+        if one.isupper():
+            report_another_meaning(one)
     return texts
 
 

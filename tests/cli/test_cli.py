@@ -31,6 +31,15 @@ def refused(*arguments: str) -> str:
     return lines[0]
 
 
+def test_capitals_that_may_be_other_elements_are_reported_once():
+    result = run("screen", "HFO2", "CUSO4·5H2O", "K2CO3", "--no-estimates", "--no-charges")
+    assert result.exit_code == 0
+    assert [line for line in result.stderr.splitlines() if line.startswith("formula")] == [
+        "formula: 'HFO2' is read as H, F, O; write 'HfO2' if that is meant.",
+        "formula: 'CUSO4·5H2O' is read as C, U, S, O, H; write 'CuSO4·5H2O' if that is meant.",
+    ]
+
+
 @pytest.fixture
 def files(tmp_path):
     """Structure files, good and bad, by name."""

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from invdesign.potentials.interface import Frame
+from invdesign.relaxation.crystal_relaxation import VOLUME_RATIO
 from invdesign.relaxation.relax import Relaxed
-from invdesign.relaxation.trajectory import VOLUME_RATIO
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from invdesign.campaign.budget import GeneratorYield, allot, rounds
+from invdesign.campaign.closing_message import closing_message
 from invdesign.campaign.components import Components, made_with
 from invdesign.campaign.config import CampaignConfig
 from invdesign.campaign.progress import GENE_PHASE
 from invdesign.campaign.session import Session
-from invdesign.campaign.stages.dynamical_stability import check_survivors, require, summarize_checks
+from invdesign.campaign.stages.dynamical_stability import check_survivors, require
 from invdesign.campaign.stages.filter import filter_genes, first_of_genes
 from invdesign.campaign.stages.finish import finish
 from invdesign.campaign.stages.generate import generate, generate_units
@@ -25,7 +26,7 @@ from invdesign.campaign.stages.shortlist import distinct_survivors, picked, put_
 from invdesign.campaign.store import Store
 from invdesign.campaign.validate import check_names
 from invdesign.core.candidate import Candidate
-from invdesign.core.funnel import FINISHING, GATES, STRUCTURE_GATES, Funnel, GeneratorTally, yields
+from invdesign.core.funnel import FINISHING, STRUCTURE_GATES, Funnel, GeneratorTally, yields
 from invdesign.crystal.structure_files import SHORTLIST
 from invdesign.errors import InputError
 from invdesign.io.lock import locked_folder
@@ -284,7 +285,7 @@ def _conclude(
     shortlisted = sorted(
         (c for c in candidates if c.shortlisted), key=lambda c: (c.selection and c.selection.rank) or 0
     )
-    message = _message(config, funnel, len(shortlisted))
+    message = closing_message(config, funnel, len(shortlisted))
     result = CampaignResult(
         config, shortlisted, funnel, message, store.elapsed, yields(candidates, store.core)
     )
@@ -296,32 +297,6 @@ def _conclude(
     if worked or not (config.out / "run.json").exists():
         _write_run_json(result, components.get("potential"))
     return result
-
-
-def _message(config: CampaignConfig, funnel: Funnel, found: int) -> str:
-    """One sentence on the outcome, with advice where it is thin."""
-    asked = config.n_shortlist
-    if found >= asked:
-        gates = "every gate" if not config.check else "every other gate"
-        message = (
-            f"{found} candidates shortlisted of {funnel.stages['shortlist'].entered} that passed {gates}"
-        )
-        return f"{message}{summarize_checks(config, funnel)}."
-    if config.n_relax < asked:
-        return (
-            f"Only {found} of the {asked} candidates asked for came through: at most {config.n_relax} are "
-            f"relaxed; raise n_relax well above {asked}, or ask for a shorter list."
-        )
-    tight = max(
-        (s for s in funnel if s.name not in {"generator", "pre-ranking", "shortlist", "unique"}),
-        key=lambda stage: stage.rejected / max(1, stage.entered),
-    )
-    gate = next(gate for gate in GATES if gate.name == tight.name)
-    advice = gate.advice.format(limit=config.target.e_above_hull_max)
-    return (
-        f"Only {found} of the {asked} candidates asked for came through: the gate that rejected the largest "
-        f"share was {tight.name} ({tight.rejected} of {tight.entered}); {advice}, or generate and relax more."
-    )
 
 
 def _write_run_json(result: CampaignResult, potential: Potential) -> None:

@@ -16,8 +16,8 @@ import numpy as np
 
 from invdesign.errors import InputError
 from invdesign.potentials.interface import Potential, frame_of
+from invdesign.relaxation.crystal_relaxation import CrystalRelaxation, RelaxSettings
 from invdesign.relaxation.early_stopping import EarlyStoppingRule, Progress
-from invdesign.relaxation.trajectory import CrystalRelaxation, RelaxSettings
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure

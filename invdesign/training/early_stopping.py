@@ -17,10 +17,10 @@ from invdesign.campaign.stages.prerank import worth_relaxing
 from invdesign.campaign.stages.relax import RelaxUnit, ceiling, starting_structures
 from invdesign.io.parallel import default_workers, one_thread, run_tasks
 from invdesign.io.progress import Progress
+from invdesign.relaxation.crystal_relaxation import RELEASE_WITHIN
 from invdesign.relaxation.early_stopping import EarlyStoppingRule
 from invdesign.relaxation.early_stopping import Progress as State
 from invdesign.relaxation.relax import Relaxed, relax
-from invdesign.relaxation.trajectory import RELEASE_WITHIN
 from invdesign.training.cards.render import write_card
 from invdesign.training.recipe import Recipe, TargetText
 

@@ -53,11 +53,12 @@ def sampled(samples: list[Item], limit: int | None, seed: int) -> list[Item]:
     return [samples[i] for i in sorted(chosen.tolist())]
 
 
-def read_samples(source: Any) -> list[Sample]:  # noqa: ANN401 - one or several of the types below
+def read_samples(source: Any, *, overlaps: bool = False) -> list[Sample]:  # noqa: ANN401 - one or several of the types below
     """Read crystals; each block, frame, row and file of a folder is read for itself.
 
     Args:
         source: a path of a file, folder or table, a pymatgen ``Structure``, or a list of these.
+        overlaps: also read crystals whose atoms overlap.
 
     Returns:
         One sample per crystal. What cannot be read is a sample with a ``fault``; a file that breaks off
@@ -66,7 +67,8 @@ def read_samples(source: Any) -> list[Sample]:  # noqa: ANN401 - one or several 
     Raises:
         InputError: nothing there, or nothing that can be read.
     """
-    samples = [s for number, entry in enumerate(listed(source), start=1) for s in samples_of(entry, number)]
+    entries = enumerate(listed(source), start=1)
+    samples = [s for number, entry in entries for s in samples_of(entry, number, overlaps=overlaps)]
     if not any(sample.structure for sample in samples):
         raise InputError(
             samples[0].fault if samples else "files: nothing was given; give files of structures."
@@ -74,10 +76,10 @@ def read_samples(source: Any) -> list[Sample]:  # noqa: ANN401 - one or several 
     return samples
 
 
-def samples_of(entry: str | Path | Structure, number: int) -> Iterator[Sample]:
+def samples_of(entry: str | Path | Structure, number: int, *, overlaps: bool = False) -> Iterator[Sample]:
     """Yield the crystals of one input; ``number`` names a structure given from Python."""
     if isinstance(entry, str | Path):
-        yield from _of_path(Path(entry))
+        yield from _of_path(Path(entry), overlaps=overlaps)
     else:
         yield _of_structure(f"structure-{number}", entry)
 
@@ -91,9 +93,9 @@ def _of_structure(label: str, structure: Any) -> Sample:  # noqa: ANN401 - what 
     return Sample(label, None, f"{label}: disordered or empty; give ordered crystals.")
 
 
-def _of_path(path: Path) -> Iterator[Sample]:
+def _of_path(path: Path, *, overlaps: bool) -> Iterator[Sample]:
     try:
-        for entry in read_entries(path):
+        for entry in read_entries(path, overlaps=overlaps):
             if isinstance(entry, Unreadable):
                 yield Sample(entry.label, None, entry.reason)
             else:

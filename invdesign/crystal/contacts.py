@@ -12,12 +12,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from invdesign.crystal.elements import ATOMIC_NUMBER, SYMBOLS, element_table
+from invdesign.crystal.soundness import FEW, nearest, pair_distances, reduced
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 MIN_CONTACT = 0.70
 """Least distance between two atoms, as a share of the sum of their radii."""
+IMPOSSIBLE = 0.5
+"""Share of the sum of radii below which two atoms are a mistake; mp20 and mpts52 have none below 0.7."""
+_NEIGHBORS = 12  # of an atom that are looked at: a heap of atoms has millions
 _SHORT_BONDED = 1.75  # Å, radius of Ce, U, Np and Pu
 
 
@@ -51,3 +55,29 @@ def shortest_contact(structure: Structure) -> tuple[str, str, float, float]:
             first, second = SYMBOLS[int(numbers[centres[nearest]])], SYMBOLS[int(numbers[others[nearest]])]
             return first, second, float(distances[nearest]), float(shares[nearest])
         reach *= 1.5
+
+
+def impossible_contact(structure: Structure) -> tuple[str, str, float, float] | None:
+    """Find two atoms closer than :data:`IMPOSSIBLE`: their elements, their distance and the limit, Å."""
+    numbers = np.array(structure.atomic_numbers)
+    radii, matrix = _radii()[numbers], structure.lattice.matrix
+    largest = int(radii.argmax())
+    reach = 2 * IMPOSSIBLE * float(radii[largest])
+    thinnest = 1 / float(np.linalg.norm(np.linalg.inv(matrix), axis=0).max())
+    if thinnest < reach and (edge := float(np.linalg.norm(reduced(matrix), axis=1).min())) < reach:
+        return SYMBOLS[int(numbers[largest])], SYMBOLS[int(numbers[largest])], edge, reach
+    if thinnest > 2 * reach and len(numbers) <= FEW:
+        first, second, distances = pair_distances(matrix, structure.frac_coords)
+    else:
+        distances, found = nearest(matrix, structure.frac_coords, reach, _NEIGHBORS)
+        first, second, distances = (
+            np.arange(len(numbers)).repeat(_NEIGHBORS),
+            found.ravel(),
+            distances.ravel(),
+        )
+    limits = IMPOSSIBLE * (radii[first] + radii[second])
+    if not (distances < limits).any():
+        return None
+    worst = int((distances / limits).argmin())
+    symbols = [SYMBOLS[int(numbers[ends[worst]])] for ends in (first, second)]
+    return symbols[0], symbols[1], float(distances[worst]), float(limits[worst])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from itertools import product
-from math import hypot, sqrt
+from math import hypot
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,7 +29,7 @@ MAX_EDGE = 1e4
 MAX_COORDINATE = 1e6
 """Cell edges; beyond, less than ten digits are left within the cell."""
 
-_FEW = 100  # atoms; up to here all pairs are quicker than a tree
+FEW = 100  # atoms; up to here all pairs are quicker than a tree
 
 
 def checked(structure: Structure, where: str) -> Structure:
@@ -143,20 +143,24 @@ def _shortest_distance(matrix: np.ndarray, positions: np.ndarray, thinnest: floa
         The distance if it is less than :data:`MIN_DISTANCE`, else any that is not less.
     """
     if thinnest < 2 * MIN_DISTANCE:
-        reduced = _reduced(matrix)
-        edge = float(np.linalg.norm(reduced, axis=1).min())
-        if edge < MIN_DISTANCE:
-            return edge
-        return _shortest_by_tree(reduced, positions @ matrix @ np.linalg.inv(reduced))
-    if len(positions) > _FEW:
-        return _shortest_by_tree(matrix, positions)
-    first, second = _pairs(len(positions))
-    if not len(first):
+        shortest = float(np.linalg.norm(reduced(matrix), axis=1).min())
+        if shortest < MIN_DISTANCE:
+            return shortest
+        return float(nearest(matrix, positions, MIN_DISTANCE, 1)[0].min())
+    if len(positions) > FEW:
+        return float(nearest(matrix, positions, MIN_DISTANCE, 1)[0].min())
+    if len(positions) == 1:
         return thinnest
+    return float(pair_distances(matrix, positions)[2].min())
+
+
+def pair_distances(matrix: np.ndarray, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the two atoms of every pair and their distance, Å, if it is below half the cell's thickness."""
+    first, second = _pairs(len(positions))
     gaps = positions[first] - positions[second]
     gaps -= np.rint(gaps)
     gaps = gaps @ matrix
-    return sqrt(np.einsum("ij,ij->i", gaps, gaps).min())
+    return first, second, np.sqrt(np.einsum("ij,ij->i", gaps, gaps))
 
 
 @lru_cache
@@ -165,20 +169,36 @@ def _pairs(n: int) -> tuple[np.ndarray, np.ndarray]:
     return first, second
 
 
-def _reduced(matrix: np.ndarray) -> np.ndarray:
+def reduced(matrix: np.ndarray) -> np.ndarray:
+    """Return the vectors (3, 3) of the Niggli cell, Å."""
     import moyopy
 
     return np.array(moyopy.niggli_reduce(matrix.tolist())[0])
 
 
-def _shortest_by_tree(matrix: np.ndarray, positions: np.ndarray) -> float:
-    """Nearest neighbor of each atom among all atoms and the images just outside the cell's faces."""
+def nearest(matrix: np.ndarray, positions: np.ndarray, reach: float, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Find the k nearest neighbors of each atom within ``reach`` (Å), images included.
+
+    Args:
+        matrix: cell vectors (3, 3), Å; no two images of an atom are closer than ``reach``.
+        positions: fractional, (n, 3).
+        reach: Å.
+        k: how many.
+
+    Returns:
+        Distances (n, k), Å, infinite where there is none, and which atoms these are, (n, k).
+    """
     from scipy.spatial import cKDTree
 
+    margin = reach * np.linalg.norm(np.linalg.inv(matrix), axis=0)  # of the cell's edges
+    if margin.max() > 1:
+        thick = reduced(matrix)
+        positions, matrix = positions @ matrix @ np.linalg.inv(thick), thick
+        margin = reach * np.linalg.norm(np.linalg.inv(matrix), axis=0)
     positions = positions % 1
-    margin = MIN_DISTANCE * np.linalg.norm(np.linalg.inv(matrix), axis=0)  # of the cell's edges
-    reach = [range(-n, n + 1) for n in np.ceil(margin).astype(int)]
-    shifted = np.concatenate([positions + shift for shift in product(*reach)])
-    near = ((shifted >= -margin) & (shifted <= 1 + margin)).all(axis=1)
-    distances = cKDTree(shifted[near] @ matrix).query(positions @ matrix, k=2)[0]
-    return float(distances[:, 1].min())
+    shifts = np.array(list(product(*(range(-n, n + 1) for n in np.ceil(margin).astype(int)))))
+    shifted = (positions + shifts[:, None]).reshape(-1, 3)
+    (near,) = ((shifted >= -margin) & (shifted <= 1 + margin)).all(axis=1).nonzero()
+    tree = cKDTree(shifted[near] @ matrix)
+    distances, found = tree.query(positions @ matrix, k=range(2, k + 2), distance_upper_bound=reach)
+    return distances, near[np.minimum(found, len(near) - 1)] % len(positions)

@@ -7,11 +7,13 @@ import csv
 import gzip
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from invdesign.crystal.cif import cif_blocks, read_block, read_cif, write_cif
+from invdesign.crystal.contacts import impossible_contact
 from invdesign.crystal.readers.archive import read_archive
 from invdesign.crystal.readers.ase_database import read_ase_database
 from invdesign.crystal.readers.entry import ID_COLUMNS, Record, Unreadable
@@ -80,26 +82,19 @@ def read_records(path: str | Path) -> Iterator[Record]:
         yield entry
 
 
-def read_entries(path: str | Path) -> Iterator[Record | Unreadable]:
+def read_entries(path: str | Path, *, overlaps: bool = False) -> Iterator[Record | Unreadable]:
     """Every entry for itself: CIF block, frame, row of a table, file of a folder.
+
+    Args:
+        path: as for :func:`read_structures`.
+        overlaps: also give crystals with atoms closer than :data:`~invdesign.crystal.contacts.IMPOSSIBLE`.
 
     Raises:
         InputError: nothing there, an unknown kind of file, or one that breaks off.
     """
     path = Path(path)
     if path.is_dir():
-        files = [file for file in sorted(path.iterdir()) if file.is_file() and _reader(file)]
-        if results := [file for file in files if file.name in {PROPOSALS, SHORTLIST, RELAXED}]:
-            files = results
-        elif structures := [file for file in files if _ending(file) not in _SECONDARY]:
-            files = structures
-        if not files:
-            raise InputError(f"{path}: the folder holds no structure files; {_KINDS}")
-        for file in files:
-            try:
-                yield from read_entries(file)
-            except InputError as error:
-                yield Unreadable(file.name, str(error))
+        yield from _of_folder(path, overlaps=overlaps)
         return
     if not path.is_file():
         raise no_such_file(path, "the path of structures")
@@ -107,9 +102,51 @@ def read_entries(path: str | Path) -> Iterator[Record | Unreadable]:
     if reader is None:
         raise InputError(f"{path}: not a kind of structure file known here; {_KINDS}")
     try:
-        yield from reader(path)
+        for one in reader(path):
+            yield one if overlaps or isinstance(one, Unreadable) else _apart(one, path)
     except (OSError, EOFError, UnicodeDecodeError, zlib.error, csv.Error) as error:
         raise InputError(f"{path}: cannot be read to its end ({error}); give the whole file.") from error
+
+
+def _of_folder(folder: Path, *, overlaps: bool) -> Iterator[Record | Unreadable]:
+    files = _files(folder)
+    below = [] if files else [child for child in sorted(folder.iterdir()) if child.is_dir()]
+    files = files or [file for child in below for file in _files(child)]
+    if not files:
+        where = f"the folder and the {len(below)} in it hold" if below else "the folder holds"
+        raise InputError(f"{folder}: {where} no structure files; {_KINDS}")
+    for file in files:
+        mark = f"{file.parent.name}:" if below else ""
+        try:
+            for one in read_entries(file, overlaps=overlaps):
+                yield replace(one, label=mark + one.label)
+        except InputError as error:
+            yield Unreadable(mark + file.name, str(error))
+
+
+def _files(folder: Path) -> list[Path]:
+    """Return the structure files of a folder: its results, if one of our commands wrote it."""
+    files = [
+        file
+        for file in sorted(folder.iterdir())
+        if file.is_file() and _reader(file) and not file.name.startswith("._")
+    ]
+    if results := [file for file in files if file.name in {PROPOSALS, SHORTLIST, RELAXED}]:
+        return results
+    return [file for file in files if _ending(file) not in _SECONDARY] or files
+
+
+def _apart(record: Record, path: Path) -> Record | Unreadable:
+    """Return the record, unless its atoms overlap."""
+    contact = impossible_contact(record.structure)
+    if contact is None:
+        return record
+    first, second, distance, least = contact
+    return Unreadable(
+        record.label,
+        f"{path}: {shortened(record.label, 60)}: {first} and {second} are {distance:.2f} Å apart, and less "
+        f"than {least:.2f} Å is no bond; give the cell in Å, each atom once, and no split sites.",
+    )
 
 
 _KINDS = (
@@ -149,7 +186,7 @@ def _text_reader(read: Callable[[str, Path], Iterator[Record | Unreadable]]) -> 
 
 
 def _archive(path: Path) -> Iterator[Record | Unreadable]:
-    return read_archive(path, _reader, read_entries)
+    return read_archive(path, _reader, partial(read_entries, overlaps=True))
 
 
 def _opened(path: Path) -> TextIO:

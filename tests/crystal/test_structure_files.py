@@ -11,7 +11,15 @@ from pymatgen.core import Lattice, Structure
 from pymatgen.io.cif import CifWriter
 
 from invdesign.crystal import cif
-from invdesign.crystal.structure_files import file_formula, read_records, read_structures, write_cif
+from invdesign.crystal.structure_files import (
+    Record,
+    Unreadable,
+    file_formula,
+    read_entries,
+    read_records,
+    read_structures,
+    write_cif,
+)
 from invdesign.errors import InputError
 
 NACL = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
@@ -182,3 +190,43 @@ def test_a_folder_of_ours_is_read_by_its_results(tmp_path: Path, name: str) -> N
 )
 def test_formulas_lose_brackets_but_no_atoms_in_file_names(formula: str, name: str) -> None:
     assert file_formula(formula) == name
+
+
+def two(first: str, second: str, distance: float) -> Structure:
+    return Structure(
+        Lattice.cubic(9), [first, second], [[0, 0, 0], [distance, 0, 0]], coords_are_cartesian=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("pair", "distance"),
+    [("H H", 0.74), ("O H", 0.96), ("C C", 1.2), ("N N", 1.10), ("U O", 1.7), ("Na Na", 1.9)],
+)
+def test_the_shortest_bonds_are_read(tmp_path: Path, pair: str, distance: float) -> None:
+    two(*pair.split(), distance).to(str(tmp_path / "a.cif"))
+    assert len(only(tmp_path / "a.cif")) == 2
+
+
+def test_atoms_that_overlap_are_read_where_they_are_counted(tmp_path: Path) -> None:
+    crystals = {"apart": two("Na", "Na", 3.0), "overlap": two("Na", "Na", 0.3), "squeezed": NACL.copy()}
+    crystals["squeezed"].scale_lattice(NACL.volume / 1000)
+    rows = "\n".join(f'{name},"{CifWriter(crystal)}"' for name, crystal in crystals.items())
+    (tmp_path / "a.csv").write_text(f"id,cif\n{rows}\n")
+    for path in (tmp_path, tmp_path / "a.csv"):
+        apart, overlap, squeezed = read_entries(path)
+        assert isinstance(apart, Record)
+        assert isinstance(overlap, Unreadable)
+        assert "overlap: Na and Na are 0.30 Å apart, and less than 1.66 Å" in overlap.reason
+        assert isinstance(squeezed, Unreadable)
+        assert all(isinstance(one, Record) for one in read_entries(path, overlaps=True))
+
+
+def test_folders_of_folders(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        NACL.to(str(tmp_path / name / "CONTCAR"), fmt="poscar")
+        (tmp_path / name / "._CONTCAR.cif").write_bytes(b"\0\5\26\7")
+    assert [label for label, _ in read_structures(tmp_path)] == ["a:CONTCAR", "b:CONTCAR"]
+    (tmp_path / "x" / "y").mkdir(parents=True)
+    with pytest.raises(InputError, match="the folder and the 1 in it hold no structure files"):
+        list(read_structures(tmp_path / "x"))

@@ -102,7 +102,7 @@ def evaluate(
     out = None if out is None else Path(out)
     clock = Clock()
     with clock.stage("reading"):
-        samples = sampled(read_samples(structures), limit, seed)
+        samples = sampled(read_samples(structures, overlaps=True), limit, seed)
     models = _models(target, predictors)
     components = Components(
         known=reference, potential=potential, calibration=calibration, hull=hull, predictors=models

@@ -29,10 +29,13 @@ MAX_OPERATORS = 1000
 ON_POSITION = 1e-4
 """Fraction of a cell edge; a site less than this off its special position is left where it is."""
 
+_ROUNDED = 0.005  # of a translation with two digits
 _EDGES, _ANGLES = 1e-3, 0.1  # relative, degrees: how exactly a cell must keep its symmetry
 # "S" and "Z" (standard, centre) are the origin choices of old databases
-_ORIGIN = {"s": "1", "z": "2", "o1": "1", "o2": "2"}
-_SUFFIX = re.compile(r"(?:o?[12]|[hrsz]|-?[abc]\d|[12]?(?:cab|bca|ba-c|-cba|a-cb)|[abc])$")
+_ORIGIN = {"s": "1", "z": "2", "o1": "1", "o2": "2", "hr": "h", "hs": "h", "rs": "r"}
+_SUFFIX = re.compile(r"(?:o?[12]|[hrsz]|-?[abc]\d|[hr][rs]|[12]?(?:cab|bca|ba-c|-cba|a-cb)|[abc])$")
+_STATED = re.compile(r"[\s(]+(?:no\.?|#)?\s*(\d{1,3})\)$|\s*(?:no\.?|#)\s*(\d{1,3})$", re.IGNORECASE)
+_DECIMAL = re.compile(r"\d*\.\d+")
 _UNIQUE_AXES = "bca"  # in the order in which a symbol that names none is read
 _MONOCLINIC = range(3, 16)
 _CUBIC = range(195, 231)
@@ -96,6 +99,11 @@ def settings_of(symbol: str, number: int | None = None, code: str | None = None)
     Returns:
         Nothing for an unknown symbol.
     """
+    if stated := _STATED.search(symbol):  # Pnma (62)
+        symbol, said = symbol[: stated.start()], int(stated[1] or stated[2])
+        if number not in {None, said}:
+            return []
+        number = said
     name, suffix = _split(_plain(symbol))
     wanted = [mark for mark in (suffix, code and _plain(code)) if mark]
     levels: dict[int, list[Setting]] = defaultdict(list)
@@ -228,13 +236,20 @@ def _operator(text: str) -> gemmi.Op:
     import gemmi
 
     try:
-        operator = gemmi.Op(",".join(text.lower().split(",")[:3])).wrap()
+        axes = ",".join(text.lower().split(",")[:3])
+        operator = gemmi.Op(_DECIMAL.sub(_in_24ths, axes)).wrap()
     except RuntimeError as error:
         raise ValueError(f"{quoted(text)} is no symmetry operator") from error
     rotation = np.array(operator.rot)
     if (rotation % 24).any() or abs(round(np.linalg.det(rotation / 24))) != 1:
         raise ValueError(f"{quoted(text)} is no symmetry operator")
     return operator
+
+
+def _in_24ths(decimal: re.Match[str]) -> str:
+    """Return a rounded number such as 0.67 as a fraction; what is near none, as it is."""
+    parts = round(24 * float(decimal[0]))
+    return f"{parts}/24" if abs(parts / 24 - float(decimal[0])) < _ROUNDED else decimal[0]
 
 
 def _arrays(operators: Sequence[gemmi.Op]) -> tuple[np.ndarray, np.ndarray]:
@@ -283,6 +298,8 @@ def _plain(symbol: str) -> str:
 
 def _split(plain: str) -> tuple[str, str | None]:
     """Symbol without the suffix that names its setting, and the suffix."""
+    if plain.startswith("h") and "r" + plain[1:] in _names():
+        return "r" + plain[1:], "h"
     name, colon, suffix = plain.partition(":")
     if colon:
         return name, _ORIGIN.get(suffix, suffix)

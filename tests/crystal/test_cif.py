@@ -242,6 +242,35 @@ def test_isotopes_and_valences_that_share_a_site_are_one_element() -> None:
     assert only(cif(CUBIC, "F m -3 m", rows)).composition.formula == "Fe4 O4"
 
 
+@pytest.mark.parametrize(
+    "symbol", ["F m -3 m (225)", "Fm-3m (No. 225)", "Fm-3m #225", "F m -3 m no. 225", "Fm3m(225)"]
+)
+def test_symbols_with_their_number(symbol: str) -> None:
+    assert is_mgo(only(cif(CUBIC, symbol, MGO_ROWS)))
+
+
+@pytest.mark.parametrize("symbol", ["H -3 m", "R -3 m HR", "R -3 m HS", "H-3m"])
+def test_hexagonal_axes_by_older_marks(symbol: str) -> None:
+    assert len(only(cif("4.546 4.546 11.862 90 90 120", symbol, "Bi1 Bi 0 0 0.234 1"))) == 6
+
+
+@pytest.mark.parametrize("multiplicities", ["4 4", "1 1", "48 48", ". ."])
+def test_multiplicities_of_several_kinds(multiplicities: str) -> None:
+    one, other = multiplicities.split()
+    rows = f"Mg1 Mg 0 0 0 1 {one}; O1 O .5 .5 .5 1 {other}"
+    assert is_mgo(only(cif(CUBIC, "F m -3 m", rows, (*SITE, "symmetry_multiplicity"))))
+
+
+def test_operators_with_two_digits() -> None:
+    operators = "x,y,z; -y,x-y,0.67+z; -x+y,-x,z+.33; y,x,-z; x-y,-y,0.33-z; -x,-x+y,-z+0.67"
+    loop = "loop_\n_symmetry_equiv_pos_as_xyz\n" + "\n".join(
+        f"'{one.strip()}'" for one in operators.split(";")
+    )
+    sites = "Si1 Si 0.4697 0 0.66667 1; O2 O 0.4135 0.2669 0.78577 1"
+    quartz = only(cif("4.914 4.914 5.405 90 90 120", loop, sites))
+    assert quartz.composition.formula == "Si3 O6"
+
+
 def test_density_of_a_deuteride_counts_deuterium() -> None:
     rows = "Li1 Li 0 0 0 1; D1 D 0.5 0.5 0.5 1"
     only(cif("4.07 4.07 4.07 90 90 90", "F m -3 m", rows, more="_exptl_crystal_density_diffrn 0.884"))
@@ -321,6 +350,32 @@ REFUSED = {
         MGO.replace("data_x", "data_x\n_space_group_name_H-M_alt 'P 1'"),
         "is 'F m -3 m' and 'P 1', which are two",
     ),
+    "two settings": (
+        cif("5 6 7 90 90 90", "P n m a", MGO_ROWS, more="_space_group_name_H-M_alt 'P b n m'"),
+        "is 'P b n m' and 'P n m a', which are two",
+    ),
+    "hall's setting": (
+        cif("5 6 7 90 90 90", "P n m a", MGO_ROWS, more="_space_group_name_Hall '-P 2c 2ab'"),
+        r"'-P 2c 2ab' is P b n m \(62\), the symbol is 'P n m a'",
+    ),
+    "two lists": (
+        cif(
+            CUBIC,
+            "loop_\n_space_group_symop_operation_xyz\nx,y,z\n-x,-y,-z\n"
+            "loop_\n_symmetry_equiv_pos_as_xyz\nx,y,z\n-x,-y,z",
+            MGO_ROWS,
+        ),
+        r"\(2\) is that of P 1 1 2 \(3\), the other \(2\) that of P -1 \(2\)",
+    ),
+    "multiplicities": (
+        cif(CUBIC, "F m -3 m", "Mg1 Mg 0 0 0 1 4; O1 O .5 .5 .5 1 8", (*SITE, "symmetry_multiplicity")),
+        r"site 2 \(O\) has the multiplicity 8, but 4 positions in F m -3 m",
+    ),
+    "wyckoff": (
+        cif(CUBIC, "F m -3 m", "Mg1 Mg 0 0 0 1 4a; O1 O .5 .5 .5 1 8c", (*SITE, "Wyckoff_symbol")),
+        "multiplicity 8, but 4",
+    ),
+    "stated number": (MGO.replace("F m -3 m", "F m -3 m (221)"), "not known"),
     "two numbers": (
         cif(CUBIC, "_space_group_IT_number 225\n_symmetry_Int_Tables_number 1", MGO_ROWS),
         "is '1' and '225'",
@@ -413,7 +468,17 @@ def test_written_by_pymatgen_and_read_the_same(symprec: float | None) -> None:
     [
         *(("Fe", "Fe"), ("FE", "Fe"), ("fe", "Fe"), ("Fe3+", "Fe"), ("Fe+3", "Fe"), ("Fe(III)", "Fe")),
         *(("Fe_3+", "Fe"), ("Fe1", "Fe"), ("O2-", "O"), ("O-2", "O"), ("2H", "H"), ("D", "D"), ("T", "T")),
-        *(("D1", "D"), ("OH", None), ("Wat", None), ("H2O", None), ("M1", None), ("Fe/Mn", None)),
+        *(
+            ("D1", "D"),
+            ("Cval", "C"),
+            ("Siva", "Si"),
+            ("Va", None),
+            ("OH", None),
+            ("Wat", None),
+            ("H2O", None),
+            ("M1", None),
+            ("Fe/Mn", None),
+        ),
     ],
 )
 def test_type_symbols(symbol: str, element: str | None) -> None:

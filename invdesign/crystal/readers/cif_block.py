@@ -6,6 +6,7 @@ cell and its volume, the sites and the formula, the number of formula units and 
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,8 +15,8 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from invdesign.crystal.contacts import MIN_CONTACT, shortest_contact
-from invdesign.crystal.elements import ATOMIC_NUMBER, HEAVY_HYDROGEN, element_table, volume_estimate
+from invdesign.crystal.elements import ATOMIC_NUMBER, HEAVY_HYDROGEN, element_table
+from invdesign.crystal.readers.cif_choice import Reading, chosen
 from invdesign.crystal.readers.cif_content import (
     CELL,
     UNKNOWN,
@@ -58,8 +59,6 @@ MOST_LISTED = 1000
 """Rows of a list that may have all atoms of the cell, and its symmetry too."""
 FULL = 0.005
 """An occupancy within this of 1 is full."""
-_USUAL_VOLUME, _POSSIBLE_VOLUME = (0.6, 2.0), (0.35, 2.5)  # relative to the estimate from the elements
-_USUAL_CONTACT, _GOOD_CONTACT, _LONGER = 0.75, 0.9, 1.1
 _DEUTERIUM = 2.014  # u
 
 _OPERATORS = (
@@ -72,8 +71,9 @@ _NUMBER = ("space_group_it_number", "symmetry_int_tables_number")
 _SYSTEM = ("space_group_crystal_system", "symmetry_cell_setting")
 _SITE_COLUMNS = (
     *("label", "type_symbol", "occupancy", "calc_flag", "disorder_group", "attached_hydrogens"),
-    "symmetry_multiplicity",
+    *("symmetry_multiplicity", "wyckoff_symbol"),
 )
+_WYCKOFF = re.compile(r"(\d+)\s*[a-zA-Z]")
 _ASCII = {0x2212: "-", 0x2013: "-", 0xA0: " ", 0x1A: " "}  # minus signs, fixed space, DOS end of file
 
 
@@ -87,16 +87,6 @@ class _Site:
     blur: float
     occupancy: float
     multiplicity: str
-
-
-@dataclass(frozen=True)
-class _Reading:
-    """The crystal that the block has in one setting."""
-
-    setting: Setting
-    structure: Structure
-    as_listed: bool
-    """Whether the sites have the multiplicities that are stated."""
 
 
 def read(text: str, where: str) -> Structure:
@@ -115,7 +105,7 @@ def read(text: str, where: str) -> Structure:
             except InputError as error:
                 faults.append(error)
         if readings:
-            return _chosen(readings, where).structure
+            return chosen(readings, where).structure
     raise faults[0]
 
 
@@ -252,6 +242,7 @@ class _Block:
                 self._compare(setting, "its symmetry operators", symbol, number, by_hall)
             return [[setting]]
         if by_hall is not None:
+            self._refuse_other_setting(by_hall, symbol)
             self._compare(by_hall, f"the operators of the Hall symbol {quoted(hall)}", symbol, number, None)
             return [[by_hall]]
         if symbol:
@@ -272,12 +263,26 @@ class _Block:
             if len(texts) == 1:
                 continue
             known = {text: _groups(text) for text in sorted(texts) if _groups(text)}
-            if known and not set.intersection(*known.values()):
-                one, other, *_ = known
+            if not known:
+                continue
+            one, *others = known
+            other = next((text for text in others if not known[one] & known[text]), None)
+            if other is None and names is _SYMBOLS:
+                other = next((text for text in others if not _share_a_setting(one, text)), None)
+            if other is not None:
                 raise InputError(
                     f"{self.where}: the space group is {quoted(one)} and {quoted(other)}, which are two; "
                     "give the one that is right."
                 )
+
+    def _refuse_other_setting(self, by_hall: Setting, symbol: str | None) -> None:
+        """Refuse a Hall symbol of a setting in the tables that is none of those its symbol means."""
+        named = [one for level in settings_of(symbol) for one in level] if symbol else []
+        if by_hall.name and named and not any(one.same_operators(by_hall) for one in named):
+            raise InputError(
+                f"{self.where}: the Hall symbol {quoted(self.value(_HALL))} is {_described(by_hall)}, the "
+                f"symbol is {quoted(symbol)}; give the one that is right."
+            )
 
     def _refuse_unread_symmetry(self) -> None:
         """Refuse a block whose space group is not read, though it says something of its symmetry."""
@@ -334,8 +339,10 @@ class _Block:
         return any("symop_magn" in name for name in self.columns)
 
     def _operators(self) -> tuple[str, ...]:
-        listed = next((self.columns[name] for name in _OPERATORS if name in self.columns), [])
-        operators = [text for text in listed if text.strip() not in UNKNOWN]
+        lists = [self.columns[name] for name in _OPERATORS if name in self.columns]
+        known = [[text for text in listed if text.strip() not in UNKNOWN] for listed in lists]
+        self._refuse_two_lists([tuple(listed) for listed in known if listed])
+        operators = known[0] if known else []
         centring = self.columns.get("space_group_symop_magn_centering_xyz", [])
         if len(operators) * max(len(centring), 1) > MAX_OPERATORS:
             raise self.unreadable(f"{len(operators)} symmetry operators are more than any space group has")
@@ -346,6 +353,20 @@ class _Block:
         except ValueError as error:
             raise self.unreadable(str(error)) from error
 
+    def _refuse_two_lists(self, lists: Sequence[tuple[str, ...]]) -> None:
+        if self._magnetic or len(lists) < 2 or max(map(len, lists)) > MAX_OPERATORS:
+            return
+        try:
+            one, other = (setting_of_operators(listed) for listed in lists)
+        except ValueError as error:
+            raise self.unreadable(str(error)) from error
+        if not one.same_operators(other):
+            raise InputError(
+                f"{self.where}: one list of operators ({len(one.rotations)}) is that of "
+                f"{_described(one)}, the other ({len(other.rotations)}) that of {_described(other)}; "
+                "give the right one."
+            )
+
     def _refuse_modulated(self) -> None:
         dimension = number_of(self.stated.get("cell_modulation_dimension"))
         if dimension or any("_ssg_" in name for name in self.columns):
@@ -353,7 +374,7 @@ class _Block:
                 f"{self.where}: the structure is modulated (a superspace group); give an ordinary crystal."
             )
 
-    def reading(self, setting: Setting) -> _Reading:
+    def reading(self, setting: Setting) -> Reading:
         """Return the crystal in a setting.
 
         Raises:
@@ -369,6 +390,8 @@ class _Block:
                 )
         if not sites:
             raise InputError(f"{self.where}: the CIF has no atoms; give a crystal.")
+        for site, orbit in zip(sites, images, strict=True):
+            self._check_multiplicity(site, len(orbit), setting)
         as_listed = all(
             site.multiplicity == str(len(orbit)) for site, orbit in zip(sites, images, strict=True)
         )
@@ -385,7 +408,22 @@ class _Block:
             range(len(plain)), key=lambda i: (electronegativity[ATOMIC_NUMBER[plain[i]]], plain[i])
         )
         structure = structure_of(self.cell, [plain[i] for i in order], positions[order])
-        return _Reading(setting, structure, as_listed)
+        return Reading(setting, structure, as_listed)
+
+    def _check_multiplicity(self, site: _Site, found: int, setting: Setting) -> None:
+        """Refuse a multiplicity that is neither of the cell, nor of a primitive one, nor the site's order.
+
+        Rhombohedral axes may go with the multiplicities of hexagonal ones.
+        """
+        stated = number_of(site.multiplicity)
+        order = len(setting.rotations)
+        primitive = found * len({rotation.tobytes() for rotation in setting.rotations}) / order
+        said = {found, 3 * found, primitive, order / found}
+        if stated and order > 1 and stated not in said:
+            raise InputError(
+                f"{self.where}: site {site.number} ({site.element}) has the multiplicity {stated:g}, but "
+                f"{found} positions in {_described(setting)}; give the one that is right."
+            )
 
     def _each_orbit_once(
         self, sites: list[_Site], images: list[np.ndarray]
@@ -502,66 +540,21 @@ class _Block:
             raise self.unreadable(f"the {name} {quoted(said)} of site {number} names no element")
         position = snap_thirds(np.array(coordinates, dtype=float))
         blur = blur_of(place, self.cell[:3])
-        return _Site(number, element, position, blur, occupancy, row["symmetry_multiplicity"])
-
-
-def _chosen(readings: Sequence[_Reading], where: str) -> _Reading:
-    """Return the reading that the multiplicities, contacts and volume speak for.
-
-    Raises:
-        InputError: several remain, and are not the same crystal.
-    """
-    rest = list(readings)
-    for fits in (lambda reading: reading.as_listed, _is_usual, _is_possible):
-        if len(rest) > 1:
-            rest = [reading for reading in rest if fits(reading)] or rest
-    if len(rest) > 1:
-        rest = [reading for reading in rest if _is_best(reading, rest)] or rest
-    if len(rest) > 1 and not _alike(rest):
-        names = " and ".join(reading.setting.name for reading in rest)
-        raise InputError(
-            f"{where}: the space group can be {names}, which give different crystals, and nothing in the CIF "
-            "decides; name the setting or give the operators."
-        )
-    return rest[0]
-
-
-def _is_usual(reading: _Reading) -> bool:
-    return _has_room(reading.structure, _USUAL_VOLUME, _USUAL_CONTACT)
-
-
-def _is_possible(reading: _Reading) -> bool:
-    return _has_room(reading.structure, _POSSIBLE_VOLUME, MIN_CONTACT)
-
-
-def _has_room(structure: Structure, volumes: tuple[float, float], contact: float) -> bool:
-    ratio = structure.volume / volume_estimate(structure.composition)
-    return volumes[0] <= ratio <= volumes[1] and shortest_contact(structure)[3] >= contact
-
-
-def _is_best(reading: _Reading, readings: Sequence[_Reading]) -> bool:
-    """Whether a reading has the fewest atoms, as sites on special positions have, and longer contacts."""
-    contact = shortest_contact(reading.structure)[3]
-    return contact >= _GOOD_CONTACT and all(
-        len(reading.structure) <= len(other.structure)
-        and contact >= _LONGER * shortest_contact(other.structure)[3]
-        for other in readings
-        if other is not reading
-    )
-
-
-def _alike(readings: Sequence[_Reading]) -> bool:
-    from pymatgen.analysis.structure_matcher import StructureMatcher
-
-    matcher = StructureMatcher(scale=False, primitive_cell=False, ltol=0.01, stol=0.02, angle_tol=0.1)
-    first = readings[0].structure
-    return all(matcher.fit(first, reading.structure) for reading in readings[1:])
+        multiplicity = row["symmetry_multiplicity"]
+        if multiplicity in UNKNOWN and (wyckoff := _WYCKOFF.fullmatch(row["wyckoff_symbol"])):
+            multiplicity = wyckoff[1]
+        return _Site(number, element, position, blur, occupancy, multiplicity)
 
 
 def _groups(text: str) -> set[int]:
     """Numbers of the space groups that a symbol or number can mean."""
     number = number_of(text)
     return {round(number)} if number else {one.number for level in settings_of(text) for one in level}
+
+
+def _share_a_setting(symbol: str, other: str) -> bool:
+    first, second = ([one for level in settings_of(text) for one in level] for text in (symbol, other))
+    return any(one.same_operators(another) for one in first for another in second)
 
 
 def _described(setting: Setting) -> str:

@@ -42,6 +42,7 @@ _LETTERED = {"H", "C", "N", "O"}  # followed by single letters that are no eleme
 _SITE_LETTERS = set("BCF")
 _DIGITS = re.compile(r"[^/eEdD]*\.(\d{2,})[^/eEdD]*")
 _BLUR, _LEAST_BLUR, _MOST_BLUR = 1.5, 0.04, 0.15  # units of the last digit; Å
+_VALENCE = re.compile(r"(?<=^C)val$|(?<=^Si)va$", re.IGNORECASE)  # scattering factors of valence electrons
 _WATER = re.compile(r"H\d+O")  # water as a label
 
 
@@ -176,6 +177,7 @@ def blur_of(coordinates: Sequence[str], edges: Sequence[float]) -> float:
 
 def element_of_type(symbol: str) -> str | None:
     """Return the element of a type symbol such as ``Fe3+``, ``Fe+3``, ``FE``, ``O2-``, ``D``, ``2H``."""
+    symbol = _VALENCE.sub("", symbol)
     match = re.fullmatch(r"\d{0,3}([A-Za-z]{1,2})[\s_]*(?:[\d+.-]*|\([IVX\d+-]+\))", symbol)
     name = match[1].capitalize() if match else ""
     return name if name in ATOMIC_NUMBER.keys() | HEAVY_HYDROGEN else None

@@ -99,4 +99,6 @@ class CampaignConfig(BaseModel):
         """Return the fields that decide the result, as plain JSON; equal ones mean the same campaign."""
         fields = self.model_dump(mode="json", exclude={*_HOW, "target", "formulas", "check"})
         listed = {name: list(asked) for name in ("formulas", "check") if (asked := getattr(self, name))}
+        if self.finish == "none":  # as in folders of campaigns before there was any finishing
+            del fields["finish"]
         return {"target": str(self.target), **listed, **fields}

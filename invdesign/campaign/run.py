@@ -8,7 +8,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from invdesign.campaign.budget import GeneratorYield, allot, rounds
 from invdesign.campaign.closing_message import closing_message
@@ -24,7 +24,7 @@ from invdesign.campaign.stages.prerank import prerank
 from invdesign.campaign.stages.relax import RelaxUnit, relax_unit
 from invdesign.campaign.stages.shortlist import distinct_survivors, picked, put_on_shortlist
 from invdesign.campaign.store import Store
-from invdesign.campaign.validate import check_names
+from invdesign.campaign.validate import check_finisher, check_names
 from invdesign.core.candidate import Candidate
 from invdesign.core.funnel import FINISHING, STRUCTURE_GATES, Funnel, GeneratorTally, yields
 from invdesign.crystal.structure_files import SHORTLIST
@@ -36,10 +36,6 @@ from invdesign.report.plots.funnel import draw_funnel
 from invdesign.report.shortlist_csv import CIF_FOLDER, row_of, write_cifs, write_table
 from invdesign.report.shortlist_json import SHORTLIST_JSON, write_shortlist_json
 from invdesign.verdict import Verdict
-
-if TYPE_CHECKING:
-    from invdesign.potentials.interface import Potential
-
 
 DATABASE, PICTURE = "candidates.db", "funnel.png"
 
@@ -155,6 +151,8 @@ def _check(config: CampaignConfig, components: Components) -> None:
 
     require(config.check)
     check_names(hull=components.hull, calibration=components.calibration)
+    if components.finisher is not None:
+        check_finisher(components)
     components.best().check_scale()
     target = config.target
     if target.formula is not None and not (verdict := charge_balance(Composition(target.formula))).passed:
@@ -295,22 +293,25 @@ def _conclude(
     if worked or not (config.out / SHORTLIST_JSON).exists():
         write_shortlist_json(shortlisted, config.out / SHORTLIST_JSON, made_with(config, components))
     if worked or not (config.out / "run.json").exists():
-        _write_run_json(result, components.get("potential"))
+        _write_run_json(result, components)
     return result
 
 
-def _write_run_json(result: CampaignResult, potential: Potential) -> None:
+def _write_run_json(result: CampaignResult, components: Components) -> None:
     from dataclasses import asdict
 
     from invdesign.composition.oxidation_states import ChargeRules
     from invdesign.io.provenance import write_run_json
 
+    used = {"potential": components.get("potential")}
+    if components.finisher is not None:
+        used["finish"] = components.best().get("potential")
     write_run_json(
         result.out,
         {
             "campaign": result.config.identity(),
             "target": result.config.describe(),
-            "potential": {"name": potential.name, "weights": potential.digest},
+            **{role: {"name": one.name, "weights": one.digest} for role, one in used.items()},
             "charge_balance": asdict(ChargeRules()),
             "funnel": result.funnel.as_json(),
             "generators": [tally.as_json() for tally in result.yields],

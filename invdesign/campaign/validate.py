@@ -40,6 +40,24 @@ def check_names(**given: object) -> None:
         raise InputError(f"{option}: {wrong}; give {released}, or {others}.")
 
 
+def check_finisher(components: Components) -> None:
+    """Check that the finishing potential can be loaded and has a calibration.
+
+    Raises:
+        InputError: it cannot, or has none.
+    """
+    try:
+        potential = components.best().get("potential")
+    except InputError as error:
+        raise InputError(f"finish: {error}") from error
+    folder = artifacts.resolve("validators", potential.name)
+    if components.finisher_calibration is None and not (folder / _FILES["calibration"][0]).is_file():
+        raise InputError(
+            f"finish: {potential.name} has no released calibration; give 7net-0, another potential that has "
+            "one, or none."
+        )
+
+
 def check_generators(names: Sequence[str]) -> None:
     """Check that generators exist, ``structure-types`` among them, before anything is loaded.
 

@@ -11,6 +11,7 @@ from pymatgen.core import Lattice, Structure
 
 from invdesign.campaign import design
 from invdesign.core.candidate import Candidate
+from invdesign.core.funnel import GATES
 from invdesign.crystal.symmetry import gene_of
 from invdesign.report.shortlist_json import optimade_attributes, powder_pattern, write_shortlist_json
 
@@ -111,3 +112,16 @@ def test_the_powder_pattern_is_the_textbook_one(structure, expected):
     for angle, _ in expected:
         assert min(abs(angle - found) for found in angles) < 0.05
     assert all(len(hkl) == 3 for peak in pattern["peaks"] for hkl in peak["hkl"])
+
+
+def test_the_schema_knows_every_gate():
+    definition = next(part for part in _parts(SCHEMA) if "gate" in part.get("properties", {}))
+    assert definition["properties"]["gate"]["enum"] == [gate.name for gate in GATES]
+
+
+def _parts(schema):
+    """All objects inside a JSON value."""
+    inner = schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ()
+    yield from [schema] * isinstance(schema, dict)
+    for part in inner:
+        yield from _parts(part)

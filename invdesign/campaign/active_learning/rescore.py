@@ -12,6 +12,7 @@ from invdesign.campaign.components import Components
 from invdesign.campaign.config import CampaignConfig
 from invdesign.campaign.stages.predict import properties_verdict
 from invdesign.campaign.stages.relax import hull_verdict
+from invdesign.campaign.stages.shortlist import UNLIKELY
 from invdesign.core.candidate import Candidate, Estimate, RoundSelection
 from invdesign.core.funnel import CHECKS, FINISHING, STAGES
 from invdesign.core.properties import STABILITY, Window
@@ -31,8 +32,17 @@ def is_selectable(candidate: Candidate) -> bool:
     """
     if candidate.structure is None or "relaxation" not in candidate.verdicts:
         return False
+    if _broke_in_finishing(candidate):
+        return candidate.dft is not None
     rejecting = {gate for gate, verdict in candidate.verdicts.items() if not verdict.passed}
     return rejecting <= REAPPLIED | set(CHECKS) or candidate.dft is not None
+
+
+def _broke_in_finishing(candidate: Candidate) -> bool:
+    """Whether the finishing potential could not relax it."""
+    verdict = candidate.verdicts.get(FINISHING)
+    tried = verdict is not None and not verdict.passed and not verdict.reason.startswith(UNLIKELY)
+    return tried and candidate.first_placement is None
 
 
 def not_yet_computed(relaxed: Sequence[Candidate]) -> list[int]:

@@ -15,7 +15,7 @@ from invdesign.campaign.components import Components
 from invdesign.campaign.config import CampaignConfig
 from invdesign.campaign.progress import Clock
 from invdesign.campaign.session import Session
-from invdesign.campaign.stages.shortlist import picked
+from invdesign.campaign.stages.shortlist import picked, unrejected
 from invdesign.core.candidate import Candidate
 from invdesign.core.funnel import CHECKS, Funnel
 from invdesign.io.parallel import one_thread, run_tasks
@@ -61,10 +61,9 @@ def check_survivors(session: Session, survivors: Sequence[Candidate]) -> list[Ca
     """
     store = session.store
     session.live.count(survivors, session.config.check)
-    standing = [c for c in survivors if all(v.passed for v in c.verdicts.values() if v.gate not in CHECKS)]
     checked = check_picks(
         session,
-        standing,
+        unrejected(survivors),
         partial(picked, session.config),
         lambda candidate, clock: store.put([candidate], clock),
     )

@@ -18,7 +18,7 @@ from invdesign.campaign.session import Session
 from invdesign.campaign.stages.gates import Context, GateFunction, apply_gates
 from invdesign.campaign.stages.predict import properties_verdict
 from invdesign.campaign.stages.relax import best_outcome, place_on_hull
-from invdesign.campaign.stages.shortlist import UNLIKELY, reject_duplicates, score
+from invdesign.campaign.stages.shortlist import UNLIKELY, distinct, score, unrejected
 from invdesign.core.candidate import Candidate
 from invdesign.core.funnel import FINISHING, STAGES
 from invdesign.io.parallel import one_thread, run_tasks
@@ -51,7 +51,8 @@ def finish(session: Session, survivors: Sequence[Candidate]) -> list[Candidate]:
         survivors: distinct, in order of id.
 
     Returns:
-        The same candidates as stored; of those that became the same crystal, one is left.
+        The same candidates as stored, but those rejected that became known, left the target, or became the
+        same crystal as another.
     """
     config, components, live = session.config, session.components, session.live
     known = {candidate.id: candidate for candidate in survivors}
@@ -65,8 +66,9 @@ def finish(session: Session, survivors: Sequence[Candidate]) -> list[Candidate]:
         session.store.put(candidates, clock)
         live.count(candidates, (FINISHING,), clock)
         known |= {candidate.id: candidate for candidate in candidates}
-    reject_duplicates([candidate for candidate in known.values() if candidate.alive])
-    score([candidate for candidate in known.values() if candidate.alive], config, components)
+    left = unrejected(known.values())  # those too that a check rejected before a kill: a duplicate stays one
+    distinct(left, Context(config, components))
+    score(unrejected(left), config, components)
     return list(known.values())
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from invdesign.campaign.stages.filter import novelty_verdict
 from invdesign.campaign.stages.gates import Context, GateFunction, apply_gates
 from invdesign.campaign.store import Store
 from invdesign.core.candidate import Candidate, Selection
-from invdesign.core.funnel import FINISHING
+from invdesign.core.funnel import CHECKS, FINISHING
 from invdesign.core.target import Target
 from invdesign.verdict import Verdict
 
@@ -48,7 +48,7 @@ def distinct(candidates: Sequence[Candidate], context: Context) -> list[Verdict]
     known = context.components.get("known")
     for candidate in candidates:
         candidate.record(_still_wanted(candidate, context.config, known))
-    reject_duplicates([candidate for candidate in candidates if candidate.alive])
+    reject_duplicates(unrejected(candidates))
     return [candidate.verdicts["duplicates"] for candidate in candidates]
 
 
@@ -98,6 +98,11 @@ def distinct_survivors(session: Session) -> list[Candidate]:
         session.live.funnel.charge(clock.seconds)
     session.live.count(survivors, ("duplicates",))
     return _came_through(store)
+
+
+def unrejected(candidates: Iterable[Candidate]) -> list[Candidate]:
+    """Return those that no gate but a check has rejected."""
+    return [c for c in candidates if all(v.passed for gate, v in c.verdicts.items() if gate not in CHECKS)]
 
 
 def _came_through(store: Store) -> list[Candidate]:

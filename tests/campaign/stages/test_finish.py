@@ -7,10 +7,17 @@ from dataclasses import replace
 import campaign_fakes
 import pytest
 
-from invdesign.campaign import design
+from invdesign.campaign import CampaignConfig, design
+from invdesign.campaign.active_learning.rescore import is_selectable
+from invdesign.campaign.stages import dynamical_stability as checks
 from invdesign.campaign.stages import finish as finishing
 from invdesign.campaign.stages import shortlist
 from invdesign.core.funnel import FINISHING
+from invdesign.core.target import parse_target
+from invdesign.crystal.gene import Gene
+from invdesign.crystal.symmetry import realise
+from invdesign.errors import InputError
+from invdesign.verdict import Verdict
 
 
 class Finisher(campaign_fakes.FakePotential):
@@ -51,8 +58,24 @@ def components(finisher=None):
     return made if finisher is None else replace(made, finisher=finisher, finisher_calibration=Calibration())
 
 
-def run(out, finisher=None):
-    return design(campaign_fakes.fake_config(out), components=components(finisher), progress=False)
+def run(out, finisher=None, **changes):
+    config = campaign_fakes.fake_config(out, **changes)
+    return design(config, components=components(finisher), progress=False)
+
+
+def becoming(monkeypatch, wanted, gene, geometry):
+    """Let the finishing relaxation of a candidate end in another crystal."""
+    honest = finishing.best_outcome
+
+    def best_outcome(candidate, outcomes):
+        verdict = honest(candidate, outcomes)
+        if candidate.id == wanted:
+            candidate.gene, candidate.geometry, candidate.structure = gene, geometry, realise(gene, geometry)
+            energy = -2.0 * len(candidate.structure)  # on the hull
+            candidate.relaxation = replace(candidate.relaxation, energy=energy)
+        return verdict
+
+    monkeypatch.setattr(finishing, "best_outcome", best_outcome)
 
 
 @pytest.fixture
@@ -125,3 +148,74 @@ def test_a_crystal_that_the_finishing_potential_cannot_relax_is_rejected_with_th
     reasons = {c.verdicts[FINISHING].reason for c in result.candidates if FINISHING in c.verdicts}
     assert any("it exploded" in reason for reason in reasons)
     assert finishing.FMAX < 0.1
+    broken = [
+        c for c in result.candidates if FINISHING in c.verdicts and "exploded" in c.verdicts[FINISHING].reason
+    ]
+    assert not any(map(is_selectable, broken))  # nor does a round select it
+    unlikely = [c for c in result.candidates if FINISHING in c.verdicts and c not in broken]
+    assert all(map(is_selectable, unlikely))
+
+
+def test_a_crystal_that_finishing_turns_into_a_known_one_is_rejected(few, tmp_path, monkeypatch):
+    found = run(tmp_path / "before", Finisher()).shortlist
+    first = next(candidate for candidate in found if len(candidate.gene.elements) == 2)
+    group, letters = (216, "ac") if first.gene.space_group == 225 else (225, "ab")
+    gene = Gene(group, tuple(zip(first.gene.elements, letters, strict=True))).canonical()
+    (((geometry, _),),) = campaign_fakes.FakeGeometry().propose_many([gene], [1], [0])
+    becoming(monkeypatch, first.id, gene, geometry)
+    novelty = campaign_fakes.FakeKnown.novelty
+    known = Verdict("novelty", passed=True, reason="known material: mp-7", value=0)
+    monkeypatch.setattr(
+        campaign_fakes.FakeKnown,
+        "novelty",
+        lambda self, asked: known if asked == gene else novelty(self, asked),
+    )
+    result = run(tmp_path / "after", Finisher())
+    (now,) = (candidate for candidate in result.candidates if candidate.id == first.id)
+    assert now.verdicts["duplicates"].reason.startswith("relaxed into a known material")
+    assert not now.shortlisted
+
+
+def test_a_duplicate_of_what_a_check_rejected_stays_one_after_a_kill(few, tmp_path, monkeypatch):
+    first, second, *_ = run(tmp_path / "before", Finisher()).shortlist
+    becoming(monkeypatch, second.id, first.gene, first.geometry)
+    calls, stop_after = 0, 2
+
+    def check(structure, _potential, _seed):
+        nonlocal calls
+        if calls == stop_after:
+            raise KeyboardInterrupt
+        calls += 1
+        passed = structure.composition != first.structure.composition
+        return Verdict("md", passed=passed, reason="holds" if passed else "melts", value=1.0)
+
+    monkeypatch.setitem(checks.GATE_FUNCTIONS, "md", check)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "broken", Finisher(), check="md")
+    stop_after = None
+    resumed = run(tmp_path / "broken", Finisher(), check="md")
+    whole = run(tmp_path / "whole", Finisher(), check="md")
+    assert {first.id, second.id}.isdisjoint(candidate.id for candidate in whole.shortlist)
+    table = (tmp_path / "broken" / "shortlist.csv").read_bytes()
+    assert table == (tmp_path / "whole" / "shortlist.csv").read_bytes()
+    assert resumed.funnel.stages["md"].entered == whole.funnel.stages["md"].entered
+
+
+def test_a_finishing_potential_without_calibration_is_refused_by_its_option(tmp_path):
+    made = replace(components(Finisher()), finisher_calibration=None)
+    with pytest.raises(InputError, match=r"^finish: better has no released calibration; give 7net-0"):
+        design(campaign_fakes.fake_config(tmp_path), components=made, progress=False)
+    made = replace(components(), finisher="ase:nowhere:Nothing")
+    with pytest.raises(InputError, match=r"^finish: "):
+        design(campaign_fakes.fake_config(tmp_path), components=made, progress=False)
+
+
+def test_campaigns_that_finish_nothing_are_those_from_before_there_was_a_choice():
+    target = parse_target("band_gap>1")
+    assert "finish" not in CampaignConfig(target=target, finish="none").identity()
+    assert CampaignConfig(target=target).identity()["finish"] == "7net-0"
+
+
+def test_the_record_names_the_finishing_potential(few, tmp_path):
+    run(tmp_path, Finisher())
+    assert json.loads((tmp_path / "run.json").read_text())["finish"]["name"] == "better"

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -43,6 +44,8 @@ __all__ = [
 
 MOST_UNPACKED, MOST_LINE = 1 << 29, 1 << 26
 """Characters of a gzipped file once it is unpacked, and of a line of a table."""
+_GZIP = b"\x1f\x8b"
+_SEPARATORS = ",;\t"
 FILE_COLUMN = "cif_file"
 """Column of our own tables with the path of each row's CIF, from the table's folder."""
 PROPOSALS, SHORTLIST, RELAXED = "proposals.extxyz", "shortlist.csv", "relaxed.csv"
@@ -166,11 +169,16 @@ def _reader(path: Path) -> Reader | None:
         return _text_reader(read_poscar)
     return {
         ".cif": _cif,
+        ".mcif": _cif,
         ".csv": _csv,
+        ".tsv": _csv,
         ".xyz": _text_reader(read_extxyz),
         ".extxyz": _text_reader(read_extxyz),
         ".xsf": _text_reader(read_xsf),
+        ".axsf": _text_reader(read_xsf),
         ".json": _text_reader(read_json_structures),
+        ".jsonl": _text_reader(_json_lines),
+        ".ndjson": _text_reader(_json_lines),
         ".db": read_ase_database,
         ".traj": read_trajectory,
         ".zip": _archive,
@@ -185,16 +193,25 @@ def _text_reader(read: Callable[[str, Path], Iterator[Record | Unreadable]]) -> 
     return lambda path: read(_text(path), path)
 
 
+def _json_lines(text: str, path: Path) -> Iterator[Record | Unreadable]:
+    return read_json_structures(f"[{','.join(filter(str.strip, text.splitlines()))}]", path)
+
+
 def _archive(path: Path) -> Iterator[Record | Unreadable]:
     return read_archive(path, _reader, partial(read_entries, overlaps=True))
 
 
 def _opened(path: Path) -> TextIO:
     """Open a file as text: UTF-8 or UTF-16 by its first bytes; what is not UTF-8 is read as Latin-1."""
-    opener = gzip.open if path.suffix == ".gz" else open
+    opener = gzip.open if _zipped(path) else open
     with opener(path, "rb") as handle:
         encoding = _encoding(handle.read(2))
     return opener(path, "rt", encoding=encoding, errors=_LATIN_1, newline="")
+
+
+def _zipped(path: Path) -> bool:
+    with path.open("rb") as handle:
+        return path.suffix == ".gz" or handle.read(2) == _GZIP
 
 
 def _encoding(head: bytes) -> str:
@@ -217,7 +234,7 @@ codecs.register_error(_LATIN_1, _as_latin_1)
 
 def _text(path: Path) -> str:
     with _opened(path) as handle:
-        text = handle.read(MOST_UNPACKED if path.suffix == ".gz" else -1)
+        text = handle.read(MOST_UNPACKED if _zipped(path) else -1)
         if handle.read(1):
             raise InputError(
                 f"{path}: unpacks to more than {MOST_UNPACKED >> 20} MiB; give it unpacked, or in parts."
@@ -242,7 +259,9 @@ def _cif(path: Path) -> Iterator[Record | Unreadable]:
 def _csv(path: Path) -> Iterator[Record | Unreadable]:
     csv.field_size_limit(MOST_LINE)  # a large crystal's CIF exceeds the 128 kB default
     with _opened(path) as handle:
-        table = csv.DictReader(_lines(handle, path))
+        lines = _lines(handle, path)
+        head = next(lines, "")
+        table = csv.DictReader(chain([head], lines), delimiter=max(_SEPARATORS, key=head.count))
         names = table.fieldnames or []
         if twice := next((name for name in {"cif", *ID_COLUMNS} if names.count(name) > 1), None):
             raise InputError(f"{path}: two columns are named {twice}; name one of them otherwise.")
@@ -276,7 +295,7 @@ def _cif_column(names: Sequence[str], row: Mapping[str, str | None]) -> str | No
 
 def _of_cell(text: str, column: str, table: Path, where: str) -> Structure:
     """Return the crystal of one cell of a table, or of the file that it names."""
-    if column == FILE_COLUMN:
+    if column == FILE_COLUMN or text.lower().endswith((".cif", ".cif.gz")):
         file = table.parent / text
         if not (text and file.is_file()):
             raise InputError(f"{where}: the file {quoted(text)} is not next to the table; give it.")

@@ -230,3 +230,43 @@ def test_folders_of_folders(tmp_path: Path) -> None:
     (tmp_path / "x" / "y").mkdir(parents=True)
     with pytest.raises(InputError, match="the folder and the 1 in it hold no structure files"):
         list(read_structures(tmp_path / "x"))
+
+
+def test_tables_of_other_separators_and_of_paths(tmp_path: Path) -> None:
+    text = str(CifWriter(NACL))
+    (tmp_path / "na.cif").write_text(text)
+    for name, separator in (("a.csv", ";"), ("b.csv", "\t"), ("c.tsv", "\t"), ("d.csv", ",")):
+        for cell in (f'"{text}"', "na.cif"):
+            (tmp_path / name).write_text(f"id{separator}cif\nx{separator}{cell}\n")
+            ((label, structure),) = read_structures(tmp_path / name)
+            assert label == "x"
+            assert same(structure, NACL)
+
+
+def test_other_suffixes_and_gzip_without_one(tmp_path: Path) -> None:
+    (tmp_path / "a.mcif").write_text(str(CifWriter(NACL)))
+    (tmp_path / "a.cif").write_bytes(gzip.compress(str(CifWriter(NACL)).encode()))
+    line = NACL.to_json()
+    (tmp_path / "a.jsonl").write_text(f"{line}\n\n{line}\n")
+    for name, n in (("a.mcif", 1), ("a.cif", 1), ("a.jsonl", 2)):
+        crystals = [structure for _, structure in read_structures(tmp_path / name)]
+        assert len(crystals) == n
+        assert all(same(structure, NACL) for structure in crystals)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("data_NaCl", "data_sodium chloride", "'sodium chloride' has a blank"),
+        ("_cell_length_b   5.64000000", "_cell_length_b   5.64 Å", "5.64 .' is more than a number"),
+        ("_cell_volume", "_x \0\n_cell_volume", "NUL bytes"),
+        ("_cell_volume", '_x """a\n_b """\n_cell_volume', "CIF 2"),
+        ("_cell_volume", "_x [1 [2]]\n_cell_volume", "CIF 2"),
+    ],
+)
+def test_what_cannot_be_parsed_says_what_is_wrong(tmp_path: Path, old: str, new: str, told: str) -> None:
+    text = str(CifWriter(NACL, symprec=0.01))
+    assert old in text
+    (tmp_path / "a.cif").write_text(text.replace(old, new))
+    with pytest.raises(InputError, match=told):
+        only(tmp_path / "a.cif")

@@ -24,6 +24,7 @@ from invdesign.crystal.readers.cif_content import (
     check_content,
     element_of_label,
     element_of_type,
+    fault_of_text,
     names_two_elements,
     number_of,
     snap_thirds,
@@ -136,10 +137,9 @@ def _columns(text: str, where: str) -> dict[str, list[str]]:
     try:
         document = gemmi.cif.read_string(text.translate(_ASCII).encode("ascii", "replace").decode())
     except (RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split()).removeprefix("string:")[:200]
-        raise InputError(
-            f"{where}: the CIF cannot be read (line {reason}); give a complete, ordered crystal."
-        ) from error
+        line = " ".join(str(error).split()).removeprefix("string:")[:200]
+        reason = fault_of_text(text) or f"line {line}; give a complete, ordered crystal"
+        raise InputError(f"{where}: the CIF cannot be read: {reason}.") from error
     if len(document) != 1:
         raise InputError(f"{where}: a data block begins within a line; begin each on a line of its own.")
     columns: dict[str, list[str]] = {}

@@ -15,7 +15,7 @@ import numpy as np
 
 from invdesign.crystal.elements import ATOMIC_NUMBER, HEAVY_HYDROGEN, element_table
 from invdesign.crystal.soundness import MAX_ATOMS
-from invdesign.errors import InputError
+from invdesign.errors import InputError, quoted
 
 CELL = (
     *("cell_length_a", "cell_length_b", "cell_length_c"),
@@ -43,6 +43,12 @@ _SITE_LETTERS = set("BCF")
 _DIGITS = re.compile(r"[^/eEdD]*\.(\d{2,})[^/eEdD]*")
 _BLUR, _LEAST_BLUR, _MOST_BLUR = 1.5, 0.04, 0.15  # units of the last digit; Å
 _VALENCE = re.compile(r"(?<=^C)val$|(?<=^Si)va$", re.IGNORECASE)  # scattering factors of valence electrons
+_FAULTS = {
+    r"\0": "it has NUL bytes; give it as text",
+    r"\Adata_(?P<what>\S*[ \t]+(?!loop_)[^\s_#].*)": "its name {what} has a blank; write one word",
+    r"^_(?P<what>cell_\S+[ \t]+[\d.()]+[ \t]+[^\s#_].*)": "{what} is more than a number; give that alone",
+    r"(?P<what>\"{3}|'{3}|^_\S+[ \t]+[\[{])": "it is CIF 2 (triple quotes, lists, tables); give CIF 1.1",
+}
 _WATER = re.compile(r"H\d+O")  # water as a label
 
 
@@ -162,6 +168,15 @@ def number_of(text: str | None) -> float | None:
         return number
     match = _FRACTION.fullmatch(text)
     return int(match[1]) / int(match[2]) if match and int(match[2]) else None
+
+
+def fault_of_text(text: str) -> str:
+    """Return what is wrong with a block that cannot be parsed, if it is a known mistake."""
+    for pattern, told in _FAULTS.items():
+        if match := re.search(pattern, text, re.MULTILINE):
+            what = quoted(" ".join(match["what"].split())) if "what" in match.groupdict() else ""
+            return told.format(what=what)
+    return ""
 
 
 def blur_of(coordinates: Sequence[str], edges: Sequence[float]) -> float:

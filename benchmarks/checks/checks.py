@@ -39,16 +39,17 @@ def main(shared: Path, gate: str) -> None:
         "metals": ground_states(shared / "data", 20, SEED, metals=True),
         "saddles": saddles(),
     }
-    chgnet, other = load_potential("chgnet"), load_potential(str(shared / OTHER))
+    names = {"chgnet": "chgnet", "tensornet": str(shared / OTHER), "7net-0": "7net-0"}
+    potentials = {label: load_potential(name) for label, name in names.items()}
     out: dict[str, Any] = {"hardware": hardware(), "revision": git_revision(), "seed": SEED, "crystals": []}
     with one_thread():
         for kind, crystals in sets.items():
             for place, (name, structure) in enumerate(crystals):
                 row: dict[str, Any] = {"set": kind, "name": name, "n_atoms": len(structure)}
                 if gate == "phonons":
-                    row |= {"chgnet": _modes(structure, chgnet), "tensornet": _modes(structure, other)}
+                    row |= {label: _modes(structure, one) for label, one in potentials.items()}
                 elif place in FOLLOWED[kind]:
-                    row["chgnet"] = _motion(structure, chgnet, place)
+                    row["chgnet"] = _motion(structure, potentials["chgnet"], place)
                 else:
                     continue
                 out["crystals"].append(row)

@@ -77,14 +77,15 @@ def relaxed(candidates: Sequence[Candidate], context: Context) -> list[Verdict]:
 def on_hull(candidates: Sequence[Candidate], context: Context) -> list[Verdict]:
     """Place relaxed candidates on the convex hull; one above the target's limit is rejected."""
     limit = context.config.target.e_above_hull_max
+    for candidate in candidates:
+        candidate.properties = {}  # those of the gene alone are out of date
     return [place_on_hull(candidate, limit, context.components) for candidate in candidates]
 
 
 def place_on_hull(candidate: Candidate, limit: float, components: Components) -> Verdict:
     """Give a relaxed candidate its placement, and compare its E above hull with a limit, eV/atom."""
     place = components.placement(candidate.structure, candidate.relaxation.energy)  # type: ignore[arg-type,union-attr]
-    candidate.properties = {
-        **candidate.properties,
+    candidate.properties |= {
         "formation_energy_per_atom": Estimate(place.formation_energy, place.sigma),
         "e_above_hull": Estimate(place.e_above_hull, place.sigma),
     }

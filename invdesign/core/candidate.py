@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import exp, inf, log
+from math import exp, hypot, inf, log
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
@@ -265,6 +265,15 @@ class Candidate:
     def shortlisted(self) -> bool:
         """Whether it is on the shortlist."""
         return self.selection is not None and self.selection.rank is not None
+
+    @property
+    def potentials_agree(self) -> bool | None:
+        """Whether both placements agree within their intervals; None where there is one alone."""
+        if self.first_placement is None or self.placement is None:
+            return None
+        apart = abs(self.first_placement.e_above_hull - self.placement.e_above_hull)
+        # the errors of two potentials go together, so this is wider than the interval of their difference
+        return apart <= Z90 * hypot(self.first_placement.sigma, self.placement.sigma)
 
     def record(self, verdict: Verdict) -> bool:
         """Keep a gate's verdict; returns whether the candidate passed."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from invdesign.composition.supply import supply_of
-from invdesign.core.candidate import Z90, Candidate, Relaxation, Selection
+from invdesign.core.candidate import Candidate, Relaxation, Selection
 from invdesign.core.placement import Placement
 from invdesign.core.target import PROPERTIES
 from invdesign.crystal.structure_files import file_formula, write_cif
@@ -107,13 +107,12 @@ def _checks(candidate: Candidate) -> Row:
 
 def _first_placement(candidate: Candidate) -> Row:
     """Return the first potential's E above hull, where another finished the candidate, and if they agree."""
-    first, placement = candidate.first_placement, parts_of(candidate)[2]
-    if first is None:
+    if candidate.first_placement is None:
         return {}
-    apart = abs(first.e_above_hull - placement.e_above_hull)
-    # errors of two potentials go together, so this is wider than their difference
-    agree = apart <= Z90 * (first.sigma**2 + placement.sigma**2) ** 0.5
-    return {"e_above_hull_first": round(first.e_above_hull, 4), "potentials_agree": "yes" if agree else "no"}
+    return {
+        "e_above_hull_first": round(candidate.first_placement.e_above_hull, 4),
+        "potentials_agree": "yes" if candidate.potentials_agree else "no",
+    }
 
 
 def _supply(candidate: Candidate) -> Row:

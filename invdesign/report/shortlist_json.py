@@ -78,6 +78,8 @@ def _entry(candidate: Candidate, made: Mapping[str, Any]) -> dict[str, Any]:
             for verdict in candidate.verdicts.values()
         ],
         "decomposition": {phase: _plain(share) for phase, share in placement.decomposition.items()},
+        "e_above_hull_first": candidate.first_placement and _plain(candidate.first_placement.e_above_hull),
+        "potentials_agree": candidate.potentials_agree,
         "synthesizability": _plain(selection.synthesizability),
         "energy": _plain(relaxation.energy),
         "largest_force": _plain(relaxation.fmax),

@@ -19,9 +19,10 @@ from invdesign.campaign.session import Session
 from invdesign.campaign.stages.dynamical_stability import check_survivors, require
 from invdesign.campaign.stages.filter import filter_genes, first_of_genes
 from invdesign.campaign.stages.finish import finish
+from invdesign.campaign.stages.gates import GateUnit
 from invdesign.campaign.stages.generate import generate, generate_units
 from invdesign.campaign.stages.prerank import prerank
-from invdesign.campaign.stages.relax import RelaxUnit, relax_unit
+from invdesign.campaign.stages.relax import relax_unit
 from invdesign.campaign.stages.shortlist import distinct_survivors, picked, put_on_shortlist
 from invdesign.campaign.store import Store
 from invdesign.campaign.validate import check_finisher, check_names
@@ -231,7 +232,7 @@ def _structure_phase(session: Session) -> None:
             taken[name] += share
             chunks += [chosen[i : i + config.relax_chunk] for i in range(0, share, config.relax_chunk)]
         todo = [
-            RelaxUnit(config, components, chunk) for chunk in chunks if "geometry" not in chunk[0].verdicts
+            GateUnit(config, components, chunk) for chunk in chunks if "geometry" not in chunk[0].verdicts
         ]
         for candidates, clock in run_tasks(relax_unit, todo, workers=1, executor=session.executor):
             store.put(candidates, clock, generator=candidates[0].origin.generator)

@@ -9,8 +9,8 @@ coefficient (eV) × atomic fraction:
   (on 21 383 shared compositions this rule leaves a mean error of 7 meV/atom between the Materials
   Project's two scales; "the most electronegative element" leaves 9);
 - ``Te~``: its fraction where it is no such anion, yet nothing but metals is there (PbTe, PtTe2): by
-  oxidation states it is one, and the Materials Project corrects it. Of 193 such known compounds SevenNet-0's
-  error falls from 0.048 to 0.023 eV/atom. Scales fitted before this term have no coefficient for it;
+  oxidation states it is one, and the Materials Project corrects it. Scales fitted
+  before this term have no coefficient for it;
 - ``Fe|F``, ``Fe|O``: the fraction of a +U metal in the presence of fluorine, else of oxygen (the Materials
   Project sets U and its correction by the most electronegative element).
 """

@@ -13,8 +13,9 @@ from pydantic import Field
 from invdesign.analysis.evaluate.metrics import Rate
 from invdesign.campaign.components import Components
 from invdesign.campaign.config import CampaignConfig
+from invdesign.campaign.stages.gates import GateUnit
 from invdesign.campaign.stages.prerank import worth_relaxing
-from invdesign.campaign.stages.relax import RelaxUnit, ceiling, starting_structures
+from invdesign.campaign.stages.relax import ceiling, starting_structures
 from invdesign.io.parallel import default_workers, one_thread, run_tasks
 from invdesign.io.progress import Progress
 from invdesign.relaxation.crystal_relaxation import RELEASE_WITHIN
@@ -213,7 +214,7 @@ def _cases(config: EarlyStoppingConfig, seed: int, progress: Progress) -> Iterat
         progress(0.0, f"seed {seed}: candidates for target {number + 1} of {len(config.targets)}")
         chosen = worth_relaxing(campaign, components)
         chunks += [
-            RelaxUnit(campaign, components, chosen[i : i + CHUNK]) for i in range(0, len(chosen), CHUNK)
+            GateUnit(campaign, components, chosen[i : i + CHUNK]) for i in range(0, len(chosen), CHUNK)
         ]
     for done, found in enumerate(
         run_tasks(_relaxed, chunks, workers=default_workers(), ordered=True), start=1
@@ -222,7 +223,7 @@ def _cases(config: EarlyStoppingConfig, seed: int, progress: Progress) -> Iterat
         yield from found
 
 
-def _relaxed(unit: RelaxUnit) -> list[Case]:
+def _relaxed(unit: GateUnit) -> list[Case]:
     config, components = unit.config, unit.components
     with one_thread():
         starts = [[s for s, _ in found] for found in starting_structures(unit.candidates, config, components)]

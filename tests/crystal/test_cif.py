@@ -273,7 +273,10 @@ def test_operators_with_two_digits() -> None:
 
 def test_density_of_a_deuteride_counts_deuterium() -> None:
     rows = "Li1 Li 0 0 0 1; D1 D 0.5 0.5 0.5 1"
-    only(cif("4.07 4.07 4.07 90 90 90", "F m -3 m", rows, more="_exptl_crystal_density_diffrn 0.884"))
+    deuteride = only(
+        cif("4.07 4.07 4.07 90 90 90", "F m -3 m", rows, more="_exptl_crystal_density_diffrn 0.884")
+    )
+    assert deuteride.composition.formula == "Li4 H4"
 
 
 P1 = str(CifWriter(ROCK_SALT))

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Structure
-from spelled_crystals import Crystal, Spelling
+from spelled_crystals import Spelling
 
 from invdesign.crystal.structure_files import Unreadable, read_entries
 from invdesign.errors import InputError
@@ -45,8 +45,3 @@ def answer(spelling: Spelling, folder: Path, expected: dict[str, Structure]) -> 
         "wrong",
         f"read as {found.composition.formula}, {found.volume:.1f} Å³ instead of {right.composition.formula}",
     )
-
-
-def by_name(name: str, crystals: tuple[Crystal, ...]) -> Crystal:
-    """Return the crystal of that name."""
-    return next(crystal for crystal in crystals if crystal.name == name)

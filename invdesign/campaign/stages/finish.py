@@ -8,20 +8,19 @@ weighted mean of both potentials' energies is no better than the second alone: d
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from invdesign.campaign.components import Components
-from invdesign.campaign.config import CampaignConfig
 from invdesign.campaign.progress import Clock
 from invdesign.campaign.session import Session
-from invdesign.campaign.stages.gates import Context, GateFunction, apply_gates
+from invdesign.campaign.stages.gates import Context, GateFunction, GateUnit, apply_to_unit
 from invdesign.campaign.stages.predict import properties_verdict
 from invdesign.campaign.stages.relax import best_outcome, place_on_hull
 from invdesign.campaign.stages.shortlist import UNLIKELY, distinct, score, unrejected
 from invdesign.core.candidate import Candidate
 from invdesign.core.funnel import FINISHING, STAGES
-from invdesign.io.parallel import one_thread, run_tasks
+from invdesign.io.parallel import run_tasks
 from invdesign.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -30,15 +29,6 @@ if TYPE_CHECKING:
 BEFORE = frozenset(STAGES[: STAGES.index(FINISHING)])
 FMAX = 0.02  # eV/Å
 PER_UNIT = 4  # candidates relaxed together in one process
-
-
-@dataclass(frozen=True)
-class FinishUnit:
-    """Candidates to be finished in one process."""
-
-    config: CampaignConfig
-    components: Components
-    candidates: list[Candidate]
 
 
 def finish(session: Session, survivors: Sequence[Candidate]) -> list[Candidate]:
@@ -60,7 +50,7 @@ def finish(session: Session, survivors: Sequence[Candidate]) -> list[Candidate]:
     chosen = [candidate for candidate in survivors if _is_chosen(candidate)]
     # units as an undisturbed run has them: the last digits depend on who is relaxed together
     groups = [chosen[i : i + PER_UNIT] for i in range(0, len(chosen), PER_UNIT)]
-    units = [FinishUnit(config, components, group) for group in groups if FINISHING not in group[0].verdicts]
+    units = [GateUnit(config, components, group) for group in groups if FINISHING not in group[0].verdicts]
     live.phase(FINISHING, sum(candidate.verdicts["duplicates"].passed for candidate in survivors))
     for candidates, clock in run_tasks(finish_unit, units, workers=1, executor=session.executor):
         session.store.put(candidates, clock)
@@ -81,12 +71,9 @@ def _is_chosen(candidate: Candidate) -> bool:
     )
 
 
-def finish_unit(unit: FinishUnit) -> tuple[list[Candidate], Clock]:
+def finish_unit(unit: GateUnit) -> tuple[list[Candidate], Clock]:
     """Give a unit's candidates their finished structure, energy above hull and properties."""
-    clock = Clock()
-    with one_thread():
-        apply_gates(GATE_FUNCTIONS, unit.candidates, Context(unit.config, unit.components), clock)
-    return unit.candidates, clock
+    return apply_to_unit(GATE_FUNCTIONS, unit)
 
 
 def stands_finished(candidates: Sequence[Candidate], context: Context) -> list[Verdict]:

@@ -10,6 +10,7 @@ from invdesign.campaign.components import Components
 from invdesign.campaign.config import CampaignConfig
 from invdesign.campaign.progress import Clock
 from invdesign.core.candidate import Candidate
+from invdesign.io.parallel import one_thread
 from invdesign.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -36,6 +37,15 @@ class Context:
     embeddings: dict[str, np.ndarray] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class GateUnit:
+    """Candidates that go through gates together in one process."""
+
+    config: CampaignConfig
+    components: Components
+    candidates: list[Candidate]
+
+
 GateFunction = Callable[[Sequence[Candidate], Context], list[Verdict]]
 """Gives each candidate a verdict."""
 
@@ -50,3 +60,11 @@ def apply_gates(
             verdicts = function(alive, context)
             alive = [c for c, verdict in zip(alive, verdicts, strict=True) if c.record(verdict)]
     return alive
+
+
+def apply_to_unit(gates: Mapping[str, GateFunction], unit: GateUnit) -> tuple[list[Candidate], Clock]:
+    """Put a unit's candidates through gates on one thread; return them and the cost."""
+    clock = Clock()
+    with one_thread():
+        apply_gates(gates, unit.candidates, Context(unit.config, unit.components), clock)
+    return unit.candidates, clock

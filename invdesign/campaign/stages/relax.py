@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import inf
 from typing import TYPE_CHECKING, Any
 
 from invdesign.campaign.components import Components
 from invdesign.campaign.config import CampaignConfig
 from invdesign.campaign.progress import Clock
-from invdesign.campaign.stages.gates import Context, GateFunction, apply_gates
+from invdesign.campaign.stages.gates import Context, GateFunction, GateUnit, apply_to_unit
 from invdesign.campaign.stages.predict import in_windows
 from invdesign.core.candidate import Candidate, Estimate, Relaxation
-from invdesign.io.parallel import one_thread
 from invdesign.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -22,21 +21,9 @@ if TYPE_CHECKING:
     from invdesign.relaxation.relax import Relaxed
 
 
-@dataclass(frozen=True)
-class RelaxUnit:
-    """Candidates to be relaxed in one process."""
-
-    config: CampaignConfig
-    components: Components
-    candidates: list[Candidate]
-
-
-def relax_unit(unit: RelaxUnit) -> tuple[list[Candidate], Clock]:
+def relax_unit(unit: GateUnit) -> tuple[list[Candidate], Clock]:
     """Give a unit's candidates their structure, energy above hull and properties."""
-    clock = Clock()
-    with one_thread():
-        apply_gates(GATE_FUNCTIONS, unit.candidates, Context(unit.config, unit.components), clock)
-    return unit.candidates, clock
+    return apply_to_unit(GATE_FUNCTIONS, unit)
 
 
 def plausible_geometry(candidates: Sequence[Candidate], context: Context) -> list[Verdict]:

@@ -21,6 +21,6 @@ def test_notebook_runs(path, tmp_path, monkeypatch):
         for output in cell.outputs
         if output.output_type == "stream"
     )
-    assert "band gap 1 to 3 eV" in shown
+    assert "PBE gap 1 to 3 eV" in shown
     assert "shortlisted" in shown or "came through" in shown
     assert (tmp_path / "run" / "shortlist.csv").is_file()

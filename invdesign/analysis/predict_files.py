@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from invdesign.analysis.inputs import LIKE_A_PATH, listed, samples_of
 from invdesign.composition.formula import formula_amounts, read_compositions
 from invdesign.core.candidate import Estimate
-from invdesign.core.properties import models_from_composition, models_from_structure
+from invdesign.core.measured_gap import agreeing
+from invdesign.core.properties import MEASURED_GAP, PBE_GAP, models_from_composition, models_from_structure
 from invdesign.data.dataset import is_formula_table
 from invdesign.errors import InputError, no_such_file, quoted
 from invdesign.io.config import suggest
@@ -67,7 +68,7 @@ class Prediction:
 
 def predict(
     given: Any,  # noqa: ANN401 - one or several paths, formulas or pymatgen structures
-    properties: str | Sequence[str] = "band_gap",
+    properties: str | Sequence[str] = (PBE_GAP, MEASURED_GAP),
     *,
     model: str | Path | None = None,
     from_composition: bool = False,
@@ -99,7 +100,10 @@ def predict(
     if not names:
         raise InputError("property: none was named; give one or more, such as band_gap,bulk_modulus_gpa.")
     rows, structures = _read(given)
-    _fill(rows, structures, names, model=model, from_composition=from_composition)
+    agree = [PBE_GAP] if MEASURED_GAP in names and PBE_GAP not in names else []
+    _fill(rows, structures, [*names, *agree], model=model, from_composition=from_composition)
+    for row in rows if model is None else ():
+        row.estimates = {name: row.estimates[name] for name in names if name in row.estimates}
     what = ", ".join(names) if model is None else model
     found = Results(rows, summary=f"predict: {what} of {len(rows)} inputs")
     if out is not None:
@@ -207,6 +211,8 @@ def _predict(
             found = predictor.predict_all(seen)
         for i, estimates in zip(index, found, strict=True):
             rows[i].estimates |= {name: estimates[name] for name in names}
+    for i in index:
+        rows[i].estimates = agreeing(rows[i].estimates)
 
 
 def _read(given: Any) -> tuple[list[Prediction], list[Structure | None]]:  # noqa: ANN401 - see predict

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from invdesign.campaign.config import CampaignConfig
 from invdesign.core.candidate import Estimate
+from invdesign.core.measured_gap import agreeing
 from invdesign.core.placement import Placement
-from invdesign.core.properties import models_from_composition
+from invdesign.core.properties import MEASURED_GAP, PBE_GAP, models_from_composition
 from invdesign.core.target import Target
 from invdesign.crystal.gene import Gene
 from invdesign.errors import InputError
@@ -60,7 +61,7 @@ class Components:
         from invdesign.predictors.registry import models_of
 
         names = ("generator", "geometry", "known", "ranker", "potential", "calibration", "hull")
-        models = models_of(("band_gap", *config.target.windows), config.predictors)
+        models = models_of((PBE_GAP, MEASURED_GAP, *config.target.windows), config.predictors)
         finisher = None if config.finish in {"none", config.potential} else config.finish
         return cls(**{name: getattr(config, name) for name in names}, finisher=finisher, predictors=models)
 
@@ -154,7 +155,7 @@ class Components:
                 found = [row[predictor.property] for row in predictions[model]]
             for row, estimate in zip(rows, found, strict=True):
                 row[prop] = estimate
-        return rows
+        return [agreeing(row) for row in rows]
 
     def placement(self, structure: Structure, energy: float) -> Placement:
         """Place a relaxed crystal on the hull.
@@ -182,7 +183,7 @@ class Components:
             if rows and prop not in rows[0]:
                 found = _predictor(prop, models[prop]).predict(genes)
                 rows = [row | {prop: estimate} for row, estimate in zip(rows, found, strict=True)]
-        return rows
+        return [agreeing(row) for row in rows]
 
     def signature(self) -> dict[str, str]:
         """Return the custom objects by name or type, for the campaign's identity."""

@@ -74,7 +74,8 @@ Clauses = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="TARGET…",
-        help='Property windows: "band_gap=1.5±0.25", "band_gap=1.2..1.8", "band_gap>3", "e_above_hull<0.05".',
+        help='Property windows: "band_gap=1.5±0.25" (by PBE), "band_gap_experimental=1.1..1.6" (measured), '
+        '"band_gap>3", "e_above_hull<0.05".',
         show_default=False,
     ),
 ]

@@ -226,7 +226,7 @@ def _as_json(result: CampaignResult) -> dict[str, Any]:
 def _print_shortlist(shortlist: Sequence[Candidate], config: CampaignConfig, console: Console) -> None:
     from rich.table import Table
 
-    from invdesign.core.properties import PROPERTIES, STABILITY
+    from invdesign.core.properties import GAPS, PROPERTIES, STABILITY
     from invdesign.io.console import print_whole
     from invdesign.report.shortlist_csv import NOVELTY
 
@@ -234,7 +234,9 @@ def _print_shortlist(shortlist: Sequence[Candidate], config: CampaignConfig, con
         box=None, pad_edge=False, header_style="bold", caption="[ , ]: 90 %", caption_justify="left"
     )
     names = [name for name in PROPERTIES if any(name in c.properties for c in shortlist)]
-    shown = [name for name in names if name in {*config.target.windows, STABILITY}]
+    asked = {*config.target.windows, STABILITY}
+    asked |= GAPS if asked & GAPS else set()
+    shown = [name for name in names if name in asked]
     for heading in ("", "formula", "group", "hit", *(_heading(name) for name in shown)):
         table.add_column(heading, justify="left" if heading == "formula" else "right", no_wrap=True)
     table.add_column("novelty")

@@ -114,7 +114,7 @@ def generate_command(
     with shown_progress(show=files) as progress:
         candidates = generate(parsed, n, structures=files, out=out, progress=progress, **settings)
     limits = {"hhi"} if parsed.hhi_max is not None else set()
-    if idle := sorted(parsed.windows.keys() - candidates[0].origin.conditions.keys() | limits):
+    if idle := sorted(parsed.guiding_windows.keys() - candidates[0].origin.conditions.keys() | limits):
         typer.echo(
             f"{generator} is not guided by {', '.join(idle)}; its genes are drawn without this condition.",
             err=True,

@@ -31,7 +31,9 @@ def predict_command(
     properties: Annotated[
         list[str] | None,
         typer.Option(
-            "--property", help="Properties: band_gap,bulk_modulus_gpa; repeatable. Default: band_gap."
+            "--property",
+            help="Properties: band_gap (by PBE), bulk_modulus_gpa, …; repeatable. "
+            "Default: band_gap,band_gap_experimental.",
         ),
     ] = None,
     model: Annotated[
@@ -56,10 +58,10 @@ def predict_command(
     invdesign predict crystals.csv.gz --model my-models/hardness --out hardness.csv
     """
     from invdesign.api import predict
+    from invdesign.core.properties import MEASURED_GAP, PBE_GAP
 
-    found = predict(
-        given, pieces(properties) or "band_gap", model=model, from_composition=from_composition, out=out
-    )
+    asked = pieces(properties) or (PBE_GAP, MEASURED_GAP)
+    found = predict(given, asked, model=model, from_composition=from_composition, out=out)
     if as_json:
         print_json(found.rows())
     elif out is None:

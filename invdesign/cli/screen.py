@@ -255,7 +255,8 @@ def _line(row: dict[str, Any]) -> str:
     shown = [f"{row.get('given') or row['formula']:16s} {row['verdict']:14s}"]
     if row.get("p_hit") is not None:
         shown.append(f"hit {row['p_hit']:4.0%}")
-    for name, words in (("e_above_hull", "hull"), ("band_gap", "gap")):
+    words_of = {"e_above_hull": "hull", "band_gap": "PBE gap", "band_gap_experimental": "measured"}
+    for name, words in words_of.items():
         if row.get(name) is not None:
             shown.append(f"{words} {row[name]:.2f} [{row[f'{name}_low']:.2f}, {row[f'{name}_high']:.2f}]")
     if row.get("known") is not None:

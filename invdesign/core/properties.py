@@ -12,6 +12,9 @@ from invdesign.io.plugins import Registry
 
 STABILITY = "e_above_hull"
 """The property that has a limit (:attr:`Target.e_above_hull_max`) in place of a window."""
+PBE_GAP, MEASURED_GAP = "band_gap", "band_gap_experimental"
+GAPS = frozenset({PBE_GAP, MEASURED_GAP})
+"""Properties that are told next to each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +46,14 @@ class Property:
 
 _COMPOSITION_GAP = "band-gap-composition"
 _BUILT_IN = {
-    "band_gap": Property(
-        *("eV", "band gap", "Kohn-Sham gap by DFT with the PBE functional", 0.0, 20.0),
+    PBE_GAP: Property(
+        *("eV", "PBE gap", "Kohn-Sham gap by DFT with the PBE functional", 0.0, 20.0),
         from_structure="band-gap",
         from_composition=_COMPOSITION_GAP,
     ),
-    "band_gap_experimental": Property(
-        *("eV", "experimental band gap", "optical or electrical", 0.0, 20.0),
+    MEASURED_GAP: Property(
+        *("eV", "measured gap", "optical or electrical band gap", 0.0, 20.0),
+        from_structure=_COMPOSITION_GAP,
         from_composition=_COMPOSITION_GAP,
     ),
     "formation_energy_per_atom": Property(

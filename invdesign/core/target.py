@@ -18,7 +18,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from invdesign.composition.supply import scarcer_than, supply_of
-from invdesign.core.properties import PROPERTIES, STABILITY, Property, Window
+from invdesign.core.measured_gap import as_pbe, meaning
+from invdesign.core.properties import MEASURED_GAP, PBE_GAP, PROPERTIES, STABILITY, Property, Window
 from invdesign.core.target_parser import amounts_of, fields_of
 from invdesign.crystal.elements import EXCLUDED_BY_DEFAULT, SYMBOLS
 from invdesign.crystal.gene import Gene
@@ -108,6 +109,13 @@ class Target(BaseModel):
     def _scarce(self) -> frozenset[str]:
         return frozenset() if self.abundance_min is None else scarcer_than(self.abundance_min)
 
+    @property
+    def guiding_windows(self) -> dict[str, Window]:
+        """The windows as generators know them: a measured gap as the PBE gap that it stands for."""
+        windows = dict(self.windows)
+        measured = windows.pop(MEASURED_GAP, None)
+        return windows if measured is None else {PBE_GAP: as_pbe(measured), **windows}
+
     def allows(self, gene: Gene) -> Verdict:
         """Whether a gene is what was asked for, as far as a gene can tell; gate ``target``."""
         reason = self._objection(gene)
@@ -169,6 +177,9 @@ class Target(BaseModel):
     def describe(self) -> str:
         """Return the target in plain English, as printed before a run starts."""
         parts = [_in_words(name, window) for name, window in self.windows.items()]
+        if (pbe := self.windows.get(PBE_GAP)) and MEASURED_GAP not in self.windows and (note := meaning(pbe)):
+            place = list(self.windows).index(PBE_GAP)
+            parts[place] += f" ({note})"
         parts.append(f"at most {self.e_above_hull_max:g} eV/atom above the hull")
         if self.formula is not None:
             parts.append(f"formula {self.formula}")

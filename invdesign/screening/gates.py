@@ -15,6 +15,7 @@ from invdesign.composition.formula import composition_key, text_hash
 from invdesign.composition.oxidation_state_arrays import ChargeCode
 from invdesign.composition.supply import TOXIC, scarcest, supply_risk
 from invdesign.core.candidate import Estimates
+from invdesign.core.measured_gap import agreeing
 from invdesign.core.properties import STABILITY
 from invdesign.core.target import Target
 from invdesign.crystal.elements import ATOMIC_NUMBER, SYMBOLS
@@ -164,16 +165,19 @@ def _properties(screened: ScreenedBatch, rows: np.ndarray, config: ScreenConfig)
 
     features = composition_matrix(screened.batch.take(rows).counts())
     likely, inside = np.ones(len(rows)), np.ones(len(rows), bool)
-    for model in dict.fromkeys(config.estimated.values()):
-        for name, found in predictor(model).estimates(features).items():
-            if config.estimated.get(name) != model:
-                continue
-            screened.estimate(name, rows, found)
-            inside &= found.in_domain
-            if found.p_zero.any():
-                screened.put(f"{name}_p_zero", rows, found.p_zero)
-            if name in config.target.windows:
-                likely *= found.probability(config.target.windows[name])
+    estimates = {
+        name: found
+        for model in dict.fromkeys(config.estimated.values())
+        for name, found in predictor(model).estimates(features).items()
+        if config.estimated.get(name) == model
+    }
+    for name, found in agreeing(estimates).items():
+        screened.estimate(name, rows, found)
+        inside &= found.in_domain
+        if found.p_zero.any():
+            screened.put(f"{name}_p_zero", rows, found.p_zero)
+        if name in config.target.windows:
+            likely *= found.probability(config.target.windows[name])
     screened.put("p_hit", rows, screened.columns["p_hit"][rows] * likely)
     screened.put("in_domain", rows, np.where(inside, "yes", "no").astype(object))
     return np.asarray((likely >= config.min_probability) | (not config.target.windows))

@@ -82,7 +82,7 @@ def test_a_property_between_two_numbers(low, width, blank, sign):
 
 def test_no_gap_at_all():
     target = parse_target("band_gap<=0")
-    assert "band gap at most 0 eV" in target.describe()
+    assert "PBE gap at most 0 eV" in target.describe()
     assert "band_gap<=0" in str(target)
     assert parse_target(str(target)) == target
 
@@ -145,8 +145,8 @@ def test_technetium_only_when_asked():
 def test_words():
     target = parse_target("band_gap>3", elements="O", exclude="Pb,Cd", n_atoms="5..20")
     assert target.describe() == (
-        "band gap above 3 eV, at most 0.1 eV/atom above the hull, with O, without Cd and Pb, "
-        "no radioactive or inert elements, 5 to 20 atoms in the primitive cell"
+        "PBE gap above 3 eV (measured: above about 3.9 eV), at most 0.1 eV/atom above the hull, with O, "
+        "without Cd and Pb, no radioactive or inert elements, 5 to 20 atoms in the primitive cell"
     )
     assert "Li, Fe and O" not in parse_target("formula=LiFeO2").describe()
     assert "formula LiFeO2" in parse_target("formula=LiFeO2").describe()
@@ -165,7 +165,7 @@ WRONG = [
     ("band_gap=-1..0.5", "never below 0"),
     ("band_gap=-1±2", "never below 0"),
     ("band_gap<-1", "never below 0"),
-    ("band_gap>50", "no band gap is above 20"),
+    ("band_gap>50", "no PBE gap is above 20"),
     ("band_gap>1 band_gap<0.5", "cannot be within both"),
     ("band_gap=nan", "cannot read"),
     ("band_gap=1,5±0.2", "cannot read"),

@@ -23,7 +23,7 @@ def aims(network: CrystalVAENetwork, target: Target) -> tuple[Tensor, Tensor]:
     """Lowest and highest wanted value of each condition (C,), somewhat inside the windows; ±inf: any."""
     names = list(network.config["conditions"])
     low, high = torch.full((len(names),), -torch.inf), torch.full((len(names),), torch.inf)
-    windows = {STABILITY: Window(high=target.e_above_hull_max), **target.windows}
+    windows = {STABILITY: Window(high=target.e_above_hull_max), **target.guiding_windows}
     for name, window in windows.items():
         if name in names:
             i = names.index(name)

@@ -223,7 +223,7 @@ class CrystalVAE:
         """Conditions for the decoder: stability, and what the heads expect, drawn into the windows."""
         expected = self.properties(latents)
         asked: list[dict[str, float]] = [{"e_above_hull": 0.0} for _ in latents]
-        for name, window in target.windows.items():
+        for name, window in target.guiding_windows.items():
             if name in expected:
                 inside = np.clip(expected[name], window.low, window.high)
                 for conditions, value in zip(asked, inside, strict=True):

@@ -231,7 +231,7 @@ class GeneDiffusion:
         asked = {name: value for name, value in always.items() if name in config["conditions"]}
         if prompt.unit > 1 or prompt.n_atoms != (1, MAX_ATOMS):
             asked["n_atoms"] = float(rng.choice(prompt.sizes))
-        for name, window in target.windows.items():
+        for name, window in target.guiding_windows.items():
             if name not in config["conditions"]:
                 continue
             # without the outermost percent: mistakes in the data and single crystals

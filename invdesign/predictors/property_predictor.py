@@ -15,11 +15,13 @@ from pydantic import BaseModel, ConfigDict
 
 from invdesign.composition.formula import reduced_amounts
 from invdesign.core.candidate import Estimate, Estimates
+from invdesign.core.properties import PBE_GAP
 from invdesign.crystal.gene import Gene
 from invdesign.errors import InputError
 from invdesign.predictors.features.composition_and_gene import (
     composition_and_space_group_rows,
     composition_rows,
+    half_filled,
 )
 from invdesign.predictors.models.ensemble import Ensemble
 from invdesign.predictors.transfer import Transferred, is_transferred
@@ -37,6 +39,8 @@ LN10 = ln(10.0)
 CHUNK = 4096
 ANY_ENERGY = (-0.94, 0.95)
 """Mean and deviation, eV/atom, of the formation energies of mp20 and wbm that `formation-energy` learned."""
+HALF_FILLED = 0.92
+"""Probability that a crystal with a half-filled band has no gap, at least (``half_filled``)."""
 BLIND = 2.2
 """How much larger deviations are without CHGNet's embedding: what 90 % intervals need on test crystals whose
 embedding is taken away, at most (bulk modulus; 1.2 for band gaps, 1.4 for the rest of `elasticity`)."""
@@ -205,7 +209,10 @@ class PropertyPredictor:
             if measured.log10:
                 mean = 10.0**mean
                 sigma = sigma * LN10 * mean
-            columns[name] = Estimates(mean, sigma, found.p_zero, known, measured.log10)
+            p_zero = found.p_zero
+            if name == PBE_GAP and self.sees == "structure":
+                p_zero = np.where(half_filled(features), np.maximum(p_zero, HALF_FILLED), p_zero)
+            columns[name] = Estimates(mean, sigma, p_zero, known, measured.log10)
         return columns
 
 

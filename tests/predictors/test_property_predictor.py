@@ -20,7 +20,7 @@ from invdesign.crystal.gene import Gene
 from invdesign.errors import InputError
 from invdesign.io.config import build as typed
 from invdesign.predictors.features import structure as crystal_features
-from invdesign.predictors.features.composition_and_gene import composition_and_space_group_rows
+from invdesign.predictors.features.composition_and_gene import composition_and_space_group_rows, half_filled
 from invdesign.predictors.property_predictor import ANY_ENERGY, BLIND, PropertyPredictor
 from invdesign.training.cards.render import finite
 from invdesign.training.predictors.property import PropertyConfig, train_property, training_table
@@ -294,3 +294,17 @@ def test_lognormal_estimates() -> None:
     assert estimate.probability(Window(estimate.low, estimate.high)) == pytest.approx(0.9)
     assert estimate.probability(Window(-inf, 0.0)) == 0.0
     assert estimate.probability(Window(0.0, inf)) == pytest.approx(1.0)
+
+
+def test_an_odd_number_of_electrons_without_open_shells_makes_a_metal() -> None:
+    """CdI2's structure of K1+ and Sn3+ has 101 electrons and nothing that holds a moment."""
+    layers = Structure.from_spacegroup(
+        "P-3m1", Lattice.hexagonal(3.8, 8.5), ["K", "Sn", "S"], [[0, 0, 0.5], [0, 0, 0], [1 / 3, 2 / 3, 0.2]]
+    )
+    even = layers.copy()
+    even.replace_species({"K": "Ca"})
+    open_shell = layers.copy()
+    open_shell.replace_species({"Sn": "Cr"})
+    features = crystal_features.describe([layers, even, open_shell]).features
+    assert half_filled(features).tolist() == [True, False, False]
+    assert PropertyPredictor.load("band-gap").of_features(features)[0]["band_gap"].value == 0.0

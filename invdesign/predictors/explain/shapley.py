@@ -11,15 +11,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from invdesign.crystal.elements import ATOMIC_NUMBER, SYMBOLS
-from invdesign.crystal.gene import Gene
 from invdesign.predictors.features.bonds import N_BOND_FEATURES
-from invdesign.predictors.features.composition_and_gene import composition_matrix, counts_of, gene_matrix
+from invdesign.predictors.features.composition_and_gene import widths
 
 if TYPE_CHECKING:
     from invdesign.predictors.models.ensemble import Ensemble
@@ -139,7 +137,7 @@ def groups(n_columns: int, elements: frozenset[str]) -> dict[str, np.ndarray]:
         n_columns: how many there are.
         elements: symbols in the crystal.
     """
-    n_composition, n_gene = _widths()
+    n_composition, n_gene = widths()
     n_shares = len(SYMBOLS) - 1  # of each element; then their square roots
     place = {symbol: [ATOMIC_NUMBER[symbol] - 1, n_shares + ATOMIC_NUMBER[symbol] - 1] for symbol in elements}
     present = [column for columns in place.values() for column in columns]
@@ -154,14 +152,6 @@ def groups(n_columns: int, elements: frozenset[str]) -> dict[str, np.ndarray]:
         SIZE: np.arange(bonds - _N_SIZE, bonds),
         BONDS: np.arange(bonds, n_columns),
     }
-
-
-@cache
-def _widths() -> tuple[int, int]:
-    """Columns of a composition, and of a gene with its composition."""
-    salt = Gene(225, (("Cl", "a"), ("Na", "b")))
-    composition = composition_matrix(counts_of([salt.amounts])).shape[1]
-    return composition, gene_matrix([salt], each_group=False).shape[1]
 
 
 def _kinds(species: Sequence[str], atoms: np.ndarray) -> list[list[int]]:

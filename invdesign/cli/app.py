@@ -79,9 +79,18 @@ Clauses = Annotated[
         show_default=False,
     ),
 ]
-Elements = Annotated[list[str] | None, target_option(help="Required elements: O or Li,Fe,O.")]
-Only = Annotated[list[str] | None, target_option(help="Only these elements: Li,Fe,P,O.")]
-Exclude = Annotated[list[str] | None, target_option(help="Excluded elements: Pb,Cd, toxic, radioactive.")]
+Elements = Annotated[
+    list[str] | None, target_option(help="Required elements: O or Li,Fe,O; halogens: one of them.")
+]
+Only = Annotated[list[str] | None, target_option(help="Only these elements: Li,Fe,P,O or alkali,O.")]
+Exclude = Annotated[
+    list[str] | None,
+    target_option(help="Excluded elements and families: Pb,Cd, toxic, lanthanides, noble-metals."),
+]
+Abundant = Annotated[
+    bool,
+    target_option("--abundant", help="Exclude elements below 1 mg/kg in the crust, or from one country."),
+]
 Formula = Annotated[str | None, target_option(help="Exact formula: Li2FeSiO4.")]
 Anonymous = Annotated[str | None, target_option(help="Anonymous formula: ABC3.")]
 SpaceGroup = Annotated[
@@ -180,6 +189,11 @@ def pieces(values: list[str] | None) -> list[str]:
         for piece in ([value] if is_there(value) else value.split(","))
         if piece.strip()
     ]
+
+
+def excluding(exclude: list[str] | None, *, abundant: bool) -> list[str]:
+    """Return what is excluded, scarce elements where only abundant ones are wanted."""
+    return [*(exclude or []), *(["scarce"] if abundant else [])]
 
 
 def passed_on(options: dict[str, Any], *others: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import typer
 
 from invdesign.cli.app import (
     GENERATORS,
+    Abundant,
     Anonymous,
     Clauses,
     Elements,
@@ -23,6 +24,7 @@ from invdesign.cli.app import (
     Workers,
     app,
     budget_option,
+    excluding,
     panel,
     passed_on,
     pieces,
@@ -107,7 +109,7 @@ Choose = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Hide the live funnel.")]
 OTHERS = (
-    *("target", "max_hhi", "min_abundance", "config", "n", "include_known"),
+    *("target", "abundant", "max_hhi", "min_abundance", "config", "n", "include_known"),
     *("continue_", "choose", "quiet", "as_json"),
 )
 CONTINUING = {"n_genes", "n_relax", "n_shortlist", "workers"}
@@ -125,6 +127,7 @@ def design_command(
     anonymous: Anonymous = None,
     space_group: SpaceGroup = None,
     n_atoms: NAtoms = None,
+    abundant: Abundant = False,
     max_hhi: Risk = None,
     min_abundance: Abundance = None,
     config: Config = None,
@@ -154,7 +157,7 @@ def design_command(
 
     invdesign design "band_gap=1.5±0.25" --out run
 
-    invdesign design "band_gap>3" --elements O --exclude toxic --max-hhi 2500 --out wide-gap-oxides
+    invdesign design "band_gap>3" --elements O --exclude toxic,lanthanides --abundant --out wide-gap-oxides
 
     invdesign design --formula Li2FeSiO4 --n 2048 --n-relax 200 --out cathode
 
@@ -164,6 +167,7 @@ def design_command(
 
     invdesign design --continue run --choose hits --n-shortlist 10
     """
+    exclude = excluding(exclude, abundant=abundant)
     options = passed_on(locals(), *OTHERS)
     from invdesign.api import design, next_round
 

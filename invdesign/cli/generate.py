@@ -9,6 +9,7 @@ import typer
 
 from invdesign.cli.app import (
     GENERATORS,
+    Abundant,
     Anonymous,
     Clauses,
     Elements,
@@ -22,6 +23,7 @@ from invdesign.cli.app import (
     Workers,
     app,
     budget_option,
+    excluding,
     passed_on,
     pieces,
     print_json,
@@ -74,6 +76,7 @@ def generate_command(
     anonymous: Anonymous = None,
     space_group: SpaceGroup = None,
     n_atoms: NAtoms = None,
+    abundant: Abundant = False,
     n: Number = 20,
     seed: Seed = None,
     generator: Generator = "gene-diffusion",
@@ -100,11 +103,14 @@ def generate_command(
 
     invdesign generate "band_gap=1.5±0.25" --guidance band_gap=2 --temperature 0.9 --json
     """
+    exclude = excluding(exclude, abundant=abundant)
     given = locals()
     from invdesign.api import CONDITIONS, generate, parse_target
 
     conditions = {name: given[name] for name in CONDITIONS}
-    settings = passed_on(given, *CONDITIONS, "target", "n", "guidance", "temperature", "out", "as_json")
+    settings = passed_on(
+        given, *CONDITIONS, "target", "abundant", "n", "guidance", "temperature", "out", "as_json"
+    )
     settings["options"] = passed_on(
         {"guidance": guidance and _guidance(guidance), "temperature": temperature}
     )

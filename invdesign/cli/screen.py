@@ -33,7 +33,7 @@ Formulas = Annotated[
         show_default=False,
     ),
 ]
-Elements = Annotated[list[str] | None, space_option(help="Allowed elements: Cu,Zn,Sn,S,Se.")]
+Elements = Annotated[list[str] | None, space_option(help="Allowed elements: Cu,Zn,Sn,S,Se or alkali,O.")]
 NElements = Annotated[list[str] | None, space_option(help="Number of elements. Default: 2..4.")]
 MaxAtoms = Annotated[
     int | None, space_option(help="Maximum number of atoms in the reduced formula. Default: 12.")
@@ -41,11 +41,11 @@ MaxAtoms = Annotated[
 Anonymous = Annotated[list[str] | None, space_option(help="Anonymous formulas: ABX3,AB2X4.")]
 Cations = Annotated[list[str] | None, space_option(help="Allowed cations.")]
 Anions = Annotated[list[str] | None, space_option(help="Allowed anions.")]
-Require = Annotated[list[str] | None, space_option(help="Required elements.")]
+Require = Annotated[list[str] | None, space_option(help="Required elements; of a family, one: halogens.")]
 Like = Annotated[str | None, space_option(help="Substitute the ions of this known compound: CsPbI3.")]
 LikeN = Annotated[int, space_option(min=1, help="Maximum number of formulas from --like.")]
 Target = Annotated[
-    list[str] | None, gate_option(help='As for design: "band_gap=1.5±0.3", "exclude=toxic hhi<2500".')
+    list[str] | None, gate_option(help='As for design: "band_gap=1.5±0.3", "exclude=toxic,scarce hhi<2500".')
 ]
 Novel = Annotated[bool, gate_option("--novel", help="Reject known compositions.")]
 NoCharges = Annotated[bool, gate_option("--no-charges", help="Skip the charge balance.")]

@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from invdesign.crystal.elements import ATOMIC_NUMBER, RADIOACTIVE, SYMBOLS, element_table
+from invdesign.crystal.elements import ATOMIC_NUMBER, SYMBOLS, element_table
 
 TOXIC: frozenset[str] = frozenset(("Be", "As", "Se", "Cd", "Hg", "Tl", "Pb", "U"))
 """Elements whose compounds European law treats as toxic, whichever compound it is.
@@ -34,10 +34,9 @@ those of which only some compounds are (chromium VI, nickel), nor the merely har
 barium).
 """
 
-ELEMENT_GROUPS: dict[str, frozenset[str]] = {"toxic": TOXIC, "radioactive": RADIOACTIVE}
-"""Names that stand for elements in ``exclude``."""
-
 HHI = ("hhi_production", "hhi_reserves")
+ABUNDANT, CONCENTRATED = 1.0, 5500.0
+"""Least mg/kg in the crust of an abundant element, and the HHI of production at which it is none."""
 
 
 @lru_cache(maxsize=1)
@@ -88,6 +87,18 @@ def scarcer_than(abundance: float) -> frozenset[str]:
     """Elements less abundant in the crust than so many mg/kg, those without a value among them."""
     known = np.nan_to_num(_table()["abundance"])
     return frozenset(symbol for symbol, number in ATOMIC_NUMBER.items() if known[number] < abundance)
+
+
+def scarce() -> frozenset[str]:
+    """Elements that are not abundant: rarer than 1 mg/kg, or produced by hardly more than one country.
+
+    A country with three quarters of the production makes an index of 5 500: the rare earths, Cs, Rb, W, Nb
+    and Be are beyond it, though the crust has plenty of some. What has no index is scarce.
+    """
+    production = _table()["hhi_production"]
+    return scarcer_than(ABUNDANT) | {
+        symbol for symbol, number in ATOMIC_NUMBER.items() if not production[number] < CONCENTRATED
+    }
 
 
 class Supply(NamedTuple):

@@ -3,7 +3,7 @@
 The language, one clause a condition, in any order, as arguments, as one line, or in YAML::
 
     band_gap=1.5±0.25  band_gap=1.2..1.8  band_gap>3  e_above_hull<0.05
-    elements=O  only=Li,Fe,O  exclude=Pb,Cd  formula=Li2FeSiO4  anonymous=ABC3
+    elements=O  only=Li,Fe,O  exclude=Pb,lanthanides  formula=Li2FeSiO4  anonymous=ABC3
     space_group=225,Pnma,195..206  n_atoms=5..20  exclude=toxic  hhi<5000  abundance>1
 
 ``docs/guide/targets.md`` explains it; :func:`parse_target` reads it, ``str(target)`` writes it.
@@ -17,6 +17,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from invdesign.composition.families import FAMILIES, in_words, members
 from invdesign.composition.supply import scarcer_than, supply_of
 from invdesign.core.measured_gap import as_pbe, meaning
 from invdesign.core.properties import MEASURED_GAP, PBE_GAP, PROPERTIES, STABILITY, Property, Window
@@ -39,6 +40,7 @@ class Target(BaseModel):
     Attributes:
         windows: property name → window, in the units of :data:`PROPERTIES`.
         required: elements that must be there.
+        one_of: families of which an element must be there; names of families among ``required`` belong here.
         allowed: the only elements that may be there; None: any.
         excluded: elements that must not; the default ones belong to it unless required or allowed by name.
         formula: reduced formula, exactly; it sets ``required`` and ``allowed``.
@@ -57,6 +59,7 @@ class Target(BaseModel):
 
     windows: dict[str, Window] = {}
     required: frozenset[str] = frozenset()
+    one_of: frozenset[str] = frozenset()
     allowed: frozenset[str] | None = None
     excluded: frozenset[str] = EXCLUDED_BY_DEFAULT
     formula: str | None = None
@@ -106,6 +109,16 @@ class Target(BaseModel):
         return universe - self.excluded - self._scarce
 
     @property
+    def families(self) -> dict[str, frozenset[str]]:
+        """The elements of each family that must be represented, those that may occur."""
+        return {name: FAMILIES[name] & self.elements for name in sorted(self.one_of)}
+
+    @property
+    def unmet(self) -> tuple[frozenset[str], ...]:
+        """The elements of each family that no required element represents."""
+        return tuple(elements for elements in self.families.values() if elements.isdisjoint(self.required))
+
+    @property
     def _scarce(self) -> frozenset[str]:
         return frozenset() if self.abundance_min is None else scarcer_than(self.abundance_min)
 
@@ -124,7 +137,7 @@ class Target(BaseModel):
     def _objection(self, gene: Gene) -> str | None:
         present = set(gene.elements)
         fewest, most = self.n_atoms
-        if missing := self.required - present:
+        if missing := [*(self.required - present), *self._lacking(present)]:
             return f"required element missing: {_and(missing)}"
         if reason := self._lack(gene):
             return reason
@@ -139,6 +152,10 @@ class Target(BaseModel):
         if self.anonymous_formula is None or gene.anonymous_formula == self.anonymous_formula:
             return None
         return f"another formula type: {gene.anonymous_formula}"
+
+    def _lacking(self, present: set[str]) -> list[str]:
+        """Families of which an element is missing."""
+        return [f"one of the {name}" for name, of in self.families.items() if of.isdisjoint(present)]
 
     def _lack(self, gene: Gene) -> str | None:
         """Why a gene breaks a limit of supply."""
@@ -160,9 +177,9 @@ class Target(BaseModel):
         if self.formula is not None:
             clauses.append(f"formula={self.formula}")
         else:
-            clauses += _listed("elements", self.required)
-            clauses += _listed("only", self.allowed or ())
-        clauses += _listed("exclude", self.excluded - EXCLUDED_BY_DEFAULT)
+            clauses += _listed("elements", self.required | self.one_of)
+            clauses += _listed("only", in_words(self.allowed or frozenset(), EXCLUDED_BY_DEFAULT))
+        clauses += _listed("exclude", self._exclusions)
         if self.anonymous_formula is not None:
             clauses.append(f"anonymous={self.anonymous_formula}")
         clauses += _listed("space_group", self.space_groups or ())
@@ -173,6 +190,11 @@ class Target(BaseModel):
         if self.abundance_min is not None:
             clauses.append(f"abundance>{self.abundance_min!r}")
         return " ".join(clauses)
+
+    @property
+    def _exclusions(self) -> list[str]:
+        """What is excluded beyond the default, families by their names."""
+        return in_words(self.excluded - EXCLUDED_BY_DEFAULT, self.excluded)
 
     def describe(self) -> str:
         """Return the target in plain English, as printed before a run starts."""
@@ -186,10 +208,12 @@ class Target(BaseModel):
         else:
             if self.required:
                 parts.append(f"with {_and(self.required)}")
+            parts += [f"with one of the {_in_a_sentence(name)}" for name in sorted(self.one_of)]
             if self.allowed is not None:
-                parts.append(f"of nothing but {_and(self.allowed)}")
-        if named := self.excluded - EXCLUDED_BY_DEFAULT:
-            parts.append(f"without {_and(named)}")
+                allowed = in_words(self.allowed, EXCLUDED_BY_DEFAULT)
+                parts.append(f"of nothing but {_and(map(_in_a_sentence, allowed))}")
+        if named := self._exclusions:
+            parts.append(f"without {_and(map(_in_a_sentence, named))}")
         if self.allowed is None and self.excluded & EXCLUDED_BY_DEFAULT:
             parts.append("no radioactive or inert elements")
         if self.anonymous_formula is not None:
@@ -216,9 +240,9 @@ def parse_target(
 
     Args:
         clauses: one line, or several clauses such as ``band_gap=1.5±0.25``.
-        elements: symbols that must be there.
-        only: the only symbols that may be there.
-        exclude: symbols that must not be there, in addition to the default ones.
+        elements: symbols that must be there; of a family (``halogens``) one of its elements.
+        only: the only symbols and families that may be there.
+        exclude: symbols and families that must not be there, in addition to the default ones.
         formula: exact formula.
         anonymous: formula type, ``ABC3``.
         space_group: numbers, symbols, or ranges ``195..206``.
@@ -249,26 +273,48 @@ def parse_target(
 
 
 def _completed(fields: dict[str, Any]) -> dict[str, Any]:
-    """Fields with what follows from a formula, and the default exclusions of all that is not asked for.
+    """Fields with what follows from a formula and from families, and the default exclusions.
+
+    An element of a family, unlike one that is named, gives way to an exclusion.
 
     Raises:
-        InputError: an element is asked for and excluded.
+        InputError: an element is asked for and excluded, a family wholly so.
     """
+    families, empty = FAMILIES.keys(), frozenset[str]()
+    words: dict[str, frozenset[str]] = {
+        name: fields.get(name) or empty for name in ("required", "one_of", "allowed", "excluded")
+    }
+    one_of = words["one_of"] | words["required"] & families
+    required, allowed = words["required"] - families, words["allowed"] - families
+    excluded = members(words["excluded"], without=empty)
+    for name in sorted(words["allowed"] & families):
+        if not (left := members([name]) - excluded):
+            raise InputError(
+                f"target: only={name} has no element that is not excluded; exclude less, or allow more."
+            )
+        allowed |= left
     if formula := fields.get("formula"):
         symbols = frozenset(amounts_of(formula, "formula"))
-        if strange := fields.get("required", frozenset()) - symbols:
+        if strange := required - symbols or {n for n in one_of if symbols.isdisjoint(FAMILIES[n])}:
             raise InputError(
                 f"target: the formula {formula} has no {_or(strange)}; drop the formula or the elements."
             )
-        if strange := symbols - (fields.get("allowed") or symbols):
+        if allowed and (strange := symbols - allowed):
             raise InputError(
                 f"target: {_and(strange)} of the formula {formula} is not among the allowed; allow it."
             )
-        fields = {**fields, "required": symbols, "allowed": symbols}
-    asked = fields.get("required", frozenset()) | (fields.get("allowed") or frozenset())
-    excluded = fields.get("excluded", frozenset())
+        required = allowed = symbols
+        one_of = empty
+    asked = required if formula else required | words["allowed"] - families
     if both := asked & excluded:
-        raise InputError(f"target: {_and(both)} is both asked for and excluded; drop one of the two.")
+        by = [name for name in sorted(words["excluded"] & families) if both & FAMILIES[name]]
+        verb, reason = "is" if len(both) == 1 else "are", f" ({_and(by)})" if by else ""
+        raise InputError(
+            f"target: {_and(both)} {verb} both asked for and excluded{reason}; drop one of the two."
+        )
+    fields = {**fields, "required": required, "one_of": one_of}
+    if formula or fields.get("allowed") is not None:
+        fields["allowed"] = allowed
     return {**fields, "excluded": excluded | (EXCLUDED_BY_DEFAULT - asked)}
 
 
@@ -284,6 +330,11 @@ def _check_chemistry(target: Target) -> None:
         )
     if not target.elements:
         raise InputError("target: no element is left after the exclusions; exclude fewer.")
+    for name, elements in target.families.items():
+        if not elements:
+            raise InputError(
+                f"target: one of the {name} must be there, but none is allowed; allow one, or drop {name}."
+            )
     if target.anonymous_formula is None:
         return
     kinds = amounts_of(target.anonymous_formula, "anonymous")
@@ -293,9 +344,10 @@ def _check_chemistry(target: Target) -> None:
             raise InputError(
                 f"target: {target.formula} is not of the type {target.anonymous_formula}; give one of them."
             )
-    if not len(target.required) <= len(kinds) <= len(target.elements):
+    required = len(target.required) + len(target.unmet)
+    if not required <= len(kinds) <= len(target.elements):
         raise InputError(
-            f"target: {target.anonymous_formula} has {len(kinds)} elements, but {len(target.required)} "
+            f"target: {target.anonymous_formula} has {len(kinds)} elements, but {required} "
             f"are required and {len(target.elements)} allowed; change one of them."
         )
 
@@ -306,10 +358,8 @@ def _check_size(target: Target) -> None:
         raise InputError(
             f"n_atoms: {fewest}..{most} is not a range between 1 and {MAX_ATOMS}; give one such as 5..20."
         )
-    if len(target.required) > most:
-        raise InputError(
-            f"n_atoms: {len(target.required)} required elements do not fit into {most} atoms; allow more."
-        )
+    if (required := len(target.required) + len(target.unmet)) > most:
+        raise InputError(f"n_atoms: {required} required elements do not fit into {most} atoms; allow more.")
     for kind, text in {"formula": target.formula, "anonymous": target.anonymous_formula}.items():
         unit = 1 if text is None else sum(amounts_of(text, kind).values())
         if fewest > most // unit * unit:
@@ -322,6 +372,12 @@ def _check_size(target: Target) -> None:
 def _listed(name: str, values: Iterable[Any]) -> list[str]:
     values = sorted(values)
     return [f"{name}={','.join(map(str, values))}"] if values else []
+
+
+def _in_a_sentence(word: str) -> str:
+    """Return a symbol as it is, ``noble metals``, ``toxic elements``."""
+    noun = word.replace("-", " ")
+    return noun if word not in FAMILIES or noun.endswith("s") else f"{noun} elements"
 
 
 def _in_words(name: str, window: Window) -> str:

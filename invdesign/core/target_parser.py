@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from math import gcd, inf, isfinite
 from typing import Any
 
+from invdesign.composition.families import FAMILIES, family, members, one_word_each
 from invdesign.composition.formula import formula_amounts
-from invdesign.composition.supply import ELEMENT_GROUPS
 from invdesign.core.properties import PROPERTIES, STABILITY, Window, known_property
 from invdesign.core.target_hints import clause_meant, text_meant
 from invdesign.crystal.elements import ATOMIC_NUMBER, HEAVY_HYDROGEN
@@ -287,7 +287,7 @@ def _scale(name: str, *units: str | None) -> float:
 def _pieces(value: Any, name: str) -> list[str]:  # noqa: ANN401 - whatever YAML or a caller holds
     """``"Pb,Cd"``, ``["Pb", "Cd"]`` or a set of them as a list of texts."""
     if isinstance(value, str):
-        return [piece for piece in re.split(r"[\s,;]+", value) if piece]
+        return [piece for piece in re.split(r"[\s,;]+", one_word_each(value)) if piece]
     if isinstance(value, Iterable) and not isinstance(value, Mapping):
         return [piece for entry in value for piece in _pieces(entry, name)]
     if isinstance(value, int) and not isinstance(value, bool):
@@ -297,31 +297,35 @@ def _pieces(value: Any, name: str) -> list[str]:  # noqa: ANN401 - whatever YAML
     )
 
 
-def symbols_of(value: Any, name: str) -> frozenset[str]:  # noqa: ANN401 - whatever YAML or a caller holds
-    """``"Cu,Zn"``, or a list of symbols, as a set.
+def words_of(value: Any, name: str) -> frozenset[str]:  # noqa: ANN401 - whatever YAML or a caller holds
+    """``"Cu,Zn,halogens"``, or a list of them, as a set of symbols and names of families.
 
     Raises:
-        InputError: one is not an element.
+        InputError: one is neither.
     """
-    symbols = _pieces(value, name)
-    for symbol in symbols:
-        if symbol not in ATOMIC_NUMBER:
-            if symbol in HEAVY_HYDROGEN:
-                raise InputError(f"{name}: {symbol} is an isotope; write H.")
-            close = symbol.capitalize()
-            groups = f" or one of {', '.join(ELEMENT_GROUPS)}" if name in {"exclude", "excluded"} else ""
-            hint = (
-                f"did you mean {close}?" if close in ATOMIC_NUMBER else f"give a symbol such as Fe{groups}."
+    words = set()
+    for piece in _pieces(value, name):
+        word = piece if piece in ATOMIC_NUMBER else family(piece)
+        if word is None:
+            if piece in HEAVY_HYDROGEN:
+                raise InputError(f"{name}: {piece} is an isotope; write H.")
+            close = piece.capitalize()
+            symbol = f"did you mean {close}?"
+            hint = symbol if close in ATOMIC_NUMBER else f"{suggest(piece, tuple(FAMILIES))}."
+            raise InputError(
+                f"{name}: {quoted(piece)} is not a chemical element nor a family of them; {hint}"
             )
-            raise InputError(f"{name}: {quoted(symbol)} is not a chemical element; {hint}")
-    return frozenset(symbols)
+        words.add(word)
+    return frozenset(words)
 
 
-def _excluded(value: Any, name: str) -> frozenset[str]:  # noqa: ANN401 - whatever YAML or a caller holds
-    """Symbols, groups of elements by their names."""
-    pieces = _pieces(value, name)
-    groups = [ELEMENT_GROUPS[piece.lower()] for piece in pieces if piece.lower() in ELEMENT_GROUPS]
-    return symbols_of([piece for piece in pieces if piece.lower() not in ELEMENT_GROUPS], name).union(*groups)
+def symbols_of(value: Any, name: str) -> frozenset[str]:  # noqa: ANN401 - whatever YAML or a caller holds
+    """As :func:`words_of`, with its elements in place of a family; none that is excluded by default.
+
+    Raises:
+        InputError: one is neither an element nor a family.
+    """
+    return members(words_of(value, name))
 
 
 def _formula(value: Any, name: str) -> str:  # noqa: ANN401 - whatever YAML or a caller holds
@@ -383,9 +387,10 @@ def _groups_of(piece: str) -> range:
 
 
 _READERS: dict[str, Read] = {
-    "required": symbols_of,
-    "allowed": symbols_of,
-    "excluded": _excluded,
+    "required": words_of,
+    "one_of": words_of,
+    "allowed": words_of,
+    "excluded": words_of,
     "formula": _formula,
     "anonymous_formula": _anonymous,
     "space_groups": _space_groups,

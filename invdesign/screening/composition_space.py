@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
 from invdesign.composition.batch import MOST_ATOMS, CompositionBatch
-from invdesign.core.target_parser import amounts_of, range_of, symbols_of
+from invdesign.composition.families import FAMILIES, members
+from invdesign.core.target_parser import amounts_of, range_of, symbols_of, words_of
 from invdesign.crystal.elements import ATOMIC_NUMBER, EXCLUDED_BY_DEFAULT, SYMBOLS, element_table
 from invdesign.errors import InputError
 
@@ -26,7 +27,6 @@ Integers = NDArray[np.int64]
 
 MOST_ELEMENTS = 10
 _MOST_STOICHIOMETRIES = 2_000_000  # of one number of elements: 160 MB while they are sorted
-_CATION, _ANION, _BOTH = 1, 2, 3
 
 
 def _range(value: Any) -> Any:  # noqa: ANN401 - whatever YAML or a caller holds
@@ -61,7 +61,7 @@ class Space(BaseModel):
         anions: elements of the negative part; where only cations are given, every other element.
             With either, each formula has at least one cation and one anion, not the same, and an
             element in both lists may be either. Charge balance is not checked here.
-        required: elements that every formula has.
+        required: elements that every formula has; of a family one of its elements.
 
     Raises:
         InputError: (inside pydantic's ValidationError) no formula is left, or fields contradict each other.
@@ -75,7 +75,11 @@ class Space(BaseModel):
     anonymous: Annotated[tuple[str, ...], BeforeValidator(_types)] = ()
     cations: Symbols = frozenset()
     anions: Symbols = frozenset()
-    required: Symbols = frozenset()
+    required: Annotated[
+        frozenset[str],
+        BeforeValidator(lambda value: words_of(value, "required")),
+        PlainSerializer(sorted, return_type=list[str]),
+    ] = frozenset()
 
     @model_validator(mode="after")
     def _consistent(self) -> Space:
@@ -113,10 +117,20 @@ class Space(BaseModel):
                     f"anonymous: {text} has {atoms} atoms, more than {limit}; change it or max_atoms."
                 )
 
+    @cached_property
+    def _families(self) -> list[frozenset[str]]:
+        """The elements of each required family that no required element represents."""
+        found = (members([name]) for name in sorted(self.required & FAMILIES.keys()))
+        return [elements for elements in found if elements.isdisjoint(self._required)]
+
+    @cached_property
+    def _required(self) -> frozenset[str]:
+        return self.required - FAMILIES.keys()
+
     @property
     def pool(self) -> frozenset[str]:
         """Return every allowed element."""
-        named = self.cations | self.anions | self.required
+        named = self.cations | self.anions | self._required
         if self.elements:
             return self.elements | named
         if self.cations and self.anions:
@@ -156,7 +170,7 @@ class Space(BaseModel):
         types = [tuple(amounts_of(text, "anonymous").values()) for text in self.anonymous]
         fewest, most = self.n_elements or ((1, MOST_ELEMENTS) if types else (2, 4))
         parts: list[_Part] = []
-        for k in range(max(fewest, len(self.required)), most + 1):
+        for k in range(max(fewest, len(self._required)), most + 1):
             amounts = _of_types(types, k) if types else _stoichiometries(k, self.max_atoms or 12)
             systems = self._systems(k)
             if systems.count and len(amounts):
@@ -170,10 +184,11 @@ class Space(BaseModel):
         cations, anions = cations or self.pool - anions, anions or self.pool - cations
         scale = element_table()["electronegativity"]
         order = sorted((ATOMIC_NUMBER[symbol] for symbol in self.pool), key=lambda z: (scale[z], SYMBOLS[z]))
-        roles = np.array([_CATION * (SYMBOLS[z] in cations) + _ANION * (SYMBOLS[z] in anions) for z in order])
-        fixed = np.array([SYMBOLS[z] in self.required for z in order])
+        sets = [cations, anions, *self._families]
+        roles = np.array([sum((SYMBOLS[z] in one) << i for i, one in enumerate(sets)) for z in order])
+        fixed = np.array([SYMBOLS[z] in self._required for z in order])
         alone = k == 1 and bool(self.cations or self.anions)  # one element cannot be both parts
-        return _Systems(k, np.array(order, dtype=np.uint8), roles, fixed, alone=alone)
+        return _Systems(k, np.array(order, dtype=np.uint8), roles, fixed, 2 ** len(sets) - 1, alone=alone)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,13 +212,14 @@ class _Part:
 
 
 class _Systems:
-    """Sets of ``k`` elements with all the required ones, a cation and an anion, numbered lexicographically.
+    """Sets of ``k`` elements with all the required ones and every role, numbered lexicographically.
 
     Args:
         k: elements of a system.
         order: (e,) atomic numbers, as formulas are written.
-        roles: (e,) whether each may be a cation, an anion or both.
+        roles: (e,) as bits, whether each may be a cation, an anion, of the first required family, and so on.
         fixed: (e,) which are required.
+        full: the bits of all roles.
         alone: nothing can be a system.
     """
 
@@ -213,6 +229,7 @@ class _Systems:
         order: NDArray[np.uint8],
         roles: Integers,
         fixed: NDArray[np.bool_],
+        full: int,
         *,
         alone: bool,
     ) -> None:
@@ -221,7 +238,7 @@ class _Systems:
         self._roles = roles[self._free]
         self._present = int(np.bitwise_or.reduce(roles[self._fixed], initial=0))
         self._chosen = k - len(self._fixed)
-        self._before = _counted(self._roles, self._chosen)
+        self._before = _counted(self._roles, self._chosen, full)
         self.count = 0 if alone else int(self._before[self._chosen, self._present, -1])
 
     def at(self, places: Integers) -> NDArray[np.uint8]:
@@ -233,7 +250,7 @@ class _Systems:
         left = places
         for column in range(self._chosen):
             before = self._before[self._chosen - column]
-            for state in range(4):
+            for state in range(before.shape[0]):
                 rows = np.flatnonzero(present == state)
                 if len(rows):
                     sought = left[rows] + before[state, position[rows]]
@@ -247,13 +264,13 @@ class _Systems:
         return cast("NDArray[np.uint8]", self._order[np.sort(indices, axis=1)])
 
 
-def _counted(roles: Integers, most: int) -> Integers:
+def _counted(roles: Integers, most: int, full: int) -> Integers:
     """How many choices of r elements, from the roles already there, begin before element i: (r, role, i)."""
     n = len(roles)
-    ways = np.zeros((most + 1, 4, n + 1), dtype=np.int64)  # of choosing among the elements from i on
-    ways[0, _BOTH] = 1
+    ways = np.zeros((most + 1, full + 1, n + 1), dtype=np.int64)  # of choosing among the elements from i on
+    ways[0, full] = 1
     for i in range(n - 1, -1, -1):
-        for state in range(4):
+        for state in range(full + 1):
             ways[1:, state, i] = ways[1:, state, i + 1] + ways[:-1, state | int(roles[i]), i + 1]
     before = ways[:, :, :1] - ways
     before[0] = ways[0]

@@ -6,10 +6,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from invdesign.composition.families import members
 from invdesign.composition.oxidation_states import ChargeRules
 from invdesign.core.properties import STABILITY, models_from_composition
 from invdesign.core.target import MAX_ATOMS, Target
-from invdesign.core.target_parser import fields_of, symbols_of
+from invdesign.core.target_parser import fields_of, words_of
 from invdesign.crystal.elements import EXCLUDED_BY_DEFAULT
 from invdesign.errors import InputError
 
@@ -60,7 +61,8 @@ class ScreenConfig(BaseModel):
             if isinstance(target, Target)
             else (fields_of(target).get("excluded", frozenset()))
         )
-        return {**given, "excluded": named | symbols_of(given.get("excluded", ()), "excluded")}
+        words = words_of(given.get("excluded", ()), "excluded") | named
+        return {**given, "excluded": members(words, without=frozenset())}
 
     @model_validator(mode="after")
     def _of_compositions(self) -> ScreenConfig:

@@ -97,6 +97,8 @@ def _target(screened: ScreenedBatch, rows: np.ndarray, config: ScreenConfig) -> 
     screened.put("abundance", rows, abundance)
     screened.put("toxic", rows, _toxic(counts))
     fits = _only(counts, config) & (counts[:, _numbers(target.required)] > 0).all(axis=1)
+    for elements in target.unmet:
+        fits &= (counts[:, _numbers(elements)] > 0).any(axis=1)
     if target.hhi_max is not None:
         fits &= risk.max(axis=1) <= target.hhi_max  # unknown is nan, and not under it
     if target.abundance_min is not None:

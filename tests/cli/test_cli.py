@@ -80,7 +80,7 @@ def test_version():
         (["band_gap>3", "--elements", "Pb", "--exclude", "Pb"], "both asked for and excluded"),
         (["band_gap>3", "--formula", "PbO", "--exclude", "Pb"], "both asked for and excluded"),
         (["band_gap>3", "--formula", "hello"], "formula: 'hello'"),
-        (["band_gap>3", "--exclude", "poison"], "or one of toxic, radioactive"),
+        (["band_gap>3", "--exclude", "poison"], "halogens, toxic, radioactive"),
         (["band_gap>3", "--max-hhi", "0"], "hhi: 0 is not above 0 and at most 10000"),
         (["band_gap>3", "hhi<3000", "--max-hhi", "20000"], "at most 10000"),
         (["band_gap>3", "--min-abundance", "nan"], "write abundance>1 mg/kg"),

@@ -38,23 +38,25 @@ class Draft:
         self.prompt, self.group = prompt, group
         self.first = 1  # the least letter that may come
         self.n_atoms = 0
-        self.missing = set(prompt.required)
+        self.present: set[int] = set()
 
     def letters(self) -> Mask:
         """(28,) letters of the next orbit, ``STOP`` where the gene may end."""
-        return _letters(self.group, self.first, self.n_atoms, len(self.missing), _window(self.prompt))
+        _, number = self.prompt.missing(self.present)
+        return _letters(self.group, self.first, self.n_atoms, number, _window(self.prompt))
 
     def elements(self, letter: int) -> Mask:
         """(104,) elements on that letter."""
         size, first = _after(self.group, letter)
-        rest = (self.group, first, self.n_atoms + size, len(self.missing), _window(self.prompt))
-        return _mask(self.prompt.elements if _completable(*rest) else self.missing, len(SYMBOLS))
+        missing, number = self.prompt.missing(self.present)
+        rest = (self.group, first, self.n_atoms + size, number, _window(self.prompt))
+        return _mask(self.prompt.elements if _completable(*rest) else missing, len(SYMBOLS))
 
     def take(self, letter: int, element: int, rng: np.random.Generator) -> None:  # noqa: ARG002 - not here
         """Write one orbit; ``rng`` decides what letter and element leave open."""
         size, self.first = _after(self.group, letter)
         self.n_atoms += size
-        self.missing.discard(element)
+        self.present.add(element)
 
 
 class StoichiometricDraft(Draft):
@@ -71,10 +73,9 @@ class StoichiometricDraft(Draft):
     def elements(self, letter: int) -> Mask:  # noqa: D102
         known = {element for element in self.left if self._fits(letter, self.left[element])}
         if any(self._fits(letter, amount) for amount in set(self.unclaimed)):
-            missing = self.prompt.required - self.left.keys()
-            known |= (
-                missing if len(missing) == len(self.unclaimed) else self.prompt.elements - self.left.keys()
-            )
+            missing, number = self.prompt.missing(self.left)
+            new = missing if number >= len(self.unclaimed) else self.prompt.elements
+            known |= new - self.left.keys()
         return _mask(known, len(SYMBOLS))
 
     def take(self, letter: int, element: int, rng: np.random.Generator) -> None:  # noqa: D102
@@ -100,7 +101,7 @@ def possible_groups(prompt: Prompt) -> Mask:
     """(231,) space groups in which there is a gene for the prompt."""
     if _amounts(prompt):
         return _mask({group for group in prompt.groups if _units(prompt, group)}, N_GROUPS)
-    rest = (1, 0, len(prompt.required), _window(prompt))
+    rest = (1, 0, prompt.n_required, _window(prompt))
     return _mask({group for group in prompt.groups if _completable(group, *rest)}, N_GROUPS)
 
 

@@ -45,6 +45,8 @@ def starts(
     required = list(prompt.required)
     present = network.landmark_elements
     wrong = (present & excluded).sum(1) + (~present[:, required]).sum(1)
+    for elements in prompt.one_of:
+        wrong += ~present[:, list(elements)].any(1)
     with torch.inference_mode():
         expected = network.properties(network.landmarks)
     known = network.landmark_conditions

@@ -8,7 +8,7 @@ All results are cached on small states: multiplicities in place of letters, amou
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from functools import cache, cached_property, lru_cache
 
@@ -40,6 +40,7 @@ class Prompt:
         groups: allowed space groups.
         elements: allowed atomic numbers.
         required: atomic numbers that must occur.
+        one_of: sets of atomic numbers of each of which one must occur, without the required ones.
         n_atoms: fewest and most atoms in the primitive cell.
         formula: (atomic number, atoms) of the reduced formula.
         amounts: atoms of each element in the reduced formula, where the elements are open (``ABC3``).
@@ -48,6 +49,7 @@ class Prompt:
     groups: frozenset[int] = _GROUPS
     elements: frozenset[int] = _ELEMENTS
     required: frozenset[int] = frozenset()
+    one_of: tuple[frozenset[int], ...] = ()
     n_atoms: tuple[int, int] = (1, MAX_ATOMS)
     formula: tuple[tuple[int, int], ...] | None = None
     amounts: tuple[int, ...] | None = None
@@ -56,6 +58,17 @@ class Prompt:
     def unit(self) -> int:
         """Atoms of one formula unit, 1 where no formula is asked for."""
         return sum(amount for _, amount in self.formula or ()) or sum(self.amounts or (1,))
+
+    @property
+    def n_required(self) -> int:
+        """Number of elements that must occur."""
+        return len(self.required) + len(self.one_of)
+
+    def missing(self, present: Collection[int]) -> tuple[frozenset[int], int]:
+        """Return the elements of which one must still come, and how many of them have to."""
+        required = self.required.difference(present)
+        unmet = [elements for elements in self.one_of if elements.isdisjoint(present)]
+        return required.union(*unmet), len(required) + len(unmet)
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:
@@ -124,8 +137,8 @@ class Rules:
 
     def elements(self, draft: PartialGene, slot: int) -> Mask:  # noqa: ARG002 - here an orbit is like any other
         """(104,) elements that the orbit may take."""
-        missing = self.prompt.required.difference(draft.elements)
-        return _mask(missing, len(SYMBOLS)) if len(missing) >= draft.elements.count(0) else self._allowed
+        missing, number = self.prompt.missing(draft.elements)
+        return _mask(missing, len(SYMBOLS)) if number >= draft.elements.count(0) else self._allowed
 
     def claims(self, draft: PartialGene, slot: int, element: int) -> list[int]:  # noqa: ARG002 - no formula
         """Amounts in the formula of which an element new to the gene takes one; none without a formula."""
@@ -133,7 +146,7 @@ class Rules:
 
     def _startable(self, group: int, size: int) -> bool:
         room = totals(_supply(group, frozenset()), size) & self._window
-        return bool(room) and len(self.prompt.required) <= size
+        return bool(room) and self.prompt.n_required <= size
 
 
 class StoichiometryRules(Rules):
@@ -176,11 +189,11 @@ class StoichiometryRules(Rules):
     def elements(self, draft: PartialGene, slot: int) -> Mask:  # noqa: D102
         known = [element for element in draft.amounts if self._takes(draft, slot, element, draft.amounts)]
         mask = _mask(known, len(SYMBOLS))
-        missing = self.prompt.required.difference(draft.amounts)
+        missing, number = self.prompt.missing(draft.amounts)
         unclaimed = self._unclaimed(draft.amounts)
         if unclaimed and self.claims(draft, slot, _NEW):
-            new = missing if len(missing) == len(unclaimed) else self.prompt.elements - draft.amounts.keys()
-            mask[list(new)] = True
+            new = missing if number >= len(unclaimed) else self.prompt.elements
+            mask[list(new - draft.amounts.keys())] = True
         return mask
 
     def claims(self, draft: PartialGene, slot: int, element: int) -> list[int]:  # noqa: D102

@@ -261,6 +261,7 @@ def prompt_of(target: Target) -> Prompt:
         groups=Prompt.groups if target.space_groups is None else target.space_groups,
         elements=_numbers(target.elements),
         required=_numbers(target.required),
+        one_of=tuple(map(_numbers, target.unmet)),
         n_atoms=target.n_atoms,
         formula=tuple((ATOMIC_NUMBER[symbol], n) for symbol, n in formula.items()) if formula else None,
         amounts=tuple(kinds.values()) if kinds else None,

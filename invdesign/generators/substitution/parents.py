@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import reduce
-from itertools import islice, permutations
+from itertools import islice, permutations, product
 from math import gcd
 from pathlib import Path
 from typing import Self
@@ -82,7 +82,7 @@ class Parents:
         """(N,) which have the size, space group, formula type and number of elements asked for."""
         kinds = (self.elements > 0).sum(axis=1)
         n_atoms = self.library.n_atoms[self.rows]
-        fits: Mask = (kinds >= len(target.required)) & (kinds <= len(target.elements))
+        fits: Mask = (kinds >= len(target.required) + len(target.unmet)) & (kinds <= len(target.elements))
         fits &= (n_atoms >= target.n_atoms[0]) & (n_atoms <= target.n_atoms[1])
         if target.space_groups is not None:
             fits &= np.isin(self.library.space_group[self.rows], list(target.space_groups))
@@ -144,15 +144,16 @@ class Baseline:
 
 
 def placements(target: Target) -> list[Placement]:
-    """Every way to give the required elements to kinds of a parent's."""
+    """Every way to give the required elements, and one of each family, to kinds of a parent's."""
     amounts = {} if target.formula is None else amounts_of(target.formula, "formula")
-    required = sorted(target.required)
     return [
         tuple(
             (kind, ATOMIC_NUMBER[symbol], amounts.get(symbol))
-            for kind, symbol in zip(kinds, required, strict=True)
+            for kind, symbol in zip(kinds, symbols, strict=True)
         )
-        for kinds in permutations(range(MOST_KINDS), len(required))
+        for chosen in product(*map(sorted, target.unmet))
+        for symbols in [(*sorted(target.required), *chosen)]
+        for kinds in permutations(range(MOST_KINDS), len(symbols))
     ]
 
 

@@ -96,7 +96,15 @@ def test_inference_is_the_network_on_genes_with_equal_orbits(network: GeneTransf
 
 _CLAUSES = (
     st.sampled_from(
-        ["", "formula=Li2FeSiO4", "formula=NaCl", "anonymous=ABC3", "anonymous=A2BC4", "elements=O"]
+        [
+            "",
+            "formula=Li2FeSiO4",
+            "formula=NaCl",
+            "anonymous=ABC3",
+            "anonymous=A2BC4",
+            "elements=O",
+            "elements=Na,halogens",
+        ]
     ),
     st.sampled_from(["", "space_group=1..15", "space_group=225,221", "space_group=62,129,166"]),
     st.sampled_from(["", "n_atoms=5..16", "n_atoms=8", "n_atoms=20"]),

@@ -40,7 +40,9 @@ def generator(request):
 CONDITIONS = st.fixed_dictionaries(
     {},
     optional={
-        "elements": st.sets(st.sampled_from(["O", "S", "F", "Cl", "Li", "Na", "Fe", "Ti"]), max_size=3),
+        "elements": st.sets(
+            st.sampled_from(["O", "S", "F", "Cl", "Li", "Na", "Fe", "Ti", "alkali"]), max_size=3
+        ),
         "only": st.just(["O", "S", "F", "Cl", "Li", "Na", "Fe", "Ti", "K", "Mg", "Al", "Si"]),
         "exclude": st.sets(st.sampled_from(["Cs", "Rb", "H", "U", "Pb"])),
         "n_atoms": st.tuples(st.integers(1, 6), st.integers(8, 20)),

@@ -119,8 +119,7 @@ def generate_command(
         typer.echo(f"Target: {parsed.describe()}.", err=True)
     with shown_progress(show=files) as progress:
         candidates = generate(parsed, n, structures=files, out=out, progress=progress, **settings)
-    limits = {"hhi"} if parsed.hhi_max is not None else set()
-    if idle := sorted(parsed.guiding_windows.keys() - candidates[0].origin.conditions.keys() | limits):
+    if idle := sorted(parsed.guiding_windows.keys() - candidates[0].origin.conditions.keys()):
         typer.echo(
             f"{generator} is not guided by {', '.join(idle)}; its genes are drawn without this condition.",
             err=True,

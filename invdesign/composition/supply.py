@@ -101,6 +101,38 @@ def scarce() -> frozenset[str]:
     }
 
 
+@lru_cache(maxsize=64)
+def too_concentrated(
+    limit: float, required: frozenset[str], open_: frozenset[str], n_atoms: int
+) -> frozenset[str]:
+    """Elements that no compound within a limit of both indices can have, whatever else is in it.
+
+    Args:
+        limit: of the mean index by mass.
+        required: elements that every compound has.
+        open_: elements that it may have.
+        n_atoms: most atoms of a compound.
+
+    Returns:
+        Some of ``required`` and ``open_``; all of them where nothing can meet the limit.
+    """
+    symbols = sorted(required | open_)
+    numbers = [ATOMIC_NUMBER[symbol] for symbol in symbols]
+    index = np.stack([_table()[name][numbers] for name in HHI], axis=1)
+    excess = np.nan_to_num((index - limit) * element_table()["mass"][numbers, None], nan=np.inf)
+    needed = np.array([symbol in required for symbol in symbols])
+    base = excess[needed].sum(axis=0)
+    left = n_atoms - needed.sum() - ~needed  # atoms that are free once the element is in
+    best = base + np.where(needed[:, None], 0, excess) + left[:, None] * np.minimum(excess.min(axis=0), 0)
+    return frozenset(np.array(symbols)[(best > 0).any(axis=1)].tolist())
+
+
+def unconcentrated(limit: float) -> frozenset[str]:
+    """Elements of which both indices are within a limit, and so are those of every compound of them."""
+    index = np.stack([_table()[name] for name in HHI])
+    return frozenset(SYMBOLS[z] for z in np.flatnonzero((index <= limit).all(axis=0)))
+
+
 class Supply(NamedTuple):
     """One compound: both indices (NaN: unknown), mg/kg of its scarcest element, its toxic elements."""
 

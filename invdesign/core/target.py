@@ -11,14 +11,14 @@ The language, one clause a condition, in any order, as arguments, as one line, o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import inf, isnan
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from invdesign.composition.families import FAMILIES, in_words, members
-from invdesign.composition.supply import scarcer_than, supply_of
+from invdesign.composition.supply import scarcer_than, supply_of, too_concentrated, unconcentrated
 from invdesign.core.measured_gap import as_pbe, meaning
 from invdesign.core.properties import MEASURED_GAP, PBE_GAP, PROPERTIES, STABILITY, Property, Window
 from invdesign.core.target_parser import amounts_of, fields_of
@@ -77,6 +77,7 @@ class Target(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Target:
+        _check_supply(self)
         _check_chemistry(self)
         _check_size(self)
         return self
@@ -104,9 +105,21 @@ class Target(BaseModel):
 
     @property
     def elements(self) -> frozenset[str]:
-        """Every element that may occur."""
+        """Every element that may occur, within the limits of supply in some compound."""
         universe = frozenset(SYMBOLS[1:]) if self.allowed is None else self.allowed
-        return universe - self.excluded - self._scarce
+        open_ = universe - self.excluded - self.scarce
+        if self.hhi_max is None:
+            return open_
+        return open_ - too_concentrated(self.hhi_max, self.required, open_, self.n_atoms[1])
+
+    @property
+    def safe_elements(self) -> frozenset[str]:
+        """The elements that need no other to be within the limit of supply, and the required ones."""
+        return (
+            self.elements
+            if self.hhi_max is None
+            else self.elements & (unconcentrated(self.hhi_max) | self.required)
+        )
 
     @property
     def families(self) -> dict[str, frozenset[str]]:
@@ -119,7 +132,8 @@ class Target(BaseModel):
         return tuple(elements for elements in self.families.values() if elements.isdisjoint(self.required))
 
     @property
-    def _scarce(self) -> frozenset[str]:
+    def scarce(self) -> frozenset[str]:
+        """Elements below the least abundance asked for."""
         return frozenset() if self.abundance_min is None else scarcer_than(self.abundance_min)
 
     @property
@@ -139,7 +153,7 @@ class Target(BaseModel):
         fewest, most = self.n_atoms
         if missing := [*(self.required - present), *self._lacking(present)]:
             return f"required element missing: {_and(missing)}"
-        if reason := self._lack(gene):
+        if reason := self.supply_objection(gene.amounts):
             return reason
         if strange := present - self.elements:
             return f"element excluded: {_and(strange)}"
@@ -157,13 +171,13 @@ class Target(BaseModel):
         """Families of which an element is missing."""
         return [f"one of the {name}" for name, of in self.families.items() if of.isdisjoint(present)]
 
-    def _lack(self, gene: Gene) -> str | None:
-        """Why a gene breaks a limit of supply."""
-        if scarce := self._scarce & set(gene.elements):
+    def supply_objection(self, amounts: Mapping[str, float]) -> str | None:
+        """Why a composition breaks a limit of supply."""
+        if scarce := self.scarce & amounts.keys():
             return f"element too scarce: {_and(scarce)}"
         if self.hhi_max is None:
             return None
-        production, reserves, *_ = supply_of(gene.amounts)
+        production, reserves, *_ = supply_of(amounts)
         if isnan(production):
             return "supply risk unknown: an element has no value"
         if max(production, reserves) <= self.hhi_max:
@@ -318,15 +332,31 @@ def _completed(fields: dict[str, Any]) -> dict[str, Any]:
     return {**fields, "excluded": excluded | (EXCLUDED_BY_DEFAULT - asked)}
 
 
+def _check_supply(target: Target) -> None:
+    if scarce := target.required & target.scarce:
+        raise InputError(
+            f"target: {_and(scarce)} must be there, of which the earth's crust has less than the "
+            f"{target.abundance_min:g} mg/kg asked for; lower abundance or drop it."
+        )
+    if target.hhi_max is None:
+        return
+    if target.formula is not None:
+        reason = target.supply_objection(amounts_of(target.formula, "formula"))
+        beyond = reason and f"{target.formula} is not ({reason})"
+    else:
+        impossible = target.required - target.elements or not target.elements
+        needed = f"with {_and(target.required)} " if target.required else ""
+        beyond = impossible and f"no compound {needed}of at most {target.n_atoms[1]} atoms is"
+    if beyond:
+        raise InputError(
+            f"target: {beyond} within a supply risk of {target.hhi_max:g}; raise hhi (--max-hhi)."
+        )
+
+
 def _check_chemistry(target: Target) -> None:
     if target.allowed is not None and (strange := target.required - target.allowed):
         raise InputError(
             f"target: {_and(strange)} must be there but is not among the allowed elements; allow it."
-        )
-    if target.abundance_min is not None and (scarce := target.required - target.elements):
-        raise InputError(
-            f"target: {_and(scarce)} must be there, of which the earth's crust has less than the "
-            f"{target.abundance_min:g} mg/kg asked for; lower abundance or drop it."
         )
     if not target.elements:
         raise InputError("target: no element is left after the exclusions; exclude fewer.")

@@ -79,6 +79,12 @@ def test_in_words_keeps_what_is_no_whole_family():
         ("formula=CsPbI3 exclude=scarce", "Cs and I are both asked for and excluded (scarce)"),
         ("formula=MgO elements=halogens", "has no halogens"),
         ("elements=halogens,alkali,O anonymous=AB", "3 are required"),
+        (
+            "elements=Nd n_atoms=1..2 hhi<1000",
+            "no compound with Nd of at most 2 atoms is within",
+        ),
+        ("formula=Nd2O3 hhi<2500", "Nd2O3 is not (supply risk too high"),
+        ("hhi<100", "no compound of at most 20 atoms"),
     ],
 )
 def test_contradictions(text, told):

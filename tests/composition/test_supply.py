@@ -1,3 +1,6 @@
+from collections import Counter
+from itertools import combinations_with_replacement
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,6 +17,8 @@ from invdesign.composition.supply import (
     scarcest,
     supply_of,
     supply_risk,
+    too_concentrated,
+    unconcentrated,
 )
 from invdesign.crystal.elements import ATOMIC_NUMBER, EXCLUDED_BY_DEFAULT, RADIOACTIVE, SYMBOLS
 from invdesign.predictors.features.composition_and_gene import counts_of
@@ -63,6 +68,33 @@ def test_scarcest_and_scarcer_agree(limit):
 def test_scarcest_takes_the_scarcest():
     assert scarcest(counts_of([{"Cu": 1, "In": 1, "S": 2}, {"Na": 1, "Cl": 1}])) == pytest.approx([0.25, 145])
     assert scarcest(counts_of([{"Pu": 1, "O": 2}])) == [0]
+
+
+FEW = ["Nd", "O", "Fe", "Cs", "Mg", "U"]
+
+
+@given(
+    st.floats(400, 9000),
+    st.frozensets(st.sampled_from(FEW), min_size=1, max_size=3),
+    st.integers(3, 4),
+)
+def test_what_is_too_concentrated_is_in_no_compound(limit, required, n_atoms):
+    open_ = frozenset(FEW)
+    ruled_out = too_concentrated(limit, required, open_, n_atoms)
+    met = set()
+    for chosen in combinations_with_replacement(sorted(open_), n_atoms):
+        amounts = Counter(chosen)
+        if required <= amounts.keys() and max(supply_of(amounts)[:2]) <= limit:
+            met |= amounts.keys()
+    assert not met & ruled_out
+    assert limit > 500 or "Nd" in ruled_out
+
+
+def test_what_is_unconcentrated_stays_so_in_compounds():
+    safe = unconcentrated(2500)
+    assert {"O", "Fe", "Cu"} <= safe
+    assert not {"Nd", "U", "Mg"} & safe
+    assert max(supply_of(dict.fromkeys(safe, 1))[:2]) <= 2500
 
 
 def test_groups_of_elements():

@@ -7,7 +7,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from invdesign.composition.supply import scarcer_than
+from invdesign.composition.supply import scarcer_than, unconcentrated
 from invdesign.core.target import PROPERTIES, Target, Window, parse_target
 from invdesign.core.target_parser import reduced_as_written
 from invdesign.crystal.elements import EXCLUDED_BY_DEFAULT, SYMBOLS
@@ -316,13 +316,15 @@ def targets(draw):
         "space_groups": draw(st.none() | st.frozensets(st.integers(1, 230), min_size=1, max_size=5)),
         "n_atoms": tuple(sorted(draw(st.tuples(st.integers(1, 20), st.integers(10, 20))))),
         "e_above_hull_max": draw(st.floats(0, 1)),
-        "hhi_max": draw(st.none() | st.floats(1, 10_000)),
+        "hhi_max": draw(st.none() | st.floats(9900, 10_000)),
         # so little that no element falls out of what the other fields ask for
         "abundance_min": draw(st.none() | st.floats(1e-9, 1e-8)),
     }
     asked = required | (fields["allowed"] or frozenset())
     if not asked <= MINED:
         del fields["abundance_min"]
+    if not asked <= unconcentrated(9900):
+        del fields["hhi_max"]
     fields["excluded"] = draw(st.frozensets(symbols, max_size=4)) - asked
     if draw(st.booleans()) and required:
         amounts = draw(st.lists(st.integers(1, 2), min_size=len(required), max_size=len(required)))
@@ -393,8 +395,10 @@ def test_limits_of_supply():
     assert parse_target("hhi<9000 hhi<3000").hhi_max == 3000
     assert "at most 2500" in target.describe()
     assert "scarcer than 1 mg/kg" in target.describe()
-    risky = parse_target("hhi<2500", elements="Xe")
-    assert risky.allows(Gene.parse("225 Xe@a O@b")).reason == "supply risk unknown: an element has no value"
+    unmined = parse_target("hhi<2500", exclude="La").allows(Gene.parse("225 Xe@a O@b"))
+    assert unmined.reason == "supply risk unknown: an element has no value"
+    with pytest.raises(InputError, match="no compound with Xe"):
+        parse_target("hhi<2500", elements="Xe")
     assert parse_target("exclude=radioactive").elements == parse_target("exclude=Th,U").elements
 
 

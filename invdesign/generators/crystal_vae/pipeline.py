@@ -26,7 +26,7 @@ from invdesign.generators.crystal_vae.decoder import CLOSEST, Choice, decode_gen
 from invdesign.generators.crystal_vae.latent_search import aims, climb, miss, starts
 from invdesign.generators.crystal_vae.model import CrystalVAENetwork, crystals_of
 from invdesign.generators.gene_diffusion.constraints import Prompt
-from invdesign.generators.gene_diffusion.pipeline import prompt_of
+from invdesign.generators.gene_diffusion.pipeline import prompt_of, safe_prompt
 from invdesign.generators.networks import load_network
 
 if TYPE_CHECKING:
@@ -214,6 +214,16 @@ class CrystalVAE:
             temperature=self.temperature,
             seed=int(rng.integers(2**62)),
         )
+        over = [i for i, candidate in enumerate(found) if target.supply_objection(candidate.gene.amounts)]
+        again = self.decode(
+            latents[over],
+            conditions=[asked[i] for i in over],
+            prompt=safe_prompt(prompt, target),
+            temperature=self.temperature,
+            seed=int(rng.integers(2**62)),
+        )
+        for i, candidate in zip(over, again, strict=True):
+            found[i] = candidate
         for candidate, conditions in zip(found, asked, strict=True):
             candidate.origin = replace(candidate.origin, conditions=conditions)
         # those whose atoms are too close come last, and are mostly left out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import inf
 from pathlib import Path
 from types import MappingProxyType
@@ -27,6 +28,7 @@ from invdesign.generators.networks import load_network
 # stable and above all new is asked for firmly, a window lightly: docs/decisions/ has what else was tried
 _WEIGHTS = {"e_above_hull": 2.0, "reported": 4.0}
 _LIGHT = 0.5  # any other
+_AT_WILL = 4  # redraws before elements above the limit of supply are left out
 _DEFAULT: Mapping[str, float] = MappingProxyType({})
 
 
@@ -188,8 +190,9 @@ class GeneDiffusion:
     def propose(self, target: Target, n: int, seed: int | Sequence[int]) -> list[Candidate]:
         """Exactly ``n`` candidates with a gene that the target allows, and no geometry.
 
-        Genes whose charges do not balance (one in seven), or that are there already, are drawn again, up to
-        ``redraws`` times.
+        Genes whose charges do not balance (one in seven), that break a limit of supply, or that are there
+        already, are drawn again, up to ``redraws`` times; where the limit is of the composition, the last of
+        these have no element that is above it by itself.
 
         Raises:
             InputError: no gene satisfies the target.
@@ -202,11 +205,12 @@ class GeneDiffusion:
                 f"guidance: the target does not ask for {idle[0]}; ask for a window on it, or leave it out."
             )
         genes = self._draw(conditions, prompt, rng)
-        for _ in range(self.redraws):
+        for attempt in range(self.redraws):
             again = _unwanted(genes, target)
             if not again:
                 break
-            for i, gene in zip(again, self._draw([conditions[i] for i in again], prompt, rng), strict=True):
+            within = safe_prompt(prompt, target) if attempt >= _AT_WILL else prompt
+            for i, gene in zip(again, self._draw([conditions[i] for i in again], within, rng), strict=True):
                 genes[i] = gene
         return [
             Candidate("", gene, Origin(generator=self.name, conditions=asked))
@@ -243,11 +247,12 @@ class GeneDiffusion:
 
 
 def _unwanted(genes: list[Gene], target: Target) -> list[int]:
-    """Places of genes that occurred before, or whose charges do not do for the target."""
+    """Places of genes that occurred before, or whose charges or supply do not do for the target."""
     seen: set[str] = set()
     found = []
     for i, gene in enumerate(genes):
-        if gene.hash in seen or not charges_suit(gene.composition, target):
+        suits = charges_suit(gene.composition, target) and not target.supply_objection(gene.amounts)
+        if gene.hash in seen or not suits:
             found.append(i)
         seen.add(gene.hash)
     return found
@@ -266,6 +271,18 @@ def prompt_of(target: Target) -> Prompt:
         formula=tuple((ATOMIC_NUMBER[symbol], n) for symbol, n in formula.items()) if formula else None,
         amounts=tuple(kinds.values()) if kinds else None,
     )
+
+
+def safe_prompt(prompt: Prompt, target: Target) -> Prompt:
+    """Return a prompt without the elements that are above the target's limit of supply by themselves.
+
+    Where they are required, or nothing would be left, the prompt stays.
+    """
+    safe = _numbers(target.safe_elements)
+    one_of = tuple(elements & safe for elements in prompt.one_of)
+    if not all(one_of) or len(safe) < len(prompt.amounts or (1,)):
+        return prompt
+    return replace(prompt, elements=safe, one_of=one_of)
 
 
 def _numbers(symbols: frozenset[str]) -> frozenset[int]:

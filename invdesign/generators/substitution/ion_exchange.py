@@ -71,6 +71,8 @@ class IonExchange(Baseline):
 
         def draw(count: int) -> Iterator[Candidate]:
             for i, elements, probability in drawn.sample(count, rng):
+                if target.supply_objection(parents.gene(i, elements).amounts):
+                    continue
                 gene, geometry = parents.with_elements(i, elements)
                 origin = Origin(
                     generator=self.name,

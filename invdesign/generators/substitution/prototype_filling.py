@@ -74,7 +74,10 @@ class Prototypes(Baseline):
                 elements = fillings.sample(tuple(int(n) for n in parents.amounts[i] if n), rng)
                 if elements is None:
                     continue
-                gene = parents.gene(i, elements).canonical()
+                gene = parents.gene(i, elements)
+                if target.supply_objection(gene.amounts):
+                    continue
+                gene = gene.canonical()
                 ((geometry, source),) = self._geometry.inherited(gene, 1)
                 origin = Origin(
                     generator=self.name,

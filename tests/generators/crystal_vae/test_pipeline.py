@@ -133,6 +133,7 @@ TARGETS = (
     "anonymous=ABC3 space_group=221,62 elements=O",
     "space_group=221,227 n_atoms=5..5",
     "only=Li,O",
+    "elements=O hhi<2000",
     "elements=lanthanides,chalcogens n_atoms=2..8",
     "elements=O,alkali anonymous=ABC3",
     "elements=Li,Fe,Si,O n_atoms=16..20 space_group=14,62",

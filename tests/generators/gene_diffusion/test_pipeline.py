@@ -245,6 +245,15 @@ def test_weights_that_are_none_are_refused(
         GeneDiffusion(pipeline, **options)
 
 
+def test_limits_of_supply_hold_for_what_is_drawn(pipeline: GeneDiffusionPipeline) -> None:
+    target = parse_target(["elements=O", "hhi<2000", "n_atoms=2..6"])
+    genes = [c.gene for c in GeneDiffusion(pipeline).propose(target, 32, 0)]
+    assert all(target.allows(gene).passed for gene in genes)
+    as_it_is = [c.gene for c in GeneDiffusion(pipeline, redraws=0).propose(target, 32, 0)]
+    assert any(target.supply_objection(gene.amounts) for gene in as_it_is)
+    assert not any(set(gene.elements) - target.elements for gene in as_it_is)
+
+
 def test_repeated_and_unbalanced_genes_are_drawn_again(pipeline: GeneDiffusionPipeline) -> None:
     target = parse_target(["elements=Na", "only=Na,Cl", "n_atoms=2..4"])
 

@@ -45,6 +45,7 @@ CONDITIONS = st.fixed_dictionaries(
         ),
         "only": st.just(["O", "S", "F", "Cl", "Li", "Na", "Fe", "Ti", "K", "Mg", "Al", "Si"]),
         "exclude": st.sets(st.sampled_from(["Cs", "Rb", "H", "U", "Pb"])),
+        "clauses": st.just("hhi<4000"),
         "n_atoms": st.tuples(st.integers(1, 6), st.integers(8, 20)),
         "space_group": st.sampled_from(["1..20", "62,225", "75..142", "195..230"]),
     },
@@ -54,7 +55,7 @@ CONDITIONS = st.fixed_dictionaries(
 @given(CONDITIONS, st.integers(0, 99))
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_prompts_are_never_violated(generator, conditions, seed):
-    target = parse_target("band_gap>1", **conditions)
+    target = parse_target(**conditions)
     try:
         candidates = generator.propose(target, 3, seed)
     except InputError as error:

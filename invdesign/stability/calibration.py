@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,9 @@ class EnergyCalibration:
         spread: eV by element; the standard deviation of a composition on the hull is the mean over its atoms.
         growth: relative growth of the standard deviation per eV/atom of energy above hull.
         digest: hash of the potential's weights, where its name does not say which they are.
+        ground_states: eV/atom by element, of the ground state relaxed with the potential. A reported crystal
+            of one element is counted from it: the references are fitted to compounds. A hypothetical one is
+            counted from the lower of the two, for high polymorphs come out too low already.
     """
 
     potential: str
@@ -40,6 +43,7 @@ class EnergyCalibration:
     spread: dict[str, float]
     growth: float
     digest: str = ""
+    ground_states: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def load(cls, name: str | Path = "chgnet-0.3.0") -> EnergyCalibration:
@@ -64,6 +68,7 @@ class EnergyCalibration:
                 stored["spread"],
                 stored["growth"],
                 stored["digest"],
+                stored.get("ground_states", {}),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(
@@ -78,6 +83,7 @@ class EnergyCalibration:
             "hypothetical_offset": self.hypothetical_offset,
             "growth": self.growth,
             "references": self.references.coefficients,
+            "ground_states": self.ground_states,
             "spread": self.spread,
         }
         folder.mkdir(parents=True, exist_ok=True)
@@ -103,7 +109,11 @@ class EnergyCalibration:
         """
         self._check(composition)
         offset = self.hypothetical_offset if hypothetical else 0.0
-        return energy / composition.num_atoms - self.references.energy(composition) + offset
+        reference, parts = self.references.energy(composition), fractions(composition)
+        ground = self.ground_states.get(next(iter(parts))) if len(parts) == 1 else None
+        if ground is not None:
+            reference = min(reference, ground) if hypothetical else ground
+        return energy / composition.num_atoms - reference + offset
 
     def sigma(self, composition: Composition, e_above_hull: float = 0.0) -> float:
         """Return the standard deviation of formation energy and energy above hull, eV/atom.

@@ -21,6 +21,7 @@ RECIPES = {
     "known-materials": "invdesign.training.novelty:KnownMaterialsConfig:build",
     "mp-hull": "invdesign.training.stability.hull:HullConfig:build",
     "elements": "invdesign.training.tables.element_references:ElementsConfig:build_element_references",
+    "textbook": "invdesign.training.stability.textbook:TextbookConfig:build_textbook",
     "calibration": "invdesign.training.stability.calibration:CalibrationConfig:build",
     "early-stopping": "invdesign.training.early_stopping:EarlyStoppingConfig:train_early_stopping",
     "property": "invdesign.training.predictors.property:PropertyConfig:train_property",

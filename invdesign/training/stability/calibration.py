@@ -20,6 +20,7 @@ from invdesign.training.recipe import DataRecipe
 from invdesign.training.stability.calibration_data import (
     HYPOTHETICAL,
     EvaluatedSet,
+    ground_states,
     known_targets,
     read_evaluated,
 )
@@ -69,7 +70,9 @@ def build(config: CalibrationConfig, *, progress: Progress) -> Path:
         )
     progress(0.75, "fitting")
     potential = load_potential(config.potential)
-    calibration = replace(fit(potential.name, samples, hull, config), digest=potential.digest)
+    calibration = fit(potential.name, samples, hull, config)
+    elements = ground_states(potential, calibration.elements)
+    calibration = replace(calibration, digest=potential.digest, ground_states=elements)
     calibration.save(config.out)
     progress(0.85, "measuring")
     write_card(config, "calibration", measure_calibration(calibration, samples, hull, config))
@@ -155,6 +158,8 @@ def measure_calibration(
         "potential": calibration.potential,
         "n_elements": len(calibration.elements),
         "least_crystals": MINIMUM,
+        "n_ground_states": len(calibration.ground_states),
+        "furthest_ground_states": furthest_ground_states(calibration),
         "extra_terms": config.extra_terms,
         "huber_threshold": config.delta,
         "offset": calibration.hypothetical_offset,
@@ -175,6 +180,13 @@ def measure_calibration(
         "most_uncertain": sorted(calibration.spread, key=lambda symbol: -calibration.spread[symbol])[:8],
         "beyond_three_sigma": float((np.abs(test.potential - test.dft) > 3 * sigmas).mean()),
     }
+
+
+def furthest_ground_states(calibration: EnergyCalibration) -> list[tuple[str, float]]:
+    """Elements whose ground state lies furthest from their reference, with the difference, eV/atom."""
+    references = calibration.references.coefficients
+    found = {symbol: energy - references[symbol] for symbol, energy in calibration.ground_states.items()}
+    return sorted(found.items(), key=lambda item: -abs(item[1]))[:8]
 
 
 def _formation(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from invdesign.dft.results.elements import references
+from invdesign.potentials.interface import Potential
 from invdesign.stability.energy_corrections import EnergyScale
 from invdesign.training.stability.hull import MP2020_SETS, on_mp2020, parse, read_set
 from invdesign.training.stability.potential_table import potential_table, relaxed_energies
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     from pymatgen.core import Composition
 
 HYPOTHETICAL = "wbm"
+FMAX, MAX_STEPS = 0.02, 300  # eV/Å; of the elements, as finished candidates
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,3 +92,21 @@ def known_targets(samples: dict[str, EvaluatedSet]) -> tuple[list[Composition], 
     known = [samples[name] for name in MP2020_SETS]
     compositions = [composition for sample in known for composition in sample.compositions]
     return compositions, np.concatenate([sample.energies - sample.formation for sample in known])
+
+
+def ground_states(potential: Potential, elements: Iterable[str]) -> dict[str, float]:
+    """Energies of the elements' ground states relaxed with a potential, eV/atom, by symbol.
+
+    Those of ``validators/elements``, less their known energies above the ground state; elements without a
+    crystal there, or whose relaxation fails, are left out.
+    """
+    from invdesign.relaxation.relax import relax
+
+    chosen = {symbol: crystal for symbol, crystal in references().items() if symbol in elements}
+    structures = [crystal.structure for crystal in chosen.values()]
+    relaxed = relax(structures, potential, fmax=FMAX, max_steps=MAX_STEPS, keep_symmetry=True)
+    return {
+        symbol: round(result.energy / len(result.structure) - crystal.e_above_hull, 5)
+        for (symbol, crystal), result in zip(chosen.items(), relaxed, strict=True)
+        if result.converged
+    }

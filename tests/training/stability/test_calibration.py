@@ -152,10 +152,22 @@ def test_sigma_grows_with_the_energy_above_hull() -> None:
 
 
 def test_round_trip(tmp_path: Path) -> None:
-    made = EnergyCalibration("toy", EnergyScale({"Na": -1.0, "Na|O": 0.1}), 0.02, {"Na": 0.05}, 3.0)
+    references = EnergyScale({"Na": -1.0, "Na|O": 0.1})
+    made = EnergyCalibration("toy", references, 0.02, {"Na": 0.05}, 3.0, "", {"Na": -1.1})
     made.save(tmp_path)
     assert EnergyCalibration.load(tmp_path) == made
     assert made.elements == {"Na"}
+
+
+def test_elements_are_counted_from_their_ground_state() -> None:
+    references = EnergyScale({"W": -12.9, "O": -4.3})
+    ground_states = {"W": -12.8, "O": -4.9}  # tungsten's is too high by the potential, oxygen's corrected
+    made = EnergyCalibration("toy", references, 0.01, {"W": 0.1, "O": 0.1}, 0.0, "", ground_states)
+    for symbol, zero in (("W", -12.9), ("O", -4.9)):
+        element = Composition({symbol: 2})
+        assert made.formation_energy(element, 2 * ground_states[symbol], hypothetical=False) == 0
+        assert made.formation_energy(element, 2 * zero) == pytest.approx(0.01)
+    assert made.formation_energy(Composition("WO"), -17.2, hypothetical=False) == pytest.approx(0.0)
 
 
 def test_released_one_knows_the_usual_elements(chgnet: EnergyCalibration) -> None:

@@ -3,6 +3,7 @@
 python benchmarks/generation/generation.py gene-diffusion diffcsp      # some methods
 python benchmarks/generation/generation.py all --n 1000 --seeds 0 1 2   # all of them
 python benchmarks/generation/generation.py all --potential ../shared/potentials/M3GNet-MP-2021.2.8-matgl4
+python benchmarks/generation/generation.py all --n 64 --seeds 0 --second-opinion 7net-0   # by both potentials
 python benchmarks/generation/generation.py prompts                # prompts honoured, genes unique
 python benchmarks/generation/generation.py speed                  # what sampling costs, by method
 python benchmarks/generation/generation.py table                  # README.md from the JSONs
@@ -49,11 +50,12 @@ def measure(method: Method, seed: int, given: argparse.Namespace) -> tuple[str, 
         target=parse_target(method.target or ANY_GAP),
         potential=given.potential,
         calibration=given.calibration,
+        second_opinion=given.second_opinion,
         predictors=EVALUATOR,
         limit=None if method.generator else given.n,
         seed=seed,
         workers=given.workers,
-        out=folder / Path(given.potential).name,
+        out=folder / "+".join(Path(name).name for name in (given.potential, given.second_opinion) if name),
     )
     metrics = evaluation.as_json() if method.target else _for(evaluation, None).as_json()
     if not method.target:
@@ -91,9 +93,15 @@ def pooled(seeds: dict[str, Any]) -> dict[str, Any]:
 def store(
     method: Method, seed: int, evaluator: str, metrics: dict[str, Any], given: argparse.Namespace
 ) -> None:
-    """Put one seed's metrics into the method's file; those of another ``n``, models or way go."""
+    """Put one seed's metrics into the method's file; those of another ``n``, models or way go.
+
+    A second opinion stands apart, of one seed and with its own ``n``.
+    """
     path, n = given.out / f"{method.name}.json", given.n
     old = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if given.second_opinion:
+        _write(path, old | {"second_opinion": {"n": n, "seed": seed, **metrics}})
+        return
     evaluators = old.get("evaluators", {}) if old.get("n") == n else {}
     by_seed = {name: entry["by_seed"] for name, entry in evaluators.items()}
     by_seed[evaluator] = by_seed.get(evaluator, {}) | {str(seed): metrics}
@@ -105,6 +113,10 @@ def store(
             kept = {key: seeds[key] for key in same}
             evaluators[name] = {"pooled": pooled(kept), "by_seed": kept}
     report = {"method": method.name, "what": method.what, "n": n, "evaluators": evaluators}
+    _write(path, report | {name: old[name] for name in ("second_opinion",) if name in old})
+
+
+def _write(path: Path, report: dict[str, Any]) -> None:
     with atomic_write(path) as draft:
         draft.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -117,6 +129,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--potential", default="chgnet", help="evaluates the structures")
     parser.add_argument("--calibration", help="of the potential; default: the released one")
+    parser.add_argument("--second-opinion", help="another potential, asked about the same structures")
     parser.add_argument(
         "--generators", nargs="+", default=["gene-diffusion"], help="whose prompts are checked"
     )
@@ -127,7 +140,8 @@ def main() -> None:
     given = parser.parse_args()
     warnings.simplefilter("ignore")
     given.out.mkdir(parents=True, exist_ok=True)
-    names = [*METHODS, "prompts", "speed"] if "all" in given.parts else given.parts
+    others = [] if given.second_opinion else ["prompts", "speed"]
+    names = [*METHODS, *others] if "all" in given.parts else given.parts
     for name in names:
         if name == "prompts":
             prompts.check(given.generators, given.n, given.seeds[0], given.out, given.workers)

@@ -56,6 +56,7 @@ def readme(folder: Path) -> str:
             _stricter(chosen, evaluator),
         ]
         parts += [_cost(chosen, evaluator, speed)]
+    parts.append(_second_opinion(reports))
     if (folder / PROMPTS).exists():
         report = json.loads((folder / PROMPTS).read_text(encoding="utf-8"))
         parts += [_prompts(report), _many(report)]
@@ -223,6 +224,40 @@ def _cost(reports: dict[str, Any], evaluator: str, speed: dict[str, Any]) -> str
         "Empty: not known."
     )
     return "### What it cost\n\n" + _table(head, rows) + note
+
+
+def _second_opinion(reports: dict[str, Any]) -> str:
+    """Return what each of two potentials takes for stable, and what both do."""
+    rows, potentials = [], ["", ""]
+    for name, report in reports.items():
+        if (asked := report.get("second_opinion")) is None:
+            continue
+        found = asked["evaluation"]
+        potentials = [found["protocol"]["potential"], found["protocol"]["second_opinion"]["potential"]]
+        by = [found["rates"], found["second_opinion"][potentials[1]], found["second_opinion"]["both"]]
+        medians = [found["medians"][key] for key in ("e_above_hull", "second_e_above_hull")]
+        rows.append(
+            [
+                f"`{name}`",
+                str(asked["n"]),
+                *(_with_interval(rates[SUN]) for rates in by),
+                *(_share(rates["S.U.N. at 0 (novel composition)"]) for rates in by),
+                *(_share(rates.get("hit")) for rates in by),
+                *("" if median is None else f"{median:.3f}" for median in medians),
+            ]
+        )
+    if not rows:
+        return ""
+    first, second = potentials
+    head = ["method", "structures", f"metastable S.U.N., by {first}", f"by {second}", "by both"]
+    head += [f"S.U.N. at 0, by {first}", f"by {second}", "by both", f"hits, by {first}", f"by {second}"]
+    head += ["by both", f"median E above hull, eV/atom, by {first}", f"by {second}"]
+    return (
+        f"## By two potentials\n\n`--second-opinion {second}`: {second} relaxes on from where {first} ended. "
+        "S.U.N. is of new compositions; duplicates and novelty are those of the first potential's crystals. "
+        "By both: the higher of the two energies above hull counts. Other draws, and fewer, than above.\n\n"
+        + _table(head, rows)
+    )
 
 
 def _prompts(report: dict[str, Any]) -> str:

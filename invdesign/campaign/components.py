@@ -94,8 +94,14 @@ class Components:
             return self
         return replace(self, potential=self.finisher, calibration=self.finisher_calibration)
 
-    def check_scale(self) -> None:
+    def check_scale(
+        self,
+        advice: str = "run `invdesign train` on its recipe with this potential, and give --calibration FOLDER",
+    ) -> None:
         """Check that the calibration was made for the potential.
+
+        Args:
+            advice: what to do where the potential has other weights.
 
         Raises:
             InputError: it is another potential's, so that energies would be on no known scale.
@@ -108,8 +114,7 @@ class Components:
             )
         if calibration.digest != potential.digest:
             raise InputError(
-                f"calibration: it was made for other weights of {potential.name} than these; "
-                "run `invdesign train` on its recipe with this potential, and give --calibration FOLDER."
+                f"calibration: it was made for other weights of {potential.name} than these; {advice}."
             )
         self.get("hull").check_scale()
 

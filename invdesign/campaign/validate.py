@@ -15,13 +15,14 @@ _FILES = {
     "reference": ("known.npz", "a folder with known.npz"),
     "calibration": ("calibration.json", "a folder with calibration.json"),
 }
+_FILES["second_calibration"] = _FILES["calibration"]
 
 
 def check_names(**given: object) -> None:
     """Check that what options name exists and is of their kind; None and custom objects pass.
 
     Args:
-        **given: by option: ``hull``, ``reference``, ``calibration``.
+        **given: by option: ``hull``, ``reference``, ``calibration``, ``second_calibration``.
 
     Raises:
         InputError: there is none of that name, or it is something else.
@@ -36,26 +37,34 @@ def check_names(**given: object) -> None:
         released = ", ".join(
             sorted(path.parent.name for path in artifacts.root("validators").glob(f"*/{file}"))
         )
-        wrong = f"{name!r} is no {option}: it has no {file}" if folder.is_dir() else f"there is no {name!r}"
+        wrong = (
+            f"{name!r} is no {option.replace('_', ' ')}: it has no {file}"
+            if folder.is_dir()
+            else f"there is no {name!r}"
+        )
         raise InputError(f"{option}: {wrong}; give {released}, or {others}.")
 
 
-def check_finisher(components: Components) -> None:
-    """Check that the finishing potential can be loaded and has a calibration.
+def check_finisher(components: Components, option: str, advice: str) -> None:
+    """Check that the finishing potential can be loaded and has a calibration, made for it.
+
+    Args:
+        components: of the campaign, or of an evaluation with a second opinion.
+        option: that names the potential.
+        advice: what to give where no calibration fits it.
 
     Raises:
         InputError: it cannot, or has none.
     """
     try:
-        potential = components.best().get("potential")
+        best = components.best()
+        name = best.get("potential").name
+        folder = artifacts.resolve("validators", name)
+        if best.calibration is None and not (folder / _FILES["calibration"][0]).is_file():
+            raise InputError(f"{name} has no released calibration; {advice}.")
+        best.check_scale(advice)
     except InputError as error:
-        raise InputError(f"finish: {error}") from error
-    folder = artifacts.resolve("validators", potential.name)
-    if components.finisher_calibration is None and not (folder / _FILES["calibration"][0]).is_file():
-        raise InputError(
-            f"finish: {potential.name} has no released calibration; give 7net-0, another potential that has "
-            "one, or none."
-        )
+        raise InputError(f"{option}: {error}") from error
 
 
 def check_generators(names: Sequence[str]) -> None:

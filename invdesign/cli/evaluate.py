@@ -37,6 +37,16 @@ def evaluate_command(
     ] = None,
     potential: Potential = "chgnet",
     calibration: Calibration = None,
+    second_opinion: Annotated[
+        str | None,
+        typer.Option(
+            help="Second potential, such as 7net-0: it relaxes on and places the crystals too, and the rates "
+            "stand side by side."
+        ),
+    ] = None,
+    second_calibration: Annotated[
+        str | None, typer.Option(help="Calibration of the second potential: name or folder.")
+    ] = None,
     hull: Annotated[str, typer.Option(help="Reference hull: name, folder or CSV.")] = "mp-hull",
     reference: Annotated[
         str, typer.Option(help="Known materials, for novelty: name or folder.")
@@ -65,6 +75,8 @@ def evaluate_command(
     invdesign evaluate samples.csv.gz --out evaluation
 
     invdesign evaluate cifs/ --target "band_gap>3" --limit 200 --json
+
+    invdesign evaluate samples.csv.gz --second-opinion 7net-0
 
     invdesign evaluate mine.extxyz --compare evaluation/evaluation.json
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -21,6 +21,7 @@ LIMITS = (0.0, 0.05, 0.1)  # eV/atom above the hull
 METASTABLE = 0.1
 SUN = f"S.U.N. at {METASTABLE:g} (novel composition)"
 HIT = "hit"
+BOTH = "both"  # potentials, among the rates of a second opinion
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +62,13 @@ class EvaluationResult(Tabular):
     Attributes:
         records: one per crystal sampled, in order.
         protocol: potential, hull, calibration, reference and its size, relaxation settings, target, sample
-            and seed.
+            and seed; ``second_opinion``, where there is one, with its potential and calibration.
         cost: wall and core seconds by stage.
         hardware: the machine.
         target: if one was given.
         rates: by name.
+        second_rates: the rates that depend on stability, by the potential of the second opinion and by
+            ``both``, where the higher of the two energies above hull counts; empty without a second opinion.
     """
 
     records: Sequence[SampleRecord]
@@ -74,10 +77,19 @@ class EvaluationResult(Tabular):
     hardware: dict[str, Any]
     target: Target | None = None
     rates: dict[str, Rate] = field(init=False)
+    second_rates: dict[str, dict[str, Rate]] = field(init=False)
 
     def __post_init__(self) -> None:
         """Compute the rates."""
-        object.__setattr__(self, "rates", self._rates())
+        object.__setattr__(self, "rates", self._rates(self.records))
+        second = {}
+        if opinion := self.protocol.get("second_opinion"):
+            energies = {opinion["potential"]: "second_e_above_hull", BOTH: "e_above_hull_both"}
+            for name, energy in energies.items():
+                placed = [replace(record, e_above_hull=getattr(record, energy)) for record in self.records]
+                rates = self._rates(placed)
+                second[name] = {rate: rates[rate] for rate in rates if _depends_on_stability(rate)}
+        object.__setattr__(self, "second_rates", second)
 
     def __repr__(self) -> str:
         """Return the main rates."""
@@ -87,24 +99,24 @@ class EvaluationResult(Tabular):
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one row per crystal, as in ``structures.csv``."""
-        return [_row(record, relaxed=self.protocol["relax"]) for record in self.records]
+        return [_row(record, self.protocol) for record in self.records]
 
-    def _rates(self) -> dict[str, Rate]:
-        total = len(self.records)
+    def _rates(self, records: Sequence[SampleRecord]) -> dict[str, Rate]:
+        total = len(records)
 
         def share(test: Callable[[SampleRecord], bool]) -> Rate:
-            return Rate(sum(not r.fault and test(r) for r in self.records), total)
+            return Rate(sum(not r.fault and test(r) for r in records), total)
 
         def distinct(test: Callable[[SampleRecord], bool]) -> Rate:
             """Crystals, each counted once however often it was sampled."""
-            return Rate(len({r.final_group for r in self.records if not r.fault and test(r)}), total)
+            return Rate(len({r.final_group for r in records if not r.fault and test(r)}), total)
 
         rates = {
             "readable": share(lambda _: True),
             "charge balanced": share(lambda r: r.charge_balanced),
             "plausible geometry": share(lambda r: r.plausible),
             "valid": share(lambda r: r.valid),
-            "unique": Rate(len({r.group for r in self.records if not r.fault}), total),
+            "unique": Rate(len({r.group for r in records if not r.fault}), total),
             "novel composition": share(lambda r: not r.composition_known),
             "novel gene": share(lambda r: not r.gene_known),
             "novel prototype": share(lambda r: not r.prototype_known),
@@ -165,6 +177,9 @@ class EvaluationResult(Tabular):
             return round(median(values), 4) if values else None
 
         medians = {"e_above_hull": middle([r.e_above_hull for r in done if r.e_above_hull is not None])}
+        if self.second_rates:
+            second = [r.second_e_above_hull for r in self.records if not r.fault]
+            medians["second_e_above_hull"] = middle([energy for energy in second if energy is not None])
         if relaxed:
             medians["rmsd"] = middle([r.rmsd for r in done if r.rmsd is not None])
             medians["steps"] = middle([r.n_steps for r in done])
@@ -204,6 +219,18 @@ class EvaluationResult(Tabular):
             caveats.append("Nothing was relaxed: energies are those of the crystals as given.")
         elif moved:
             caveats.append(f"{moved} of the crystals relaxed into another crystal; the RMSD leaves them out.")
+        if self.second_rates:
+            first, (second, _) = self.protocol["potential"], self.second_rates
+            placed = [r.second_e_above_hull is not None for r in self.records if r.e_above_hull is not None]
+            caveats.append(
+                f"{second} relaxed on from where {first} ended; novelty and duplicates are those of "
+                f"{first}'s crystals."
+            )
+            if lost := placed.count(False):
+                caveats.append(
+                    f"{second} places {lost} of the {len(placed)} crystals that {first} places nowhere; "
+                    "second_relaxation in structures.csv has the reasons."
+                )
         if self.target is not None and (predictors := self.protocol["predictors"]):
             named = ", ".join(f"{name} by {model}" for name, model in predictors.items())
             from invdesign.predictors.registry import models_of
@@ -221,7 +248,12 @@ class EvaluationResult(Tabular):
         return {
             "sampled": len(self.records),
             "protocol": self.protocol,
-            "rates": {name: rate.as_json() for name, rate in self.rates.items()},
+            "rates": _as_json(self.rates),
+            **(
+                {"second_opinion": {by: _as_json(rates) for by, rates in self.second_rates.items()}}
+                if self.second_rates
+                else {}
+            ),
             "medians": self.medians,
             "yield": self.yields,
             "cost_s": {
@@ -244,6 +276,14 @@ class EvaluationResult(Tabular):
         write_csv(out / "structures.csv", self.rows())
 
 
+def _as_json(rates: dict[str, Rate]) -> dict[str, Any]:
+    return {name: rate.as_json() for name, rate in rates.items()}
+
+
+def _depends_on_stability(rate: str) -> bool:
+    return "stable" in rate or "S.U.N." in rate or rate == HIT
+
+
 def _stable(record: SampleRecord, *, limit: float, novelty: str | None = None) -> bool:
     """Whether a crystal is stable and, if asked, its composition, gene or prototype is not known."""
     return record.stable(limit) and not (novelty and getattr(record, f"{novelty}_known"))
@@ -259,10 +299,12 @@ def _value(record: SampleRecord, name: str) -> float | None:
     return 0.0 if p_zero > 0.5 else mean
 
 
-def _row(record: SampleRecord, *, relaxed: bool) -> dict[str, Any]:
+def _row(record: SampleRecord, protocol: dict[str, Any]) -> dict[str, Any]:
     skipped = {"properties", "crystal"}
+    if "second_opinion" not in protocol:
+        skipped |= {name for name in record.__slots__ if name.startswith("second_")}
     row = {name: getattr(record, name) for name in record.__slots__ if name not in skipped}
     row["valid"] = record.valid
-    if not relaxed:
+    if not protocol["relax"]:
         row |= {"converged": "", "n_steps": "", "rmsd": ""}
     return row | {name: _value(record, name) for name in record.properties}

@@ -14,6 +14,7 @@ class SampleRecord:
     orders) are those of the relaxed structure where relaxation converged, else of the sampled one; so is
     ``crystal`` (cell, atomic numbers, fractional coordinates), empty where unreadable.
     ``group`` and ``final_group`` number distinct crystals, as sampled and in the end; -1 where unreadable.
+    ``second_…`` is by the potential of the second opinion, where one was asked for.
     """
 
     label: str
@@ -37,6 +38,9 @@ class SampleRecord:
     e_above_hull: float | None = None
     sigma: float | None = None
     n_phases: int | None = None
+    second_relaxation: str = ""
+    second_e_above_hull: float | None = None
+    second_sigma: float | None = None
     rmsd: float | None = None
     allowed: bool = False
     properties: dict[str, tuple[float, float, float, bool]] = field(default_factory=dict)
@@ -48,6 +52,13 @@ class SampleRecord:
     def valid(self) -> bool:
         """Charge balanced and geometrically plausible, as sampled."""
         return self.charge_balanced and self.plausible
+
+    @property
+    def e_above_hull_both(self) -> float | None:
+        """Return the higher of both energies above hull, eV/atom; None where one is not known."""
+        if self.e_above_hull is None or self.second_e_above_hull is None:
+            return None
+        return max(self.e_above_hull, self.second_e_above_hull)
 
     def stable(self, limit: float) -> bool:
         """Whether its energy above the hull is known and at most ``limit`` eV/atom."""

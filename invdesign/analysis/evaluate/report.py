@@ -36,16 +36,18 @@ def rates_table(result: EvaluationResult, others: Mapping[str, Mapping[str, Any]
     table.add_column("share of the crystals sampled", style="cyan", overflow="fold")
     for name in ("count", "rate", "95 % interval"):
         table.add_column(name, justify="right", no_wrap=True)
-    for name in others or {}:
+    for name in (*(f"by {name}" for name in result.second_rates), *(others or {})):
         table.add_column(name, justify="right", overflow="fold", min_width=len("0.123"))
     for name, rate in result.rates.items():
         low, high = rate.interval
+        second = [rates.get(name) for rates in result.second_rates.values()]
         compared = [other["rates"].get(name) for other in (others or {}).values()]
         table.add_row(
             name,
             f"{rate.count}",
             f"{rate.value:.3f}",
             f"{low:.3f} to {high:.3f}",
+            *("" if rate is None else f"{rate.value:.3f}" for rate in second),
             *("" if other is None else f"{other['rate']:.3f}" for other in compared),
         )
     return table

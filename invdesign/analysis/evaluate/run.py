@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,8 @@ from invdesign.analysis.evaluate.record import SampleRecord
 from invdesign.analysis.inputs import Sample, fingerprint, pack, read_samples, sampled, unpack
 from invdesign.campaign.components import Components
 from invdesign.campaign.progress import Clock
-from invdesign.campaign.validate import check_least, check_names
+from invdesign.campaign.validate import check_finisher, check_least, check_names
+from invdesign.core.placement import Placement
 from invdesign.core.target import Target, parse_target
 from invdesign.errors import InputError
 from invdesign.io.journal import Journal
@@ -55,6 +57,8 @@ def evaluate(
     hull: Any = "mp-hull",  # noqa: ANN401 - a name or a Hull
     reference: Any = "known-materials",  # noqa: ANN401 - a name or a KnownMaterials
     calibration: Any = None,  # noqa: ANN401 - a name or a Calibration
+    second_opinion: Any = None,  # noqa: ANN401 - a name or a Potential
+    second_calibration: Any = None,  # noqa: ANN401 - a name or a Calibration
     predictors: Mapping[str, Any] | None = None,
     relax: bool = True,
     fmax: float = 0.1,
@@ -76,6 +80,9 @@ def evaluate(
         hull: for energies above hull, through the calibration of the potential.
         reference: known materials, for novelty.
         calibration: default: the calibration of the potential.
+        second_opinion: another potential, which relaxes on from where the first ended and places the
+            crystals, too; adds the rates by it and by both.
+        second_calibration: default: the calibration of that potential.
         predictors: model by property, for the target's windows; default: the released ones.
         relax: False takes the energies of the crystals as they are.
         fmax: largest force at convergence, eV/Å.
@@ -96,7 +103,9 @@ def evaluate(
     """
     check_least(1, limit=limit, workers=workers)
     check_least(0, seed=seed)
-    check_names(hull=hull, reference=reference, calibration=calibration)
+    check_names(
+        hull=hull, reference=reference, calibration=calibration, second_calibration=second_calibration
+    )
     if target is not None:
         target = parse_target([str(target)] if isinstance(target, str | Target) else list(target))
     out = None if out is None else Path(out)
@@ -105,7 +114,13 @@ def evaluate(
         samples = sampled(read_samples(structures, overlaps=True), limit, seed)
     models = _models(target, predictors)
     components = Components(
-        known=reference, potential=potential, calibration=calibration, hull=hull, predictors=models
+        known=reference,
+        potential=potential,
+        calibration=calibration,
+        finisher=second_opinion,
+        finisher_calibration=second_calibration,
+        hull=hull,
+        predictors=models,
     )
     protocol = _protocol(components, samples, relax=relax, fmax=fmax, max_steps=max_steps, target=target)
     pieces = [samples[start : start + CHUNK] for start in range(0, len(samples), CHUNK)]
@@ -174,10 +189,25 @@ def _protocol(
     }
     models = {name: name_of(part, part) for name, part in (components.predictors or {}).items()}
     released = {*named.values(), *models.values()}
+    second = {}
+    if components.finisher is not None:
+        check_finisher(components, "second_opinion", "give --second-calibration FOLDER with one made for it")
+        best = components.best()
+        other, other_calibration = best.get("potential"), best.get("calibration")
+        if (other.name, other.digest) == (potential.name, potential.digest):
+            raise InputError(f"second_opinion: {other.name} is the first potential too; give another.")
+        made_for = name_of(best.calibration or other.name, other_calibration)
+        second["second_opinion"] = {
+            "potential": other.name,
+            "weights": other.digest,
+            "calibration": made_for,
+        }
+        released.add(made_for)
     return {
         "potential": potential.name,
         "weights": potential.digest,
         **named,
+        **second,
         "hull_phases": len(hull),
         "reference_compositions": len(known.compositions),
         "reference_crystals": len(known.genes),
@@ -214,6 +244,9 @@ def _evaluate_unit(unit: EvaluateUnit) -> tuple[int, list[SampleRecord], Clock]:
         for (record, structure), result in zip(readable, relaxed, strict=True):
             with _catch_fault(record, "hull"):
                 _place(record, structure, result, unit)
+    if unit.components.finisher is not None:
+        with clock.stage("second opinion"):
+            _second_opinion(readable, relaxed, unit)
     with clock.stage("novelty"):
         for record, structure in readable:
             with _catch_fault(record, "novelty"):
@@ -253,26 +286,50 @@ def _relax(structures: list[Structure], unit: EvaluateUnit) -> list[Relaxed]:
 
 def _place(record: SampleRecord, structure: Structure, result: Relaxed, unit: EvaluateUnit) -> None:
     """Record how the relaxation ended and, where it converged, the energy above hull."""
-    from math import isfinite
-
     from invdesign.crystal.matching import rmsd
 
-    record.n_steps, record.relaxation = int(result.n_steps), result.reason
+    record.n_steps = int(result.n_steps)
     record.converged = bool(unit.max_steps and result.converged)
-    if not (record.converged if unit.max_steps else isfinite(result.energy)):
-        return
-    if not unit.max_steps:
-        record.relaxation = NOT_RELAXED
-    record.crystal = pack(result.structure)
-    if unit.max_steps:
-        record.rmsd = rmsd(structure, result.structure)
+    if _usable(result, unit):
+        record.crystal = pack(result.structure)
+        if unit.max_steps:
+            record.rmsd = rmsd(structure, result.structure)
+    record.relaxation, place = _placed(result, unit)
+    if place is not None:
+        record.formation_energy_per_atom, record.sigma = place.formation_energy, place.sigma
+        record.e_above_hull, record.n_phases = place.e_above_hull, place.n_phases
+
+
+def _usable(result: Relaxed, unit: EvaluateUnit) -> bool:
+    """Whether the relaxation converged or, where nothing is relaxed, the energy is known."""
+    return bool(result.converged if unit.max_steps else isfinite(result.energy))
+
+
+def _placed(result: Relaxed, unit: EvaluateUnit) -> tuple[str, Placement | None]:
+    """Return how the relaxation ended and, where it converged, the placement."""
+    reason = result.reason if unit.max_steps or not isfinite(result.energy) else NOT_RELAXED
+    if not _usable(result, unit):
+        return reason, None
     try:
-        place = unit.components.placement(result.structure, result.energy)
+        return reason, unit.components.placement(result.structure, result.energy)
     except InputError as error:  # an element that the calibration or the hull does not know
-        record.relaxation += f"; no energy above hull: {error}"
-        return
-    record.formation_energy_per_atom, record.sigma = place.formation_energy, place.sigma
-    record.e_above_hull, record.n_phases = place.e_above_hull, place.n_phases
+        return f"{reason}; no energy above hull: {error}", None
+
+
+def _second_opinion(
+    readable: Sequence[tuple[SampleRecord, Structure]], relaxed: Sequence[Relaxed], unit: EvaluateUnit
+) -> None:
+    """Relax on with the second potential from where the first converged, else from the crystal as given."""
+    starts = [
+        result.structure if record.converged else structure
+        for (record, structure), result in zip(readable, relaxed, strict=True)
+    ]
+    second = replace(unit, components=unit.components.best())
+    for (record, _), result in zip(readable, _relax(starts, second), strict=True):
+        with _catch_fault(record, "second opinion"):
+            record.second_relaxation, place = _placed(result, second)
+            if place is not None:
+                record.second_e_above_hull, record.second_sigma = place.e_above_hull, place.sigma
 
 
 def _check_novelty(record: SampleRecord, structure: Structure, unit: EvaluateUnit) -> None:

@@ -19,7 +19,7 @@ from invdesign.filters.novelty import KnownMaterials, is_reported
 from invdesign.generators.registry import Generator, load_generator
 from invdesign.io.artifacts import Kind, resolve
 from invdesign.io.provenance import folder_digest
-from invdesign.potentials.registry import load_potential
+from invdesign.potentials.registry import load_potential, same_potential
 from invdesign.predictors.explain.neighbors import Neighbors
 from invdesign.stability.calibration import EnergyCalibration
 from invdesign.stability.hull.hull import Hull
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from invdesign.predictors.gene_ranker import GeneRanker
     from invdesign.predictors.registry import Predictor
     from invdesign.predictors.synthesizability import Synthesizability
+
+
+TRAIN = "run `invdesign train` on its recipe with this potential, and give --calibration FOLDER"
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,9 @@ class Components:
 
         names = ("generator", "geometry", "known", "ranker", "potential", "calibration", "hull")
         models = models_of((PBE_GAP, MEASURED_GAP, *config.target.windows), config.predictors)
-        finisher = None if config.finish in {"none", config.potential} else config.finish
+        finisher: str | None = config.finish
+        if config.finish == "none" or same_potential(config.finish, config.potential):
+            finisher = None
         return cls(**{name: getattr(config, name) for name in names}, finisher=finisher, predictors=models)
 
     def get(self, kind: str) -> Any:  # noqa: ANN401 - the caller knows the kind's protocol
@@ -94,10 +99,7 @@ class Components:
             return self
         return replace(self, potential=self.finisher, calibration=self.finisher_calibration)
 
-    def check_scale(
-        self,
-        advice: str = "run `invdesign train` on its recipe with this potential, and give --calibration FOLDER",
-    ) -> None:
+    def check_scale(self, advice: str = TRAIN) -> None:
         """Check that the calibration was made for the potential.
 
         Args:
@@ -208,7 +210,8 @@ def made_with(config: CampaignConfig, components: Components) -> dict[str, Any]:
     """Describe the campaign as plain JSON for ``shortlist.json``, without time and machine.
 
     Returns:
-        ``target`` in the language of targets and in ``words``, ``seed``, ``potential``, and ``weights``:
+        ``target`` in the language of targets and in ``words``, ``seed``, ``potential``, ``finish`` (the
+        potential that placed what was finished; None without that stage), and ``weights``:
         a SHA-256 by part of every folder of weights or tables (16 digits of the potential's file). Custom
         objects have none.
     """
@@ -225,6 +228,7 @@ def made_with(config: CampaignConfig, components: Components) -> dict[str, Any]:
         "words": config.describe(),
         "seed": config.seed,
         "potential": potential.name,
+        "finish": None if components.finisher is None else finisher.name,
         "weights": weights,
     }
 

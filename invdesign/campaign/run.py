@@ -153,7 +153,7 @@ def _check(config: CampaignConfig, components: Components) -> None:
     require(config.check)
     check_names(hull=components.hull, calibration=components.calibration)
     if components.finisher is not None:
-        check_finisher(components, "finish", "give 7net-0, another potential that has one, or none")
+        check_finisher(components)
     target = config.target
     if target.formula is not None and not (verdict := charge_balance(Composition(target.formula))).passed:
         raise InputError(

@@ -45,7 +45,11 @@ def check_names(**given: object) -> None:
         raise InputError(f"{option}: {wrong}; give {released}, or {others}.")
 
 
-def check_finisher(components: Components, option: str, advice: str) -> None:
+def check_finisher(
+    components: Components,
+    option: str = "finish",
+    advice: str = "give 7net-0, another potential that has one, or none",
+) -> None:
     """Check that the finishing potential can be loaded and has a calibration, made for it.
 
     Args:
@@ -60,11 +64,12 @@ def check_finisher(components: Components, option: str, advice: str) -> None:
         best = components.best()
         name = best.get("potential").name
         folder = artifacts.resolve("validators", name)
-        if best.calibration is None and not (folder / _FILES["calibration"][0]).is_file():
-            raise InputError(f"{name} has no released calibration; {advice}.")
-        best.check_scale(advice)
+        if has_calibration := best.calibration is not None or (folder / _FILES["calibration"][0]).is_file():
+            best.check_scale(advice)
     except InputError as error:
         raise InputError(f"{option}: {error}") from error
+    if not has_calibration:
+        raise InputError(f"{option}: {name} has no released calibration; {advice}.")
 
 
 def check_generators(names: Sequence[str]) -> None:

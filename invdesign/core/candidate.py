@@ -234,7 +234,7 @@ class Candidate:
         first_placement: by the campaign's potential, where a finishing potential placed it again.
         selection: by what it is ranked; None where a gate rejected it before.
         rounds: what each round that selected it predicted.
-        round_checks: verdicts of the checks that rounds made.
+        round_checks: verdicts of the checks that rounds made, and of the finishing.
         dft: result of DFT.
     """
 

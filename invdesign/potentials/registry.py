@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 from functools import lru_cache
+from pathlib import Path
 
 from invdesign.errors import InputError
 from invdesign.io.plugins import Registry
@@ -19,6 +20,16 @@ POTENTIALS = Registry(
         "7net-l3i5": "invdesign.potentials.sevennet.potential:sevennet_l3i5",
     },
 )
+
+
+def same_potential(first: str, second: str) -> bool:
+    """Whether two names mean one potential: two of its names, or two paths to a folder."""
+    return _resolved(first) == _resolved(second)
+
+
+def _resolved(name: str) -> str:
+    folder = Path(name)
+    return POTENTIALS.built_in.get(name) or (str(folder.resolve()) if folder.is_dir() else name)
 
 
 @lru_cache(maxsize=4)

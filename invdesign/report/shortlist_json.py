@@ -93,6 +93,8 @@ def _entry(candidate: Candidate, made: Mapping[str, Any]) -> dict[str, Any]:
             "geometry": origin.geometry,
             "proposed_gene": relaxation.proposed_gene,
             "target": made["target"],
+            "potential": made["potential"],
+            "placed_by": made["potential"] if candidate.first_placement is None else made["finish"],
             "weights": made["weights"],
         },
         "why": selection.why,

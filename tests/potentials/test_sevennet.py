@@ -10,6 +10,7 @@ from pymatgen.core import Lattice, Structure
 
 from invdesign.potentials.interface import Frame, frame_of
 from invdesign.potentials.registry import load_potential
+from invdesign.potentials.sevennet.potential import SevenNetPotential
 
 
 def perovskite(seed: int) -> Structure:
@@ -90,3 +91,9 @@ def test_what_it_does_not_know_is_named() -> None:
     output = load_potential("7net-0").evaluate([polonium, CRYSTALS[1]])
     assert output.failures == {0: "7net-0 does not know Po"}
     assert np.isfinite(output.energy[1])
+
+
+def test_the_network_is_built_when_it_is_first_used() -> None:
+    potential = SevenNetPotential("7net-0")
+    assert (potential.digest, "Si" in potential.elements, potential.cutoff) == ("7052cb42b7b3be42", True, 5.0)
+    assert "_network" not in vars(potential)

@@ -66,7 +66,8 @@ def test_the_same_campaign_gives_the_same_bytes(unbroken, tmp_path):
 
 
 def test_an_empty_shortlist_is_valid(tmp_path):
-    made = {"target": "band_gap>1", "words": "", "seed": 0, "potential": "chgnet-0.3.0", "weights": {}}
+    made = {"target": "band_gap>1", "words": "", "seed": 0, "potential": "chgnet-0.3.0", "finish": None}
+    made["weights"] = {}
     write_shortlist_json([], tmp_path / "shortlist.json", made)
     content = json.loads((tmp_path / "shortlist.json").read_text())
     jsonschema.validate(content, SCHEMA)

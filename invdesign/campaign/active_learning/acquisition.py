@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -26,14 +26,17 @@ from invdesign.campaign.progress import Clock
 from invdesign.campaign.ranking import hit_probability, shortlist
 from invdesign.campaign.session import Session
 from invdesign.campaign.stages.dynamical_stability import check_picks, summarize_checks
+from invdesign.campaign.stages.finish import FINISHED_FIELDS, PER_UNIT, finish_unit
+from invdesign.campaign.stages.gates import GateUnit
 from invdesign.campaign.stages.predict import estimate_missing
-from invdesign.campaign.stages.shortlist import Pick, deduplicate, picked, put_on_shortlist
+from invdesign.campaign.stages.shortlist import Pick, deduplicate, n_finished, picked, put_on_shortlist
 from invdesign.campaign.store import Store
 from invdesign.core.candidate import Candidate
-from invdesign.core.funnel import CHECKS, Funnel
+from invdesign.core.funnel import CHECKS, FINISHING, Funnel
 from invdesign.core.properties import STABILITY
 from invdesign.core.target import Target
 from invdesign.errors import InputError
+from invdesign.io.parallel import run_tasks
 
 Criterion = Literal["hits", "information"]
 
@@ -79,7 +82,8 @@ def acquire(
 ) -> Acquired:
     """Fit corrections to the results among a campaign's candidates, and select among the others.
 
-    With checks, only candidates that pass them are selected.
+    With checks, only candidates that pass them are selected. With a finishing potential, what would be
+    selected is finished first, until that potential has placed all that is selected.
 
     Args:
         request: the round.
@@ -91,71 +95,144 @@ def acquire(
         InputError: no candidate is left to select.
     """
     config, components = request.config, request.components
-    relaxed = [candidate for candidate in candidates if is_selectable(candidate)]
-    estimate_missing(relaxed, components)
-    vectors = embeddings(relaxed)
-    corrections = fit_corrections(relaxed, vectors)
-    pool = not_yet_computed(relaxed)
-    if not any(all(v.passed for v in checks_of(relaxed[i]).values()) for i in pool):
-        raise InputError(
-            "continue: every candidate that relaxed was computed; give --n and --n-relax to make more."
-        )
-    rows = corrections.correct_rows([relaxed[i].properties for i in pool], vectors[pool])
-    corrected = [with_estimates(relaxed[i], row) for i, row in zip(pool, rows, strict=True)]
-    deduplicate(config, components, corrected)
-    standing = [candidate for candidate in corrected if candidate.alive]
-
-    pick: Pick = shortlist
-    if request.choose == "information":
-        vector_of = {candidate.id: vectors[i] for i, candidate in zip(pool, corrected, strict=True)}
-        computed = vectors[[has_result(candidate) for candidate in relaxed]]
-        pick = _by_information(corrections, vector_of, computed)
-    stored = {candidate.id: candidate for candidate in relaxed}
-    for candidate in standing:
-        candidate.verdicts |= checks_of(stored[candidate.id])
-    if config.check:
-        standing = _checked(request, stored, standing, pick, executor, progress=progress)
-    left = [candidate for candidate in standing if candidate.alive]
-    selected = picked(config, left, pick)
-    put_on_shortlist(config, components, selected)
-    fillers = sum(not reapply_gates(candidate, config) for candidate in selected)
-    expected = sum(candidate.selection.p_hit for candidate in selected if candidate.selection)
+    while True:
+        pool = _Pool.of(request, candidates)
+        top = picked(config, pool.alive, pool.pick)
+        if config.check and not _unfinished(components, top):
+            _check(request, pool, executor, progress=progress)
+            top = picked(config, pool.alive, pool.pick)
+        if not _unfinished(components, top):
+            break
+        likely = pool.pick(pool.alive, config.target, n_finished(config))
+        todo = [pool.stored[candidate.id] for candidate in _unfinished(components, [*top, *likely])]
+        _finish(request, todo, executor, progress=progress)
+    put_on_shortlist(config, components, top)
+    fillers = sum(not reapply_gates(candidate, config) for candidate in top)
+    expected = sum(candidate.selection.p_hit for candidate in top if candidate.selection)
+    n = pool.corrections.n
     message = (
-        f"{len(selected)} of {len(left)} candidates selected for {request.choose}, {expected:.1f} hits "
-        f"expected among them, after {corrections.n} result{'s' * (corrections.n != 1)}"
+        f"{len(top)} of {len(pool.alive)} candidates selected for {request.choose}, {expected:.1f} hits "
+        f"expected among them, after {n} result{'s' * (n != 1)}"
     )
     if fillers:
         message += f"; {fillers} outside the campaign's limits, because no better ones are left"
     funnel = Funnel()
-    funnel.count(standing, config.check)
-    return Acquired(selected, corrections, f"{message}{summarize_checks(config, funnel)}.", len(left))
+    funnel.count(pool.standing, config.check)
+    message = f"{message}{summarize_checks(config, funnel)}."
+    return Acquired(top, pool.corrections, message, len(pool.alive))
 
 
-def _checked(
-    request: Request,
-    stored: Mapping[str, Candidate],
-    standing: Sequence[Candidate],
-    pick: Pick,
-    executor: Executor | None,
-    *,
-    progress: bool,
-) -> list[Candidate]:
-    """Check the candidates that would be selected, and store each as soon as it is checked.
+@dataclass
+class _Pool:
+    """What a round may select from, as it stands in the store.
+
+    Attributes:
+        stored: every relaxed candidate by id, its estimates as the models made them.
+        standing: with corrected estimates, distinct and not computed yet, with the verdicts of checks.
+        corrections: fitted to the results.
+        pick: selects among ``standing``.
+    """
+
+    stored: dict[str, Candidate]
+    standing: list[Candidate]
+    corrections: Corrections
+    pick: Pick
+
+    @classmethod
+    def of(cls, request: Request, candidates: Sequence[Candidate]) -> _Pool:
+        """Correct the estimates of a campaign's candidates, and remove duplicates.
+
+        Raises:
+            InputError: no candidate is left to select.
+        """
+        config, components = request.config, request.components
+        relaxed = [candidate for candidate in candidates if is_selectable(candidate)]
+        estimate_missing(relaxed, components)
+        vectors = embeddings(relaxed)
+        corrections = fit_corrections(relaxed, vectors)
+        pool = not_yet_computed(relaxed)
+        if not any(all(v.passed for v in checks_of(relaxed[i]).values()) for i in pool):
+            raise InputError(
+                "continue: every candidate that relaxed was computed; give --n and --n-relax to make more."
+            )
+        rows = corrections.correct_rows(
+            [relaxed[i].properties for i in pool],
+            vectors[pool],
+            finished=[relaxed[i].first_placement is not None for i in pool],
+        )
+        corrected = [with_estimates(relaxed[i], row) for i, row in zip(pool, rows, strict=True)]
+        deduplicate(config, components, corrected)
+        standing = [candidate for candidate in corrected if candidate.alive]
+        stored = {candidate.id: candidate for candidate in relaxed}
+        for candidate in standing:
+            candidate.verdicts |= checks_of(stored[candidate.id])
+        pick: Pick = shortlist
+        if request.choose == "information":
+            vector_of = {candidate.id: vectors[i] for i, candidate in zip(pool, corrected, strict=True)}
+            computed = vectors[[has_result(candidate) for candidate in relaxed]]
+            pick = _by_information(corrections, vector_of, computed)
+        return cls(stored, standing, corrections, pick)
+
+    @property
+    def alive(self) -> list[Candidate]:
+        """Return those that no check has rejected."""
+        return [candidate for candidate in self.standing if candidate.alive]
+
+
+def _unfinished(components: Components, candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Return the distinct candidates that the finishing potential, where there is one, has yet to place."""
+    if components.finisher is None:
+        return []
+    return list({c.id: c for c in candidates if c.first_placement is None}.values())
+
+
+def _finish(
+    request: Request, candidates: Sequence[Candidate], executor: Executor | None, *, progress: bool
+) -> None:
+    """Finish stored candidates, and store all of them at once: a broken off round repeats the same units.
+
+    The verdicts are stored as ``round_checks``: ``verdicts`` are the campaign's funnel.
+    """
+    config, components = request.config, request.components
+    copies = [replace(c, verdicts={**c.verdicts}, properties={**c.properties}) for c in candidates]
+    groups = [copies[i : i + PER_UNIT] for i in range(0, len(copies), PER_UNIT)]
+    units = [GateUnit(config, components, group) for group in groups]
+    stored, store = {candidate.id: candidate for candidate in candidates}, request.store
+    title = f"Finishing of round {request.number}"
+    with Session.begin(config, components, store, executor, title=title, progress=progress) as session:
+        session.live.phase(FINISHING, len(candidates))
+        for finished, cost in run_tasks(finish_unit, units, workers=1, executor=session.executor):
+            session.live.count(finished, (FINISHING,), cost)
+            for found in finished:
+                row = stored[found.id]
+                for name in FINISHED_FIELDS:
+                    setattr(row, name, getattr(found, name))
+                row.round_checks[FINISHING] = found.verdicts[FINISHING]
+    store.put(candidates, complete=True)
+
+
+def _check(request: Request, pool: _Pool, executor: Executor | None, *, progress: bool) -> None:
+    """Check the candidates that would be selected, finished ones alone, and store each once it is checked.
 
     The verdicts are stored as ``round_checks``: ``verdicts`` are the campaign's funnel.
     """
     config, store = request.config, request.store
 
     def keep(candidate: Candidate, _clock: Clock) -> None:
-        row = stored[candidate.id]
-        row.round_checks = {gate: candidate.verdicts[gate] for gate in CHECKS if gate in candidate.verdicts}
+        row = pool.stored[candidate.id]
+        row.round_checks |= {gate: candidate.verdicts[gate] for gate in CHECKS if gate in candidate.verdicts}
         store.put([row], complete=True)
+
+    waiting = {candidate.id for candidate in _unfinished(request.components, pool.standing)}
+
+    def pick(candidates: list[Candidate]) -> list[Candidate]:
+        return picked(config, [c for c in candidates if c.id not in waiting], pool.pick)
 
     title = f"Checks of round {request.number}"
     with Session.begin(
         config, request.components, store, executor, title=title, progress=progress
     ) as session:
-        return check_picks(session, standing, lambda left: picked(config, left, pick), keep)
+        pool.standing = check_picks(session, pool.standing, pick, keep)
 
 
 def _by_information(

@@ -9,9 +9,10 @@ zero and the rest separately; for a positive one, the logarithm.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
+from typing import TypeAlias
 
 import numpy as np
 
@@ -23,7 +24,10 @@ from invdesign.campaign.active_learning.residual_gp import (
     Zeros,
 )
 from invdesign.core.candidate import Candidate, Estimate
-from invdesign.core.properties import PROPERTIES
+from invdesign.core.properties import PROPERTIES, STABILITY
+
+PLACED = ("formation_energy_per_atom", STABILITY)
+"""Properties whose errors are those of the potential that placed the crystal."""
 
 LEAST = 1e-3
 """A computed gap below is zero, eV, as in the training of the models."""
@@ -73,7 +77,10 @@ class Corrections:
     """Corrections of all properties, from a campaign's results.
 
     Attributes:
-        by_property: those of properties with results.
+        by_property: those of properties with results; where a finishing potential placed crystals, those of
+            :data:`PLACED` hold for these alone.
+        unfinished: those of :data:`PLACED` for crystals that the campaign's potential placed, where a
+            finishing potential placed others. What is finished has both placements, and counts in both.
         n: number of candidates with a result.
         n_failed: number of candidates of which every run failed.
         functional: of the results that count.
@@ -81,6 +88,7 @@ class Corrections:
     """
 
     by_property: Mapping[str, BiasCorrection]
+    unfinished: Mapping[str, BiasCorrection]
     n: int
     n_failed: int
     functional: str | None
@@ -111,9 +119,22 @@ class Corrections:
         rows: Sequence[Mapping[str, Estimate]],
         vectors: np.ndarray | None = None,
         *,
+        finished: Sequence[bool] | None = None,
         widths: bool = True,
     ) -> list[dict[str, Estimate]]:
-        """Correct all properties of several crystals, which have the same properties."""
+        """Correct all properties of several crystals, which have the same properties.
+
+        Args:
+            rows: estimates by property.
+            vectors: as in :meth:`correct`.
+            finished: whether a finishing potential placed each crystal; None: all, where one placed any.
+            widths: as in :meth:`correct`.
+        """
+        if self.unfinished and finished is not None and not all(finished):
+            unfinished = replace(self, by_property={**self.by_property, **self.unfinished}, unfinished={})
+            first = unfinished.correct_rows(rows, vectors, widths=widths)
+            last = self.correct_rows(rows, vectors, widths=widths)
+            return [last[i] if done else first[i] for i, done in enumerate(finished)]
         columns = {
             prop: self.correct(prop, [row[prop] for row in rows], vectors, widths=widths)
             for prop in (rows[0] if rows else ())
@@ -128,6 +149,11 @@ class Corrections:
     def lines(self) -> list[str]:
         """Describe the corrections, a sentence a property."""
         lines = [_sentence(prop, correction) for prop, correction in self.by_property.items()]
+        lines += [
+            _sentence(prop, found, " before finishing")
+            for prop, found in self.unfinished.items()
+            if prop == STABILITY
+        ]
         if self.n_others:
             lines.append(
                 f"Left out: {_count(self.n_others, 'result')} of other functionals than {self.functional}."
@@ -137,12 +163,17 @@ class Corrections:
         return lines or ["No correction: no result has a property that was predicted."]
 
 
+_Estimates: TypeAlias = Mapping[str, Estimate]
+_Fitted: TypeAlias = dict[str, BiasCorrection]
+
+
 def fit_corrections(candidates: Sequence[Candidate], vectors: np.ndarray | None = None) -> Corrections:
     """Fit corrections to candidates that have a DFT result (``dft``).
 
     Args:
         candidates: in any order; ``properties`` as the models predicted them. Of several functionals only
-            the one with most results counts, because their gaps differ.
+            the one with most results counts, because their gaps differ. Energies by a finishing potential
+            and by the campaign's are corrected apart.
         vectors: standardised embeddings (n, d), for the similarity of crystals. Without them a correction is
             a shift and a scale alone.
     """
@@ -151,22 +182,39 @@ def fit_corrections(candidates: Sequence[Candidate], vectors: np.ndarray | None 
     functionals = Counter(_functional(candidates[i]) for i in returned)
     most = min(functionals, key=lambda name: (-functionals[name], name)) if functionals else None
     used = [i for i in returned if _functional(candidates[i]) == most]
-    by_property = {}
+    finished = [i for i in used if candidates[i].first_placement is not None]
+
+    def fit(prop: str, among: Sequence[int], estimates_of: Callable[[Candidate], _Estimates]) -> _Fitted:
+        rows = [i for i in among if _has(candidates[i], prop)]
+        if not rows:
+            return {}
+        estimates = [estimates_of(candidates[i])[prop] for i in rows]
+        computed = np.array([_value(candidates[i], prop) for i in rows], dtype=float)
+        return {prop: _fit(estimates, computed, None if vectors is None else vectors[rows])}
+
+    by_property: _Fitted = {}
+    unfinished: _Fitted = {}
     for prop in dict.fromkeys(name for i in used for name in candidates[i].properties):
-        rows = [i for i in used if _has(candidates[i], prop)]
-        if rows:
-            by_property[prop] = _fit(
-                [candidates[i].properties[prop] for i in rows],
-                np.array([_value(candidates[i], prop) for i in rows], dtype=float),
-                None if vectors is None else vectors[rows],
-            )
+        apart = prop in PLACED and any(candidate.first_placement for candidate in candidates)
+        by_property |= fit(prop, finished if apart else used, lambda candidate: candidate.properties)
+        if apart:
+            unfinished |= fit(prop, used, _first_estimates)
     failed = sum(c.dft is not None and c.dft.failed is not None for c in candidates)
-    return Corrections(by_property, len(used), failed, most, len(returned) - len(used))
+    return Corrections(by_property, unfinished, len(used), failed, most, len(returned) - len(used))
 
 
 def has_result(candidate: Candidate) -> bool:
     """Whether at least one DFT run of it succeeded."""
     return candidate.dft is not None and candidate.dft.failed is None
+
+
+def _first_estimates(candidate: Candidate) -> _Estimates:
+    """Return the energies by the campaign's potential, whether or not the candidate was finished since."""
+    first = candidate.first_placement
+    if first is None:
+        return candidate.properties
+    energies = (first.formation_energy, first.e_above_hull)
+    return {prop: Estimate(energy, first.sigma) for prop, energy in zip(PLACED, energies, strict=True)}
 
 
 def _functional(candidate: Candidate) -> str:
@@ -219,10 +267,10 @@ def _with_moments(estimate: Estimate, mean: float, sigma: float, zero: float) ->
     return replace(estimate, mean=mean, sigma=sigma, p_zero=zero)
 
 
-def _sentence(prop: str, correction: BiasCorrection) -> str:
+def _sentence(prop: str, correction: BiasCorrection, which: str = "") -> str:
     known = PROPERTIES.get(prop)
     name, unit = (known.words, f" {known.unit}") if known else (prop.replace("_", " "), "")
-    text = f"{name[0].upper()}{name[1:]}: {_count(correction.n, 'result')}"
+    text = f"{name[0].upper()}{name[1:]}{which}: {_count(correction.n, 'result')}"
     if correction.n_zero:
         text += f", {correction.n_zero} of them zero"
     if correction.errors is None:

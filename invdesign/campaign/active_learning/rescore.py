@@ -39,8 +39,8 @@ def is_selectable(candidate: Candidate) -> bool:
 
 
 def _broke_in_finishing(candidate: Candidate) -> bool:
-    """Whether the finishing potential could not relax it."""
-    verdict = candidate.verdicts.get(FINISHING)
+    """Whether the finishing potential could not relax it, in the campaign or in a round."""
+    verdict = candidate.round_checks.get(FINISHING, candidate.verdicts.get(FINISHING))
     tried = verdict is not None and not verdict.passed and not verdict.reason.startswith(UNLIKELY)
     return tried and candidate.first_placement is None
 
@@ -80,8 +80,8 @@ def with_estimates(candidate: Candidate, properties: dict[str, Estimate]) -> Can
 
 def checks_of(candidate: Candidate) -> dict[str, Verdict]:
     """Return the verdicts of checks, of the campaign and of rounds."""
-    of_campaign = {gate: verdict for gate, verdict in candidate.verdicts.items() if gate in CHECKS}
-    return of_campaign | candidate.round_checks
+    verdicts = candidate.verdicts | candidate.round_checks
+    return {gate: verdict for gate, verdict in verdicts.items() if gate in CHECKS}
 
 
 def reapply_gates(candidate: Candidate, config: CampaignConfig) -> bool:

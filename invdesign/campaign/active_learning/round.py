@@ -23,6 +23,7 @@ from invdesign.campaign.config import CampaignConfig
 from invdesign.campaign.run import DATABASE
 from invdesign.campaign.stages.dynamical_stability import require
 from invdesign.campaign.store import Store
+from invdesign.campaign.validate import check_finisher
 from invdesign.core.candidate import Candidate
 from invdesign.core.properties import STABILITY, known_property
 from invdesign.errors import InputError
@@ -122,6 +123,8 @@ def next_round(
         config = _config(store, run, n_shortlist, workers)
         components = _components(store, config, components)
         require(config.check)
+        if components.finisher is not None:
+            check_finisher(components)
         candidates = store.read()
         asked = {"choose": choose, "n_shortlist": config.n_shortlist, "n_genes": n_genes, "n_relax": n_relax}
         origin = _origin(run, store, candidates, components) | asked

@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 
 BEFORE = frozenset(STAGES[: STAGES.index(FINISHING)])
 FMAX = 0.02  # eV/Å
+FINISHED_FIELDS = (
+    *("gene", "geometry", "structure", "origin", "properties"),
+    *("relaxation", "relaxation_steps", "placement", "first_placement"),
+)
+"""What of a candidate finishing replaces, besides the verdict."""
 PER_UNIT = 4  # candidates relaxed together in one process
 
 
@@ -52,13 +57,18 @@ def finish(session: Session, survivors: Sequence[Candidate]) -> list[Candidate]:
     groups = [chosen[i : i + PER_UNIT] for i in range(0, len(chosen), PER_UNIT)]
     units = [GateUnit(config, components, group) for group in groups if FINISHING not in group[0].verdicts]
     live.phase(FINISHING, sum(candidate.verdicts["duplicates"].passed for candidate in survivors))
-    for candidates, clock in run_tasks(finish_unit, units, workers=1, executor=session.executor):
-        session.store.put(candidates, clock)
-        live.count(candidates, (FINISHING,), clock)
+    for candidates, cost in run_tasks(finish_unit, units, workers=1, executor=session.executor):
+        session.store.put(candidates, cost)
+        live.count(candidates, (FINISHING,), cost)
         known |= {candidate.id: candidate for candidate in candidates}
     left = unrejected(known.values())  # those too that a check rejected before a kill: a duplicate stays one
-    distinct(left, Context(config, components))
-    score(unrejected(left), config, components)
+    clock = Clock()
+    with clock.stage("duplicates"):
+        distinct(left, Context(config, components))
+    with clock.stage("shortlist"):
+        score(unrejected(left), config, components)
+    session.store.put([], clock)
+    live.funnel.charge(clock.seconds)
     return list(known.values())
 
 

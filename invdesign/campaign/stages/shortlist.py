@@ -70,9 +70,14 @@ def put_on_shortlist(config: CampaignConfig, components: Components, chosen: Seq
     return clock
 
 
+def n_finished(config: CampaignConfig) -> int:
+    """Return how many of the likeliest hits are finished."""
+    return max(PER_PLACE * config.n_shortlist, LEAST_FINISHED)
+
+
 def reject_unlikely(candidates: Sequence[Candidate], config: CampaignConfig) -> None:
     """Reject all but those that would be on a shortlist of three times the length."""
-    n = max(PER_PLACE * config.n_shortlist, LEAST_FINISHED)
+    n = n_finished(config)
     kept = {candidate.id for candidate in shortlist(candidates, config.target, n)}
     for candidate in candidates:
         if candidate.id not in kept:

@@ -81,6 +81,7 @@ class SevenNet:
             model: an ``AtomGraphSequential``.
             cutoff: Å.
         """
+        self.device = torch.device("cpu")
         modules = dict(model.named_children())
         edges = modules["edge_embedding"]
         self._harmonics = edges.spherical.sph
@@ -110,6 +111,7 @@ class SevenNet:
 
     def to(self, device: torch.device) -> None:
         """Move the weights."""
+        self.device = device
         self._species, self._readout = self._species.to(device), self._readout.to(device)
         self._scale, self._shift = self._scale.to(device), self._shift.to(device)
         self._symbols = {path: symbols.to(device) for path, symbols in self._symbols.items()}

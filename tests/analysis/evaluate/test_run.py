@@ -337,3 +337,84 @@ def test_yields_and_compared_sets(tmp_path: Path) -> None:
         (tmp_path / "none.json").write_text(text)
         with pytest.raises(InputError, match=r"no evaluation|cannot be read as JSON"):
             read_evaluations([tmp_path / "none.json"])
+
+
+class Second(Flat):
+    """Puts every crystal 0.06 eV higher than the first; calcium oxide explodes where it is told so."""
+
+    name = "second"
+
+    def __init__(self, *, explodes: bool = False) -> None:
+        super().__init__()
+        self.explodes = explodes
+
+    def evaluate(self, crystals: list[Structure]) -> PotentialOutput:
+        found = super().evaluate(crystals)
+        found.energy += 0.06
+        for i, frame in enumerate(as_frames(crystals)):
+            if self.explodes and 20 in frame.numbers:
+                found.energy[i], found.failures[i] = np.nan, "it exploded"
+        return found
+
+
+class OfSecond(Identity):
+    potential = "second"
+
+
+class Sloped(Heights):
+    """Follows the energy too."""
+
+    def e_above_hull(self, composition: object, energy: float) -> HullResult:
+        found = super().e_above_hull(composition, energy)
+        return HullResult(found.e_above_hull + energy + 2, {}, 7, composition_known=False)
+
+
+def asked_twice(source: object, second: object, **options: object) -> object:
+    parts = {"hull": Sloped(), "second_opinion": second, "second_calibration": OfSecond()}
+    return judge(source, **{**parts, **options})
+
+
+def test_a_second_opinion_stands_next_to_the_first(tmp_path: Path) -> None:
+    evaluation = asked_twice([MGO, CAO, NACL, MGF], Second(), out=tmp_path)
+    stable, sun = "stable at 0.1", "S.U.N. at 0.1 (novel composition)"
+    assert list(evaluation.second_rates) == ["second", "both"]
+    by = [evaluation.rates, *evaluation.second_rates.values()]
+    assert [rates[stable].count for rates in by] == [3, 2, 2]
+    assert [rates[sun].count for rates in by] == [2, 1, 1]
+    assert "valid" not in by[1]  # no potential decides that
+    stored = json.loads((tmp_path / "evaluation.json").read_text(encoding="utf-8"))
+    assert stored["second_opinion"]["second"][stable]["count"] == 2
+    assert stored["protocol"]["second_opinion"]["potential"] == "second"
+    rows = list(csv.DictReader((tmp_path / "structures.csv").open(encoding="utf-8")))
+    apart = [float(row["second_e_above_hull"]) - float(row["e_above_hull"]) for row in rows[:3]]
+    assert apart == pytest.approx([0.06] * 3)
+    show(evaluation, console := Console(file=io.StringIO(), width=140, record=True))
+    text = console.export_text()
+    assert "by second" in text
+    assert "by both" in text
+    plain = judge([MGO], out=tmp_path / "plain")
+    assert plain.second_rates == {}
+    assert "second_sigma" not in (tmp_path / "plain" / "structures.csv").read_text(encoding="utf-8")
+
+
+def test_what_the_second_potential_cannot_handle_is_said_and_the_rest_goes_on() -> None:
+    evaluation = asked_twice([CAO, MGO, OVERLAP], Second(explodes=True))
+    oxide, other, overlap = evaluation.records
+    assert (oxide.e_above_hull, oxide.second_e_above_hull) == (pytest.approx(0.08), None)
+    assert "it exploded" in oxide.second_relaxation
+    assert other.second_e_above_hull == pytest.approx(0.05)
+    assert "0.25 Å apart" in overlap.second_relaxation
+    assert [rates["stable at 0.1"].count for rates in evaluation.second_rates.values()] == [1, 1]
+    assert any("second places 1 of the 2 crystals that flat places nowhere" in c for c in evaluation.caveats)
+
+
+def test_a_second_opinion_is_of_another_potential_with_a_calibration() -> None:
+    with pytest.raises(InputError, match=r"^second_opinion: flat is the first potential too; give another"):
+        judge([MGO], second_opinion=Flat(), second_calibration=Identity())
+    with pytest.raises(
+        InputError,
+        match=r"^second_opinion: second has no released calibration; give --second-calibration FOLDER",
+    ):
+        judge([MGO], second_opinion=Second())
+    with pytest.raises(InputError, match=r"^second_opinion: calibration: it is flat's, the potential "):
+        judge([MGO], second_opinion=Second(), second_calibration=Identity())

@@ -40,6 +40,12 @@ def salt(tmp_path):
         ("--reference", "foo", r"reference: there is no 'foo'; give known-materials, or a folder"),
         ("--reference", "mp-hull", r"reference: 'mp-hull' is no reference"),
         ("--calibration", "foo", r"calibration: there is no 'foo'; give .*chgnet-0.3.0"),
+        ("--second-calibration", "foo", r"second_calibration: there is no 'foo'; give .*7net-0"),
+        (
+            "--second-opinion",
+            "chgnett",
+            r"second_opinion: potential: there is no 'chgnett'; did you mean",
+        ),
         ("--limit", "0", r"limit: 0 cannot be; give 1 or more"),
         ("--workers", "0", r"workers: 0 cannot be"),
         ("--seed", "-1", r"seed: -1 cannot be"),

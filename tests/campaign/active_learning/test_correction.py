@@ -13,6 +13,7 @@ from invdesign.campaign.active_learning.rescore import CLIP, standardised
 from invdesign.campaign.active_learning.residual_gp import MIDDLE, ErrorInputs, ErrorProcess, Zeros
 from invdesign.core.candidate import Z90, Candidate, Estimate
 from invdesign.core.dft_result import DftResult
+from invdesign.core.placement import Placement
 from invdesign.crystal.gene import Gene
 
 GENE = Gene(225, (("Na", "a"), ("Cl", "b")))
@@ -205,3 +206,35 @@ def test_the_first_result_hardly_moves_the_rest(before, seed):
     shift, scale = ErrorProcess.fit(here, np.array([1.0])).predict(there)
     assert abs(shift[0]) < 0.3
     assert 0.85 < scale[0] < 1.15
+
+
+def test_energies_are_corrected_apart_for_each_potential_that_placed_crystals():
+    """The finishing potential is 0.02 eV/atom too low, the first one 0.1 too high."""
+    before, after = Estimate(0.15, 0.05), Estimate(0.03, 0.02)
+    first = Placement(-1.0, before.mean, before.sigma, {}, 3, composition_known=False, crystal_known=False)
+    last = replace(first, e_above_hull=after.mean, sigma=after.sigma)
+    results = [
+        replace(
+            computed(i, {"e_above_hull": after, "band_gap": GAP}, e_above_hull=0.05, band_gap=GAP.mean),
+            placement=last,
+            first_placement=first,
+        )
+        for i in range(20)
+    ]
+    corrections = fit_corrections(results)
+    assert corrections.by_property["e_above_hull"].n == corrections.unfinished["e_above_hull"].n == 20
+    rows = [{"e_above_hull": after, "band_gap": GAP}, {"e_above_hull": before, "band_gap": GAP}]
+    finished, other = corrections.correct_rows(rows, finished=[True, False])
+    assert after.mean < finished["e_above_hull"].mean < 0.05
+    assert 0.05 < other["e_above_hull"].mean < 0.1
+    assert finished["band_gap"] == other["band_gap"]
+    unlike = replace(results[0], id="c000100", first_placement=None, placement=first)
+    unlike.properties = {"e_above_hull": before}
+    mixed = fit_corrections([*results, unlike])
+    assert mixed.by_property["e_above_hull"].n == 20
+    assert mixed.unfinished["e_above_hull"].n == 21
+    assert [line.split(":")[0] for line in mixed.lines()] == [
+        "Energy above hull",
+        "Band gap",
+        "Energy above hull before finishing",
+    ]

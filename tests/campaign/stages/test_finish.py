@@ -2,12 +2,13 @@
 
 import csv
 import json
+import time
 from dataclasses import replace
 
 import campaign_fakes
 import pytest
 
-from invdesign.campaign import CampaignConfig, design
+from invdesign.campaign import CampaignConfig, Components, design
 from invdesign.campaign.active_learning.rescore import is_selectable
 from invdesign.campaign.stages import dynamical_stability as checks
 from invdesign.campaign.stages import finish as finishing
@@ -219,3 +220,38 @@ def test_campaigns_that_finish_nothing_are_those_from_before_there_was_a_choice(
 def test_the_record_names_the_finishing_potential(few, tmp_path):
     run(tmp_path, Finisher())
     assert json.loads((tmp_path / "run.json").read_text())["finish"]["name"] == "better"
+
+
+def test_the_shortlist_names_both_potentials(few, tmp_path):
+    run(tmp_path, Finisher())
+    told = json.loads((tmp_path / "shortlist.json").read_text())
+    campaign = told["meta"]["_invdesign_campaign"]
+    assert (campaign["potential"], campaign["finish"]) == ("fake-potential", "better")
+    for entry in told["data"]:
+        origin = entry["attributes"]["_invdesign_provenance"]
+        assert (origin["potential"], origin["placed_by"]) == ("fake-potential", "better")
+
+
+def test_one_potential_by_two_names_is_not_asked_twice():
+    target = parse_target("band_gap>1")
+    config = CampaignConfig(target=target, finish="chgnet-0.3.0", potential="chgnet")
+    assert Components.from_config(config).finisher is None
+    assert Components.from_config(CampaignConfig(target=target)).finisher == "7net-0"
+
+
+def test_what_follows_the_finish_is_charged(few, tmp_path, monkeypatch):
+    plain = finishing.score
+
+    def slow(alive, config, made):
+        time.sleep(0.2)
+        plain(alive, config, made)
+
+    monkeypatch.setattr(finishing, "score", slow)
+    assert run(tmp_path, Finisher()).funnel.stages["shortlist"].wall >= 0.2
+
+
+def test_a_finishing_potential_with_other_weights_than_its_calibrations_is_refused(tmp_path):
+    finisher = Finisher()
+    finisher.digest = "other"
+    with pytest.raises(InputError, match=r"^finish: calibration: it was made for other weights of better "):
+        run(tmp_path, finisher)

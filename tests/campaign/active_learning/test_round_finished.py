@@ -1,0 +1,105 @@
+"""Rounds of a campaign with a finishing potential: what is selected was placed by that potential."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+
+import campaign_fakes
+import pytest
+
+from invdesign import next_round
+from invdesign.campaign import design
+from invdesign.campaign.run import DATABASE
+from invdesign.campaign.stages import shortlist
+from invdesign.campaign.store import Store
+from invdesign.core.dft_result import DftResult
+from invdesign.core.funnel import FINISHING
+
+
+class Finisher(campaign_fakes.FakePotential):
+    """Puts crystals 0.01 eV/atom higher than the first potential; some it cannot evaluate."""
+
+    def __init__(self) -> None:
+        super().__init__(name="better")
+        self.evaluated = 0
+        self.fails = frozenset()
+
+    def evaluate(self, crystals):
+        self.evaluated += len(crystals)
+        found = super().evaluate(crystals)
+        found.energy += [0.01 * len(crystal) for crystal in crystals]
+        for i, crystal in enumerate(campaign_fakes.as_frames(crystals)):
+            if tuple(sorted(crystal.numbers.tolist())) in self.fails:
+                found.energy[i], found.failures[i] = float("nan"), "it exploded"
+        return found
+
+
+class Calibration(campaign_fakes.FakeCalibration):
+    potential = "better"
+
+
+def components(finisher):
+    fakes = campaign_fakes.fake_components()
+    return replace(fakes, finisher=finisher, finisher_calibration=Calibration())
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A campaign of fakes that finished few, whose shortlist was computed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shortlist, "LEAST_FINISHED", 6)
+        patch.setattr(shortlist, "PER_PLACE", 1)
+        out = tmp_path_factory.mktemp("finished") / "run"
+        design(campaign_fakes.fake_config(out), components=components(Finisher()), progress=False)
+    store = Store(out / DATABASE)
+    computed = [candidate for candidate in store.read() if candidate.shortlisted]
+    for candidate in computed:
+        energy = candidate.properties["e_above_hull"].mean + 0.02
+        candidate.dft = DftResult(code="gpaw", functional="PBE", e_above_hull=energy)
+    store.put(computed, complete=True)
+    return out
+
+
+@pytest.fixture
+def run(finished, tmp_path, monkeypatch):
+    monkeypatch.setattr(shortlist, "LEAST_FINISHED", 6)
+    monkeypatch.setattr(shortlist, "PER_PLACE", 1)
+    shutil.copytree(finished, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def stored(run):
+    return {candidate.id: candidate for candidate in Store(run / DATABASE).read()}
+
+
+@pytest.mark.parametrize("choose", ["hits", "information"])
+def test_what_is_selected_is_finished_before(run, choose):
+    before = stored(run)
+    found = next_round(run, components=components(Finisher()), workers=1, n_shortlist=5, choose=choose)
+    assert len(found.shortlist) == 5
+    after = stored(run)
+    new = [c for c in found.shortlist if before[c.id].first_placement is None]
+    assert new
+    for candidate in new:
+        assert after[candidate.id].first_placement == before[candidate.id].placement
+        assert after[candidate.id].round_checks[FINISHING].reason.endswith("by better")
+        assert after[candidate.id].verdicts == before[candidate.id].verdicts  # the campaign's
+    assert all(candidate.first_placement for candidate in found.shortlist)
+    again = Finisher()
+    repeated = next_round(run, components=components(again), workers=1, n_shortlist=5, choose=choose)
+    assert [c.id for c in repeated.shortlist] == [c.id for c in found.shortlist]
+    assert again.evaluated == 0
+
+
+def test_what_the_finishing_potential_cannot_relax_is_not_selected(run, tmp_path):
+    shutil.copytree(run, tmp_path / "other")
+    before = stored(run)
+    likely = next_round(tmp_path / "other", components=components(Finisher()), workers=1, n_shortlist=5)
+    broken = next(c for c in likely.shortlist if before[c.id].first_placement is None)
+    finisher = Finisher()
+    finisher.fails = frozenset([tuple(sorted(before[broken.id].structure.atomic_numbers))])
+    found = next_round(run, components=components(finisher), workers=1, n_shortlist=5)
+    assert len(found.shortlist) == 5
+    assert broken.id not in {candidate.id for candidate in found.shortlist}
+    assert "it exploded" in stored(run)[broken.id].round_checks[FINISHING].reason

@@ -11,6 +11,7 @@ from pymatgen.core import Lattice, Structure
 from invdesign.potentials.interface import Frame, frame_of
 from invdesign.potentials.registry import load_potential
 from invdesign.potentials.sevennet.potential import SevenNetPotential
+from invdesign.relaxation.relax import relax
 
 
 def perovskite(seed: int) -> Structure:
@@ -97,3 +98,15 @@ def test_the_network_is_built_when_it_is_first_used() -> None:
     potential = SevenNetPotential("7net-0")
     assert (potential.digest, "Si" in potential.elements, potential.cutoff) == ("7052cb42b7b3be42", True, 5.0)
     assert "_network" not in vars(potential)
+
+
+def test_what_it_cannot_relax_ends_with_a_reason_and_the_rest_goes_on() -> None:
+    polonium = Structure(Lattice.cubic(3.35), ["Po"], [[0, 0, 0]])
+    apart = Structure.from_spacegroup("Fm-3m", Lattice.cubic(12), ["Na", "Cl"], [[0, 0, 0], [0.5] * 3])
+    loose = Structure(Lattice.cubic(4.5), ["Ne"], [[0, 0, 0]])
+    crystals = [polonium, apart.get_primitive_structure(), loose, SALT.get_primitive_structure()]
+    *lost, salt = relax(crystals, load_potential("7net-0"), fmax=0.05, max_steps=60)
+    assert [result.converged for result in lost[:2]] == [False, False]
+    assert "7net-0 does not know Po" in lost[0].reason
+    assert "no neighbour within 5 Å" in lost[1].reason
+    assert salt.converged

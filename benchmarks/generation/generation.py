@@ -18,6 +18,7 @@ import argparse
 import json
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,10 @@ import prompts
 import speed
 import table
 from methods import GAPS, METHODS, SAMPLES, SAMPLING, Method, sample
+from pymatgen.core import Composition
 
-from invdesign.analysis.evaluate.metrics import EvaluationResult, Rate
+from invdesign.analysis.evaluate.metrics import SUN, EvaluationResult, Rate
+from invdesign.analysis.evaluate.record import SampleRecord
 from invdesign.analysis.evaluate.run import evaluate
 from invdesign.core.target import parse_target
 from invdesign.io.atomic import atomic_write
@@ -34,6 +37,13 @@ from invdesign.io.atomic import atomic_write
 HERE = Path(__file__).resolve().parent
 SHARED = HERE.parents[2] / "shared"
 ANY_GAP = "band_gap=0..20"  # has the gap predicted, for the base rates
+KINDS = {
+    "O": "oxides",
+    **dict.fromkeys(("F", "Cl", "Br", "I"), "halides"),
+    **dict.fromkeys(("S", "Se", "Te"), "chalcogenides"),
+    **dict.fromkeys(("N", "P", "As", "Sb", "Bi"), "pnictides"),
+}
+"""Kind of a compound by its most electronegative element."""
 EVALUATOR = {"band_gap": "band-gap-evaluator"}  # guided, ranked and selected nothing
 
 
@@ -64,7 +74,24 @@ def measure(method: Method, seed: int, given: argparse.Namespace) -> tuple[str, 
             metrics["rates"] |= {
                 f"gap {gap}: {name}": asked.rates[name].as_json() for name in _of_target(asked)
             }
-    return evaluation.protocol["potential"], {"sampling": about, "evaluation": metrics}
+    chemistry = {"chemistry": by_chemistry(evaluation)} if given.second_opinion else {}
+    return evaluation.protocol["potential"], {"sampling": about, "evaluation": metrics, **chemistry}
+
+
+def by_chemistry(evaluation: EvaluationResult) -> dict[str, dict[str, int]]:
+    """Count readable samples and metastable S.U.N., by each potential and by both, by kind of compound."""
+    groups: dict[str, list[SampleRecord]] = {}
+    for record in evaluation.records:
+        if record.fault:
+            continue
+        most_electronegative = max(Composition(record.formula), key=lambda element: element.X).symbol
+        groups.setdefault(KINDS.get(most_electronegative, "others"), []).append(record)
+    counts = {}
+    for kind, records in groups.items():
+        found = replace(evaluation, records=records, target=None)
+        rates = {found.protocol["potential"]: found.rates, **found.second_rates}
+        counts[kind] = {"n": len(records), **{by: rates[by][SUN].count for by in rates}}
+    return counts
 
 
 def _for(evaluation: EvaluationResult, target: str | None) -> EvaluationResult:

@@ -248,6 +248,14 @@ def _second_opinion(reports: dict[str, Any]) -> str:
         )
     if not rows:
         return ""
+    kinds = ("oxides", "halides", "chalcogenides", "pnictides", "others")
+    chemistry = []
+    for name, report in reports.items():
+        counts = report.get("second_opinion", {}).get("chemistry", {})
+        cells = [counts.get(kind, {"n": 0}) for kind in kinds]
+        if counts:
+            shown = [f"{c[potentials[0]]}, {c['both']} of {c['n']}" if c["n"] else "" for c in cells]
+            chemistry.append([f"`{name}`", *shown])
     first, second = potentials
     head = ["method", "structures", f"metastable S.U.N., by {first}", f"by {second}", "by both"]
     head += [f"S.U.N. at 0, by {first}", f"by {second}", "by both", f"hits, by {first}", f"by {second}"]
@@ -257,6 +265,9 @@ def _second_opinion(reports: dict[str, Any]) -> str:
         "S.U.N. is of new compositions; duplicates and novelty are those of the first potential's crystals. "
         "By both: the higher of the two energies above hull counts. Other draws, and fewer, than above.\n\n"
         + _table(head, rows)
+        + "\n\nWhat chemistry the yield comes from: metastable S.U.N. "
+        + f"by {first}, by both, of the structures of each kind (by the most electronegative element):\n\n"
+        + _table(["method", *kinds], chemistry)
     )
 
 

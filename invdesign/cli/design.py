@@ -77,7 +77,7 @@ Generators = Annotated[
     component_option(help=f"{GENERATORS}. Repeat it for several; they share the relaxations by their yield."),
 ]
 Potential = Annotated[
-    str | None, component_option(help="Universal potential: chgnet, a matgl folder, or a hub name.")
+    str | None, component_option(help="Universal potential: chgnet, 7net-0, a matgl folder, or a hub name.")
 ]
 Calibration = Annotated[str | None, component_option(help="Calibration of the potential: name or folder.")]
 Finish = Annotated[

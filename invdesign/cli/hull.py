@@ -129,7 +129,10 @@ def _show(report: HullReport) -> None:
             console.print(f"[red]{escape(reason)}[/red]", soft_wrap=True)
         for note in place.notes if place.competing is None else ():
             console.print(f"{escape(place.label)}: {note}", soft_wrap=True, style="yellow")
-    console.print(f"hull: {report.protocol['hull']}, scale: {report.protocol['scale']}", style="dim")
+    line = f"hull: {report.protocol['hull']}, scale: {report.protocol['scale']}"
+    if potential := report.protocol.get("potential"):
+        line += f", energies by {potential}"
+    console.print(line, style="dim")
 
 
 def _cells(place: HullPlacement) -> tuple[str, ...]:

@@ -11,10 +11,12 @@ import pytest
 from invdesign import next_round
 from invdesign.campaign import design
 from invdesign.campaign.run import DATABASE
+from invdesign.campaign.stages import dynamical_stability as checks
 from invdesign.campaign.stages import shortlist
 from invdesign.campaign.store import Store
 from invdesign.core.dft_result import DftResult
 from invdesign.core.funnel import FINISHING
+from invdesign.verdict import Verdict
 
 
 class Finisher(campaign_fakes.FakePotential):
@@ -44,14 +46,9 @@ def components(finisher):
     return replace(fakes, finisher=finisher, finisher_calibration=Calibration())
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A campaign of fakes that finished few, whose shortlist was computed."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shortlist, "LEAST_FINISHED", 6)
-        patch.setattr(shortlist, "PER_PLACE", 1)
-        out = tmp_path_factory.mktemp("finished") / "run"
-        design(campaign_fakes.fake_config(out), components=components(Finisher()), progress=False)
+def campaign(out, **changes):
+    """A campaign of fakes that finishes few, whose shortlist is computed."""
+    design(campaign_fakes.fake_config(out, **changes), components=components(Finisher()), progress=False)
     store = Store(out / DATABASE)
     computed = [candidate for candidate in store.read() if candidate.shortlisted]
     for candidate in computed:
@@ -61,10 +58,21 @@ def finished(tmp_path_factory):
     return out
 
 
+def few(patch):
+    patch.setattr(shortlist, "LEAST_FINISHED", 6)
+    patch.setattr(shortlist, "PER_PLACE", 1)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        few(patch)
+        return campaign(tmp_path_factory.mktemp("finished") / "run")
+
+
 @pytest.fixture
 def run(finished, tmp_path, monkeypatch):
-    monkeypatch.setattr(shortlist, "LEAST_FINISHED", 6)
-    monkeypatch.setattr(shortlist, "PER_PLACE", 1)
+    few(monkeypatch)
     shutil.copytree(finished, tmp_path / "run")
     return tmp_path / "run"
 
@@ -103,3 +111,24 @@ def test_what_the_finishing_potential_cannot_relax_is_not_selected(run, tmp_path
     assert len(found.shortlist) == 5
     assert broken.id not in {candidate.id for candidate in found.shortlist}
     assert "it exploded" in stored(run)[broken.id].round_checks[FINISHING].reason
+
+
+def test_who_moves_up_for_what_a_check_rejects_is_finished_too(tmp_path, monkeypatch):
+    few(monkeypatch)
+    holds = Verdict("md", passed=True, reason="holds", value=1.0)
+    monkeypatch.setitem(checks.GATE_FUNCTIONS, "md", lambda *_: holds)
+    run = campaign(tmp_path / "run", check="md")
+    checked = []
+
+    def strict(structure, _potential, _seed):
+        checked.append(structure)
+        return holds if len(checked) > 8 else Verdict("md", passed=False, reason="melts", value=0.0)
+
+    monkeypatch.setitem(checks.GATE_FUNCTIONS, "md", strict)
+    found = next_round(run, components=components(Finisher()), workers=1, n_shortlist=3)
+    after = stored(run)
+    assert len(found.shortlist) == 3
+    for candidate in found.shortlist:
+        assert candidate.first_placement is not None
+        assert candidate.verdicts["md"].passed
+        assert FINISHING in after[candidate.id].round_checks or after[candidate.id].verdicts[FINISHING].passed

@@ -228,7 +228,7 @@ class EvaluationResult(Tabular):
             )
             if lost := placed.count(False):
                 caveats.append(
-                    f"{second} places {lost} of the {len(placed)} crystals that {first} places nowhere; "
+                    f"{second} could not place {lost} of the {len(placed)} crystals that {first} places; "
                     "second_relaxation in structures.csv has the reasons."
                 )
         if self.target is not None and (predictors := self.protocol["predictors"]):

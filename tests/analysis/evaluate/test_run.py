@@ -405,7 +405,7 @@ def test_what_the_second_potential_cannot_handle_is_said_and_the_rest_goes_on() 
     assert other.second_e_above_hull == pytest.approx(0.05)
     assert "0.25 Å apart" in overlap.second_relaxation
     assert [rates["stable at 0.1"].count for rates in evaluation.second_rates.values()] == [1, 1]
-    assert any("second places 1 of the 2 crystals that flat places nowhere" in c for c in evaluation.caveats)
+    assert any("second could not place 1 of the 2 crystals that flat places" in c for c in evaluation.caveats)
 
 
 def test_a_second_opinion_is_of_another_potential_with_a_calibration() -> None:

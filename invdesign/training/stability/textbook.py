@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, BeforeValidator
 
-from invdesign.data.dataset import read_dataset
 from invdesign.io.progress import Progress
 from invdesign.potentials.registry import load_potential
 from invdesign.stability.calibration import EnergyCalibration
@@ -20,12 +19,13 @@ from invdesign.stability.placement import compute_placement
 from invdesign.training.cards.render import write_card
 from invdesign.training.recipe import Recipe
 from invdesign.training.stability.calibration_data import FMAX, MAX_STEPS
-from invdesign.training.stability.hull import MP2020_SETS
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-PBE_FAULT = 0.01  # eV/atom above the hull by PBE: the structure is not PBE's ground state
+STRUCTURES = "mp_structures.npz"
+SYMPREC = 0.1  # Å
+PBE_FAULT = 0.01  # eV/atom above the lowest of its formula: not PBE's ground state
 Coordinate = Annotated[float, BeforeValidator(lambda text: float(Fraction(str(text))))]
 
 
@@ -59,7 +59,7 @@ class TextbookConfig(Recipe):
     """Recipe of the measurement; kind ``textbook``.
 
     Attributes:
-        data: folder with ``structures/``, whose crystals tell what PBE finds.
+        data: folder with ``structures/``, whose ``mp_structures.npz`` tells what PBE finds.
         potentials: each with a released calibration.
         crystals: by class, then by name: a formula, and a word where it has several structures.
     """
@@ -79,8 +79,10 @@ class Row:
         name: of the crystal.
         kind: its class.
         group: space group.
-        pbe: E above hull reported by PBE, eV/atom; None where the data lack the crystal.
-        source: of that value.
+        pbe: PBE's energy above the lowest crystal of the formula in the Materials Project, eV/atom; None
+            where the data lack the crystal.
+        source: its id there.
+        products: phases of the hull at its composition; itself, or what it decomposes into.
         e_above_hull: eV/atom, by potential; None where it did not converge.
     """
 
@@ -89,6 +91,7 @@ class Row:
     group: str
     pbe: float | None
     source: str
+    products: list[str]
     e_above_hull: dict[str, float | None]
 
 
@@ -97,15 +100,16 @@ def build_textbook(config: TextbookConfig, *, progress: Progress) -> Path:
     kinds = {name: kind for kind, crystals in config.crystals.items() for name in crystals}
     given = {name: crystal for crystals in config.crystals.values() for name, crystal in crystals.items()}
     structures = {name: crystal.structure() for name, crystal in given.items()}
-    progress(0.05, "PBE's energies above hull")
-    pbe = _reported(config.data, structures)
+    progress(0.05, "the same crystals by PBE")
+    pbe = _above_lowest(config.data, structures, {name: crystal.group for name, crystal in given.items()})
     hull, found = Hull.load(config.hull), {}
     for number, name in enumerate(config.potentials):
         progress(0.2 + 0.75 * number / len(config.potentials), name)
         found[name] = energies_above_hull(list(structures.values()), name, hull)
     rows = [
-        Row(name, kinds[name], given[name].group, *pbe[name], {by: found[by][i] for by in found})
-        for i, name in enumerate(structures)
+        Row(name, kinds[name], given[name].group, *pbe[name], products, {by: found[by][i] for by in found})
+        for i, (name, structure) in enumerate(structures.items())
+        for products in [sorted(hull.e_above_hull(structure.composition, 0.0).decomposition)]
     ]
     write_card(config, "textbook", measure_textbook(rows))
     progress(1.0, f"{len(rows)} crystals in {config.out}")
@@ -132,22 +136,34 @@ def energies_above_hull(structures: list[Structure], potential: str, hull: Hull)
     ]
 
 
-def _reported(data: Path, structures: dict[str, Structure]) -> dict[str, tuple[float | None, str]]:
-    """Look up the same crystal in the Materials Project's: E above hull and its origin, the lowest."""
+def _above_lowest(
+    data: Path, structures: dict[str, Structure], groups: dict[str, str]
+) -> dict[str, tuple[float | None, str]]:
+    """Look up each crystal in the Materials Project: energy above the lowest of its formula, and its id."""
     from pymatgen.analysis.structure_matcher import StructureMatcher
+    from pymatgen.core import Lattice, Structure
 
-    matcher = StructureMatcher()
-    wanted: dict[str, list[str]] = {}
-    for name, structure in structures.items():
-        wanted.setdefault(structure.composition.reduced_formula, []).append(name)
+    with np.load(data / "structures" / STRUCTURES, allow_pickle=False) as stored:
+        table = {name: stored[name] for name in stored.files}
+    ends = np.cumsum(table["n_sites"].astype(int))
+    counts = np.zeros((len(ends), 128))
+    np.add.at(counts, (np.repeat(np.arange(len(ends)), table["n_sites"]), table["atomic_number"]), 1)
+    counts /= table["n_sites"][:, None]
+    energies = table["formation_energy_per_atom"].astype(float)
     found: dict[str, tuple[float | None, str]] = dict.fromkeys(structures, (None, ""))
-    for data_set in MP2020_SETS:
-        for entry in read_dataset(data / "structures" / f"{data_set}.csv.gz"):
-            above = entry.properties["e_above_hull"]
-            for name in wanted.get(entry.structure.composition.reduced_formula, ()):
-                lowest = found[name][0]
-                if (lowest is None or above < lowest) and matcher.fit(structures[name], entry.structure):
-                    found[name] = (above, f"{entry.id} of {data_set}")
+    for name, structure in structures.items():
+        wanted = np.bincount(structure.atomic_numbers, minlength=128) / len(structure)
+        rows = np.flatnonzero(np.isfinite(energies) & (np.abs(counts - wanted).max(axis=1) < 1e-6))
+        for row in rows[np.argsort(energies[rows])]:
+            sites = slice(ends[row] - table["n_sites"][row], ends[row])
+            lattice = Lattice.from_parameters(*table["cell"][row].astype(float))
+            crystal = Structure(lattice, table["atomic_number"][sites], table["fractional"][sites] / 65536)
+            # the matcher alone takes TiO2 in Imma for rutile
+            same = crystal.get_space_group_info(symprec=SYMPREC)[0] == groups[name]
+            if same and StructureMatcher().fit(structure, crystal):
+                above = energies[row] - energies[rows].min()
+                found[name] = (float(above), f"mp-{table['material_id'][row]}")
+                break
     return found
 
 
@@ -178,11 +194,7 @@ def measure_textbook(rows: list[Row]) -> dict[str, Any]:
             for by in potentials
         },
         "pbe_mae": _mean(pbe for _, pbe in with_pbe),
-        "rows": [
-            {"name": row.name, "kind": row.kind, "group": row.group, "pbe": row.pbe, "source": row.source}
-            | {"e_above_hull": row.e_above_hull}
-            for row in rows
-        ],
+        "rows": [asdict(row) for row in rows],
     }
 
 

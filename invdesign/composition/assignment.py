@@ -1,0 +1,162 @@
+"""The oxidation states of a composition, likeliest first, with a likelihood and one of three words.
+
+Elements are taken from the most electropositive on; each adds the charges that its atoms can have
+(:mod:`invdesign.composition.state_likelihood`), cations first, then anions. The likelihood of an assignment
+is the product of the shares of its elements.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from heapq import nlargest
+from typing import TYPE_CHECKING, Literal
+
+from invdesign.composition.formula import reduced_amounts
+from invdesign.composition.oxidation_states import States
+from invdesign.composition.polyanions import Surroundings, group_size
+from invdesign.composition.state_likelihood import ORDER, Ions, every_option, ion_options, is_nonmetal
+
+if TYPE_CHECKING:
+    from pymatgen.core import Composition
+
+Word = Literal["usual", "unusual", "none"]
+USUAL, POSSIBLE = 0.12, 0.0005
+"""Likelihood from which on oxidation states are usual, and from which on there are any."""
+_LONGEST = 2_000  # assignments that are kept of the elements so far
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """Oxidation states of a composition.
+
+    Attributes:
+        states: (oxidation state, atoms) by element, of the reduced formula; empty without ions. A state is a
+            fraction where atoms of one element share electrons, a number of atoms where the cell is doubled.
+        likelihood: the product over the elements of the share of its atoms that are so beside such an anion.
+        word: ``usual``, ``unusual`` or ``none``.
+        kind: ``ions``; ``clusters`` where metals keep electrons or cations bond to their like; ``metals`` or
+            ``element`` where there are no charges to balance; ``none``.
+    """
+
+    states: tuple[tuple[str, States], ...]
+    likelihood: float
+    word: Word
+    kind: Literal["ions", "clusters", "metals", "element", "none"]
+
+    def __str__(self) -> str:
+        """Return the ions as a chemist writes them, groups of one element as such: ``K+ O2(-)``."""
+        return " ".join(_written(element, states) for element, states in self.states)
+
+    @property
+    def mixed(self) -> bool:
+        """Whether an element has several states."""
+        return any(len(states) > 1 for _, states in self.states)
+
+
+def assignment(composition: Composition | Mapping[str, float] | str) -> Assignment:
+    """Return the likeliest oxidation states of a composition.
+
+    Raises:
+        InputError: not a formula, or amounts in no ratio of small whole numbers.
+    """
+    return assigned(reduced_amounts(composition))
+
+
+def assigned(amounts: Mapping[str, int]) -> Assignment:
+    """As :func:`assignment`, of whole amounts without a common divisor."""
+    if len(amounts) == 1:
+        return Assignment((), 1.0, "usual", "element")
+    symbols = sorted(amounts, key=ORDER.__getitem__)
+    around = surroundings(symbols, amounts)
+    found = _likeliest(symbols, amounts, around)
+    likelihood = math.exp(found[0]) if found else 0.0
+    if around.beside == "" and likelihood < USUAL:
+        return Assignment((), 1.0, "usual", "metals")
+    if likelihood >= POSSIBLE:
+        return _assignment(symbols, found, "ions")
+    weak = _likeliest(symbols, amounts, around._replace(clusters=True))
+    if weak and (found is None or weak[0] > found[0]):
+        return _assignment(symbols, weak, "clusters")
+    return _assignment(symbols, found, "ions")
+
+
+def assignments(
+    composition: Composition | Mapping[str, float] | str, most: int = 1000
+) -> list[Assignment]:
+    """Return the likeliest assignments of ions, of up to two states an element, three of mixed-valent ones.
+
+    Raises:
+        InputError: not a formula, or amounts in no ratio of small whole numbers.
+    """
+    amounts = reduced_amounts(composition)
+    symbols = sorted(amounts, key=ORDER.__getitem__)
+    around = surroundings(symbols, amounts)
+    sets: list[tuple[float, int, bool, tuple[Ions, ...]]] = [(0.0, 0, False, ())]
+    for symbol in symbols:
+        options = every_option(symbol, amounts[symbol], around, most_kinds=3)
+        longer = (
+            (total + ions.log, charge + ions.charge, ions.charge < 0, (*chosen, ions))
+            for total, charge, anions, chosen in sets
+            for ions in options
+            if ions.charge < 0 or not anions
+        )
+        sets = nlargest(_LONGEST, longer) if symbol != symbols[-1] else list(longer)
+    neutral = sorted((own for own in sets if own[1] == 0 and own[2]), key=lambda own: -own[0])
+    return [_assignment(symbols, (total, chosen), "ions") for total, _, _, chosen in neutral[:most]]
+
+
+def surroundings(symbols: Sequence[str], amounts: Mapping[str, int]) -> Surroundings:
+    """Return what the ions of a compound depend on; ``symbols`` by their order in ``ORDER``."""
+    *others, last = symbols
+    cations = frozenset(symbol for symbol in others if not is_nonmetal(symbol) or symbol == "H")
+    return Surroundings(last if is_nonmetal(last) else "", amounts[last], cations, frozenset(others))
+
+
+_Found = tuple[float, tuple[Ions, ...]]
+
+
+def _assignment(
+    symbols: Sequence[str], found: _Found | None, kind: Literal["ions", "clusters"]
+) -> Assignment:
+    if found is None:
+        return Assignment((), 0.0, "none", "none")
+    likelihood = math.exp(found[0])
+    word: Word = "usual" if likelihood >= USUAL else "unusual" if likelihood >= POSSIBLE else "none"
+    states = tuple((symbol, ions.states) for symbol, ions in zip(symbols, found[1], strict=True))
+    return Assignment(states, likelihood, word, kind)
+
+
+def _likeliest(symbols: Sequence[str], amounts: Mapping[str, int], around: Surroundings) -> _Found | None:
+    """Return the logarithm of the likelihood and the ions of the likeliest neutral assignment."""
+    cations: dict[int, _Found] = {0: (0.0, ())}
+    anions: dict[int, _Found] = {}  # sums after the first anion, which no cation may follow
+    for symbol in symbols:
+        more: tuple[dict[int, _Found], dict[int, _Found]] = ({}, {})
+        for ions in ion_options(symbol, amounts[symbol], around):
+            negative = ions.charge < 0
+            for before in (cations, anions) if negative else (cations,):
+                target = more[negative]
+                for charge, (total, chosen) in before.items():
+                    new, reached = total + ions.log, charge + ions.charge
+                    if reached not in target or new > target[reached][0]:
+                        target[reached] = (new, (*chosen, ions))
+        cations, anions = more
+    return anions.get(0)
+
+
+def _written(element: str, states: States) -> str:
+    parts = list(_parts(element, states))
+    return " ".join(f"{n} {ion}" if len(parts) > 1 else ion for n, ion in parts)
+
+
+def _parts(element: str, states: States) -> Iterator[tuple[str, str]]:
+    """Number and text of each kind of ion."""
+    scale = max(Fraction(n).denominator for _, n in states)
+    for state, n in sorted(states):
+        size = group_size(element, Fraction(state), int(n * scale))
+        sign = "+" if state > 0 else "-" if state < 0 else ""
+        ion = f"{element}{size}({abs(int(state * size))}{sign})" if size > 1 else f"{element}{abs(state)}{sign}"
+        yield str(Fraction(n) * scale / size), ion

@@ -1,0 +1,139 @@
+"""Anions of several atoms of one element: pairs, chains, rings, nets and clusters, by counting electrons.
+
+An anion of valence v = 8 - N has v - q bonds to its like where its mean charge is -q (Zintl): S2-, S-S pairs
+at q = 1, chains beyond; so O2 2-, N3-, I3-, C2 2-, P-P, Si4 4- and B6 are numbers q, each with its share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from typing import NamedTuple
+
+ALKALI = frozenset("Li Na K Rb Cs".split())
+SOFT = ALKALI | frozenset("Be Mg Ca Sr Ba Ra Zn Cd Hg Eu Yb Tl H".split())
+"""Elements beside which anions of one element grow long; hydrogen stands for ammonium and other cations."""
+AZIDES = SOFT | frozenset("Ag Cu Pb".split())
+_TRIHALIDES = ALKALI | frozenset("Tl H Ba Sr".split())
+
+
+class Surroundings(NamedTuple):
+    """What decides the ions of an element in a compound.
+
+    Attributes:
+        beside: the most electronegative element, if it is no metal.
+        amount: its atoms.
+        cations: the metals, and hydrogen.
+        others: all elements but the first.
+        clusters: whether atoms of a positive charge may bond to their like.
+    """
+
+    beside: str
+    amount: int
+    cations: frozenset[str]
+    others: frozenset[str]
+    clusters: bool = False
+
+
+def chain_share(element: str, atoms: int, charge: int, around: Surroundings) -> float:
+    """Share of an anion's atoms that have a mean charge of ``-charge / atoms`` and bonds to their like."""
+    ratio = Fraction(charge, atoms)
+    rule = _CHAINS.get(element)
+    if rule is None:
+        return 0.0
+    return rule(ratio, around) * (1.0 if element == around.beside else _BESIDE_ANOTHER)
+
+
+def _oxygen(ratio: Fraction, around: Surroundings) -> float:
+    if not around.others <= SOFT:
+        return 0.0
+    if ratio == 1:
+        return _WELL_KNOWN
+    if around.others and around.others <= ALKALI and ratio in (_HALF, _THIRD):
+        return _WELL_KNOWN
+    return _RARE if ratio > _HALF else 0.0
+
+
+def _nitrogen(ratio: Fraction, around: Surroundings) -> float:
+    if not around.others <= around.cations:
+        return 0.0
+    if ratio == _THIRD:
+        return _WELL_KNOWN if around.cations <= AZIDES else _UNCOMMON
+    return _UNCOMMON if ratio in (1, 2) else 0.0
+
+
+def _chalcogen(ratio: Fraction, around: Surroundings) -> float:
+    if ratio == 1:
+        return _WELL_KNOWN
+    return _WELL_KNOWN if ratio >= _THIRD and around.cations <= SOFT else _UNCOMMON
+
+
+def _zintl(ratio: Fraction, around: Surroundings) -> float:
+    if around.cations <= SOFT and ratio >= _HALF:
+        return _WELL_KNOWN
+    return _WELL_KNOWN if ratio in (1, 2) and len(around.others) == 1 else _UNCOMMON
+
+
+def _carbon(ratio: Fraction, around: Surroundings) -> float:
+    return _WELL_KNOWN if ratio == 1 and around.cations <= SOFT else _UNCOMMON
+
+
+def _boron(ratio: Fraction, around: Surroundings) -> float:
+    return _WELL_KNOWN if ratio in (_THIRD, _HALF, 1) and len(around.others) == 1 else _UNCOMMON
+
+
+def _halogen(ratio: Fraction, around: Surroundings) -> float:
+    if not around.cations <= _TRIHALIDES:
+        return 0.0
+    return _WELL_KNOWN if ratio == _THIRD else _UNCOMMON
+
+
+_HALF, _THIRD = Fraction(1, 2), Fraction(1, 3)
+_WELL_KNOWN, _UNCOMMON, _RARE = 0.2, 0.02, 0.004
+_BESIDE_ANOTHER = 0.1
+_CHAINS: dict[str, Callable[[Fraction, Surroundings], float]] = {
+    "O": _oxygen,
+    "N": _nitrogen,
+    **dict.fromkeys(("S", "Se", "Te"), _chalcogen),
+    **dict.fromkeys(("P", "As", "Sb", "Bi", "Si", "Ge", "Sn", "Pb"), _zintl),
+    "C": _carbon,
+    "B": _boron,
+    **dict.fromkeys(("I", "Br"), _halogen),
+}
+_BETWEEN = {
+    **dict.fromkeys(("Si", "Ge", "Sn", "Pb", "C"), (1, 3)),
+    **dict.fromkeys(("P", "As", "Sb", "Bi"), (2, 4)),
+    **dict.fromkeys(("S", "Se", "Te"), (3, 5)),
+    **dict.fromkeys(("Ga", "In", "Tl"), (2,)),
+}
+"""States with an odd electron: found only in pairs."""
+_CHALCOGENS = ("S", "Se", "Te")
+
+
+def pair_fits(element: str, state: int, atoms: int, around: Surroundings) -> bool | None:
+    """Whether a state that needs a bond to a like atom has its usual partners; None: it needs no bond.
+
+    Such are P2S6, Ge2Te6, the layers of GaS and InSe, oxalate, dithionite and dithionate.
+    """
+    if state not in _BETWEEN.get(element, ()):
+        return None
+    ratio = around.amount / atoms
+    if element in ("Ga", "In"):
+        return around.beside in _CHALCOGENS and ratio == 1
+    if element == "C":
+        return around.beside == "O" and ratio >= 2
+    if element == "S":
+        return around.beside == "O" and ratio >= 2
+    return ratio == 3 and (around.beside in _CHALCOGENS or element == "P")
+
+
+def group_size(element: str, mean: Fraction, atoms: int) -> int:
+    """Return the atoms of one element in the group that carries a whole charge: 1, or 3 in N3-, 6 in B6."""
+    usual = _GROUPS.get(element, 1)
+    if mean < 0 and mean > -_VALENCE.get(element, 0) and usual % mean.denominator == 0 == atoms % usual:
+        return usual
+    return mean.denominator
+
+
+_GROUPS = {"B": 6, **dict.fromkeys(("O", "S", "Se", "Te", "C", "N"), 2)}
+_VALENCE = {"B": 5, "C": 4, "N": 3, **dict.fromkeys(("O", "S", "Se", "Te"), 2)}

@@ -1,0 +1,191 @@
+"""How likely an element takes its oxidation states beside a given anion, and what else its atoms can do.
+
+The shares of the states are counted in the Materials Project, on top of the ICSD's counts as smact and
+pymatgen have them (``training/state_shares.py``), by element and by the most electronegative element of the
+compound. Beside one state an element may take two (mixed valence), form pairs and chains (``polyanions``),
+or, in a second attempt, keep electrons in bonds between its atoms (clusters, subvalent metals).
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from fractions import Fraction
+from functools import lru_cache
+from importlib.resources import files
+from itertools import combinations
+from typing import NamedTuple
+
+from invdesign.composition.oxidation_states import States
+from invdesign.composition.polyanions import Surroundings, chain_share, pair_fits
+
+ORDER = {
+    symbol: place
+    for place, symbol in enumerate(
+        "Cs Rb K Na Li Ba Sr Ca Mg Eu Yb La Ce Pr Nd Pm Sm Gd Tb Dy Ho Er Tm Lu Y Sc Ac Th Pa U Np Pu Am Cm Bk "
+        "Cf Es Fm Md No Lr Fr Ra Be Hf Zr Ti Ta Nb V Cr Mn Tc Re W Mo Os Ru Fe Co Ni Ir Rh Pd Zn Cd Cu Ag Al Hg "
+        "Ga In Tl Pb Sn Bi Pt Au Po B Si Ge Sb H As P Te C Se S Kr Xe Rn I N Br Cl O F".split()
+    )
+}
+"""Elements from the most electropositive; metals come before all others, whatever their electronegativity."""
+_FIRST_NONMETAL = ORDER["B"]
+
+MIXED = frozenset("Ag Au Bi Ce Co Cr Cu Eu Fe In Mn Mo Nb Ni Os Pb Pd Pr Pt Re Ru Sb Sm Sn Tb Ti Tl U V W Yb".split())
+"""Elements of which compounds with two oxidation states are well known."""
+SKIP = frozenset("Ag As Au Bi Ga Ge In Pb Sb Sn Tl".split())
+"""Elements whose states are two apart: the one between is a mixture of its neighbours, or a pair."""
+_SINGLY = frozenset("Ag Au Bi In Sb Tl".split())  # of which a formula with one atom may be such a mixture
+_TWO_KINDS = {"N": (-3, 5), "H": (-1, 1)}
+"""Ammonium beside nitrate, protons beside hydride."""
+_MIXED_SHARE, _RARELY_MIXED, _UNEVEN = 0.4, 0.02, 0.2
+_APART = {1: 1.0, 2: 0.3}
+_UNPAIRED = 0.02
+_CLUSTERED = {"C": 0.05}
+_CLUSTER, _SUBVALENT = 0.01, 0.004
+LEAST = 1e-5
+_MOST_ATOMS = 100  # of an element that may divide over states
+
+
+class Ions(NamedTuple):
+    """What the atoms of one element can be.
+
+    Attributes:
+        charge: of all of them, e.
+        log: logarithm of the share.
+        share: of the element's atoms beside such anions that are so.
+        states: oxidation state and atoms of each kind; a mean, as a fraction, within chains and clusters.
+    """
+
+    charge: int
+    log: float
+    share: float
+    states: States
+
+
+def is_nonmetal(symbol: str) -> bool:
+    """Whether an element can be an anion beside metals (metalloids can)."""
+    return ORDER.get(symbol, -1) >= _FIRST_NONMETAL
+
+
+@lru_cache(maxsize=1)
+def _shares() -> dict[tuple[str, str], dict[int, float]]:
+    """Share of each state by element and most electronegative element."""
+    table: dict[tuple[str, str], dict[int, float]] = {}
+    text = files("invdesign.composition").joinpath("state_shares.csv").read_text(encoding="utf-8")
+    for row in csv.DictReader(text.splitlines()):
+        own = table.setdefault((row["element"], row["beside"]), {})
+        own[int(row["state"])] = float(row["share"])
+    return table
+
+
+def shares_of(element: str, beside: str) -> dict[int, float]:
+    """Share of each oxidation state of an element in compounds of a most electronegative element."""
+    table = _shares()
+    return table.get((element, beside)) or table.get((element, "")) or {}
+
+
+@lru_cache(maxsize=100_000)
+def ion_options(element: str, atoms: int, around: Surroundings) -> tuple[Ions, ...]:
+    """Return what so many atoms of an element can be: for each total charge the likeliest ions."""
+    best: dict[int, Ions] = {}
+    for ions in every_option(element, atoms, around):
+        if ions.charge not in best or ions.share > best[ions.charge].share:
+            best[ions.charge] = ions
+    return tuple(best.values())
+
+
+def every_option(element: str, atoms: int, around: Surroundings, most_kinds: int = 2) -> list[Ions]:
+    """Every set of ions that some atoms of an element can be, of up to ``most_kinds`` states."""
+    shares = shares_of(element, around.beside)
+    lowest = min((state for state in shares if state > 0), default=0)
+    plain = {state: share * _single(element, state, atoms, around) for state, share in shares.items()}
+    found = [(share, ((state, atoms),)) for state, share in plain.items()]
+    if atoms <= _MOST_ATOMS:
+        for kinds in range(2, most_kinds + 1):
+            found += _mixtures(element, atoms, shares, kinds)
+        valence = -min(shares, default=0)
+        for charge in range(1, max(valence * atoms, 0)):
+            if share := chain_share(element, atoms, charge, around):
+                found.append((share, ((_mean(-charge, atoms), atoms),)))
+        if around.clusters:
+            found += _clusters(element, atoms, shares, lowest)
+    return [
+        Ions(int(sum(state * n for state, n in states)), math.log(share), share, states)
+        for share, states in found
+        if share > LEAST
+    ]
+
+
+def _mean(charge: int, atoms: int) -> int | Fraction:
+    mean = Fraction(charge, atoms)
+    return int(mean) if mean.denominator == 1 else mean
+
+
+def _single(element: str, state: int, atoms: int, around: Surroundings) -> float:
+    """What is left of a state's share: p-block states between two others are pairs, where pairs fit."""
+    if pair_fits(element, state, atoms, around) is False:
+        return _UNPAIRED
+    return 1.0
+
+
+def _mixtures(element: str, atoms: int, shares: dict[int, float], kinds: int) -> list[tuple[float, States]]:
+    """Return atoms of several states, and of two for a single atom in the formula where that is usual."""
+    found = []
+    states = sorted(state for state in shares if state > 0)
+    sets = [chosen for chosen in combinations(states, kinds) if _mix(element, chosen)]
+    if element in _TWO_KINDS and kinds == 2:
+        sets.append(_TWO_KINDS[element])
+    common = _MIXED_SHARE if element in MIXED or element in _TWO_KINDS else _RARELY_MIXED
+    for chosen in sets:
+        apart = max(b - a for a, b in zip(chosen, chosen[1:], strict=False))
+        expected = 2 if element in SKIP else 1
+        factor = 1.0 if element in _TWO_KINDS else _APART.get(1 + abs(apart - expected), 0.05)
+        share = common * factor * math.prod(shares.get(state, 0.0) for state in chosen) ** (1 / kinds)
+        share *= 0.3 ** (kinds - 2)
+        found += [
+            (share * (1.0 if max(counts) <= 2 * min(counts) else _UNEVEN), tuple(zip(chosen, counts, strict=True)))
+            for counts in _compositions(atoms, kinds)
+        ]
+        if atoms % 2 and kinds == 2 and element in _SINGLY and element not in _TWO_KINDS:
+            half = Fraction(atoms, 2)
+            found.append((share, ((chosen[0], half), (chosen[1], half))))
+    return found
+
+
+def _mix(element: str, states: tuple[int, ...]) -> bool:
+    if element not in SKIP:
+        return True
+    usual = {"Ag": (1, 2, 3), "Au": (1, 3)}.get(element)
+    if usual:
+        return set(states) <= set(usual)
+    return len({state % 2 for state in states}) == 1 and states[0] % 2 == _PARITY[element]
+
+
+_PARITY = {"As": 1, "Bi": 1, "Ga": 1, "Ge": 0, "In": 1, "Pb": 0, "Sb": 1, "Sn": 0, "Tl": 1}
+
+
+def _compositions(atoms: int, kinds: int) -> list[tuple[int, ...]]:
+    """Return every way to divide atoms over kinds, one each at least."""
+    return [
+        tuple(b - a for a, b in zip((0, *cuts), (*cuts, atoms), strict=True))
+        for cuts in combinations(range(1, atoms), kinds - 1)
+    ]
+
+
+_SUBVALENT_METALS = frozenset(
+    "Cs Rb Ag Ca Sr Ba Sc Y La Ce Pr Nd Sm Eu Gd Tb Dy Ho Er Tm Yb Lu Th U Ti Zr Hf V Nb Ta Cr Mo W Mn Tc Re Fe Ru "
+    "Os Co Rh Ir Ni Pd Pt Cu Au Hg Bi Np Pu Pa In Tl".split()
+)
+
+
+def _clusters(
+    element: str, atoms: int, shares: dict[int, float], lowest: int
+) -> list[tuple[float, States]]:
+    """Return bonds among atoms that carry a positive charge: boranes, P4S3, Ag2F, ZrCl."""
+    if is_nonmetal(element):
+        most, share = max(shares, default=0) * atoms, _CLUSTERED.get(element, _CLUSTER)
+    elif element in _SUBVALENT_METALS:
+        most, share = lowest * atoms, _SUBVALENT
+    else:
+        return []
+    return [(share, ((_mean(charge, atoms), atoms),)) for charge in range(0, most)]

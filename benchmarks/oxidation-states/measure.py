@@ -22,9 +22,8 @@ import numpy as np
 
 from invdesign.composition.assignment import assigned, assignment
 from invdesign.composition.formula import composition_key, read_compositions, reduced_amounts
-from invdesign.composition.oxidation_states import OxidationTables, oxidation_tables
+from invdesign.composition.oxidation_states import ChargeRules, OxidationTables, oxidation_tables
 from invdesign.filters.charge_balance import charge_balance
-from invdesign.composition.oxidation_states import ChargeRules
 from invdesign.training.state_shares import halves, stable
 
 HERE = Path(__file__).parent
@@ -61,7 +60,9 @@ def right(formula: str, wanted: dict[str, list[Fraction]]) -> bool:
     found = states_given(formula)
     if found.keys() != wanted.keys():
         return False
-    return all(found[e] == wanted[e] or (_chain(found[e]) and _mean(found[e]) == _mean(wanted[e])) for e in wanted)
+    return all(
+        found[e] == wanted[e] or (_chain(found[e]) and _mean(found[e]) == _mean(wanted[e])) for e in wanted
+    )
 
 
 def _chain(states: list[Fraction]) -> bool:
@@ -98,9 +99,7 @@ def balanced_nonsense(known: list[str], rng: np.random.Generator, n: int) -> lis
     return list(found.values())
 
 
-def _balanced(
-    elements: list[str], states: list[int], tables: OxidationTables
-) -> str | None:
+def _balanced(elements: list[str], states: list[int], tables: OxidationTables) -> str | None:
     scale = tables.electronegativity
     cations = [scale[e] for e, s in zip(elements, states, strict=True) if s > 0]
     anions = [scale[e] for e, s in zip(elements, states, strict=True) if s < 0]
@@ -161,7 +160,9 @@ def main() -> None:
     )
     rng = np.random.default_rng(SEED)
     metrics["nonsense, balanced by permissive states"] = words(balanced_nonsense(every, rng, MANY))
-    metrics["nonsense, shuffled elements, neutral by permissive states"] = words(shuffled_nonsense(every, rng, MANY))
+    metrics["nonsense, shuffled elements, neutral by permissive states"] = words(
+        shuffled_nonsense(every, rng, MANY)
+    )
     metrics["textbook"] = {"n": len(table), "right": round(1 - len(wrong) / len(table), 4), "wrong": wrong}
     print(json.dumps(metrics, indent=1))
     if not options.first_half:

@@ -298,9 +298,7 @@ def _conclude(
 
 
 def _write_run_json(result: CampaignResult, components: Components) -> None:
-    from dataclasses import asdict
-
-    from invdesign.composition.oxidation_states import ChargeRules
+    from invdesign.composition.assignment import POSSIBLE, USUAL
     from invdesign.io.provenance import write_run_json
 
     used = {"potential": components.get("potential")}
@@ -312,7 +310,7 @@ def _write_run_json(result: CampaignResult, components: Components) -> None:
             "campaign": result.config.identity(),
             "target": result.config.describe(),
             **{role: {"name": one.name, "weights": one.digest} for role, one in used.items()},
-            "charge_balance": asdict(ChargeRules()),
+            "charge_balance": {"usual": USUAL, "possible": POSSIBLE},
             "funnel": result.funnel.as_json(),
             "generators": [tally.as_json() for tally in result.yields],
             "shortlisted": len(result.shortlist),

@@ -69,11 +69,19 @@ NoPauling = Annotated[
     bool, charge_option("--no-pauling", help="Allow cations that are more electronegative than anions.")
 ]
 NoAlloys = Annotated[bool, charge_option("--no-alloys", help="Balance the charges of alloys, too.")]
-NoMixed = Annotated[
-    bool, charge_option("--no-mixed-valence", help="Allow only one oxidation state per element.")
+Mixed = Annotated[
+    bool | None,
+    charge_option(
+        "--mixed-valence/--no-mixed-valence",
+        help="Allow several oxidation states per element. Default: yes, with --smact no.",
+        show_default=False,
+    ),
 ]
 Metallicity = Annotated[float | None, charge_option(help="Pass metals from this metallicity score of smact.")]
-Smact = Annotated[bool, charge_option("--smact", help="Follow smact where it differs.")]
+Smact = Annotated[
+    bool,
+    charge_option("--smact", help="Verdict of smact_validity."),
+]
 Out = Annotated[
     Path | None, output_option(help="Output folder: screened.csv, best.csv, faults.csv, run.json.")
 ]
@@ -118,7 +126,7 @@ def screen_command(
     include_zero: Zero = False,
     no_pauling: NoPauling = False,
     no_alloys: NoAlloys = False,
-    no_mixed_valence: NoMixed = False,
+    mixed_valence: Mixed = None,
     metallicity: Metallicity = None,
     smact: Smact = False,
     out: Out = None,
@@ -161,7 +169,7 @@ def screen_command(
         include_alloys=not no_alloys,
         check_metallicity=metallicity is not None,
         metallicity_threshold=0.7 if metallicity is None else metallicity,
-        mixed_valence=not no_mixed_valence,
+        mixed_valence=not smact if mixed_valence is None else mixed_valence,
         mixed_valence_combinations=SMACT_COMBINATIONS if smact else None,
         truncate_fractions=smact,
     )
@@ -170,9 +178,11 @@ def screen_command(
         raise InputError(f"column: {quoted(column)} is of no file; give one, or leave it out.")
     options = {name: given[name] for name in PASSED_ON}
     options |= {"space": space or None, "shard": _shard(shard), "target": target or ()}
-    options |= {"rules": None if no_charges else rules, "estimates": not no_estimates}
+    by_smact = smact or rules != ChargeRules()
+    options |= {"rules": None if no_charges else rules if by_smact else "likeliest"}
+    options |= {"estimates": not no_estimates}
     if out is None:
-        _print(screen(source, **options), rules, as_json=as_json)
+        _print(screen(source, **options), rules if by_smact else None, as_json=as_json)
         return
     with shown_progress() as progress:
         found = screen(source, out=out, progress=progress, **options)
@@ -228,7 +238,7 @@ def _shard(text: str | None) -> tuple[int, int] | None:
     return i, n
 
 
-def _print(rows: ScreenedRows, rules: ChargeRules, *, as_json: bool) -> None:
+def _print(rows: ScreenedRows, rules: ChargeRules | None, *, as_json: bool) -> None:
     """Print rows as they come; counts at the end, on stderr."""
     from invdesign.filters.charge_balance import charge_balance
 
@@ -261,8 +271,9 @@ def _line(row: dict[str, Any]) -> str:
             shown.append(f"{words} {row[name]:.2f} [{row[f'{name}_low']:.2f}, {row[f'{name}_high']:.2f}]")
     if row.get("known") is not None:
         shown.append(f"known: {row['known']}")
-    charges = row.get("states") or row.get("charge")
-    return "  ".join([*shown, *([charges] if charges else [])])
+    if row.get("verdict") == "charge balance":
+        return "  ".join([*shown, row["states"]])
+    return "  ".join([*shown, *(text for text in (row.get("charge"), row.get("states")) if text)])
 
 
 def _show_tally(tally: Tally) -> None:

@@ -15,8 +15,7 @@ from heapq import nlargest
 from typing import TYPE_CHECKING, Literal
 
 from invdesign.composition.formula import reduced_amounts
-from invdesign.composition.oxidation_states import States
-from invdesign.composition.polyanions import Surroundings, group_size
+from invdesign.composition.polyanions import MeanStates, Surroundings, group_size
 from invdesign.composition.state_likelihood import ORDER, Ions, every_option, ion_options, is_nonmetal
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ class Assignment:
             ``element`` where there are no charges to balance; ``none``.
     """
 
-    states: tuple[tuple[str, States], ...]
+    states: tuple[tuple[str, MeanStates], ...]
     likelihood: float
     word: Word
     kind: Literal["ions", "clusters", "metals", "element", "none"]
@@ -83,9 +82,7 @@ def assigned(amounts: Mapping[str, int]) -> Assignment:
     return _assignment(symbols, found, "ions")
 
 
-def assignments(
-    composition: Composition | Mapping[str, float] | str, most: int = 1000
-) -> list[Assignment]:
+def assignments(composition: Composition | Mapping[str, float] | str, most: int = 1000) -> list[Assignment]:
     """Return the likeliest assignments of ions, of up to two states an element, three of mixed-valent ones.
 
     Raises:
@@ -147,16 +144,18 @@ def _likeliest(symbols: Sequence[str], amounts: Mapping[str, int], around: Surro
     return anions.get(0)
 
 
-def _written(element: str, states: States) -> str:
+def _written(element: str, states: MeanStates) -> str:
     parts = list(_parts(element, states))
     return " ".join(f"{n} {ion}" if len(parts) > 1 else ion for n, ion in parts)
 
 
-def _parts(element: str, states: States) -> Iterator[tuple[str, str]]:
+def _parts(element: str, states: MeanStates) -> Iterator[tuple[str, str]]:
     """Number and text of each kind of ion."""
     scale = max(Fraction(n).denominator for _, n in states)
     for state, n in sorted(states):
         size = group_size(element, Fraction(state), int(n * scale))
         sign = "+" if state > 0 else "-" if state < 0 else ""
-        ion = f"{element}{size}({abs(int(state * size))}{sign})" if size > 1 else f"{element}{abs(state)}{sign}"
+        ion = (
+            f"{element}{size}({abs(int(state * size))}{sign})" if size > 1 else f"{element}{abs(state)}{sign}"
+        )
         yield str(Fraction(n) * scale / size), ion

@@ -10,11 +10,30 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import NamedTuple
 
-ALKALI = frozenset("Li Na K Rb Cs".split())
-SOFT = ALKALI | frozenset("Be Mg Ca Sr Ba Ra Zn Cd Hg Eu Yb Tl H".split())
+
+def elements(names: str) -> frozenset[str]:
+    """Return the symbols in a text."""
+    return frozenset(names.split())
+
+
+ALKALI = elements("Li Na K Rb Cs")
+SOFT = ALKALI | elements("Be Mg Ca Sr Ba Ra Zn Cd Hg Eu Yb Tl H")
 """Elements beside which anions of one element grow long; hydrogen stands for ammonium and other cations."""
-AZIDES = SOFT | frozenset("Ag Cu Pb".split())
-_TRIHALIDES = ALKALI | frozenset("Tl H Ba Sr".split())
+AZIDES = SOFT | elements("Ag Cu Pb")
+_TRIHALIDES = ALKALI | elements("Tl H Ba Sr")
+
+
+MeanStates = tuple[tuple[int | Fraction, int | Fraction], ...]
+"""(oxidation state, number of atoms) of one element; fractions are means, or of half a cell."""
+
+VALENCE = {
+    **dict.fromkeys(("F", "Cl", "Br", "I", "H", "Au"), 1),
+    **dict.fromkeys(("O", "S", "Se", "Te", "Po"), 2),
+    **dict.fromkeys(("N", "P", "As", "Sb", "Bi"), 3),
+    **dict.fromkeys(("C", "Si", "Ge", "Sn", "Pb"), 4),
+    "B": 5,
+}
+"""Electrons that an atom takes up to a full shell."""
 
 
 class Surroundings(NamedTuple):
@@ -89,7 +108,7 @@ def _halogen(ratio: Fraction, around: Surroundings) -> float:
 
 
 _HALF, _THIRD = Fraction(1, 2), Fraction(1, 3)
-_WELL_KNOWN, _UNCOMMON, _RARE = 0.2, 0.02, 0.004
+_WELL_KNOWN, _UNCOMMON, _RARE = 0.25, 0.02, 0.004
 _BESIDE_ANOTHER = 0.1
 _CHAINS: dict[str, Callable[[Fraction, Surroundings], float]] = {
     "O": _oxygen,
@@ -130,10 +149,9 @@ def pair_fits(element: str, state: int, atoms: int, around: Surroundings) -> boo
 def group_size(element: str, mean: Fraction, atoms: int) -> int:
     """Return the atoms of one element in the group that carries a whole charge: 1, or 3 in N3-, 6 in B6."""
     usual = _GROUPS.get(element, 1)
-    if mean < 0 and mean > -_VALENCE.get(element, 0) and usual % mean.denominator == 0 == atoms % usual:
+    if mean < 0 and mean > -VALENCE.get(element, 0) and usual % mean.denominator == 0 == atoms % usual:
         return usual
     return mean.denominator
 
 
 _GROUPS = {"B": 6, **dict.fromkeys(("O", "S", "Se", "Te", "C", "N"), 2)}
-_VALENCE = {"B": 5, "C": 4, "N": 3, **dict.fromkeys(("O", "S", "Se", "Te"), 2)}

@@ -13,28 +13,25 @@ import math
 from fractions import Fraction
 from functools import lru_cache
 from importlib.resources import files
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import NamedTuple
 
-from invdesign.composition.oxidation_states import States
-from invdesign.composition.polyanions import Surroundings, chain_share, pair_fits
+from invdesign.composition.polyanions import MeanStates, Surroundings, chain_share, elements, pair_fits
 
-ORDER = {
-    symbol: place
-    for place, symbol in enumerate(
-        "Cs Rb K Na Li Ba Sr Ca Mg Eu Yb La Ce Pr Nd Pm Sm Gd Tb Dy Ho Er Tm Lu Y Sc Ac Th Pa U Np Pu Am Cm Bk "
-        "Cf Es Fm Md No Lr Fr Ra Be Hf Zr Ti Ta Nb V Cr Mn Tc Re W Mo Os Ru Fe Co Ni Ir Rh Pd Zn Cd Cu Ag Al Hg "
-        "Ga In Tl Pb Sn Bi Pt Au Po B Si Ge Sb H As P Te C Se S Kr Xe Rn I N Br Cl O F".split()
-    )
-}
+_ORDER = (
+    "Cs Rb K Na Li Fr Ra Ba Sr Ca Mg Eu Yb La Ce Pr Nd Pm Sm Gd Tb Dy Ho Er Tm Lu Y Sc Ac Th Pa U Np Pu Am "
+    "Cm Bk Cf Es Fm Md No Lr Be Hf Zr Ti Ta Nb V Cr Mn Tc Re W Mo Os Ru Fe Co Ni Ir Rh Pd Zn Cd Cu Ag Al Hg "
+    "Ga In Tl Pb Sn Bi Pt Au Po B Si Ge Sb H As P Te C Se S At He Ne Ar Kr Xe Rn I N Br Cl O F"
+)
+ORDER = {symbol: place for place, symbol in enumerate(_ORDER.split())}
 """Elements from the most electropositive; metals come before all others, whatever their electronegativity."""
 _FIRST_NONMETAL = ORDER["B"]
 
-MIXED = frozenset("Ag Au Bi Ce Co Cr Cu Eu Fe In Mn Mo Nb Ni Os Pb Pd Pr Pt Re Ru Sb Sm Sn Tb Ti Tl U V W Yb".split())
+MIXED = elements("Ag Au Bi Ce Co Cr Cu Eu Fe In Mn Mo Nb Ni Os Pb Pd Pr Pt Re Ru Sb Sm Sn Tb Ti Tl U V W Yb")
 """Elements of which compounds with two oxidation states are well known."""
-SKIP = frozenset("Ag As Au Bi Ga Ge In Pb Sb Sn Tl".split())
+SKIP = elements("Ag As Au Bi Ga Ge In Pb Sb Sn Tl")
 """Elements whose states are two apart: the one between is a mixture of its neighbours, or a pair."""
-_SINGLY = frozenset("Ag Au Bi In Sb Tl".split())  # of which a formula with one atom may be such a mixture
+_SINGLY = elements("Ag Au Bi In Sb Tl")  # such a mixture even with one atom in the formula
 _TWO_KINDS = {"N": (-3, 5), "H": (-1, 1)}
 """Ammonium beside nitrate, protons beside hydride."""
 _MIXED_SHARE, _RARELY_MIXED, _UNEVEN = 0.4, 0.02, 0.2
@@ -44,6 +41,7 @@ _CLUSTERED = {"C": 0.05}
 _CLUSTER, _SUBVALENT = 0.01, 0.004
 LEAST = 1e-5
 _MOST_ATOMS = 100  # of an element that may divide over states
+Shared = list[tuple[float, MeanStates]]  # ions with their share
 
 
 class Ions(NamedTuple):
@@ -59,7 +57,7 @@ class Ions(NamedTuple):
     charge: int
     log: float
     share: float
-    states: States
+    states: MeanStates
 
 
 def is_nonmetal(symbol: str) -> bool:
@@ -99,7 +97,7 @@ def every_option(element: str, atoms: int, around: Surroundings, most_kinds: int
     shares = shares_of(element, around.beside)
     lowest = min((state for state in shares if state > 0), default=0)
     plain = {state: share * _single(element, state, atoms, around) for state, share in shares.items()}
-    found = [(share, ((state, atoms),)) for state, share in plain.items()]
+    found: Shared = [(share, ((state, atoms),)) for state, share in plain.items()]
     if atoms <= _MOST_ATOMS:
         for kinds in range(2, most_kinds + 1):
             found += _mixtures(element, atoms, shares, kinds)
@@ -128,22 +126,25 @@ def _single(element: str, state: int, atoms: int, around: Surroundings) -> float
     return 1.0
 
 
-def _mixtures(element: str, atoms: int, shares: dict[int, float], kinds: int) -> list[tuple[float, States]]:
+def _mixtures(element: str, atoms: int, shares: dict[int, float], kinds: int) -> Shared:
     """Return atoms of several states, and of two for a single atom in the formula where that is usual."""
-    found = []
+    found: Shared = []
     states = sorted(state for state in shares if state > 0)
     sets = [chosen for chosen in combinations(states, kinds) if _mix(element, chosen)]
     if element in _TWO_KINDS and kinds == 2:
         sets.append(_TWO_KINDS[element])
     common = _MIXED_SHARE if element in MIXED or element in _TWO_KINDS else _RARELY_MIXED
     for chosen in sets:
-        apart = max(b - a for a, b in zip(chosen, chosen[1:], strict=False))
+        apart = max(b - a for a, b in pairwise(chosen))
         expected = 2 if element in SKIP else 1
         factor = 1.0 if element in _TWO_KINDS else _APART.get(1 + abs(apart - expected), 0.05)
         share = common * factor * math.prod(shares.get(state, 0.0) for state in chosen) ** (1 / kinds)
         share *= 0.3 ** (kinds - 2)
         found += [
-            (share * (1.0 if max(counts) <= 2 * min(counts) else _UNEVEN), tuple(zip(chosen, counts, strict=True)))
+            (
+                share * (1.0 if max(counts) <= 2 * min(counts) else _UNEVEN),
+                tuple(zip(chosen, counts, strict=True)),
+            )
             for counts in _compositions(atoms, kinds)
         ]
         if atoms % 2 and kinds == 2 and element in _SINGLY and element not in _TWO_KINDS:
@@ -172,15 +173,13 @@ def _compositions(atoms: int, kinds: int) -> list[tuple[int, ...]]:
     ]
 
 
-_SUBVALENT_METALS = frozenset(
-    "Cs Rb Ag Ca Sr Ba Sc Y La Ce Pr Nd Sm Eu Gd Tb Dy Ho Er Tm Yb Lu Th U Ti Zr Hf V Nb Ta Cr Mo W Mn Tc Re Fe Ru "
-    "Os Co Rh Ir Ni Pd Pt Cu Au Hg Bi Np Pu Pa In Tl".split()
+_SUBVALENT_METALS = elements(
+    "Cs Rb Ag Ca Sr Ba Sc Y La Ce Pr Nd Sm Eu Gd Tb Dy Ho Er Tm Yb Lu Th U Ti Zr Hf V Nb Ta Cr Mo W "
+    "Mn Tc Re Fe Ru Os Co Rh Ir Ni Pd Pt Cu Au Hg Bi Np Pu Pa In Tl"
 )
 
 
-def _clusters(
-    element: str, atoms: int, shares: dict[int, float], lowest: int
-) -> list[tuple[float, States]]:
+def _clusters(element: str, atoms: int, shares: dict[int, float], lowest: int) -> Shared:
     """Return bonds among atoms that carry a positive charge: boranes, P4S3, Ag2F, ZrCl."""
     if is_nonmetal(element):
         most, share = max(shares, default=0) * atoms, _CLUSTERED.get(element, _CLUSTER)
@@ -188,4 +187,4 @@ def _clusters(
         most, share = lowest * atoms, _SUBVALENT
     else:
         return []
-    return [(share, ((_mean(charge, atoms), atoms),)) for charge in range(0, most)]
+    return [(share, ((_mean(charge, atoms), atoms),)) for charge in range(most)]

@@ -1,45 +1,32 @@
-"""Charge balance: an assignment of oxidation states, or the reason why there is none.
+"""Charge balance: the likeliest oxidation states with their word, or the reason why there are none.
 
-The rules and the oxidation states are smact's (``smact_validity``; :class:`ChargeRules` has its arguments),
-and so is the verdict; the search is ours (:mod:`invdesign.composition.oxidation_states`) and also finds the
-likeliest assignment. :mod:`invdesign.filters.charge_balance_batch` checks many compositions by the same
-rules.
+By default :func:`~invdesign.composition.assignment.assignment` decides: ``none`` fails, and where a gap is
+asked for only ``usual`` passes. With :class:`ChargeRules` the rules, the states and the verdict are smact's
+(``smact_validity``); the search is ours (:mod:`invdesign.composition.oxidation_states`).
+:mod:`invdesign.filters.charge_balance_batch` checks many compositions.
 
-An assignment is valid if the charges cancel and every cation is less electronegative than every anion, so
-that each element is wholly positive or wholly negative. States are those with at least three reports in
-the ICSD. Fe, Cu, Eu and others (smact's list) may take several states in one compound, as in Fe3O4, where
-one state each does not balance. All-metal compositions pass as intermetallics.
-
-Measured on 6 000 Materials Project compositions within 0.05 eV/atom of the hull, and on as many with their
-stoichiometries and element frequencies but shuffled elements: 94 % of the known pass (92 % of those that
-are not all-metal), 35 % of the shuffled are rejected (47 %). The gate is kept permissive on purpose: with
-only states of at least 1 % of an element's reports it would reject 56 % (75 %) of the shuffled, but lose
-13 % (17 %) of the known; the verdict's value, the share of the rarest state used, carries that
-information on. Without mixed valence 90 % (87 %) of the known pass.
-
-Where smact would try more than a million combinations it gives up and says no, and it drops the fractions
-of amounts; :class:`ChargeRules` has both by name. Otherwise the verdicts are equal (tested).
+By smact's rules an assignment is valid if the charges cancel and every cation is less electronegative than
+every anion. Where smact would try more than a million combinations it gives up and says no, and it drops
+the fractions of amounts; :class:`ChargeRules` has both by name. Otherwise the verdicts are equal (tested).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from itertools import combinations_with_replacement, product
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from invdesign.composition.assignment import POSSIBLE, USUAL, Assignment, assignment
 from invdesign.composition.formula import reduced_amounts, truncated_amounts
 from invdesign.composition.oxidation_states import (
     Balance,
     ChargeRules,
     OxidationTables,
-    States,
-    charge_options,
     charges_of,
     divisions,
     likeliest,
     oxidation_tables,
-    states_of,
 )
 from invdesign.core.target import Target
 from invdesign.core.target_parser import spelled
@@ -48,43 +35,37 @@ from invdesign.verdict import Verdict
 if TYPE_CHECKING:
     from pymatgen.core import Composition
 
-__all__ = ["GATE", "USUAL", "assignments", "charge_balance", "charges_suit", "usual_charges"]
-
 GATE = "charge balance"
-USUAL = 0.01
-"""Share of an element's ICSD reports from which on an oxidation state is usual."""
-_DEFAULT = ChargeRules()
 
 
 def usual_charges(composition: Composition | Mapping[str, float] | str) -> bool:
-    """Whether a composition balances by usual states alone, or is an intermetallic.
-
-    Of 4 000 crystals of the Materials Project 97 % of those with a gap of 2.5 to 3.5 eV do (98 % of 4 to 6,
-    91 % of 1 to 2), but 74 % of what a generator proposed under the permissive rule alone.
+    """Whether the likeliest oxidation states of a composition are usual, or it is of metals alone.
 
     Raises:
         InputError: not a formula, or amounts in no ratio of small whole numbers.
     """
-    verdict = charge_balance(composition)
-    return verdict.passed and (verdict.value is None or verdict.value >= USUAL)
+    return assignment(composition).word == "usual"
 
 
 def charge_balance(
-    composition: Composition | Mapping[str, float] | str, rules: ChargeRules = _DEFAULT
+    composition: Composition | Mapping[str, float] | str, rules: ChargeRules | None = None
 ) -> Verdict:
     """Check whether a composition can be charge neutral.
 
     Args:
         composition: formula or amounts; a multiple of a formula gets the formula's verdict.
-        rules: which states, and what else counts.
+        rules: smact's, in place of the likelihood.
 
     Returns:
-        The verdict; its reason names the likeliest oxidation states or what prevents any, its value is
-        the share of ICSD reports of its rarest state.
+        The verdict. Its reason begins with ``usual``, ``unusual`` or ``none`` and names the likeliest
+        oxidation states; its value is their likelihood. By smact's rules the reason names the likeliest
+        states or what prevents any; the value is the share of ICSD reports of the rarest.
 
     Raises:
         InputError: not a formula, or amounts in no ratio of small whole numbers.
     """
+    if rules is None:
+        return assignment_verdict(assignment(composition))
     amounts = (truncated_amounts if rules.truncate_fractions else reduced_amounts)(composition)
     tables = oxidation_tables(rules)
     if len(amounts) == 1:
@@ -112,64 +93,41 @@ def charge_balance(
     return Verdict(GATE, passed=False, reason=_reason(amounts, tables, rules))
 
 
-def assignments(
-    composition: Composition | Mapping[str, float] | str,
-    rules: ChargeRules = _DEFAULT,
-    most: int = 1000,
-) -> list[Balance]:
-    """Every neutral set of ions, most probable first, those of one state an element before mixed valence.
+def assignment_verdict(found: Assignment) -> Verdict:
+    """Return the verdict on an assignment: ``none`` fails."""
+    reason = {
+        "element": "a single element, no charges to balance",
+        "metals": "metals alone, no charges to balance",
+        "clusters": f"{found}, with electrons in bonds between metals or cations",
+        "ions": f"{found}, mixed valence" if found.mixed else str(found),
+        "none": "no oxidation states are neutral",
+    }[found.kind]
+    return Verdict(
+        GATE, found.word != "none", f"{found.word}: {reason}", round(found.likelihood, 6), POSSIBLE
+    )
 
-    Args:
-        composition: formula or amounts.
-        rules: which states, and whether they must follow electronegativity or may mix.
-        most: of each kind, the most probable so many; of one element's mixtures too large a number
-            (beyond 5 000) is cut to the likeliest of each total charge.
+
+def suits(composition: Composition | Mapping[str, float] | str, target: Target) -> Verdict:
+    """Check charges for a target: any do for a formula that is asked for, usual ions for a gap.
 
     Raises:
         InputError: not a formula, or amounts in no ratio of small whole numbers.
     """
-    amounts = (truncated_amounts if rules.truncate_fractions else reduced_amounts)(composition)
-    tables = oxidation_tables(rules)
-    scale = tables.electronegativity
-    usable = tables.states.keys() & scale.keys() if rules.use_pauling_test else tables.states.keys()
-    if not amounts.keys() <= usable:
-        return []
-    found: dict[frozenset[tuple[str, States]], Balance] = {}
-    for mixed in (False, True) if _may_mix(amounts, tables, rules) else (False,):
-        if rules.use_pauling_test:
-            splits = [((1, cations), (-1, anions)) for cations, anions in divisions(tables, amounts)]
-        else:
-            splits = [((0, sorted(amounts)), (0, []))]
-        sums: list[Balance] = []
-        for (sign, some), (other, rest) in splits:
-            positive = _every_sum(tables, some, amounts, sign, most, mixed=mixed)
-            negative = _every_sum(tables, rest, amounts, other, most, mixed=mixed)
-            for charge in positive.keys() & negative.keys():
-                pairs = product(positive[charge], negative[charge])
-                sums += [Balance(p.score + n.score, p.states + n.states) for p, n in pairs]
-        for one in sorted(sums, key=_by_score)[:most]:
-            found.setdefault(frozenset(one.states), one)
-    return list(found.values())
+    found = assignment(composition)
+    verdict = assignment_verdict(found)
+    gap = target.guiding_windows.get("band_gap")
+    if target.formula is not None:
+        return replace(verdict, passed=True)
+    if gap is not None and gap.low > 0:
+        passed = found.word == "usual" and found.kind != "metals"
+        return replace(verdict, passed=passed, threshold=USUAL)
+    return verdict
 
 
 def rarest_share(tables: OxidationTables, balance: Balance) -> float:
     """Share of an element's ICSD reports of the rarest state that a set of ions uses."""
     rarest = min(tables.states[element][state] for element, ions in balance.states for state, _ in ions)
     return round(math.exp(rarest), 6)
-
-
-def charges_suit(composition: Composition | Mapping[str, float] | str, target: Target) -> bool:
-    """Whether charges do for a target: any do for a formula that is asked for, usual ones for a gap.
-
-    Raises:
-        InputError: not a formula, or amounts in no ratio of small whole numbers.
-    """
-    gap = target.windows.get("band_gap")
-    if target.formula is not None:
-        return True
-    if gap is not None and gap.low > 0:
-        return usual_charges(composition)
-    return charge_balance(composition).passed
 
 
 def _metallicity(amounts: Mapping[str, int]) -> float:
@@ -187,54 +145,6 @@ def _may_mix(amounts: Mapping[str, int], tables: OxidationTables, rules: ChargeR
         for element, atoms in amounts.items()
     )
     return rules.mixed_valence_combinations is None or products <= rules.mixed_valence_combinations
-
-
-def _every_sum(
-    tables: OxidationTables,
-    elements: Sequence[str],
-    amounts: Mapping[str, int],
-    sign: int,
-    most: int,
-    *,
-    mixed: bool,
-) -> dict[int, list[Balance]]:
-    """As :func:`charges_of`, with the ``most`` likeliest sets of ions for each total charge."""
-    total = {0: [Balance(0.0, ())]}
-    for element in elements:
-        several = mixed and element in tables.mixed
-        longer: dict[int, list[Balance]] = {}
-        for charge, (score, states) in _every_option(tables, element, amounts[element], sign, mixed=several):
-            for so_far, sets in total.items():
-                longer.setdefault(so_far + charge, []).extend(
-                    Balance(balance.score + score, (*balance.states, (element, states))) for balance in sets
-                )
-        total = {charge: sorted(sets, key=_by_score)[:most] for charge, sets in longer.items()}
-    return total
-
-
-def _every_option(
-    tables: OxidationTables, element: str, atoms: int, sign: int, *, mixed: bool
-) -> list[tuple[int, tuple[float, States]]]:
-    states = states_of(tables, element, sign)
-    if not mixed or math.comb(atoms + len(states) - 1, atoms) > _MOST_MIXTURES:
-        return list(charge_options(tables, element, atoms, sign, mixed=mixed).items())
-    return [
-        (
-            sum(chosen) * (sign or 1),
-            (
-                sum(states[state] for state in chosen) / max(atoms, 1),
-                tuple((state, chosen.count(state)) for state in dict.fromkeys(chosen)),
-            ),
-        )
-        for chosen in combinations_with_replacement(sorted(states), atoms)
-    ]
-
-
-_MOST_MIXTURES = 5_000
-
-
-def _by_score(balance: Balance) -> float:
-    return -balance.score
 
 
 def _reason(amounts: Mapping[str, int], tables: OxidationTables, rules: ChargeRules) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from invdesign.composition.assignment import assigned
 from invdesign.composition.batch import CompositionBatch
 from invdesign.composition.oxidation_state_arrays import (
     BITS,
@@ -41,6 +42,12 @@ def charge_verdicts(batch: CompositionBatch, rules: ChargeRules = _DEFAULT) -> N
         rows = slice(start, start + CHUNK)
         codes[rows] = search.codes(batch.numbers[rows], batch.amounts[rows].astype(np.int64))
     return codes
+
+
+def charge_words(batch: CompositionBatch) -> NDArray[np.object_]:
+    """Return the word of each composition's likeliest states: usual, unusual or none, (n,)."""
+    words = [assigned(_amounts(z, n)).word for z, n in zip(batch.numbers, batch.amounts, strict=True)]
+    return np.array(words, dtype=object)
 
 
 def likeliest_states(

@@ -173,7 +173,7 @@ def formulas_of(
     like_n: int = 10_000,
     column: str | None = None,
     shard: tuple[int, int] | None = None,
-    rules: ChargeRules | None = None,
+    rules: ChargeRules | str | None = None,
 ) -> Formulas:
     """Return the source of formulas: exactly one of a list, a space, and ion substitution.
 
@@ -192,7 +192,7 @@ def formulas_of(
         return OfSubstitution(like, like_n, shard)
     assert formulas is not None  # noqa: S101 - exactly one is given
     listed = formulas if isinstance(formulas, str | Path) else list(map(_formula, formulas))
-    truncate = rules is not None and rules.truncate_fractions
+    truncate = isinstance(rules, ChargeRules) and rules.truncate_fractions
     return OfList(listed, column, truncate_fractions=truncate, shard=shard)
 
 

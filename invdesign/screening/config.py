@@ -26,7 +26,7 @@ class ScreenConfig(BaseModel):
             the cell, which need a structure.
         excluded: elements that the target excludes by name; those that ``design`` excludes by default are
             allowed here.
-        rules: of charge balance; None: charges are not checked.
+        rules: of charge balance: by the likelihood of oxidation states, or smact's; None: not checked.
         novel: reject known compositions.
         estimates: predict stability and properties; False: only gates that need no model.
         min_stability: minimum probability of a compound with e_above_hull below the target's limit.
@@ -41,7 +41,7 @@ class ScreenConfig(BaseModel):
 
     target: Target = Target()
     excluded: frozenset[str] = frozenset()
-    rules: ChargeRules | None = ChargeRules()
+    rules: ChargeRules | Literal["likeliest"] | None = "likeliest"
     novel: bool = False
     estimates: bool = True
     min_stability: float = Field(0.0, ge=0, le=1)
@@ -73,6 +73,8 @@ class ScreenConfig(BaseModel):
                 raise InputError(
                     f"target: {name} needs a structure, formulas have none; give it to design --from."
                 )
+        if self.states == "all" and isinstance(self.rules, ChargeRules):
+            raise InputError("states: all of them are listed by likelihood; leave out smact's options.")
         if strange := sorted(target.windows.keys() - self.models.keys()):
             raise InputError(
                 f"target: nothing predicts {', '.join(strange)} from a formula; ask for "

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from invdesign.composition.assignment import assignment, assignments
 from invdesign.composition.batch import CompositionBatch
 from invdesign.composition.formula import composition_key, text_hash
 from invdesign.composition.oxidation_state_arrays import ChargeCode
@@ -19,8 +20,7 @@ from invdesign.core.measured_gap import agreeing
 from invdesign.core.properties import STABILITY
 from invdesign.core.target import Target
 from invdesign.crystal.elements import ATOMIC_NUMBER, SYMBOLS
-from invdesign.filters.charge_balance import assignments
-from invdesign.filters.charge_balance_batch import charge_verdicts, likeliest_states
+from invdesign.filters.charge_balance_batch import charge_verdicts, charge_words, likeliest_states
 from invdesign.filters.novelty import KnownMaterials, Source
 from invdesign.predictors.property_predictor import PropertyPredictor
 from invdesign.predictors.stability.model import StabilityModel
@@ -111,9 +111,14 @@ def _target(screened: ScreenedBatch, rows: np.ndarray, config: ScreenConfig) -> 
 
 
 def _charge(screened: ScreenedBatch, rows: np.ndarray, config: ScreenConfig) -> Flags:
+    batch = screened.batch.take(rows)
     if config.rules is None:
         return np.ones(len(rows), bool)
-    codes = screened.codes[rows] = charge_verdicts(screened.batch.take(rows), config.rules)
+    if config.rules == "likeliest":
+        words = charge_words(batch)
+        screened.put("charge", rows, words)
+        return np.asarray(words != "none")
+    codes = screened.codes[rows] = charge_verdicts(batch, config.rules)
     screened.put(
         "charge", rows, np.array([CHARGE[code] for code in ChargeCode], object)[codes - min(ChargeCode)]
     )
@@ -121,20 +126,22 @@ def _charge(screened: ScreenedBatch, rows: np.ndarray, config: ScreenConfig) -> 
 
 
 def put_states(screened: ScreenedBatch, rows: np.ndarray, config: ScreenConfig) -> None:
-    """Set the oxidation states of what is reported: they take ten times as long as the verdict."""
+    """Set the oxidation states of what is reported."""
     if config.rules is None or config.states == "none":
         return
-    batch, codes = screened.batch.take(rows), screened.codes[rows]
-    texts, shares = likeliest_states(batch, codes, config.rules)
-    screened.put("states", rows, np.array([text or None for text in texts], object))
-    screened.put("rarest_state_share", rows, shares)
+    batch = screened.batch.take(rows)
+    if config.rules == "likeliest":
+        found = [assignment(formula) for formula in batch.formulas()]
+        texts = [str(one) or None for one in found]
+        screened.put("state_likelihood", rows, [one.likelihood for one in found])
+    else:
+        said, shares = likeliest_states(batch, screened.codes[rows], config.rules)
+        texts = [text or None for text in said]
+        screened.put("rarest_state_share", rows, shares)
+    screened.put("states", rows, np.array(texts, object))
     if config.states == "all":
-        balanced = np.flatnonzero((codes == ChargeCode.NEUTRAL) | (codes == ChargeCode.MIXED_VALENCE))
-        every = [
-            "; ".join(map(str, assignments(formula, config.rules)))
-            for formula in batch.take(balanced).formulas()
-        ]
-        screened.put("all_states", rows[balanced], np.array(every, object))
+        every = ["; ".join(map(str, assignments(formula))) or None for formula in batch.formulas()]
+        screened.put("all_states", rows, np.array(every, object))
 
 
 def _novelty(screened: ScreenedBatch, rows: np.ndarray, config: ScreenConfig) -> Flags:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from invdesign.composition.oxidation_states import oxidation_tables
+from invdesign.composition.oxidation_states import ChargeRules, oxidation_tables
 from invdesign.core.properties import STABILITY
 from invdesign.errors import InputError
 from invdesign.io.artifacts import find
@@ -147,7 +147,8 @@ def columns_of(formulas: Formulas, config: ScreenConfig) -> list[str]:
         columns += ["in_domain"]
     if config.rules is not None:
         columns += ["charge"]
-        columns += ["states", "rarest_state_share"] if config.states != "none" else []
+        share = "state_likelihood" if config.rules == "likeliest" else "rarest_state_share"
+        columns += ["states", share] if config.states != "none" else []
         columns += ["all_states"] if config.states == "all" else []
     return [*columns, "known", "hhi_production", "hhi_reserves", "abundance", "toxic"]
 
@@ -292,7 +293,7 @@ def screen_into(
     if top < 1:
         raise InputError(f"top: {top} rows are none; give 1 or more.")
     columns = columns_of(formulas, config)
-    if config.rules and config.rules.oxidation_states_set is not None:
+    if isinstance(config.rules, ChargeRules) and config.rules.oxidation_states_set is not None:
         oxidation_tables(config.rules)  # before the folder is created: fails if they cannot be used
     identity = {**formulas.identity(), **config.identity(), "rejected": rejected}
     identity |= {"parquet": parquet, "header": header, "columns": columns}

@@ -13,35 +13,62 @@ import argparse
 import csv
 import json
 from collections import defaultdict
+from itertools import product
 from pathlib import Path
 
 from invdesign.composition import state_likelihood
 from invdesign.composition.assignment import assigned
 from invdesign.composition.formula import composition_key, read_compositions, reduced_amounts, text_hash
 from invdesign.composition.oxidation_states import oxidation_tables
+from invdesign.composition.polyanions import VALENCE, MeanStates, elements
 from invdesign.composition.state_likelihood import ORDER, is_nonmetal
 
 OUT = Path(state_likelihood.__file__).with_name("state_shares.csv")
-BESIDE = ["", *(symbol for symbol in ORDER if is_nonmetal(symbol) and symbol not in ("Kr", "Xe", "Rn"))]
-NEAREST = {"N": "S", "C": "Se", "P": "Se", "As": "Te", "Sb": "Te", "H": "I", "Si": "Te", "Ge": "Te", "B": "Te"}
-"""Anion whose statistics of smact stand in for one without."""
-PRIOR, BY_ANION, LEAST = 20.0, 0.8, 3e-5
-IN_METALS, FEW, UNLISTED = 0.1, 3.0, 30.0
-METALLIC = frozenset("B C Si Ge P As Sb".split())
-"""Elements beside which electrons of transition metals are mostly not counted by ions."""
-VALENCE = {
-    **dict.fromkeys("F Cl Br I H Au".split(), 1),
-    **dict.fromkeys("O S Se Te Po".split(), 2),
-    **dict.fromkeys("N P As Sb Bi".split(), 3),
-    **dict.fromkeys("C Si Ge Sn Pb".split(), 4),
-    **dict.fromkeys("B".split(), 5),
+NOBLE = elements("He Ne Ar Kr Xe Rn At")
+BESIDE = ["", *(symbol for symbol in ORDER if is_nonmetal(symbol) and symbol not in NOBLE)]
+NEAREST = {
+    "N": "S",
+    "C": "Se",
+    "P": "Se",
+    "As": "Te",
+    "Sb": "Te",
+    "H": "I",
+    "Si": "Te",
+    "Ge": "Te",
+    "B": "Te",
 }
+"""Anion whose statistics of smact stand in for one without."""
+PRIOR, FEW, IN_METALS = 20.0, 3.0, 0.1
+"""Compounds that the ICSD's shares count as; that expected numbers are raised by; that one of METALLIC is."""
+BY_ANION, MANY, LEAST = 0.8, 0.5, 3e-5
+TABLE = "oxidation_state_probability_table.json"
+UNLISTED = {"Xe": {2: 5.0, 4: 3.0, 6: 5.0, 8: 1.0}, "Kr": {2: 1.0}}
+"""Of elements without counts, from their known compounds."""
+UNCOUNTED = {("Ir", 7): 30.0}
+METALLIC = elements("B C Si Ge P As Sb")
+"""Elements beside which electrons of transition metals are mostly not counted by ions."""
 Shares = dict[tuple[str, str], dict[int, float]]
 
 
 def prior() -> Shares:
     """Return the ICSD's shares."""
-    from smact import data_directory
+    counts, by_anion = _counts(), _by_anion()
+    shares: Shares = {}
+    for (element, own), beside in product(counts.items(), BESIDE):
+        usable = {s: n for s, n in own.items() if _possible(element, s, beside)}
+        near = by_anion.get((element, NEAREST.get(beside, beside)), {})
+        weight = BY_ANION if sum(near.values()) > MANY else 0.0
+        if usable:
+            shares[element, beside] = {
+                s: (1 - weight) * n / sum(usable.values())
+                + weight * near.get(s, 0.0) / (sum(near.values()) or 1)
+                for s, n in usable.items()
+            }
+    return shares
+
+
+def _counts() -> dict[str, dict[int, float]]:
+    """Reports in the ICSD of states; 1 for those that only smact's other list has."""
     from smact.data_loader import lookup_element_oxidation_states_wiki
     from smact.utils.oxidation import ICSD24OxStatesFilter
 
@@ -56,30 +83,22 @@ def prior() -> Shares:
         for state in lookup_element_oxidation_states_wiki(element) or ():
             if state > 0:
                 counts[element].setdefault(state, 1.0)
-        if (valence := VALENCE.get(element)) and -valence not in counts[element]:
-            counts[element][-valence] = 1.0
-    counts["Ir"][7] = UNLISTED
-    counts["Xe"] = {2: 5.0, 4: 3.0, 6: 5.0, 8: 1.0}
-    counts["Kr"] = {2: 1.0}
-    table = json.loads((Path(data_directory) / "oxidation_state_probability_table.json").read_text())
-    by_anion: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
-    for anion, cation, share in table:
+        if valence := VALENCE.get(element):
+            counts[element].setdefault(-valence, 1.0)
+    for (element, state), n in UNCOUNTED.items():
+        counts[element][state] = n
+    return counts | UNLISTED
+
+
+def _by_anion() -> dict[tuple[str, str], dict[int, float]]:
+    """Return smact's shares by cation and anion."""
+    from smact import data_directory
+
+    found: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
+    for anion, cation, share in json.loads((Path(data_directory) / TABLE).read_text()):
         element = cation.rstrip("0123456789")
-        by_anion[element, anion.split("-")[0]][int(cation[len(element) :])] = share
-    shares: Shares = {}
-    for element, own in counts.items():
-        for beside in BESIDE:
-            usable = {s: n for s, n in own.items() if _possible(element, s, beside)}
-            total = sum(usable.values())
-            if not total:
-                continue
-            near = by_anion.get((element, NEAREST.get(beside, beside)), {})
-            weight = BY_ANION if sum(near.values()) > 0.5 else 0.0
-            shares[element, beside] = {
-                s: (1 - weight) * n / total + weight * near.get(s, 0.0) / (sum(near.values()) or 1)
-                for s, n in usable.items()
-            }
-    return shares
+        found[element, anion.split("-")[0]][int(cation[len(element) :])] = share
+    return found
 
 
 def _possible(element: str, state: int, beside: str) -> bool:
@@ -95,42 +114,51 @@ def counted(formulas: list[str], start: Shares) -> Shares:
     """Return the shares of states by the likeliest states of compounds, on top of the ICSD's.
 
     Within a sign they are shares of the element's atoms; a sign that is rarer beside an element than the
-    frequencies of both let expect has all its shares lowered by as much.
+    frequencies of both let expect has all its shares lowered by as much (metals: by the square root).
     """
-    counts: dict[tuple[str, str], dict[int, float]] = defaultdict(lambda: defaultdict(float))
+    counts: dict[tuple[str, str, int], float] = defaultdict(float)
     signs: dict[tuple[str, int], dict[str, int]] = defaultdict(lambda: defaultdict(int))
     n_beside: dict[str, int] = defaultdict(int)
     for formula in formulas:
         amounts = reduced_amounts(formula)
-        found = assigned(amounts)
-        last = max(amounts, key=ORDER.__getitem__)
-        if found.kind != "ions" or not is_nonmetal(last):
-            continue
-        n_beside[last] += 1
-        for element, states in found.states:
-            atoms = sum(n for _, n in states)
-            for sign in {1 if state > 0 else -1 for state, _ in states}:
-                signs[element, sign][last] += 1
-            for state, n in states:
-                if state == int(state) and (state > 0 or -state == VALENCE.get(element)):
-                    weight = IN_METALS if last in METALLIC else 1.0
-                    counts[element, last][int(state)] += weight * float(n / atoms)
+        found, last = assigned(amounts), max(amounts, key=ORDER.__getitem__)
+        if found.kind == "ions" and is_nonmetal(last):
+            n_beside[last] += 1
+            for element, states in found.states:
+                _count(counts, signs, last, element, states)
     every = sum(n_beside.values())
     shares: Shares = {}
     for (element, beside), own in start.items():
         shares[element, beside] = {}
         for sign in (1, -1):
             ours = {s: p for s, p in own.items() if s * sign > 0}
-            seen = {s: counts[element, beside].get(s, 0.0) for s in ours}
-            total, mass = sum(seen.values()) + PRIOR, sum(ours.values())
+            total = sum(counts[element, beside, s] for s in ours) + PRIOR
             role = signs[element, sign]
             expected = sum(role.values()) * n_beside[beside] / every
-            affinity = 1.0 if beside in ("", element) else (role[beside] + FEW) / (expected + FEW)
-            if not is_nonmetal(element):
-                affinity **= 0.5
+            affinity = 1.0 if beside in ("", element) else min((role[beside] + FEW) / (expected + FEW), 1.0)
+            affinity **= 1.0 if is_nonmetal(element) else 0.5
             for s, p in ours.items():
-                shares[element, beside][s] = min(affinity, 1.0) * (seen[s] + PRIOR * p / mass) / total
+                known = counts[element, beside, s] + PRIOR * p / sum(ours.values())
+                shares[element, beside][s] = affinity * known / total
     return shares
+
+
+def _count(
+    counts: dict[tuple[str, str, int], float],
+    signs: dict[tuple[str, int], dict[str, int]],
+    beside: str,
+    element: str,
+    states: MeanStates,
+) -> None:
+    """Add the states of one element of a compound."""
+    atoms = sum(n for _, n in states)
+    for sign in {1 if state > 0 else -1 for state, _ in states}:
+        signs[element, sign][beside] += 1
+    for state, n in states:
+        if state == int(state) and (state > 0 or -state == VALENCE.get(element)):
+            counts[element, beside, int(state)] += (IN_METALS if beside in METALLIC else 1.0) * float(
+                n / atoms
+            )
 
 
 def write(shares: Shares) -> None:
@@ -139,9 +167,7 @@ def write(shares: Shares) -> None:
         rows = csv.writer(handle, lineterminator="\n")
         rows.writerow(["element", "beside", "state", "share"])
         for (element, beside), own in sorted(shares.items()):
-            rows.writerows(
-                [element, beside, s, f"{p:.2g}"] for s, p in sorted(own.items()) if p >= LEAST
-            )
+            rows.writerows([element, beside, s, f"{p:.2g}"] for s, p in sorted(own.items()) if p >= LEAST)
     state_likelihood._shares.cache_clear()  # noqa: SLF001 - it has changed
     state_likelihood.ion_options.cache_clear()
 

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from smact.screening import ICSD24FilterConfig, smact_validity
 
+from invdesign.composition.assignment import assignment
 from invdesign.composition.batch import CompositionBatch
 from invdesign.composition.oxidation_state_arrays import ChargeCode
 from invdesign.composition.oxidation_states import SMACT_COMBINATIONS, STATE_SETS, ChargeRules
 from invdesign.crystal.elements import SYMBOLS
 from invdesign.filters.charge_balance import charge_balance
-from invdesign.filters.charge_balance_batch import charge_verdicts, likeliest_states
+from invdesign.filters.charge_balance_batch import charge_verdicts, charge_words, likeliest_states
 from invdesign.filters.metallicity import metallic, metallicity
 
 if TYPE_CHECKING:
@@ -163,6 +164,22 @@ def test_metallicity_equals_smact() -> None:
     assert np.allclose(ours, theirs, atol=1e-12)
     exact = theirs[5]  # at the threshold the last bit decides
     assert metallic(batch.numbers[5:6], batch.amounts[5:6].astype(np.int64), exact)[0]
+
+
+def test_smact_alone_equals_smact_validity() -> None:
+    rules = replace(SMACT, mixed_valence=False, truncate_fractions=True)
+    texts = formulas(400, seed=12)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs = [smact_validity(text) for text in texts]
+    assert (charge_verdicts(CompositionBatch.of(texts)[0], rules) > 0).tolist() == theirs
+
+
+def test_words_equal_those_of_single_compositions() -> None:
+    batch, _ = CompositionBatch.of(formulas(300, seed=13))
+    words = charge_words(batch).tolist()
+    assert set(words) == {"usual", "unusual", "none"}
+    assert words == [assignment(formula).word for formula in batch.formulas()]
 
 
 def test_nothing_gives_nothing() -> None:

@@ -34,14 +34,24 @@ def test_rows_say_what_the_gates_found() -> None:
         "Na1+ Cl1-",
         "yes",
     )
+    assert (odd["verdict"], odd["charge"]) == ("charge balance", "none")
+    assert (alloy["charge"], alloy["states"]) == ("usual", None)
+    assert (magnetite["charge"], magnetite["states"]) == ("usual", "1 Fe2+ 2 Fe3+ O2-")
+    assert 0 < magnetite["state_likelihood"] < salt["state_likelihood"] <= 1
+
+
+def test_smacts_rules_have_their_own_words() -> None:
+    odd, alloy, magnetite = screen(["NaCl2", "Cu5Zn8", "Fe3O4"], rules=ChargeRules(), **PLAIN)
     assert (odd["verdict"], odd["charge"]) == ("charge balance", "not neutral")
     assert alloy["charge"] == "intermetallic"
     assert magnetite["states"] == "1 Fe2+ 2 Fe3+ O2-, mixed valence"
+    with pytest.raises(InputError, match="states: all"):
+        screen(["NaCl"], states="all", rules=ChargeRules(), **PLAIN)
 
 
 def test_gates_can_be_turned_off_and_on() -> None:
     def verdicts(**options: object) -> list[str]:
-        return [row["verdict"] for row in screen(["NaCl", "NaCl2", "PbS", "NaLu7Te9"], **PLAIN, **options)]
+        return [row["verdict"] for row in screen(["NaCl", "NaCl2", "PbS", "K3LuF9"], **PLAIN, **options)]
 
     assert verdicts() == ["passed", "charge balance", "passed", "charge balance"]
     assert verdicts(rules=None) == ["passed"] * 4
@@ -77,7 +87,7 @@ def test_similar_compounds_come_with_their_probability() -> None:
     rows = list(screen(like="CsPbI3", like_n=50, **PLAIN))
     chances = [row["p_exchange"] for row in rows]
     assert chances == sorted(chances, reverse=True)
-    assert all(row["charge"] == "neutral" for row in rows)
+    assert all(row["charge"] in ("usual", "unusual") for row in rows if row["verdict"] == "passed")
 
 
 def test_shards_follow_one_another_to_the_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from invdesign.campaign.progress import Clock
 from invdesign.campaign.stages.gates import Context, GateFunction, apply_gates
 from invdesign.core.candidate import Candidate
 from invdesign.crystal.gene import Gene
-from invdesign.filters.charge_balance import charge_balance
+from invdesign.filters.charge_balance import suits
 from invdesign.verdict import Verdict
 
 
@@ -64,9 +64,10 @@ def _in_target(gene: Gene, config: CampaignConfig, elements: frozenset[str]) -> 
     return config.target.allows(gene)
 
 
-def charge_balanced(candidates: Sequence[Candidate], _context: Context) -> list[Verdict]:
-    """Find oxidation states that make each composition neutral."""
-    return [charge_balance(candidate.gene.composition) for candidate in candidates]
+def charge_balanced(candidates: Sequence[Candidate], context: Context) -> list[Verdict]:
+    """Find the likeliest oxidation states of each composition."""
+    target = context.config.target
+    return [suits(candidate.gene.composition, target) for candidate in candidates]
 
 
 def unique(candidates: Sequence[Candidate], context: Context) -> list[Verdict]:

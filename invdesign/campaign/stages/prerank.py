@@ -14,7 +14,7 @@ from invdesign.campaign.stages.gates import Context, GateFunction, apply_gates
 from invdesign.campaign.stages.generate import generate, generate_units
 from invdesign.core.candidate import Candidate
 from invdesign.core.target import Target
-from invdesign.filters.charge_balance import charges_suit
+from invdesign.filters.charge_balance import suits
 from invdesign.verdict import Verdict
 
 
@@ -90,7 +90,7 @@ def select_likeliest(candidates: Sequence[Candidate], target: Target, n: int) ->
     for gene, estimates in zip(genes, components.gene_estimates(genes, target), strict=True):
         if gene.hash in seen:
             scores.append(-2.0)
-        elif (novelty := known.novelty(gene).value) == 0 or not charges_suit(gene.composition, target):
+        elif (novelty := known.novelty(gene).value) == 0 or not suits(gene.composition, target).passed:
             scores.append(-1.0)
         else:
             scores.append(hit_probability(estimates, target) + (novelty == 2))

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from invdesign.filters.charge_balance import assignments
+from invdesign.composition.assignment import assignment
+from invdesign.composition.polyanions import MeanStates
 
 if TYPE_CHECKING:
     from pymatgen.core import Element, Structure
@@ -68,18 +69,18 @@ def _of_metals(structure: Structure) -> dict[str, float]:
     return {symbol: moment for symbol, moment in moments.items() if moment}
 
 
-def oxidation_states(structure: Structure) -> dict[str, tuple[tuple[int, int], ...]]:
+def oxidation_states(structure: Structure) -> dict[str, MeanStates]:
     """Return the likeliest oxidation states, as (state, atoms), by element; empty where none balance."""
-    found = assignments(structure.composition, most=1)
-    return dict(found[0].states) if found else {}
+    found = assignment(structure.composition)
+    return dict(found.states) if found.kind == "ions" else {}
 
 
-def _of_ion(element: Element, states: tuple[tuple[int, int], ...]) -> float:
+def _of_ion(element: Element, states: MeanStates) -> float:
     """Return the mean over its atoms, of which there may be several oxidation states."""
     if element.is_lanthanoid or element.is_actinoid:
-        each = [(_unpaired_f(element, state), atoms) for state, atoms in states]
+        each = [(_unpaired_f(element, int(state)), float(atoms)) for state, atoms in states]
     elif element.is_transition_metal:
-        each = [(_unpaired_d(element, state), atoms) for state, atoms in states]
+        each = [(_unpaired_d(element, int(state)), float(atoms)) for state, atoms in states]
     else:
         return 0.0
     return sum(moment * atoms for moment, atoms in each) / sum(atoms for _, atoms in each)

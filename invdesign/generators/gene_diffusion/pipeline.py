@@ -19,7 +19,7 @@ from invdesign.crystal.elements import ATOMIC_NUMBER, SYMBOLS
 from invdesign.crystal.gene import Gene
 from invdesign.data.tokens import LETTERS
 from invdesign.errors import InputError
-from invdesign.filters.charge_balance import charges_suit
+from invdesign.filters.charge_balance import suits
 from invdesign.generators.gene_diffusion.constraints import PartialGene, Prompt, rules_of
 from invdesign.generators.gene_diffusion.model import GeneTransformer
 from invdesign.generators.gene_diffusion.sampler import GeneSampler, Mixture
@@ -251,8 +251,8 @@ def _unwanted(genes: list[Gene], target: Target) -> list[int]:
     seen: set[str] = set()
     found = []
     for i, gene in enumerate(genes):
-        suits = charges_suit(gene.composition, target) and not target.supply_objection(gene.amounts)
-        if gene.hash in seen or not suits:
+        fits = suits(gene.composition, target).passed and not target.supply_objection(gene.amounts)
+        if gene.hash in seen or not fits:
             found.append(i)
         seen.add(gene.hash)
     return found

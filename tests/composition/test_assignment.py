@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from invdesign.composition.assignment import assignment, assignments
+
+TEXTBOOK = Path(__file__).with_name("textbook_states.txt")
+
+
+def states_of(formula: str) -> dict[str, list[Fraction]]:
+    """State of each atom by element; one where all atoms share it."""
+    found = {}
+    for element, states in assignment(formula).states:
+        scale = 2 if any(n != int(n) for _, n in states) else 1
+        every = sorted(Fraction(state) for state, n in states for _ in range(int(n * scale)))
+        found[element] = every[:1] if len(set(every)) == 1 else every
+    return found
+
+
+def test_textbook_compounds_have_their_states() -> None:
+    lines = [line for line in TEXTBOOK.read_text(encoding="utf-8").splitlines() if line[0] != "#"]
+    wrong = []
+    for formula, ions in (line.split(": ") for line in lines):
+        pairs = re.findall(r"([A-Z][a-z]?)(\S+)", ions)
+        if states_of(formula) != {e: sorted(map(Fraction, own.split(","))) for e, own in pairs}:
+            wrong.append(formula)
+    assert len(lines) >= 150
+    assert len(wrong) <= 0.05 * len(lines), wrong
+
+
+@pytest.mark.parametrize(
+    ("formula", "ions", "word"),
+    [
+        ("Pb2O3", "1 Pb2+ 1 Pb4+ O2-", "usual"),
+        ("RbO2", "Rb1+ O2(1-)", "usual"),
+        ("BaO2", "Ba2+ O2(2-)", "usual"),
+        ("KN3", "K1+ N3(1-)", "usual"),
+        ("SrB6", "Sr2+ B6(2-)", "usual"),
+        ("K2S3", "K1+ S3(2-)", "usual"),
+        ("CsI3", "Cs1+ I3(1-)", "usual"),
+        ("SrC2", "Sr2+ C2(2-)", "usual"),
+        ("Tb4O7", "2 Tb3+ 2 Tb4+ O2-", None),
+        ("GdBa2Cu3O7", "Ba2+ Gd3+ 2 Cu2+ 1 Cu3+ O2-", None),
+        ("Nd0.6Sr0.4MnO3", "Sr2+ Nd3+ 3 Mn3+ 2 Mn4+ O2-", None),
+        ("Co3O4", "1 Co2+ 2 Co3+ O2-", "usual"),
+        ("BaFeO4", "Ba2+ Fe6+ O2-", "unusual"),
+        ("NH4NO2", None, None),
+        ("Zn3O", None, "none"),
+        ("GeO3", None, "none"),
+        ("InN4", None, "none"),
+        ("CaTiO5", None, "none"),
+        ("Ag2F", "Ag2(1+) F1-", "unusual"),
+        ("NaIrO4", "Na1+ Ir7+ O2-", "unusual"),
+    ],
+)
+def test_groups_mixed_valence_and_what_cannot_be(formula: str, ions: str | None, word: str | None) -> None:
+    found = assignment(formula)
+    assert ions is None or str(found) == ions
+    assert word is None or found.word == word
+
+
+@pytest.mark.parametrize("formula", ["RbSnS2", "K2CrBr6", "NdBr4", "Rb2TbGeS4", "PrSe2", "CsGeSe2"])
+def test_states_that_chemists_do_not_know_are_not_usual(formula: str) -> None:
+    assert assignment(formula).word != "usual"
+
+
+def test_every_assignment_is_neutral_and_the_likeliest_comes_first() -> None:
+    for formula, amounts in (("Fe3O4", {"Fe": 3, "O": 4}), ("KMn8O16", {"K": 1, "Mn": 8, "O": 16})):
+        found = assignments(formula)
+        assert found[0] == assignment(formula)
+        chances = [one.likelihood for one in found]
+        assert chances == sorted(chances, reverse=True)
+        assert len({one.states for one in found}) == len(found)
+        assert any(len(ions) == 3 for one in found for _, ions in one.states)
+        for one in found:
+            assert sum(state * n for _, ions in one.states for state, n in ions) == 0
+            assert {element: sum(n for _, n in ions) for element, ions in one.states} == amounts
+
+
+def test_metals_and_elements_need_no_charges() -> None:
+    assert assignment("Cu5Zn8").kind == "metals"
+    assert assignment("Si").kind == "element"
+    assert assignment("Mg2Sn").kind in ("ions", "metals")
+    assert {assignment(f).word for f in ("Cu5Zn8", "Si", "Mg2Sn")} == {"usual"}
+
+
+def test_a_multiple_has_the_formulas_assignment() -> None:
+    assert assignment("Na4Cl4") == assignment({"Na": 2, "Cl": 2})

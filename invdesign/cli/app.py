@@ -112,7 +112,7 @@ Workers = Annotated[int | None, budget_option(help="Number of processes. Default
 Potential = Annotated[
     str,
     typer.Option(
-        help="Universal potential: chgnet, 7net-0, a matgl folder, a hub name (NAME@REVISION), or "
+        help="Universal potential: chgnet, 7net-0, 7net-l3i5, a matgl folder, a hub name (NAME@REVISION), or "
         "ase:MODULE:CALLABLE."
     ),
 ]

@@ -77,13 +77,14 @@ Generators = Annotated[
     component_option(help=f"{GENERATORS}. Repeat it for several; they share the relaxations by their yield."),
 ]
 Potential = Annotated[
-    str | None, component_option(help="Universal potential: chgnet, 7net-0, a matgl folder, or a hub name.")
+    str | None,
+    component_option(help="Universal potential: chgnet, 7net-0, 7net-l3i5, a matgl folder, or a hub name."),
 ]
 Calibration = Annotated[str | None, component_option(help="Calibration of the potential: name or folder.")]
 Finish = Annotated[
     str | None,
     component_option(
-        help="Potential that relaxes the likeliest hits again and places them: 7net-0, or none."
+        help="Potential that relaxes the likeliest hits again and places them: 7net-0, 7net-l3i5, or none."
     ),
 ]
 Hull = Annotated[str | None, component_option(help="Reference hull: name, folder or CSV.")]

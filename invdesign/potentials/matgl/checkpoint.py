@@ -88,7 +88,7 @@ def _from_hub(name: str) -> Path:
     if (parts := HUB_NAME.fullmatch(name)) is None:
         raise InputError(
             f"potential {name!r} is no folder; "
-            "give chgnet, 7net-0, a matgl folder, or a hub name (NAME@REVISION)."
+            "give chgnet, 7net-0, 7net-l3i5, a matgl folder, or a hub name (NAME@REVISION)."
         )
     model, revision = parts["model"], parts["revision"]
     repository = model if "/" in model else f"{HF_MATGL_ORG}/{model}"
@@ -131,5 +131,5 @@ def _reach_hub(name: str, repository: str, revision: str) -> None:
             reason = f"the hub cannot be reached: {getattr(error, 'reason', error)}"
     raise InputError(
         f"potential {name!r} is neither a folder nor in the cache, and {reason}; "
-        "give chgnet, 7net-0 or a matgl folder."
+        "give chgnet, 7net-0, 7net-l3i5 or a matgl folder."
     )

@@ -54,7 +54,7 @@ class CampaignConfig(BaseModel):
     geometry: str = Field("geometries", description="library that geometries are inherited from")
     known: str = Field("known-materials", description="index of known materials, for novelty")
     ranker: str = "gene-rank"
-    potential: str = Field("chgnet", description="chgnet, 7net-0, a matgl folder, or a hub name")
+    potential: str = Field("chgnet", description="chgnet, 7net-0, 7net-l3i5, a matgl folder, or a hub name")
     calibration: str | None = Field(None, description="default: that of the potential")
     finish: str = Field(
         "7net-0", description="potential that relaxes the likeliest hits again and places them; or none"

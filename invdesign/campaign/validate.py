@@ -48,7 +48,7 @@ def check_names(**given: object) -> None:
 def check_finisher(
     components: Components,
     option: str = "finish",
-    advice: str = "give 7net-0, another potential that has one, or none",
+    advice: str = "give 7net-0, 7net-l3i5, another potential that has one, or none",
 ) -> None:
     """Check that the finishing potential can be loaded and has a calibration, made for it.
 

@@ -9,8 +9,11 @@ coefficient (eV) × atomic fraction:
   (on 21 383 shared compositions this rule leaves a mean error of 7 meV/atom between the Materials
   Project's two scales; "the most electronegative element" leaves 9);
 - ``Te~``: its fraction where it is no such anion, yet nothing but metals is there (PbTe, PtTe2): by
-  oxidation states it is one, and the Materials Project corrects it. Scales fitted
-  before this term have no coefficient for it;
+  oxidation states it is one, and the Materials Project corrects it;
+- ``N+``: its fraction where it is such an anion, yet the less electronegative elements have too few
+  electrons for oxygen and fluorine: it must give some of its own (nitrates, perchlorates), and the
+  Materials Project corrects nothing there. Scales fitted before this term or ``Te~`` have no coefficient
+  for it;
 - ``Fe|F``, ``Fe|O``: the fraction of a +U metal in the presence of fluorine, else of oxygen (the Materials
   Project sets U and its correction by the most electronegative element).
 """
@@ -23,7 +26,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from invdesign.crystal.elements import SYMBOLS, element_table
+from invdesign.crystal.elements import ATOMIC_NUMBER, SYMBOLS, element_table
 
 if TYPE_CHECKING:
     from pymatgen.core import Composition
@@ -47,7 +50,10 @@ def fractions(composition: Composition) -> dict[str, float]:
 def terms_of(composition: Composition) -> dict[str, float]:
     """Atomic fraction by term (see the module) of one composition."""
     parts = fractions(composition)
-    table, table_is_metal = (element_table()[name] for name in ("electronegativity", "is_metal"))
+    table, table_is_metal, most = (
+        element_table()[name] for name in ("electronegativity", "is_metal", "max_oxidation")
+    )
+    taken = 2 * parts.get("O", 0.0) + parts.get("F", 0.0)
     chi = {SYMBOLS[element.Z]: float(table[element.Z]) for element in composition}
     mean = sum(chi[symbol] * part for symbol, part in parts.items())
     metals = {SYMBOLS[element.Z] for element in composition if table_is_metal[element.Z]}
@@ -55,6 +61,11 @@ def terms_of(composition: Composition) -> dict[str, float]:
     for symbol, part in parts.items():
         if symbol in ANIONS and chi[symbol] > mean:
             out[f"{symbol}-"] = part
+            given = sum(
+                parts[other] * most[ATOMIC_NUMBER[other]] for other in parts if chi[other] < chi[symbol]
+            )
+            if given < taken - 1e-9 and symbol not in {"O", "F"}:
+                out[f"{symbol}+"] = part
         elif symbol in ANIONS and metals and parts.keys() - metals == {symbol}:
             out[f"{symbol}~"] = part
         if symbol in U_METALS and (anion := next((anion for anion in "FO" if anion in parts), None)):

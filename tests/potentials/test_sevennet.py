@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
 
+from invdesign.campaign import Components
 from invdesign.potentials.interface import Frame, frame_of
 from invdesign.potentials.registry import load_potential
 from invdesign.potentials.sevennet.potential import SevenNetPotential
@@ -110,3 +111,11 @@ def test_what_it_cannot_relax_ends_with_a_reason_and_the_rest_goes_on() -> None:
     assert "7net-0 does not know Po" in lost[0].reason
     assert "no neighbour within 5 Å" in lost[1].reason
     assert salt.converged
+
+
+def test_its_calibration_is_of_these_weights_and_puts_rock_salt_on_the_hull(name: str) -> None:
+    components = Components(potential=name)
+    components.check_scale()
+    salt = SALT.get_primitive_structure()
+    energy = components.get("potential").evaluate([salt]).energy[0]
+    assert components.placement(salt, energy).e_above_hull == pytest.approx(0, abs=0.02)

@@ -346,7 +346,7 @@ def _check_supply(target: Target) -> None:
     else:
         impossible = target.required - target.elements or not target.elements
         needed = f"with {_and(target.required)} " if target.required else ""
-        beyond = impossible and f"no compound {needed}of at most {target.n_atoms[1]} atoms is"
+        beyond = f"no compound {needed}of at most {target.n_atoms[1]} atoms is" if impossible else None
     if beyond:
         raise InputError(
             f"target: {beyond} within a supply risk of {target.hhi_max:g}; raise hhi (--max-hhi)."

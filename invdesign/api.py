@@ -41,7 +41,9 @@ HOMES = {
 }
 """Where the functions live that are not in this module, as ``module:attribute``; or a module of several."""
 
-CONDITIONS = frozenset({"elements", "only", "exclude", "formula", "anonymous", "space_group", "n_atoms"})
+CONDITIONS = frozenset(
+    ("elements", "only", "exclude", "formula", "anonymous", "space_group", "n_atoms", "dimensionality")
+)
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - each attribute has its own type
@@ -75,8 +77,8 @@ def design(
         components: custom objects in place of the released models and reference data.
         executor: runs the relaxations (default: one process per core).
         progress: show the live funnel on stderr.
-        options: ``elements, only, exclude, formula, anonymous, space_group, n_atoms`` of the target
-            (:func:`invdesign.parse_target`); all others are fields of
+        options: ``elements, only, exclude, formula, anonymous, space_group, n_atoms, dimensionality``
+            of the target (:func:`invdesign.parse_target`); all others are fields of
             :class:`invdesign.campaign.CampaignConfig`, such as ``out``, ``n_genes``, ``n_relax``, ``seed``.
 
     Returns:

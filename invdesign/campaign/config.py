@@ -45,6 +45,9 @@ class CampaignConfig(BaseModel):
         0.1, ge=0, le=1, description="least probability that all properties lie in their windows"
     )
     include_known: bool = Field(default=False, description="relax and list known materials too, marked")
+    diverse: bool = Field(
+        default=True, description="one row for crystals that differ by like elements or as polymorphs"
+    )
     check: tuple[Literal["phonons", "md"], ...] = Field(
         (), description="gates beyond the hull for what would be shortlisted"
     )
@@ -99,6 +102,8 @@ class CampaignConfig(BaseModel):
         """Return the fields that decide the result, as plain JSON; equal ones mean the same campaign."""
         fields = self.model_dump(mode="json", exclude={*_HOW, "target", "formulas", "check"})
         listed = {name: list(asked) for name in ("formulas", "check") if (asked := getattr(self, name))}
+        if self.diverse:  # as in folders of campaigns before rows were grouped
+            del fields["diverse"]
         if self.finish == "none":  # as in folders of campaigns before there was any finishing
             del fields["finish"]
         return {"target": str(self.target), **listed, **fields}

@@ -255,7 +255,7 @@ def _last_phase(session: Session) -> None:
     if config.check:
         survivors = check_survivors(session, survivors)
     chosen = picked(config, [candidate for candidate in survivors if candidate.alive])
-    clock = put_on_shortlist(config, components, chosen)
+    clock = put_on_shortlist(config, components, chosen, survivors)
     session.store.put(survivors, clock, complete=True)
     live.count(survivors, ("shortlist",), clock)
     live.line(("duplicates", *[FINISHING] * (components.finisher is not None), *config.check, "shortlist"))

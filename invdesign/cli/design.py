@@ -66,7 +66,14 @@ Abundance = Annotated[
         help="Minimum crustal abundance of each element, mg/kg; 1 excludes Ag, Te, In, Pt, …",
     ),
 ]
+Dimensionality = Annotated[
+    str | None,
+    target_option(help="Directions of connection: 2..3 for layers and frameworks, 1 chains, 0 molecules."),
+]
 Known = Annotated[bool, target_option("--include-known", help="Shortlist known materials, too.")]
+Undivided = Annotated[
+    bool, budget_option("--no-diversity", help="List what differs by like elements or as polymorph by rows.")
+]
 Genes = Annotated[int | None, budget_option("-n", "--n", help="Number of genes to generate.")]
 Relaxed = Annotated[
     int | None, budget_option(help="Number of candidates to relax, the best of the pre-ranking.")
@@ -110,7 +117,7 @@ Choose = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Hide the live funnel.")]
 OTHERS = (
-    *("target", "abundant", "max_hhi", "min_abundance", "config", "n", "include_known"),
+    *("target", "no_diversity", "abundant", "max_hhi", "min_abundance", "config", "n", "include_known"),
     *("continue_", "choose", "quiet", "as_json"),
 )
 CONTINUING = {"n_genes", "n_relax", "n_shortlist", "workers"}
@@ -128,6 +135,7 @@ def design_command(
     anonymous: Anonymous = None,
     space_group: SpaceGroup = None,
     n_atoms: NAtoms = None,
+    dimensionality: Dimensionality = None,
     abundant: Abundant = False,
     max_hhi: Risk = None,
     min_abundance: Abundance = None,
@@ -135,6 +143,7 @@ def design_command(
     n: Genes = None,
     n_relax: Relaxed = None,
     n_shortlist: Shortlisted = None,
+    no_diversity: Undivided = False,
     seed: Seed = None,
     workers: Workers = None,
     include_known: Known = False,
@@ -173,6 +182,7 @@ def design_command(
     from invdesign.api import design, next_round
 
     options |= {name: found for name in ("generator", "check") if (found := pieces(options.get(name)))}
+    options |= {"diverse": False} if no_diversity else {}
     options |= ({"n_genes": n} if n is not None else {}) | ({"include_known": True} if include_known else {})
     limits = {"hhi<": max_hhi, "abundance>": min_abundance}
     clauses = [*(target or []), *(f"{name}{limit}" for name, limit in limits.items() if limit is not None)]
@@ -231,7 +241,9 @@ def _as_json(result: CampaignResult) -> dict[str, Any]:
 def _print_shortlist(shortlist: Sequence[Candidate], config: CampaignConfig, console: Console) -> None:
     from rich.table import Table
 
+    from invdesign.campaign.ideas import LAYERS
     from invdesign.core.properties import GAPS, PROPERTIES, STABILITY
+    from invdesign.crystal.dimensionality import WORDS
     from invdesign.io.console import print_whole
     from invdesign.report.shortlist_csv import NOVELTY
 
@@ -245,6 +257,10 @@ def _print_shortlist(shortlist: Sequence[Candidate], config: CampaignConfig, con
     for heading in ("", "formula", "group", "hit", *(_heading(name) for name in shown)):
         table.add_column(heading, justify="left" if heading == "formula" else "right", no_wrap=True)
     table.add_column("novelty")
+    loose = any(c.selection and c.selection.dimensionality < LAYERS for c in shortlist)
+    grouped = any(c.selection and c.selection.members for c in shortlist)
+    for heading in [*["connected"] * loose, *["members"] * grouped]:
+        table.add_column(heading)
     for candidate in shortlist:
         estimates, selection = [candidate.properties[name] for name in shown], candidate.selection
         assert selection is not None  # noqa: S101 - shortlisted
@@ -255,9 +271,17 @@ def _print_shortlist(shortlist: Sequence[Candidate], config: CampaignConfig, con
             f"{selection.p_hit:.0%}",
             *(f"{e.value:.2f} [{e.low:.2f}, {e.high:.2f}]" for e in estimates),
             NOVELTY[int(candidate.verdicts["novelty"].value or 0)],
+            *[WORDS[selection.dimensionality]] * loose,
+            *[_few(selection.members)] * grouped,
         )
     if shortlist:
         print_whole(table, console)
+
+
+def _few(members: str, most: int = 3) -> str:
+    """Return the first of a list, and how many more there are."""
+    names = members.split(", ")
+    return ", ".join(names[:most]) + (f" + {len(names) - most}" if len(names) > most else "")
 
 
 def _show(result: CampaignResult) -> None:

@@ -107,7 +107,7 @@ def generate_command(
     given = locals()
     from invdesign.api import CONDITIONS, generate, parse_target
 
-    conditions = {name: given[name] for name in CONDITIONS}
+    conditions = {name: given[name] for name in CONDITIONS & given.keys()}
     settings = passed_on(
         given, *CONDITIONS, "target", "abundant", "n", "guidance", "temperature", "out", "as_json"
     )
@@ -119,7 +119,8 @@ def generate_command(
         typer.echo(f"Target: {parsed.describe()}.", err=True)
     with shown_progress(show=files) as progress:
         candidates = generate(parsed, n, structures=files, out=out, progress=progress, **settings)
-    if idle := sorted(parsed.guiding_windows.keys() - candidates[0].origin.conditions.keys()):
+    idle = sorted(parsed.guiding_windows.keys() - candidates[0].origin.conditions.keys())
+    if idle := [*idle, *["dimensionality"] * (parsed.dimensionality != (0, 3))]:
         typer.echo(
             f"{generator} is not guided by {', '.join(idle)}; its genes are drawn without this condition.",
             err=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 
 from invdesign.composition.supply import TOXIC, scarce
@@ -30,8 +31,7 @@ FAMILIES: dict[str, frozenset[str]] = {
 
 _SEVERAL_WORDS = re.compile(r"\b\w{4,}(?:\s+(?:earth|group|metal|element)s?\b)+", re.IGNORECASE)
 _LIKE = ("Na K Rb Cs", "Mg Ca Sr Ba", "P As Sb Bi", "S Se Te", "Cl Br I", " ".join(FAMILIES["rare-earths"]))
-LIKE_FOR_LIKE: dict[str, str] = {symbol: max(group.split()) for group in _LIKE for symbol in group.split()}
-"""One element for all that are alike: members of a family, but for the first of each group, which differs."""
+_STANDS_FOR = {symbol: max(group.split()) for group in _LIKE for symbol in group.split()}
 
 
 def _key(word: str) -> str:
@@ -56,6 +56,17 @@ def one_word_each(text: str) -> str:
 def members(words: Iterable[str], without: frozenset[str] = EXCLUDED_BY_DEFAULT) -> frozenset[str]:
     """Elements of symbols and families; of a family none that is in ``without``."""
     return frozenset().union(*(FAMILIES[word] - without if word in FAMILIES else {word} for word in words))
+
+
+def like_for_like(symbols: Iterable[str]) -> dict[str, str]:
+    """Return for each element of a compound the one that stands for all that are like it.
+
+    Alike are the members of a family but its first, whose chemistry differs. Two that are alike in one
+    compound stay what they are.
+    """
+    stands_for = {symbol: _STANDS_FOR.get(symbol, symbol) for symbol in symbols}
+    once = Counter(stands_for.values())
+    return {symbol: other if once[other] == 1 else symbol for symbol, other in stands_for.items()}
 
 
 def in_words(symbols: frozenset[str], understood: frozenset[str]) -> list[str]:

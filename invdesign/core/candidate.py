@@ -193,6 +193,8 @@ class Selection:
         pareto_rank: front among several goals, from 1; None with a single goal.
         rank: place on the shortlist, from 1; None: not on it.
         why: what drove the first property of the target, in a phrase.
+        dimensionality: directions in which the relaxed crystal is connected, 0 to 3.
+        members: what is the same idea, likeliest first; see :mod:`invdesign.campaign.ideas`.
     """
 
     p_hit: float
@@ -200,6 +202,8 @@ class Selection:
     pareto_rank: int | None = None
     rank: int | None = None
     why: str = ""
+    dimensionality: int = 3
+    members: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

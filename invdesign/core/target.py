@@ -4,7 +4,7 @@ The language, one clause a condition, in any order, as arguments, as one line, o
 
     band_gap=1.5±0.25  band_gap=1.2..1.8  band_gap>3  e_above_hull<0.05
     elements=O  only=Li,Fe,O  exclude=Pb,lanthanides  formula=Li2FeSiO4  anonymous=ABC3
-    space_group=225,Pnma,195..206  n_atoms=5..20  exclude=toxic  hhi<5000  abundance>1
+    space_group=225,Pnma,195..206  n_atoms=5..20  dimensionality=2..3  exclude=toxic  hhi<5000  abundance>1
 
 ``docs/guide/targets.md`` explains it; :func:`parse_target` reads it, ``str(target)`` writes it.
 """
@@ -22,6 +22,7 @@ from invdesign.composition.supply import scarcer_than, supply_of, too_concentrat
 from invdesign.core.measured_gap import as_pbe, meaning
 from invdesign.core.properties import MEASURED_GAP, PBE_GAP, PROPERTIES, STABILITY, Property, Window
 from invdesign.core.target_parser import amounts_of, fields_of
+from invdesign.crystal.dimensionality import WORDS
 from invdesign.crystal.elements import EXCLUDED_BY_DEFAULT, SYMBOLS
 from invdesign.crystal.gene import Gene
 from invdesign.errors import InputError
@@ -47,6 +48,7 @@ class Target(BaseModel):
         anonymous_formula: reduced formula without names, ``ABC3``.
         space_groups: numbers, 1 to 230; None: any.
         n_atoms: fewest and most atoms in the primitive cell.
+        dimensionality: least and most directions in which the relaxed crystal is connected, 0 to 3.
         e_above_hull_max: limit of the energy above the hull, eV/atom.
         hhi_max: limit of the supply risk (Herfindahl-Hirschman index, to 10 000), of production and reserves.
         abundance_min: least abundance in the earth's crust that an element must have, mg/kg.
@@ -66,6 +68,7 @@ class Target(BaseModel):
     anonymous_formula: str | None = None
     space_groups: frozenset[int] | None = None
     n_atoms: tuple[int, int] = (1, MAX_ATOMS)
+    dimensionality: tuple[int, int] = (0, 3)
     e_above_hull_max: float = Field(0.1, ge=0, le=10, allow_inf_nan=False)
     hhi_max: float | None = Field(None, gt=0, le=10_000, allow_inf_nan=False)
     abundance_min: float | None = Field(None, gt=0, le=1e6, allow_inf_nan=False)
@@ -171,6 +174,13 @@ class Target(BaseModel):
         """Families of which an element is missing."""
         return [f"one of the {name}" for name, of in self.families.items() if of.isdisjoint(present)]
 
+    def connectivity_objection(self, directions: int) -> str | None:
+        """Why a crystal that is connected in so many directions is not what was asked for."""
+        fewest, most = self.dimensionality
+        if fewest <= directions <= most:
+            return None
+        return f"{WORDS[directions]} ({directions}D), not {_dimensions(self)}"
+
     def supply_objection(self, amounts: Mapping[str, float]) -> str | None:
         """Why a composition breaks a limit of supply."""
         if scarce := self.scarce & amounts.keys():
@@ -199,6 +209,8 @@ class Target(BaseModel):
         clauses += _listed("space_group", self.space_groups or ())
         if self.n_atoms != (1, MAX_ATOMS):
             clauses.append(f"n_atoms={self.n_atoms[0]}..{self.n_atoms[1]}")
+        if self.dimensionality != (0, 3):
+            clauses.append(f"dimensionality={self.dimensionality[0]}..{self.dimensionality[1]}")
         if self.hhi_max is not None:
             clauses.append(f"hhi<{self.hhi_max!r}")
         if self.abundance_min is not None:
@@ -249,6 +261,7 @@ def parse_target(
     anonymous: str | None = None,
     space_group: str | int | Iterable[str | int] | None = None,
     n_atoms: str | int | Sequence[int] | None = None,
+    dimensionality: str | int | Sequence[int] | None = None,
 ) -> Target:
     """Read a target from its language (see the module), the keywords adding to the clauses.
 
@@ -261,6 +274,7 @@ def parse_target(
         anonymous: formula type, ``ABC3``.
         space_group: numbers, symbols, or ranges ``195..206``.
         n_atoms: ``5..20``, or exactly so many.
+        dimensionality: ``2..3`` for layers and frameworks, 0 molecules, 1 chains.
 
     Raises:
         InputError: a clause cannot be read, a name is unknown, or nothing could fulfil the target.
@@ -273,6 +287,7 @@ def parse_target(
         "anonymous_formula": anonymous,
         "space_groups": space_group,
         "n_atoms": n_atoms,
+        "dimensionality": dimensionality,
     }
     fields = fields_of(clauses if isinstance(clauses, str) else list(clauses))
     given = fields_of({name: value for name, value in keywords.items() if value is not None})
@@ -383,6 +398,11 @@ def _check_chemistry(target: Target) -> None:
 
 
 def _check_size(target: Target) -> None:
+    fewest, most = target.dimensionality
+    if not 0 <= fewest <= most <= len(WORDS) - 1:
+        raise InputError(
+            f"dimensionality: {fewest}..{most} is not a range between 0 and 3; give one such as 2..3."
+        )
     fewest, most = target.n_atoms
     if not 1 <= fewest <= most <= MAX_ATOMS:
         raise InputError(
@@ -404,6 +424,11 @@ def _listed(name: str, values: Iterable[Any]) -> list[str]:
     return [f"{name}={','.join(map(str, values))}"] if values else []
 
 
+def _dimensions(target: Target) -> str:
+    fewest, most = target.dimensionality
+    return _or(f"{directions}D" for directions in range(fewest, most + 1))
+
+
 def _in_a_sentence(word: str) -> str:
     """Return a symbol as it is, ``noble metals``, ``toxic elements``."""
     noun = word.replace("-", " ")
@@ -421,7 +446,7 @@ def _in_words(name: str, window: Window) -> str:
 
 
 def _limits_in_words(target: Target) -> list[str]:
-    parts = []
+    parts = [_dimensions(target)] if target.dimensionality != (0, 3) else []
     if target.hhi_max is not None:
         parts.append(f"supply risk (HHI) at most {target.hhi_max:g}")
     if target.abundance_min is not None:

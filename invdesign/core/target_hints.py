@@ -32,6 +32,7 @@ _MEANT = {
     "write thermal_conductivity_w_mk<2": ("thermal_conductivity", "kappa", "kappa_l"),
     "write space_group=225, or a symbol": ("spacegroup", "sg", "spg", "symmetry", "space_group_number"),
     "write n_atoms=5..20": ("natoms", "nsites", "n_sites", "num_atoms", "atoms", "sites"),
+    "write dimensionality=2..3": ("layered", "dimension", "dimensions", "2d", "3d", "molecular"),
     "write anonymous=ABC3 for three elements": (
         *("n_elements", "nelements", "prototype", "stoichiometry", "binary", "ternary", "quaternary"),
     ),

@@ -355,9 +355,12 @@ def range_of(value: Any, name: str) -> tuple[int, int]:  # noqa: ANN401 - whatev
         fewest, most = numbers * 2 if len(numbers) == 1 else numbers
     except ValueError as error:
         counted = name.removeprefix("n_")
-        raise InputError(
-            f"{name}: {quoted(value)} is not a number of {counted}; write 5..20, or 10 for exactly ten."
-        ) from error
+        right = (
+            "a number of directions; write 2..3"
+            if name == "dimensionality"
+            else (f"a number of {counted}; write 5..20, or 10 for exactly ten")
+        )
+        raise InputError(f"{name}: {quoted(value)} is not {right}.") from error
     return fewest, most
 
 
@@ -395,6 +398,7 @@ _READERS: dict[str, Read] = {
     "anonymous_formula": _anonymous,
     "space_groups": _space_groups,
     "n_atoms": range_of,
+    "dimensionality": range_of,
 }
 
 _CLAUSES = {
@@ -405,6 +409,7 @@ _CLAUSES = {
     "anonymous": "anonymous_formula",
     "space_group": "space_groups",
     "n_atoms": "n_atoms",
+    "dimensionality": "dimensionality",
 }
 
 _LIMITS = {

@@ -54,6 +54,18 @@ def _match(a: Structure, b: Structure) -> bool:
     return bool(_matcher().fit(a, b, symmetric=True, skip_structure_reduction=True))
 
 
+def same_arrangement(a: Structure, b: Structure) -> bool:
+    """Whether two structures match with some exchange of elements.
+
+    Args:
+        a: ordered structure, any cell.
+        b: likewise.
+    """
+    if a.composition.anonymized_formula != b.composition.anonymized_formula:
+        return False
+    return bool(_matcher().fit_anonymous(a, b))  # type: ignore[no-untyped-call]
+
+
 def unique_groups(structures: Sequence[Structure]) -> list[int]:
     """Index of the group that each structure belongs to; groups are numbered as they first occur.
 

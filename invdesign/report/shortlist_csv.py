@@ -58,7 +58,9 @@ def row_of(candidate: Candidate) -> Row:
         "rank": selection.rank or 0,
         "candidate": candidate.id,
         "formula": candidate.gene.formula,
+        "members": selection.members,
         "space_group": candidate.gene.space_group,
+        "dimensionality": selection.dimensionality,
         "n_atoms": len(structure),
         "p_hit": round(selection.p_hit, 4),
     }

@@ -64,6 +64,8 @@ def _entry(candidate: Candidate, made: Mapping[str, Any]) -> dict[str, Any]:
         "rank": selection.rank,
         "p_hit": _plain(selection.p_hit),
         "pareto_rank": selection.pareto_rank,
+        "members": selection.members.split(", ") if selection.members else [],
+        "dimensionality": selection.dimensionality,
         "novelty": NOVELTY[int(novelty.value or 0)],
         "novelty_detail": novelty.reason,
         "estimates": {name: _estimate(name, e) for name, e in candidate.properties.items()},

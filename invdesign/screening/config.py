@@ -67,7 +67,11 @@ class ScreenConfig(BaseModel):
     @model_validator(mode="after")
     def _of_compositions(self) -> ScreenConfig:
         target = self.target
-        asked = {"space_group": target.space_groups, "n_atoms": target.n_atoms != (1, MAX_ATOMS)}
+        asked = {
+            "space_group": target.space_groups,
+            "n_atoms": target.n_atoms != (1, MAX_ATOMS),
+            "dimensionality": target.dimensionality != (0, 3),
+        }
         for name, given in asked.items():
             if given:
                 raise InputError(

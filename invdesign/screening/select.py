@@ -90,7 +90,12 @@ def select_likeliest(
     Raises:
         InputError: there is no such file, it holds no formulas, or cannot be read.
     """
-    of_structures: dict[str, Any] = {"windows": {}, "space_groups": None, "n_atoms": (1, MAX_ATOMS)}
+    of_structures: dict[str, Any] = {
+        "windows": {},
+        "space_groups": None,
+        "n_atoms": (1, MAX_ATOMS),
+        "dimensionality": (0, 3),
+    }
     config = ScreenConfig(
         target=target.model_copy(update=of_structures),
         excluded=target.excluded | (frozenset(SYMBOLS[1:]) - elements),

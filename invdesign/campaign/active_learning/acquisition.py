@@ -25,6 +25,7 @@ from invdesign.campaign.config import CampaignConfig
 from invdesign.campaign.progress import Clock
 from invdesign.campaign.ranking import hit_probability, shortlist
 from invdesign.campaign.session import Session
+from invdesign.campaign.ideas import leaders
 from invdesign.campaign.stages.dynamical_stability import check_picks, summarize_checks
 from invdesign.campaign.stages.finish import FINISHED_FIELDS, PER_UNIT, finish_unit
 from invdesign.campaign.stages.gates import GateUnit
@@ -103,10 +104,10 @@ def acquire(
             top = picked(config, pool.alive, pool.pick)
         if not _unfinished(components, top):
             break
-        likely = pool.pick(pool.alive, config.target, n_finished(config))
+        likely = pool.pick(leaders(pool.alive, config), config.target, n_finished(config))
         todo = [pool.stored[candidate.id] for candidate in _unfinished(components, [*top, *likely])]
         _finish(request, todo, executor, progress=progress)
-    put_on_shortlist(config, components, top)
+    put_on_shortlist(config, components, top, pool.alive)
     fillers = sum(not reapply_gates(candidate, config) for candidate in top)
     expected = sum(candidate.selection.p_hit for candidate in top if candidate.selection)
     n = pool.corrections.n

@@ -10,6 +10,7 @@ import numpy as np
 
 from invdesign.campaign.components import Components
 from invdesign.campaign.config import CampaignConfig
+from invdesign.campaign.ideas import leaders, members
 from invdesign.campaign.progress import Clock
 from invdesign.campaign.ranking import goal_probabilities, hit_probability, pareto_ranks, shortlist
 from invdesign.campaign.session import Session
@@ -19,6 +20,7 @@ from invdesign.campaign.store import Store
 from invdesign.core.candidate import Candidate, Selection
 from invdesign.core.funnel import CHECKS, FINISHING
 from invdesign.core.target import Target
+from invdesign.crystal.dimensionality import dimensionality
 from invdesign.verdict import Verdict
 
 UNLIKELY = "not among the"
@@ -55,17 +57,27 @@ def distinct(candidates: Sequence[Candidate], context: Context) -> list[Verdict]
 def picked(
     config: CampaignConfig, candidates: Sequence[Candidate], pick: Pick = shortlist
 ) -> list[Candidate]:
-    """Select a shortlist, likeliest hit first."""
-    return pick(candidates, config.target, config.n_shortlist)
+    """Select a shortlist of one candidate per idea, likeliest hit first."""
+    return pick(leaders(candidates, config), config.target, config.n_shortlist)
 
 
-def put_on_shortlist(config: CampaignConfig, components: Components, chosen: Sequence[Candidate]) -> Clock:
-    """Give the selected candidates their rank, from 1, and an explanation."""
+def put_on_shortlist(
+    config: CampaignConfig, components: Components, chosen: Sequence[Candidate], pool: Sequence[Candidate]
+) -> Clock:
+    """Give the selected candidates their rank, from 1, the other members of their idea, an explanation.
+
+    Args:
+        config: the campaign.
+        components: what it is made of.
+        chosen: likeliest hit first.
+        pool: what passed the structure phase.
+    """
     clock = Clock()
     with clock.stage("shortlist"):
-        for rank, candidate in enumerate(chosen, start=1):
+        others = members(chosen, [candidate for candidate in pool if _could_be_listed(candidate)], config)
+        for rank, (candidate, names) in enumerate(zip(chosen, others, strict=True), start=1):
             assert candidate.selection is not None  # noqa: S101 - scored
-            candidate.selection = replace(candidate.selection, rank=rank)
+            candidate.selection = replace(candidate.selection, rank=rank, members=names)
         _explain(chosen, config, components)
     return clock
 
@@ -78,7 +90,7 @@ def n_finished(config: CampaignConfig) -> int:
 def reject_unlikely(candidates: Sequence[Candidate], config: CampaignConfig) -> None:
     """Reject all but those that would be on a shortlist of three times the length."""
     n = n_finished(config)
-    kept = {candidate.id for candidate in shortlist(candidates, config.target, n)}
+    kept = {candidate.id for candidate in shortlist(leaders(candidates, config), config.target, n)}
     for candidate in candidates:
         if candidate.id not in kept:
             reason = f"{UNLIKELY} {n} likeliest hits, which are finished"
@@ -110,6 +122,12 @@ def unrejected(candidates: Iterable[Candidate]) -> list[Candidate]:
     return [c for c in candidates if all(v.passed for gate, v in c.verdicts.items() if gate not in CHECKS)]
 
 
+def _could_be_listed(candidate: Candidate) -> bool:
+    """Whether nothing but the number of those that are finished speaks against a candidate."""
+    rejections = [verdict.reason for verdict in candidate.verdicts.values() if not verdict.passed]
+    return candidate.selection is not None and all(reason.startswith(UNLIKELY) for reason in rejections)
+
+
 def _came_through(store: Store) -> list[Candidate]:
     """All that passed the gates before, in order of id, also those that a later gate has rejected since."""
     return [c for c in store.read() if "properties" in c.verdicts and c.verdicts["properties"].passed]
@@ -127,6 +145,7 @@ def score(alive: Sequence[Candidate], config: CampaignConfig, components: Compon
             p_hit=hit_probability(candidate.properties, config.target),
             synthesizability=float(scores[i]),
             pareto_rank=None if fronts is None else int(fronts[i]),
+            dimensionality=dimensionality(candidate.structure),  # type: ignore[arg-type]
         )
 
 
@@ -155,6 +174,8 @@ def _still_wanted(candidate: Candidate, config: CampaignConfig, known: Any) -> V
     candidate.verdicts["novelty"] = replace(novelty, passed=True)
     if not novelty.passed:
         return Verdict("duplicates", passed=False, reason=f"relaxed into a known material: {novelty.reason}")
+    if objection := config.target.connectivity_objection(dimensionality(candidate.structure)):  # type: ignore[arg-type]
+        return Verdict("duplicates", passed=False, reason=f"relaxed out of the target: {objection}")
     allowed = config.target.allows(candidate.gene)
     if not allowed.passed:
         return Verdict("duplicates", passed=False, reason=f"relaxed out of the target: {allowed.reason}")

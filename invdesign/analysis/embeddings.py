@@ -12,6 +12,7 @@ import numpy as np
 
 from invdesign.analysis.inputs import Sample, listed, sampled, samples_of
 from invdesign.composition.formula import formula_amounts, read_compositions
+from invdesign.crystal.chemical_formula import formula_of
 from invdesign.data.dataset import is_formula_table, numbers
 from invdesign.errors import InputError, no_such_file
 from invdesign.io.atomic import atomic_write
@@ -136,7 +137,7 @@ def _read_crystals(given: Any, kind: Kind) -> Materials:  # noqa: ANN401 - as in
             composition = sample.structure.composition
             amounts = {element.symbol: float(amount) for element, amount in composition.items()}
             properties = numbers(sample.columns)
-            kept.append(Material(sample.label, composition.reduced_formula, amounts, properties, crystal))
+            kept.append(Material(sample.label, formula_of(composition), amounts, properties, crystal))
     return Materials(kept, left_out)
 
 

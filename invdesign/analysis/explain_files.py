@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from invdesign.analysis.inputs import Sample, read_samples
+from invdesign.crystal.chemical_formula import formula_of
 from invdesign.errors import InputError
 from invdesign.io.atomic import atomic_write
 from invdesign.io.lock import locked_folder
@@ -81,7 +82,7 @@ def explain(
 def _row(explainer: Explainer, sample: Sample, explanation: Explanation) -> dict[str, Any]:
     estimate, attribution, structure = explanation.estimate, explanation.attribution, sample.structure
     assert structure is not None  # noqa: S101 - only readable crystals are explained
-    formula = structure.composition.reduced_formula
+    formula = formula_of(structure.composition)
     if isinstance(attribution, str):
         return {"label": sample.label, "reason": f"{formula} cannot be explained: {attribution}"}
     return {

@@ -13,6 +13,7 @@ from invdesign.campaign.components import Components
 from invdesign.campaign.validate import check_least, check_names
 from invdesign.composition.formula import formula_amounts
 from invdesign.core.placement import Placement
+from invdesign.crystal.chemical_formula import formula_of
 from invdesign.errors import InputError, no_such_file
 from invdesign.io.paths import is_there
 from invdesign.io.progress import Progress, no_progress
@@ -288,7 +289,7 @@ def _place_structure(
     from invdesign.filters.geometry import geometry_check
 
     composition = result.structure.composition
-    place.formula = composition.reduced_formula
+    place.formula = formula_of(composition)
     if not isfinite(result.energy) or (relax and not result.converged):
         place.reason = f"no energy: {result.reason}"
         return
@@ -310,7 +311,7 @@ def _place_structure(
 def _place_formula(place: HullPlacement, hull: Hull) -> None:
     composition = place.composition
     assert composition is not None  # noqa: S101 - for the type checker; only what was read comes here
-    place.formula = composition.get_integer_formula_and_factor()[0]
+    place.formula = formula_of(composition)
     try:
         at = hull.e_above_hull(composition, place.formation_energy_per_atom or 0.0)
     except InputError as error:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from invdesign.analysis.inputs import Sample, listed, read_samples, sampled, samples_of
+from invdesign.crystal.chemical_formula import formula_of
 from invdesign.crystal.structure_files import file_formula, write_cif
 from invdesign.errors import InputError
 from invdesign.io.progress import Progress, no_progress
@@ -163,7 +164,7 @@ def _load(generator: str) -> CrystalVAE:
 
 
 def _refused(sample: Sample, reason: str) -> dict[str, Any]:
-    formula = "" if sample.structure is None else sample.structure.composition.reduced_formula
+    formula = "" if sample.structure is None else formula_of(sample.structure.composition)
     row = {"label": sample.label, "formula": formula, "gene": "", "gene_decoded": ""}
     return row | {"gene_back": False, "structure_back": False, "reason": reason}
 

@@ -12,6 +12,7 @@ from invdesign.composition.formula import formula_amounts, read_compositions
 from invdesign.core.candidate import Estimate
 from invdesign.core.measured_gap import agreeing
 from invdesign.core.properties import MEASURED_GAP, PBE_GAP, models_from_composition, models_from_structure
+from invdesign.crystal.chemical_formula import formula_of
 from invdesign.data.dataset import is_formula_table
 from invdesign.errors import InputError, no_such_file, quoted
 from invdesign.io.config import suggest
@@ -232,7 +233,7 @@ def _read(given: Any) -> tuple[list[Prediction], list[Structure | None]]:  # noq
                 structures += [None] * len(found)
                 continue
         for sample in samples_of(entry, len(rows) + 1):
-            formula = "" if sample.structure is None else sample.structure.composition.reduced_formula
+            formula = "" if sample.structure is None else formula_of(sample.structure.composition)
             rows.append(Prediction(sample.label, formula, reason=sample.fault))
             structures.append(sample.structure)
     if all(row.reason for row in rows):

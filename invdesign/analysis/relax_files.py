@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from invdesign.analysis.inputs import Sample, read_samples
 from invdesign.campaign.validate import check_least
+from invdesign.crystal.chemical_formula import formula_of
 from invdesign.crystal.structure_files import RELAXED, write_cif
 from invdesign.io.progress import Progress, no_progress
 from invdesign.io.provenance import write_run_json
@@ -148,7 +149,7 @@ def _row(label: str, relaxed: Relaxed, name: str | None, pressure: float) -> Rel
     enthalpy = relaxed.energy + pressure / EV_PER_A3 * structure.volume
     return RelaxedCrystal(
         label=label,
-        formula=structure.composition.reduced_formula,
+        formula=formula_of(structure.composition),
         n_atoms=n,
         energy_ev=round(relaxed.energy, 6) if evaluated else None,
         energy_ev_per_atom=round(relaxed.energy / n, 6) if evaluated else None,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from invdesign.campaign.config import CampaignConfig
 from invdesign.campaign.ranking import hit_probability
@@ -94,7 +94,8 @@ def _merge(labels: list[int], keys: Sequence[Hashable]) -> None:
 def _like_structure(candidate: Candidate) -> Structure:
     """Return a relaxed structure with one element in place of all that are like it."""
     assert candidate.structure is not None  # noqa: S101 - relaxed
-    return candidate.structure.replace_species(like_for_like(candidate.gene.elements), in_place=False)
+    like: dict[Any, Any] = dict(like_for_like(candidate.gene.elements))
+    return candidate.structure.replace_species(like, in_place=False)
 
 
 def _like_gene(gene: Gene) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from invdesign.composition.formula import reduced_amounts, truncated_amounts
+from invdesign.crystal.chemical_formula import POLYANIONS, chemical_formula, iupac_ranks
 from invdesign.crystal.elements import ATOMIC_NUMBER, SYMBOLS, element_table
 from invdesign.errors import InputError
 
@@ -95,8 +96,24 @@ class CompositionBatch:
         return counts
 
     def formulas(self) -> list[str]:
-        """Reduced formulas, the least electronegative element first: ``CsPbI3``."""
-        return _texts(self.numbers, self.amounts, _piece_of_formula())
+        """Reduced formulas as chemists write them: ``CsPbI3``, ``Ca(OH)2``."""
+        order = np.argsort(_ranks()[2][self.numbers], axis=1, kind="stable")
+        numbers, amounts = (np.take_along_axis(a, order, axis=1) for a in (self.numbers, self.amounts))
+        texts = _texts(numbers, amounts, _piece_of_formula())
+        for row in np.flatnonzero(self._may_have_units()).tolist():
+            pairs = zip(numbers[row].tolist(), amounts[row].tolist(), strict=True)
+            texts[row] = chemical_formula({SYMBOLS[z]: n for z, n in pairs if z})
+        return texts
+
+    def _may_have_units(self) -> NDArray[np.bool_]:
+        """Which rows have a formula that elements and amounts in order do not give."""
+        amount = {z: (self.amounts * (self.numbers == z)).sum(axis=1) for z in {*sum(POLYANIONS, ())}}
+        kinds = (self.numbers > 0).sum(axis=1)
+        found = kinds == 1
+        for x, y, n in POLYANIONS:
+            found |= (amount[x] > 0) & (amount[y] == n * amount[x])
+        hydrogen, nitrogen, oxygen = (amount[z] for z in (1, 7, 8))
+        return found | ((nitrogen > 0) & (hydrogen == 4 * nitrogen)) | ((kinds == 2) & (oxygen == 1))
 
     def keys(self) -> NDArray[np.uint64]:
         """Hash of each composition, (n,): ``text_hash`` of its ``composition_key``."""
@@ -116,15 +133,16 @@ def _checked(formula: str, amounts: dict[str, int]) -> dict[str, int]:
 
 
 @lru_cache(maxsize=1)
-def _ranks() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Places of the elements (104,) by electronegativity and by symbol; the padding comes last."""
+def _ranks() -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
+    """Places of the elements (104,) by electronegativity, symbol and IUPAC; the padding comes last."""
     scale = element_table()["electronegativity"]
     by_scale = sorted(range(1, len(SYMBOLS)), key=lambda number: (scale[number], SYMBOLS[number]))
     by_symbol = sorted(range(1, len(SYMBOLS)), key=SYMBOLS.__getitem__)
-    ranks = np.full((2, len(SYMBOLS)), 255, dtype=np.uint8)
-    for row, order in zip(ranks, (by_scale, by_symbol), strict=True):
+    by_iupac = sorted(range(1, len(SYMBOLS)), key=iupac_ranks().__getitem__)
+    ranks = np.full((3, len(SYMBOLS)), 255, dtype=np.uint8)
+    for row, order in zip(ranks, (by_scale, by_symbol, by_iupac), strict=True):
         row[order] = np.arange(len(order))
-    return ranks[0], ranks[1]
+    return ranks[0], ranks[1], ranks[2]
 
 
 class _Pieces(dict[int, str]):

@@ -32,16 +32,16 @@ class Gate:
 
 GATES = (
     Gate("target", "gene", "allow more elements, space groups or atoms"),
-    Gate("charge balance", "gene", "allow more elements"),
+    Gate("charge balance", "gene", "allow more elements (--only, --exclude)"),
     Gate("unique", "gene", "generate more genes"),
     Gate("novelty", "gene", "include known materials"),
     Gate("pre-ranking", "pre-ranking"),
     Gate("geometry", "structure"),
     Gate("relaxation", "structure"),
-    Gate("hull", "structure", "raise the limit of {limit:g} eV/atom"),
+    Gate("hull", "structure", "raise e_above_hull<{limit:g}"),
     Gate("properties", "structure", "widen the property windows"),
     Gate("duplicates", "duplicates", "generate more genes"),
-    Gate("finishing", "finishing", "raise the limit of {limit:g} eV/atom"),
+    Gate("finishing", "finishing", "raise e_above_hull<{limit:g}"),
     Gate("phonons", "check"),
     Gate("md", "check"),
 )

@@ -11,6 +11,7 @@ from invdesign.composition.families import FAMILIES, family, members, one_word_e
 from invdesign.composition.formula import formula_amounts
 from invdesign.core.properties import PROPERTIES, STABILITY, Window, known_property
 from invdesign.core.target_hints import clause_meant, text_meant
+from invdesign.crystal.chemical_formula import chemical_formula
 from invdesign.crystal.elements import ATOMIC_NUMBER, HEAVY_HYDROGEN
 from invdesign.crystal.space_group_symbols import N_GROUPS, divided, space_group_number
 from invdesign.errors import InputError, quoted
@@ -329,9 +330,7 @@ def symbols_of(value: Any, name: str) -> frozenset[str]:  # noqa: ANN401 - whate
 
 
 def _formula(value: Any, name: str) -> str:  # noqa: ANN401 - whatever YAML or a caller holds
-    from pymatgen.core import Composition
-
-    return str(Composition(amounts_of(str(value).strip(), name)).reduced_formula)
+    return chemical_formula(amounts_of(str(value).strip(), name))
 
 
 def _anonymous(value: Any, _name: str) -> str:  # noqa: ANN401 - whatever YAML or a caller holds

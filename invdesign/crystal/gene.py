@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from invdesign.crystal.chemical_formula import chemical_formula
 from invdesign.crystal.wyckoff import Array, space_group_table, wyckoff_table
 from invdesign.errors import InputError
 
@@ -113,8 +114,8 @@ class Gene:
 
     @cached_property
     def formula(self) -> str:
-        """Reduced formula in pymatgen's order of elements."""
-        return str(self.composition.reduced_formula)
+        """Reduced formula as chemists write it."""
+        return chemical_formula(self.amounts)
 
     @property
     def anonymous_formula(self) -> str:

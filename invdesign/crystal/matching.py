@@ -63,7 +63,7 @@ def same_arrangement(a: Structure, b: Structure) -> bool:
     """
     if a.composition.anonymized_formula != b.composition.anonymized_formula:
         return False
-    return bool(_matcher().fit_anonymous(a, b))  # type: ignore[no-untyped-call]
+    return bool(_matcher().fit_anonymous(a, b))
 
 
 def unique_groups(structures: Sequence[Structure]) -> list[int]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from invdesign.campaign.active_learning.correction import fit_corrections
 from invdesign.core.dft_result import DftRun
+from invdesign.crystal.chemical_formula import formula_of
 from invdesign.crystal.matching import rmsd
 from invdesign.dft.codes.hubbard import hubbard_u
 from invdesign.dft.codes.interface import Code, ParsedOutput
@@ -230,7 +231,7 @@ def _row(result: Result) -> dict[str, Any]:
     return {
         "folder": str(result.folder),
         "candidate": entry.get("candidate"),
-        "formula": entry.get("formula") or (structure.composition.reduced_formula if structure else None),
+        "formula": entry.get("formula") or (formula_of(structure.composition) if structure else None),
         "element": written.symbol_set[0] if written and result.is_reference else None,
         "code": result.code.name,
         "functional": _functional(result, written),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from invdesign.campaign.run import DATABASE
 from invdesign.campaign.store import Store
 from invdesign.core.candidate import Estimate
+from invdesign.crystal.chemical_formula import formula_of
 from invdesign.crystal.structure_files import SHORTLIST, read_structures
 from invdesign.dft.manifest import MANIFEST, read_manifest
 from invdesign.dft.read_job import read_job
@@ -52,7 +53,7 @@ class InputStructure:
     @property
     def formula(self) -> str:
         """Return the reduced formula."""
-        return str(self.structure.composition.reduced_formula)
+        return formula_of(self.structure.composition)
 
 
 def skipped(candidate: str, formula: str, reason: str) -> dict[str, str]:
@@ -184,7 +185,7 @@ def _primitive(structure: Structure) -> Structure:
     from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
     if not structure.is_valid(tol=MIN_DISTANCE):
-        formula = structure.composition.reduced_formula
+        formula = formula_of(structure.composition)
         raise InputError(f"source: {formula} has atoms closer than {MIN_DISTANCE} Å; relax it first.")
     analyzer = SpacegroupAnalyzer(structure, symprec=SYMMETRY_TOLERANCE)
     primitive: Structure = analyzer.get_primitive_standard_structure().get_sorted_structure()

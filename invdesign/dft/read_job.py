@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from invdesign.crystal.chemical_formula import formula_of
 from invdesign.crystal.matching import same_crystal
 from invdesign.dft.codes.interface import ParsedOutput
 from invdesign.dft.codes.reading import USABLE, guarded
@@ -49,7 +50,7 @@ def _foreign(output: ParsedOutput, written: Structure) -> str | None:
     """
     for structure in filter(None, (output.first, output.structure)):
         if structure.composition.reduced_composition != written.composition.reduced_composition:
-            return structure.composition.reduced_formula
+            return formula_of(structure.composition)
     if output.first and not same_crystal(written, output.first):
-        return f"{output.first.composition.reduced_formula} of another structure"
+        return f"{formula_of(output.first.composition)} of another structure"
     return None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
+from invdesign.crystal.chemical_formula import formula_of
 from invdesign.errors import InputError
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def frame_of(structure: Structure) -> Frame:
     Raises:
         InputError: the structure is disordered or charged.
     """
-    formula = structure.composition.reduced_formula
+    formula = formula_of(structure.composition)
     if not structure.is_ordered:
         raise InputError(f"structure {formula} is disordered; give an ordered cell.")
     with warnings.catch_warnings():

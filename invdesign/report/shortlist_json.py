@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from invdesign.core.candidate import Candidate, Estimate
 from invdesign.core.target import PROPERTIES
 from invdesign.core.target_parser import spelled
+from invdesign.crystal.chemical_formula import formula_of
 from invdesign.io.atomic import atomic_write
 from invdesign.report.shortlist_csv import CIF_FOLDER, NOVELTY, cif_name, parts_of, reason_of
 from invdesign.version import __version__
@@ -119,7 +120,7 @@ def optimade_attributes(structure: Structure, space_group: int) -> dict[str, Any
         "elements": list(reduced),
         "nelements": len(reduced),
         "elements_ratios": [n / sum(reduced.values()) for n in reduced.values()],
-        "chemical_formula_descriptive": structure.composition.reduced_formula,
+        "chemical_formula_descriptive": formula_of(structure.composition),
         "chemical_formula_reduced": spelled(reduced),
         "chemical_formula_anonymous": spelled(
             dict(zip(ascii_uppercase, sorted(reduced.values(), reverse=True), strict=False))

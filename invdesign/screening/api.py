@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from invdesign.composition.oxidation_states import ChargeRules
 from invdesign.core.target import Target
+from invdesign.crystal.chemical_formula import formula_of
 from invdesign.errors import InputError
 from invdesign.io.config import build
 from invdesign.io.progress import Progress, no_progress
@@ -198,4 +199,4 @@ def formulas_of(
 
 def _formula(given: Any) -> Any:  # noqa: ANN401 - text, a composition or a structure; else a faulty line
     composition = getattr(given, "composition", given)
-    return getattr(composition, "reduced_formula", given)
+    return formula_of(composition) if hasattr(composition, "get_el_amt_dict") else given

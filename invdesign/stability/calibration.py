@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from invdesign.crystal.chemical_formula import formula_of
 from invdesign.crystal.elements import SYMBOLS
 from invdesign.errors import InputError
 from invdesign.io import artifacts
@@ -136,6 +137,6 @@ class EnergyCalibration:
         unknown = sorted(set(fractions(composition)) - self.elements)
         if unknown:
             raise InputError(
-                f"composition: {composition.reduced_formula}: the calibration of {self.potential} has no "
+                f"composition: {formula_of(composition)}: the calibration of {self.potential} has no "
                 f"reference energy of {', '.join(unknown)}; leave these elements out."
             )

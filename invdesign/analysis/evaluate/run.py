@@ -20,6 +20,7 @@ from invdesign.campaign.progress import Clock
 from invdesign.campaign.validate import check_finisher, check_least, check_names
 from invdesign.core.placement import Placement
 from invdesign.core.target import Target, parse_target
+from invdesign.crystal.chemical_formula import formula_of
 from invdesign.errors import InputError
 from invdesign.io.journal import Journal
 from invdesign.io.lock import locked_folder
@@ -270,7 +271,7 @@ def _check_validity(record: SampleRecord, structure: Structure) -> None:
     from invdesign.filters.charge_balance import charge_balance
     from invdesign.filters.geometry import geometry_check
 
-    record.formula = structure.composition.reduced_formula
+    record.formula = formula_of(structure.composition)
     record.n_atoms = len(structure)
     record.crystal = pack(structure)
     charge, geometry = charge_balance(structure.composition), geometry_check(structure)

@@ -24,6 +24,7 @@ from invdesign.crystal.dimensionality import dimensionality
 from invdesign.verdict import Verdict
 
 UNLIKELY = "not among the"
+ALIKE = f"{UNLIKELY} likeliest: another hit of the same idea is likelier"
 PER_PLACE, LEAST_FINISHED = 3, 40  # candidates finished for each place of the shortlist; at least
 Pick = Callable[[Sequence[Candidate], Target, int], list[Candidate]]
 
@@ -88,12 +89,14 @@ def n_finished(config: CampaignConfig) -> int:
 
 
 def reject_unlikely(candidates: Sequence[Candidate], config: CampaignConfig) -> None:
-    """Reject all but those that would be on a shortlist of three times the length."""
+    """Reject all but those that would be on a shortlist of three times the length, of one idea each."""
     n = n_finished(config)
-    kept = {candidate.id for candidate in shortlist(leaders(candidates, config), config.target, n)}
+    leading = leaders(candidates, config)
+    led = {candidate.id for candidate in leading}
+    kept = {candidate.id for candidate in shortlist(leading, config.target, n)}
     for candidate in candidates:
         if candidate.id not in kept:
-            reason = f"{UNLIKELY} {n} likeliest hits, which are finished"
+            reason = f"{UNLIKELY} {n} likeliest hits, which are finished" if candidate.id in led else ALIKE
             candidate.record(Verdict(FINISHING, passed=False, reason=reason))
 
 

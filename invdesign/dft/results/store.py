@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from invdesign.campaign.run import DATABASE
 from invdesign.campaign.store import Store
+from invdesign.composition.formula import composition_key
 from invdesign.core.candidate import Candidate, Estimate
 from invdesign.core.dft_result import DftResult, DftRun
 from invdesign.core.target import Target, parse_target
@@ -127,7 +128,7 @@ def _mismatch(candidate: Candidate | None, record: RunRecord) -> str | None:
     if candidate is None:
         return f"{label}: no candidate of this campaign, not stored"
     formula = candidate.gene.formula
-    differs = formula != record.formula or (
+    differs = composition_key(formula) != composition_key(record.formula) or (
         not record.relaxed
         and candidate.structure is not None
         and not same_crystal(candidate.structure, record.written)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from invdesign.core.candidate import Candidate, Origin
 from invdesign.core.target import MAX_ATOMS, Target
+from invdesign.crystal.chemical_formula import formula_of
 from invdesign.crystal.gene import Gene
 from invdesign.crystal.geometry import Geometry
 from invdesign.crystal.symmetry import SymmetryError, gene_of, realise
@@ -70,7 +71,7 @@ def crystal_of(structure: Structure) -> tuple[Gene, Geometry]:
     Raises:
         InputError: the crystal is disordered, too large, or no symmetry is found.
     """
-    formula = structure.composition.reduced_formula
+    formula = formula_of(structure.composition)
     try:
         gene, geometry = gene_of(structure)
     except SymmetryError as error:

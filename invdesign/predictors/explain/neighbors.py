@@ -12,6 +12,8 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from invdesign.composition.formula import formula_amounts
+from invdesign.crystal.chemical_formula import chemical_formula
 from invdesign.errors import InputError
 from invdesign.io.artifacts import find
 
@@ -164,5 +166,9 @@ class Neighbors:
         values = zip(self.names.tolist(), self.values[row].tolist(), strict=True)
         known = {name: value for name, value in values if np.isfinite(value)}
         return Neighbor(
-            str(self.ids[row]), str(self.formulas[row]), int(self.space_group[row]), distance, known
+            str(self.ids[row]),
+            chemical_formula(formula_amounts(str(self.formulas[row]))),
+            int(self.space_group[row]),
+            distance,
+            known,
         )

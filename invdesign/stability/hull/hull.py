@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from invdesign.composition.formula import formula_amounts
+from invdesign.crystal.chemical_formula import chemical_formula, formula_of
 from invdesign.crystal.elements import ATOMIC_NUMBER, SYMBOLS
 from invdesign.errors import InputError
 from invdesign.io import artifacts
@@ -198,7 +200,10 @@ class Hull:
         """Competing compounds of a chemical system and of those within it: formula, energy (eV/atom)."""
         chosen = np.array(self._systems.within([ATOMIC_NUMBER[s] for s in elements]), dtype=np.intp)
         chosen = chosen[self.competing[chosen]]
-        return [(self.formulas[i], float(self.energies[i])) for i in chosen.tolist()]
+        return [(self._name(i), float(self.energies[i])) for i in chosen.tolist()]
+
+    def _name(self, phase: int) -> str:
+        return chemical_formula(formula_amounts(self.formulas[phase]))
 
     def e_above_hull(
         self, composition: Composition, formation_energy_per_atom: float, *, known: bool = True
@@ -224,9 +229,7 @@ class Hull:
         used = self.competing[chosen] & (known | ~same)
         chosen, matrix = chosen[used], matrix[:, used]
         lowest, basis, shares = lowest_mixture(matrix, self.energies[chosen], goal)
-        names = [
-            SYMBOLS[order[i]] if i < len(order) else self.formulas[chosen[i - len(order)]] for i in basis
-        ]
+        names = [SYMBOLS[order[i]] if i < len(order) else self._name(chosen[i - len(order)]) for i in basis]
         parts = sorted(
             ((share, name) for share, name in zip(shares.tolist(), names, strict=True) if share > _SAME),
             reverse=True,
@@ -250,7 +253,7 @@ class Hull:
         if unknown or not target:
             what = f"no phase with {', '.join(unknown)}" if unknown else "nothing to compare with"
             raise InputError(
-                f"composition: {composition.reduced_formula or 'empty'}: the hull has {what}; "
+                f"composition: {formula_of(composition) or 'empty'}: the hull has {what}; "
                 "use elements of the hull, or a hull that covers them."
             )
         return target

@@ -15,6 +15,7 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
+from invdesign.crystal.chemical_formula import formula_of
 from invdesign.dft.codes.band_gap import gap_by_occupation
 from invdesign.dft.codes.espresso.printed import PBE, parse_printed
 from invdesign.dft.codes.gpaw.job import CalculationError, band_gap, gap_above
@@ -84,7 +85,7 @@ def _roots(files: Sequence[Path]) -> dict[str, Element] | ParsedOutput:
 
 def _of_several(runs: Sequence[ParsedOutput]) -> ParsedOutput | None:
     """Return that runs are of several crystals; None where they are of one."""
-    crystals = {run.structure.composition.reduced_formula for run in runs if run.structure is not None}
+    crystals = {formula_of(run.structure.composition) for run in runs if run.structure is not None}
     if len(crystals) < 2:
         return None
     reason = f"outputs of several crystals ({', '.join(sorted(crystals))}) lie in one folder"

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from invdesign.crystal.chemical_formula import formula_of
 from invdesign.dft.codes.kpoints import Task
 from invdesign.dft.codes.vasp.write import InputSet, make_set
 from invdesign.errors import InputError
@@ -42,7 +43,7 @@ def write_flow(
 def _job(candidate: str, structure: Structure, task: Task, input_set: InputSet) -> Any:  # noqa: ANN401 - jobflow's Job
     from atomate2.vasp.jobs.core import RelaxMaker, StaticMaker
 
-    formula = structure.composition.reduced_formula
+    formula = formula_of(structure.composition)
     inputs = make_set(structure, task, input_set)
     inputs.structure = None  # the maker sets it
     maker = (RelaxMaker if task == "relax" else StaticMaker)(

@@ -98,7 +98,8 @@ class CompositionBatch:
     def formulas(self) -> list[str]:
         """Reduced formulas as chemists write them: ``CsPbI3``, ``Ca(OH)2``."""
         order = np.argsort(_ranks()[2][self.numbers], axis=1, kind="stable")
-        numbers, amounts = (np.take_along_axis(a, order, axis=1) for a in (self.numbers, self.amounts))
+        numbers = np.take_along_axis(self.numbers, order, axis=1)
+        amounts = np.take_along_axis(self.amounts, order, axis=1)
         texts = _texts(numbers, amounts, _piece_of_formula())
         for row in np.flatnonzero(self._may_have_units()).tolist():
             pairs = zip(numbers[row].tolist(), amounts[row].tolist(), strict=True)
@@ -113,7 +114,8 @@ class CompositionBatch:
         for x, y, n in POLYANIONS:
             found |= (amount[x] > 0) & (amount[y] == n * amount[x])
         hydrogen, nitrogen, oxygen = (amount[z] for z in (1, 7, 8))
-        return found | ((nitrogen > 0) & (hydrogen == 4 * nitrogen)) | ((kinds == 2) & (oxygen == 1))
+        ammonium, peroxide = (nitrogen > 0) & (hydrogen == 4 * nitrogen), (kinds == 2) & (oxygen == 1)
+        return np.asarray(found | ammonium | peroxide)
 
     def keys(self) -> NDArray[np.uint64]:
         """Hash of each composition, (n,): ``text_hash`` of its ``composition_key``."""

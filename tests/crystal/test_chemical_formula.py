@@ -82,7 +82,7 @@ def test_every_formula_is_read_back(amounts):
 
 def test_fractions_become_whole():
     assert chemical_formula({"Li": 0.5, "Co": 1, "O": 2}) == "LiCo2O4"
-    assert chemical_formula({"Fe": 0.9471, "Co": 0.317, "O": 1}) == "Co0.317Fe0.9471O"
+    assert chemical_formula({"Fe": 0.9471, "Co": 0.317, "O": 1}) == "Fe0.9471Co0.317O"
 
 
 def test_genes_have_it():

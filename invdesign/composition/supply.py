@@ -70,7 +70,8 @@ def supply_risk(amounts: np.ndarray) -> np.ndarray:
     columns = np.column_stack([weighted, mass, mass * np.isnan(index[:, 0])])
     # in double precision: sums in single depend on how many rows there are
     total = amounts.astype(float) @ columns
-    return np.where(total[:, 3:] > 0, np.nan, total[:, :2] / total[:, 2:3])
+    # rounded: elements of one index have it together, too
+    return np.where(total[:, 3:] > 0, np.nan, np.round(total[:, :2] / total[:, 2:3], 6))
 
 
 def scarcest(amounts: np.ndarray) -> np.ndarray:

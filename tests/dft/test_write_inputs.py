@@ -140,7 +140,7 @@ def test_vasp_intermetallic_has_no_u(tmp_path: Path) -> None:
     manifest = json.loads(
         write_inputs(structure_files(tmp_path, m=FEAL), "vasp", tmp_path / "out").read_text()
     )
-    incar = Incar.from_file(tmp_path / "out" / "001_AlFe" / "INCAR")
+    incar = Incar.from_file(tmp_path / "out" / "001_FeAl" / "INCAR")
     assert not incar.get("LDAU", False)
     assert 5.0 in incar["MAGMOM"]
     assert manifest["candidates"][0]["hubbard_u"] == {}

@@ -96,7 +96,7 @@ def test_order_is_as_documented():
     formulas = [formula for batch in space.batches() for formula in batch.formulas()]
     pairs = [("Cs", "Pb"), ("Cs", "O"), ("Pb", "O")]
     forms = ["{}{}", "{}{}2", "{}2{}"]
-    assert formulas == ["Cs", "Pb", "O", *(form.format(*pair) for pair in pairs for form in forms)]
+    assert formulas == ["Cs", "Pb", "O2", *(form.format(*pair) for pair in pairs for form in forms)]
 
 
 def test_the_order_of_elements_given_changes_nothing():

@@ -22,10 +22,10 @@ from invdesign.campaign.active_learning.rescore import (
 from invdesign.campaign.active_learning.residual_gp import SimilarityKernel, distances
 from invdesign.campaign.components import Components
 from invdesign.campaign.config import CampaignConfig
+from invdesign.campaign.ideas import leaders
 from invdesign.campaign.progress import Clock
 from invdesign.campaign.ranking import hit_probability, shortlist
 from invdesign.campaign.session import Session
-from invdesign.campaign.ideas import leaders
 from invdesign.campaign.stages.dynamical_stability import check_picks, summarize_checks
 from invdesign.campaign.stages.finish import FINISHED_FIELDS, PER_UNIT, finish_unit
 from invdesign.campaign.stages.gates import GateUnit

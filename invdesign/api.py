@@ -126,7 +126,7 @@ def _with_formulas(
         max(1, config.n_genes // GENES_PER_FORMULA),
         elements=components.elements,
         known=config.known,
-        include_known=config.include_known,
+        include_known=config.novelty != "new",
     )
     generators = {name: components.generator_called(name) for name in components.generators}
     formulas, unmet = meetable(generators, config.target, found.formulas, config.seed)

@@ -18,9 +18,10 @@ from invdesign.core.target import parse_target
 from invdesign.crystal.elements import volume_estimate
 from invdesign.crystal.gene import Gene
 from invdesign.crystal.geometry import Geometry
+from invdesign.filters.novelty import KnownMaterials, Source
 from invdesign.io.parallel import WORKER_ENVIRONMENT
 from invdesign.potentials.interface import PotentialOutput, as_frames
-from invdesign.verdict import Verdict
+from invdesign.training.novelty import Crystal, index
 
 CATIONS = ("Li", "Na", "K", "Rb", "Mg", "Ca", "Sr", "Ba", "Zn", "Cd", "Al", "Ga", "In", "Cu", "Ag")
 ANIONS = ("O", "S", "Se", "F", "Cl", "Br", "I", "N", "P")
@@ -61,18 +62,18 @@ class FakeGeometry:
         return [(Geometry((edge, edge, edge, 90.0, 90.0, 90.0), free), "fake")] * n
 
 
-class FakeKnown:
+class FakeKnown(KnownMaterials):
     """Knows NaCl in its own structure and every composition with sodium."""
 
-    def known_gene(self, gene_hash):
-        return ()
+    def __init__(self):
+        salt = Gene.parse("225 Na@a Cl@b")
+        geometry = Geometry((5.6, 5.6, 5.6, 90.0, 90.0, 90.0), ((), ()))
+        reported = {"band_gap": 5.0, "band_gap_experimental": 8.5, "e_above_hull": 0.0}
+        known = index([Crystal(22862, Source.MATERIALS_PROJECT, salt, geometry, reported)])
+        super().__init__(**vars(known))
 
-    def novelty(self, gene):
-        if gene.formula == "NaCl" and gene.space_group == 225:
-            return Verdict("novelty", passed=True, reason="known material: mp-22862", value=0)
-        if "Na" in gene.elements:
-            return Verdict("novelty", passed=True, reason="composition known: mp-1", value=1)
-        return Verdict("novelty", passed=True, reason="new", value=2)
+    def known_composition(self, composition):
+        return Source.MATERIALS_PROJECT if "Na" in composition else Source(0)
 
 
 class FakeRanker:

@@ -22,6 +22,7 @@ from invdesign.crystal.gene import Gene
 from invdesign.crystal.geometry import Geometry
 from invdesign.crystal.structure_files import PROPOSALS, file_formula, write_cif
 from invdesign.crystal.symmetry import realise
+from invdesign.filters.novelty import Novelty, novelty_word
 from invdesign.generators.geometry.source import GeometrySource
 from invdesign.generators.registry import Generator, generator_digest, load_generator
 from invdesign.io.artifacts import find
@@ -32,7 +33,7 @@ from invdesign.io.parallel import default_workers, one_thread, process_pool, run
 from invdesign.io.progress import Progress, no_progress
 from invdesign.io.provenance import RUN_FILE, folder_digest, write_run_json
 from invdesign.io.tables import Results, write_csv
-from invdesign.report.shortlist_csv import CIF_FOLDER, NOVELTY
+from invdesign.report.shortlist_csv import CIF_FOLDER
 from invdesign.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -43,7 +44,6 @@ ROUNDS = 3  # of further batches in place of repeats and known compositions
 DRAWS = 8  # genes drawn for each proposal where the target has a window on a property
 TABLE, JOURNAL = "proposals.csv", "proposals.jsonl"
 GEOMETRY = ("geometries", "geometry-diffusion")  # artifacts of the geometry source
-NEW = NOVELTY[2]
 
 
 @dataclass(frozen=True)
@@ -287,7 +287,7 @@ def _unwanted(run: ProposalRun, candidates: Sequence[Candidate], seen: set[str])
     for i, candidate in enumerate(candidates):
         if run.distinct and candidate.gene.hash in seen:
             repeats.append(i)
-        elif run.new and _novelty(candidate) != NEW:
+        elif run.new and candidate.verdicts["novelty"].value != Novelty.NEW:
             known.append(i)
         seen.add(candidate.gene.hash)
     return repeats + known
@@ -369,7 +369,7 @@ def row_of(candidate: Candidate) -> dict[str, str | int]:
         "gene": str(candidate.gene),
         "space_group": candidate.gene.space_group,
         "n_atoms": candidate.gene.n_atoms,
-        "novelty": _novelty(candidate),
+        "novelty": novelty_word(candidate.verdicts["novelty"]),
         "generator": origin.generator,
         "geometry": origin.geometry or "",
         "parent": origin.parent or "",
@@ -380,10 +380,6 @@ def row_of(candidate: Candidate) -> dict[str, str | int]:
 def record_of(candidate: Candidate) -> dict[str, Any]:
     """Return a row with the conditions by name and all that the generator recorded, for JSON."""
     return {**row_of(candidate), "conditions": candidate.origin.conditions, **candidate.origin.details}
-
-
-def _novelty(candidate: Candidate) -> str:
-    return NOVELTY[int(candidate.verdicts["novelty"].value or 0)]
 
 
 def cif_name(candidate: Candidate) -> str:

@@ -15,7 +15,7 @@ from invdesign.core.properties import MEASURED_GAP, PBE_GAP, models_from_composi
 from invdesign.core.target import Target
 from invdesign.crystal.gene import Gene
 from invdesign.errors import InputError
-from invdesign.filters.novelty import KnownMaterials, is_reported
+from invdesign.filters.novelty import KnownMaterials
 from invdesign.generators.registry import Generator, load_generator
 from invdesign.io.artifacts import Kind, resolve
 from invdesign.io.provenance import folder_digest
@@ -179,7 +179,7 @@ class Components:
             energy,
             self.get("calibration"),
             self.get("hull"),
-            crystal_known=is_reported(structure, self.get("known")),
+            crystal_known=self.get("known").is_reported(structure),
         )
 
     def gene_estimates(self, genes: Sequence[Gene], target: Target) -> list[dict[str, Estimate]]:

@@ -44,7 +44,9 @@ class CampaignConfig(BaseModel):
     min_probability: float = Field(
         0.1, ge=0, le=1, description="least probability that all properties lie in their windows"
     )
-    include_known: bool = Field(default=False, description="relax and list known materials too, marked")
+    novelty: Literal["new", "any", "known"] = Field(
+        "new", description="new compositions and new structures of known ones; any; or known crystals alone"
+    )
     diverse: bool = Field(
         default=True, description="one row for crystals that differ by like elements or as polymorphs"
     )
@@ -55,7 +57,7 @@ class CampaignConfig(BaseModel):
         "gene-diffusion", description="name or folder; several share the relaxations by their yield"
     )
     geometry: str = Field("geometries", description="library that geometries are inherited from")
-    known: str = Field("known-materials", description="index of known materials, for novelty")
+    known: str = Field("known-materials", description="index of known crystals and compositions")
     ranker: str = "gene-rank"
     potential: str = Field("chgnet", description="chgnet, 7net-0, 7net-l3i5, a matgl folder, or a hub name")
     calibration: str | None = Field(None, description="default: that of the potential")

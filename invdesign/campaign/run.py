@@ -14,6 +14,7 @@ from invdesign.campaign.budget import GeneratorYield, allot, rounds
 from invdesign.campaign.closing_message import closing_message
 from invdesign.campaign.components import Components, made_with
 from invdesign.campaign.config import CampaignConfig
+from invdesign.campaign.known import COLUMNS, KNOWN_TABLE, known_rows
 from invdesign.campaign.progress import GENE_PHASE
 from invdesign.campaign.session import Session
 from invdesign.campaign.stages.dynamical_stability import check_survivors, require
@@ -32,7 +33,7 @@ from invdesign.crystal.structure_files import SHORTLIST
 from invdesign.errors import InputError
 from invdesign.io.lock import locked_folder
 from invdesign.io.parallel import run_tasks
-from invdesign.io.tables import Tabular
+from invdesign.io.tables import Tabular, write_csv
 from invdesign.report.plots.funnel import draw_funnel
 from invdesign.report.shortlist_csv import CIF_FOLDER, row_of, write_cifs, write_table
 from invdesign.report.shortlist_json import SHORTLIST_JSON, write_shortlist_json
@@ -53,6 +54,7 @@ class CampaignResult(Tabular):
         message: one sentence on the outcome; where the shortlist is short, why and what would lengthen it.
         wall: seconds that the work took, all sessions together.
         yields: what each generator gave and cost.
+        known: rows of ``known.csv``: known materials that already do what was asked, best first.
     """
 
     config: CampaignConfig
@@ -61,6 +63,7 @@ class CampaignResult(Tabular):
     message: str
     wall: float
     yields: list[GeneratorTally]
+    known: list[dict[str, Any]]
 
     def __repr__(self) -> str:
         """Return the number of shortlisted crystals and the folder."""
@@ -97,7 +100,7 @@ def design(
 
     Args:
         config: what to do; ``config.out`` is created and gets ``shortlist.csv``, ``shortlist.json``,
-            ``cifs/``, ``candidates.db``, ``funnel.png`` and ``run.json``.
+            ``known.csv``, ``cifs/``, ``candidates.db``, ``funnel.png`` and ``run.json``.
         components: custom objects in place of the components that the config names.
         executor: takes the relaxation chunks (default: one process per core).
         progress: show the live funnel on stderr.
@@ -285,10 +288,13 @@ def _conclude(
     )
     message = closing_message(config, funnel, len(shortlisted))
     result = CampaignResult(
-        config, shortlisted, funnel, message, store.elapsed, yields(candidates, store.core)
+        *(config, shortlisted, funnel, message, store.elapsed),
+        yields(candidates, store.core),
+        known_rows(config, components, candidates),
     )
     write_cifs(shortlisted, config.out / CIF_FOLDER)
     write_table(shortlisted, config.out / SHORTLIST)
+    write_csv(config.out / KNOWN_TABLE, result.known, COLUMNS)
     draw_funnel(funnel, config.out / PICTURE, title=config.target.describe())
     if worked or not (config.out / SHORTLIST_JSON).exists():
         write_shortlist_json(shortlisted, config.out / SHORTLIST_JSON, made_with(config, components))
@@ -314,6 +320,7 @@ def _write_run_json(result: CampaignResult, components: Components) -> None:
             "funnel": result.funnel.as_json(),
             "generators": [tally.as_json() for tally in result.yields],
             "shortlisted": len(result.shortlist),
+            "known": len(result.known),
             "message": result.message,
             "wall_s": round(result.wall, 1),
         },

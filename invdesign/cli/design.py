@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from invdesign.core.funnel import GeneratorTally
 
 component_option, next_option = panel("Components"), panel("Next round")
+MOST_KNOWN = 5  # rows on the terminal
 
 Out = Annotated[Path | None, typer.Option(help="Output folder. Default: run.")]
 From = Annotated[
@@ -70,7 +71,13 @@ Dimensionality = Annotated[
     str | None,
     target_option(help="Directions of connection: 2..3 for layers and frameworks, 1 chains, 0 molecules."),
 ]
-Known = Annotated[bool, target_option("--include-known", help="Shortlist known materials, too.")]
+Novelty = Annotated[
+    str | None,
+    target_option(
+        help="new: new compositions and new structures of known ones (default); any; known: known crystals "
+        "alone. What is known and does what is asked is in known.csv in any case."
+    ),
+]
 Undivided = Annotated[
     bool, budget_option("--no-diversity", help="List what differs by like elements or as polymorph by rows.")
 ]
@@ -117,7 +124,7 @@ Choose = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Hide the live funnel.")]
 OTHERS = (
-    *("target", "no_diversity", "abundant", "max_hhi", "min_abundance", "config", "n", "include_known"),
+    *("target", "no_diversity", "abundant", "max_hhi", "min_abundance", "config", "n"),
     *("continue_", "choose", "quiet", "as_json"),
 )
 CONTINUING = {"n_genes", "n_relax", "n_shortlist", "workers"}
@@ -146,7 +153,7 @@ def design_command(
     no_diversity: Undivided = False,
     seed: Seed = None,
     workers: Workers = None,
-    include_known: Known = False,
+    novelty: Novelty = None,
     generator: Generators = None,
     potential: Potential = None,
     calibration: Calibration = None,
@@ -160,8 +167,8 @@ def design_command(
 ) -> None:
     """Design relaxed, stable, novel crystals for a target.
 
-    The output folder gets shortlist.csv, shortlist.json, cifs/, candidates.db, funnel.png and run.json. You
-    can stop at any time: the same command resumes.
+    The output folder gets shortlist.csv, shortlist.json, known.csv (known materials that already do what is
+    asked), cifs/, candidates.db, funnel.png and run.json. You can stop at any time: the same command resumes.
 
     **Examples**
 
@@ -183,7 +190,7 @@ def design_command(
 
     options |= {name: found for name in ("generator", "check") if (found := pieces(options.get(name)))}
     options |= {"diverse": False} if no_diversity else {}
-    options |= ({"n_genes": n} if n is not None else {}) | ({"include_known": True} if include_known else {})
+    options |= {"n_genes": n} if n is not None else {}
     limits = {"hhi<": max_hhi, "abundance>": min_abundance}
     clauses = [*(target or []), *(f"{name}{limit}" for name, limit in limits.items() if limit is not None)]
     if continue_ is not None or choose is not None:
@@ -232,6 +239,7 @@ def _as_json(result: CampaignResult) -> dict[str, Any]:
     return {
         "out": str(result.out),
         "message": result.message,
+        "known": result.known,
         "shortlist": result.rows(),
         "funnel": result.funnel.as_json(),
         "generators": [entry.as_json() for entry in result.yields],
@@ -244,8 +252,8 @@ def _print_shortlist(shortlist: Sequence[Candidate], config: CampaignConfig, con
     from invdesign.campaign.ideas import LAYERS
     from invdesign.core.properties import GAPS, PROPERTIES, STABILITY
     from invdesign.crystal.dimensionality import WORDS
+    from invdesign.filters.novelty import novelty_word
     from invdesign.io.console import print_whole
-    from invdesign.report.shortlist_csv import NOVELTY
 
     table = Table(
         box=None, pad_edge=False, header_style="bold", caption="[ , ]: 90 %", caption_justify="left"
@@ -270,7 +278,7 @@ def _print_shortlist(shortlist: Sequence[Candidate], config: CampaignConfig, con
             str(candidate.gene.space_group),
             f"{selection.p_hit:.0%}",
             *(f"{e.value:.2f} [{e.low:.2f}, {e.high:.2f}]" for e in estimates),
-            NOVELTY[int(candidate.verdicts["novelty"].value or 0)],
+            novelty_word(candidate.verdicts["novelty"]),
             *[WORDS[selection.dimensionality]] * loose,
             *[_few(selection.members)] * grouped,
         )
@@ -290,13 +298,39 @@ def _show(result: CampaignResult) -> None:
     from invdesign.io.console import print_whole
 
     console = Console()
+    _print_known(result.known, console)
     _print_shortlist(result.shortlist, result.config, console)
     if len(result.yields) > 1:
         console.print()
         print_whole(_yields(result.yields), console)
     console.print(f"\n{result.message}", highlight=False)
-    files = "shortlist.csv, shortlist.json, cifs/, candidates.db, funnel.png, run.json"
+    files = "shortlist.csv, shortlist.json, known.csv, cifs/, candidates.db, funnel.png, run.json"
     console.print(f"{result.out}: {files}", highlight=False)
+
+
+def _print_known(known: Sequence[dict[str, Any]], console: Console) -> None:
+    """Show the best known materials that already do what was asked."""
+    from rich.table import Table
+
+    from invdesign.io.console import print_whole
+
+    if not known:
+        return
+    n, shown = len(known), known[:MOST_KNOWN]
+    words = f"{n} known material{'s' * (n > 1)} already do{'es' * (n == 1)} this"
+    console.print(f"{words}{f', the first {len(shown)} of known.csv' if n > len(shown) else ''}:")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("formula", "id", "group", "PBE gap, eV", "measured", "E above hull, eV/atom", "source"):
+        table.add_column(heading, justify="left" if heading in {"formula", "id", "source"} else "right")
+    for row in shown:
+        numbers = (row["band_gap_reported"], row["band_gap_measured"], row["e_above_hull_reported"])
+        table.add_row(
+            *(row["formula"], row["ids"].split()[0], str(row["space_group"])),
+            *("–" if number == "" else f"{number:.2f}" for number in numbers),
+            row["source"],
+        )
+    print_whole(table, console)
+    console.print()
 
 
 def _yields(yields: Sequence[GeneratorTally]) -> Table:

@@ -34,7 +34,7 @@ GATES = (
     Gate("target", "gene", "allow more elements, space groups or atoms"),
     Gate("charge balance", "gene", "allow more elements (--only, --exclude)"),
     Gate("unique", "gene", "generate more genes"),
-    Gate("novelty", "gene", "include known materials"),
+    Gate("novelty", "gene", "give --novelty any"),
     Gate("pre-ranking", "pre-ranking"),
     Gate("geometry", "structure"),
     Gate("relaxation", "structure"),

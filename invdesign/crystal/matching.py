@@ -9,9 +9,12 @@ defined by its first member.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
+
+from invdesign.crystal.symmetry import SymmetryError, gene_of, loose_gene_of, realise
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -49,9 +52,47 @@ def same_crystal(a: Structure, b: Structure) -> bool:
     return len(first) == len(second) and _match(first, second)
 
 
+def first_match(structure: Structure, others: Iterable[Structure]) -> int | None:
+    """Return which of many crystals of one composition a structure is, as :func:`same_crystal`.
+
+    Cells with as many sites alone are compared. How many sites a primitive cell has depends on the tolerance:
+    that of the structure is sought within 0.25 Å, 0.1 Å as genes are, and 0.3 Å.
+
+    Args:
+        structure: ordered, any cell.
+        others: primitive within 0.1 Å.
+
+    Returns:
+        Its number, from 0; None where none matches.
+    """
+    cells = {len(cell): cell for cell in map(_sorted_niggli, _primitive_cells(structure))}
+    for number, other in enumerate(others):
+        n = len(other)
+        if n not in cells and not any(n % size == 0 for size in cells):
+            continue
+        cell = _sorted_niggli(other) if n in cells else _reduced(other)
+        if len(cell) in cells and _match(cells[len(cell)], cell):
+            return number
+    return None
+
+
+def _primitive_cells(structure: Structure) -> Iterator[Structure]:
+    """Return primitive cells: of the loosest symmetry first, so that the truest of a size is the last."""
+    if loose := loose_gene_of(structure):
+        yield realise(*loose)
+    with suppress(SymmetryError):
+        yield realise(*gene_of(structure))
+    yield structure.get_primitive_structure()
+
+
+def _sorted_niggli(structure: Structure) -> Structure:
+    return structure.get_reduced_structure("niggli").get_sorted_structure()
+
+
 def _match(a: Structure, b: Structure) -> bool:
     """As :func:`same_crystal`, for reduced cells with as many sites."""
-    return bool(_matcher().fit(a, b, symmetric=True, skip_structure_reduction=True))
+    fits = partial(_matcher().fit, skip_structure_reduction=True)
+    return bool(fits(a, b) and fits(b, a))
 
 
 def same_arrangement(a: Structure, b: Structure) -> bool:

@@ -52,8 +52,8 @@ def gene_of(structure: Structure, symprec: float = 0.1) -> tuple[Gene, Geometry]
     raise reason
 
 
-def loose_gene(structure: Structure) -> Gene | None:
-    """Return the gene that a structure has within ``LOOSE``, if it has one.
+def loose_gene_of(structure: Structure) -> tuple[Gene, Geometry] | None:
+    """Return the gene and geometry that a structure has within ``LOOSE``, if it has one.
 
     A relaxation stops short of the minimum, and leaves a crystal a little off its symmetry. spglib makes it
     ideal first: moyo 0.21, asked for so loose a symmetry, can run without end.
@@ -62,7 +62,7 @@ def loose_gene(structure: Structure) -> Gene | None:
 
     os.environ.setdefault("SPGLIB_WARNING", "OFF")  # it writes to stderr where it finds no symmetry
     try:
-        return gene_of(SpacegroupAnalyzer(structure, symprec=LOOSE).get_refined_structure())[0]
+        return gene_of(SpacegroupAnalyzer(structure, symprec=LOOSE).get_refined_structure())
     except (SymmetryUndeterminedError, SymmetryError):
         return None
 

@@ -13,7 +13,6 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from invdesign.crystal.elements import ATOMIC_NUMBER, element_table
-from invdesign.crystal.symmetry import SymmetryError, gene_of, loose_gene
 from invdesign.filters.novelty import KnownMaterials
 
 if TYPE_CHECKING:
@@ -40,19 +39,13 @@ def alloy_of(structure: Structure, known: KnownMaterials) -> str:
     for pair in combinations(sorted(structure.symbol_set), 2):
         if not like_elements(*pair):
             continue
-        ends = [_known_ids(structure.copy(), old, new, known) for old, new in (pair, pair[::-1])]
+        ends = [_known_id(structure.copy(), old, new, known) for old, new in (pair, pair[::-1])]
         if all(ends):
-            return f"{pair[1]}-{pair[0]}: {ends[0][0]} and {ends[1][0]}"
+            return f"{pair[1]}-{pair[0]}: {ends[0]} and {ends[1]}"
     return ""
 
 
-def _known_ids(structure: Structure, old: str, new: str, known: KnownMaterials) -> tuple[str, ...]:
-    """Ids of the known crystals that a structure becomes with one element in another's place."""
+def _known_id(structure: Structure, old: str, new: str, known: KnownMaterials) -> str:
+    """Id of the known crystal that a structure becomes with one element in another's place."""
     structure.replace_species({old: new})
-    try:
-        ids = known.known_gene(gene_of(structure)[0].hash)
-    except SymmetryError:
-        return ()
-    if not ids and (gene := loose_gene(structure)):
-        ids = known.known_gene(gene.hash)
-    return ids
+    return next(map(known.id_of, known.same_as(structure)), "")

@@ -1,18 +1,23 @@
-"""What is known: compositions, genes and prototypes of reported and hypothetical crystals."""
+"""What is known: compositions, crystals and prototypes, reported and hypothetical."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import IntFlag
+from enum import IntEnum, IntFlag
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from invdesign.composition.formula import composition_key, text_hash
+from invdesign.core.properties import MEASURED_GAP, PBE_GAP, STABILITY
+from invdesign.crystal.elements import ATOMIC_NUMBER, SYMBOLS
 from invdesign.crystal.gene import Gene
+from invdesign.crystal.matching import first_match
 from invdesign.errors import InputError
+from invdesign.filters.known_crystals import Crystals, starts
 from invdesign.io import artifacts
 from invdesign.verdict import Verdict
 
@@ -21,36 +26,70 @@ if TYPE_CHECKING:
 
 GATE = "novelty"
 INDEX = "known.npz"
-SUBSTITUTED = "wbm-"
-"""Begins the ids of crystals made by element substitution (WBM)."""
+MVC = 1 << 31
+"""Added to the numbers of the Materials Project's crystals whose ids begin with ``mvc``."""
 _NAMED = 3  # ids that a reason names
+REPORTED_COLUMNS = (PBE_GAP, MEASURED_GAP, STABILITY)
 
 
 class Source(IntFlag):
-    """Where a composition is known from, as a sum."""
+    """Where a composition or a crystal is known from, as a sum."""
 
     MATERIALS_PROJECT = 1
     REPORTED = 2  # an experimentally known crystal of mp20 or mpts52
-    HYPOTHETICAL = 4  # made by element substitution (WBM)
+    HYPOTHETICAL = 4  # computed, made by element substitution (WBM)
+    AFLOW = 8
 
 
-@dataclass(frozen=True, slots=True)
+class Novelty(IntEnum):
+    """What is known of a crystal; the value of the verdict."""
+
+    KNOWN = 0
+    COMPOSITION_KNOWN = 1  # no structure of it is at hand: this may be the known one
+    NEW = 2  # nothing of this composition is known
+    NEW_STRUCTURE = 3  # of a known composition, unlike its known structures
+
+
+NOVELTY = {
+    Novelty.KNOWN: "known",
+    Novelty.COMPOSITION_KNOWN: "composition known",
+    Novelty.NEW: "new",
+    Novelty.NEW_STRUCTURE: "new structure",
+}
+"""Words of tables."""
+
+
+def novelty_word(verdict: Verdict) -> str:
+    """Return the word for a verdict of novelty."""
+    return NOVELTY[Novelty(int(verdict.value or 0))]
+
+
+@dataclass(frozen=True)
 class KnownMaterials:
-    """Sorted hashes of what is known, looked up by bisection.
+    """Compositions by hash, looked up by bisection, and their crystals.
 
     Attributes:
         compositions: hash of each composition's key, (n,) unsigned 64 bit, sorted.
         sources: :class:`Source` of each, (n,).
-        genes: ``Gene.hash`` of each crystal as a number, (m,), sorted; equal ones side by side.
-        ids: identifier of each crystal, in the order of ``genes``.
+        counts: crystals of each, (n,) unsigned 16 bit.
         prototypes: hash of :func:`prototype_label`, distinct and sorted, (k,).
+        genes: ``Gene.hash`` of each crystal as a number, (m,), in the order of their compositions.
+        numbers: number of each crystal in its source, (m,) unsigned 32 bit; see ``MVC``.
+        crystal_sources: :class:`Source` of each crystal, (m,).
+        reported: by column of ``REPORTED_COLUMNS``: of each crystal, NaN where nothing is reported, (m,)
+            float16; gaps in eV (PBE; measured), energy above hull in eV/atom.
+        crystals: the crystals, m of them.
     """
 
     compositions: np.ndarray
     sources: np.ndarray
-    genes: np.ndarray
-    ids: tuple[str, ...]
+    counts: np.ndarray
     prototypes: np.ndarray
+    genes: np.ndarray
+    numbers: np.ndarray
+    crystal_sources: np.ndarray
+    reported: Mapping[str, np.ndarray]
+    crystals: Crystals
 
     @classmethod
     def load(cls, folder: str | Path = "known-materials") -> KnownMaterials:
@@ -64,9 +103,14 @@ class KnownMaterials:
 
     def save(self, path: Path) -> None:
         """Write the index."""
-        text = np.frombuffer("\n".join(self.ids).encode(), dtype=np.uint8)
-        arrays = {name: getattr(self, name) for name in ("compositions", "sources", "genes")}
-        np.savez_compressed(path, ids=text, frameworks=self.prototypes, **arrays)
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        columns = {name: getattr(self.crystals, name) for name in Crystals.names()}
+        np.savez_compressed(path, **{**arrays, **columns, **self.reported})
+
+    @cached_property
+    def _first(self) -> np.ndarray:
+        """Where each composition's crystals begin, and the end, (n + 1,)."""
+        return starts(self.counts)
 
     def known_composition(self, composition: Composition | Mapping[str, float] | str) -> Source:
         """Where a composition is known from; false if nowhere.
@@ -82,11 +126,37 @@ class KnownMaterials:
         place = np.minimum(np.searchsorted(self.compositions, keys), len(self.compositions) - 1)
         return np.where(self.compositions[place] == keys, self.sources[place], 0).astype(np.uint8)
 
-    def known_gene(self, gene_hash: str) -> tuple[str, ...]:
-        """Return identifiers of the crystals with a gene (``Gene.hash``); none if it is not known."""
-        key = np.uint64(int(gene_hash, 16))
-        first, last = (int(np.searchsorted(self.genes, key, side=side)) for side in ("left", "right"))
-        return self.ids[first:last]
+    def of_composition(self, composition: Composition | Mapping[str, float] | str) -> range:
+        """Return the rows of a composition's crystals."""
+        key = np.uint64(text_hash(composition_key(composition)))
+        place = int(np.searchsorted(self.compositions, key))
+        if place == len(self.compositions) or self.compositions[place] != key:
+            return range(0)
+        return range(int(self._first[place]), int(self._first[place + 1]))
+
+    def with_gene(self, gene: Gene) -> list[int]:
+        """Return the rows of the crystals with a gene."""
+        rows, key = self.of_composition(gene.amounts), int(gene.hash, 16)
+        return [row for row in rows if int(self.genes[row]) == key]
+
+    def same_as(self, structure: Structure) -> list[int]:
+        """Return the rows of the crystal that a structure is (``StructureMatcher``), and of its gene.
+
+        The Materials Project's crystals come first; none where the structure is new.
+        """
+        crystals = self.of_composition(structure.composition)
+        rows = sorted(crystals, key=lambda row: not self.crystal_sources[row] & Source.MATERIALS_PROJECT)
+        found = first_match(structure, map(self.crystals.structure, rows)) if rows else None
+        if found is None:
+            return []
+        alike = [row for row in rows if self.genes[row] == self.genes[rows[found]]]
+        return sorted(alike, key=lambda row: row != rows[found])
+
+    def id_of(self, row: int) -> str:
+        """Return a crystal's identifier: ``mp-149``, or the row of another source: ``wbm-7``."""
+        source, number = Source(int(self.crystal_sources[row])), int(self.numbers[row])
+        prefix = "wbm" if source & Source.HYPOTHETICAL else "aflow" if source & Source.AFLOW else "mp"
+        return f"mvc-{number - MVC}" if number >= MVC else f"{prefix}-{number}"
 
     def prototype_known(self, gene: Gene) -> bool:
         """Whether a known crystal becomes this one by renaming its elements."""
@@ -94,55 +164,55 @@ class KnownMaterials:
         place = int(np.searchsorted(self.prototypes, key))
         return bool(place < len(self.prototypes) and self.prototypes[place] == key)
 
-    def novelty(self, gene: Gene) -> Verdict:
-        """Say what is known of a gene; always passes.
+    def is_reported(self, structure: Structure) -> bool:
+        """Whether a crystal is one of the Materials Project."""
+        return bool((self.crystal_sources[self.same_as(structure)] & Source.MATERIALS_PROJECT).any())
+
+    def novelty(self, gene: Gene, structure: Structure | None = None) -> Verdict:
+        """Say what is known of a crystal; always passes.
+
+        Args:
+            gene: of the crystal.
+            structure: relaxed; without it a crystal is known where its gene is.
 
         Returns:
-            Verdict whose value is 0 for a known gene (its reason names the crystals), 1 for a known
-            composition with an unknown gene, 2 where neither is known. Of two thirds of the known
-            compositions no crystal is in the index; the reason says so.
+            Verdict whose value is a :class:`Novelty`; the reason names the known crystals.
         """
-        ids = self.known_gene(gene.hash)
-        if ids:
+        rows = self.with_gene(gene) if structure is None else self.same_as(structure)
+        if rows:
+            ids = [self.id_of(row) for row in rows]
             more = f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else ""
-            guess = " (hypothetical)" if not _is_reported(ids) else ""
-            return _verdict(0, f"known{guess}: gene of {', '.join(ids[:_NAMED])}{more}")
+            guess = "" if (self.crystal_sources[rows] & ~Source.HYPOTHETICAL).any() else " (hypothetical)"
+            what = "gene of " if structure is None else ""
+            return _verdict(Novelty.KNOWN, f"known{guess}: {what}{', '.join(ids[:_NAMED])}{more}")
         source = self.known_composition(gene.amounts)
-        swapped = "" if not self.prototype_known(gene) else "; its prototype is known"
-        if source == Source.HYPOTHETICAL:
-            return _verdict(1, f"{gene.formula} is known as hypothetical (WBM), not with this gene{swapped}")
-        if source:
-            how = (
-                "not with this gene"
-                if Source.REPORTED in source
-                else "its structures are not: one may be this"
-            )
-            return _verdict(1, f"{gene.formula} is known (Materials Project), {how}{swapped}")
-        return _verdict(2, f"neither {gene.formula} nor its gene is known{swapped}")
+        swapped = "; its prototype is known" if self.prototype_known(gene) else ""
+        if not source:
+            return _verdict(Novelty.NEW, f"{gene.formula} is not known, nor is this crystal{swapped}")
+        guess = " as hypothetical (WBM)" if source == Source.HYPOTHETICAL else ""
+        if n := len(self.of_composition(gene.amounts)):
+            others = f"unlike its {n} known structure{'s' * (n > 1)}"
+            return _verdict(Novelty.NEW_STRUCTURE, f"{gene.formula} is known{guess}, {others}{swapped}")
+        return _verdict(
+            Novelty.COMPOSITION_KNOWN,
+            f"{gene.formula} is known{guess}, its structure is not at hand: it may be this{swapped}",
+        )
+
+    def of_elements(self, required: frozenset[str], allowed: frozenset[str]) -> np.ndarray:
+        """Which crystals hold all required elements and none but the allowed, (m,) bool."""
+        strange = np.array([symbol not in allowed for symbol in SYMBOLS])
+        starts, elements = self.crystals.first_orbits[:-1], self.crystals.elements
+        fits = ~np.logical_or.reduceat(strange[elements], starts)
+        for symbol in required:
+            fits &= np.logical_or.reduceat(elements == ATOMIC_NUMBER[symbol], starts)
+        return np.asarray(fits)
 
 
-def is_reported(structure: Structure, known: KnownMaterials) -> bool:
-    """Whether a crystal is a known one that was not made by element substitution.
-
-    It is where its gene is, within the strict or the loose symmetry tolerance.
-    """
-    from invdesign.crystal.symmetry import SymmetryError, gene_of, loose_gene
-
-    try:
-        if _is_reported(known.known_gene(gene_of(structure)[0].hash)):
-            return True
-    except SymmetryError:
-        return False
-    gene = loose_gene(structure)
-    return gene is not None and _is_reported(known.known_gene(gene.hash))
+_ARRAYS = ("compositions", "sources", "counts", "prototypes", "genes", "numbers", "crystal_sources")
 
 
-def _is_reported(ids: Sequence[str]) -> bool:
-    return any(not name.startswith(SUBSTITUTED) for name in ids)
-
-
-def _verdict(value: int, reason: str) -> Verdict:
-    return Verdict(GATE, passed=True, reason=reason, value=float(value))
+def _verdict(novelty: Novelty, reason: str) -> Verdict:
+    return Verdict(GATE, passed=True, reason=reason, value=float(novelty))
 
 
 def prototype_label(gene: Gene) -> str:
@@ -168,11 +238,9 @@ def _read(path: Path) -> KnownMaterials:
     try:
         with np.load(path, allow_pickle=False) as stored:
             return KnownMaterials(
-                compositions=stored["compositions"],
-                sources=stored["sources"],
-                genes=stored["genes"],
-                ids=tuple(stored["ids"].tobytes().decode().split("\n")),
-                prototypes=stored["frameworks"],
+                **{name: stored[name] for name in _ARRAYS},
+                reported={name: stored[name] for name in REPORTED_COLUMNS},
+                crystals=Crystals(**{name: stored[name] for name in Crystals.names()}),
             )
     except (BadZipFile, ZlibError, KeyError, ValueError, EOFError, OSError) as error:
         raise InputError(

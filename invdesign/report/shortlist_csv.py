@@ -12,13 +12,19 @@ from invdesign.core.candidate import Candidate, Relaxation, Selection
 from invdesign.core.placement import Placement
 from invdesign.core.target import PROPERTIES
 from invdesign.crystal.structure_files import file_formula, write_cif
+from invdesign.filters.novelty import Novelty, novelty_word
 from invdesign.io.tables import write_csv
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 CIF_FOLDER = "cifs"
-NOVELTY = {0: "known", 1: "composition known", 2: "new"}
+NOVELTY_PHRASES = {
+    Novelty.KNOWN: "known",
+    Novelty.COMPOSITION_KNOWN: "its composition is known",
+    Novelty.NEW: "a new composition",
+    Novelty.NEW_STRUCTURE: "a new structure of a known composition",
+}
 CHECK_COLUMNS = {"phonons": "lowest_mode_thz", "md": "bonds_kept"}  # THz; share
 Row = dict[str, Any]
 
@@ -74,7 +80,7 @@ def row_of(candidate: Candidate) -> Row:
     return row | {
         "in_domain": "yes" if all(e.in_domain for e in candidate.properties.values()) else "no",
         **_checks(candidate),
-        "novelty": NOVELTY[int(novelty.value or 0)],
+        "novelty": novelty_word(novelty),
         "novelty_detail": novelty.reason,
         "why": selection.why,
         "synthesizability": round(selection.synthesizability, 3),
@@ -137,10 +143,7 @@ def reason_of(candidate: Candidate) -> str:
             known = PROPERTIES.get(name)
             words, unit = (known.words, f" {known.unit}") if known else (name.replace("_", " "), "")
             parts.append(f"{words} {estimate.value:.2f} ({estimate.low:.2f} to {estimate.high:.2f}){unit}")
-    novelty = NOVELTY[int(candidate.verdicts["novelty"].value or 0)]
-    parts.append(
-        {"new": "a new composition", "composition known": "its composition is known"}.get(novelty, "known")
-    )
+    parts.append(NOVELTY_PHRASES[Novelty(int(candidate.verdicts["novelty"].value or 0))])
     if not all(estimate.in_domain for estimate in candidate.properties.values()):
         parts.append("outside the applicability domain of a model")
     return "; ".join(parts) + "."

@@ -17,8 +17,9 @@ from invdesign.core.candidate import Candidate, Estimate
 from invdesign.core.target import PROPERTIES
 from invdesign.core.target_parser import spelled
 from invdesign.crystal.chemical_formula import formula_of
+from invdesign.filters.novelty import novelty_word
 from invdesign.io.atomic import atomic_write
-from invdesign.report.shortlist_csv import CIF_FOLDER, NOVELTY, cif_name, parts_of, reason_of
+from invdesign.report.shortlist_csv import CIF_FOLDER, cif_name, parts_of, reason_of
 from invdesign.version import __version__
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def _entry(candidate: Candidate, made: Mapping[str, Any]) -> dict[str, Any]:
         "pareto_rank": selection.pareto_rank,
         "members": selection.members.split(", ") if selection.members else [],
         "dimensionality": selection.dimensionality,
-        "novelty": NOVELTY[int(novelty.value or 0)],
+        "novelty": novelty_word(novelty),
         "novelty_detail": novelty.reason,
         "estimates": {name: _estimate(name, e) for name, e in candidate.properties.items()},
         "verdicts": [

@@ -31,7 +31,7 @@ def compute_placement(
         energy: the potential's total energy of the cell, eV.
         calibration: of this potential.
         hull: on the calibration's energy scale.
-        crystal_known: whether the crystal is a reported one (``filters.novelty.is_reported``).
+        crystal_known: whether the crystal is a reported one (``KnownMaterials.is_reported``).
 
     Raises:
         InputError: calibration or hull lack one of the elements.

@@ -91,20 +91,20 @@ def test_known_material_is_kept_out_or_marked(tmp_path):
         def propose(self, target, n, seed):
             return [Candidate("", Gene.parse("225 Na@a Cl@b")) for _ in range(n)]
 
-    def run(folder: str, *, include_known: bool):
+    def run(novelty: str):
         components = Components(**{**vars(campaign_fakes.fake_components()), "generator": OnlySalt()})
         config = campaign_fakes.fake_config(
-            tmp_path / folder, n_genes=4, min_probability=0.0, include_known=include_known
+            tmp_path / novelty, n_genes=4, min_probability=0.0, novelty=novelty
         )
         return design(config, components=components, progress=False)
 
-    without = run("without", include_known=False)
+    without = run("new")
     assert without.shortlist == []
     assert "novelty" in without.message
-    assert (tmp_path / "without" / "shortlist.csv").exists()
-    marked = run("with", include_known=True)
-    assert [c.gene.formula for c in marked.shortlist] == ["NaCl"]
-    assert "known,known material: mp-22862" in (tmp_path / "with" / "shortlist.csv").read_text()
+    assert (tmp_path / "new" / "shortlist.csv").exists()
+    for novelty in ("any", "known"):
+        assert [c.gene.formula for c in run(novelty).shortlist] == ["NaCl"]
+        assert "known,known: mp-22862" in (tmp_path / novelty / "shortlist.csv").read_text()
 
 
 def test_parts_that_do_not_fit_are_reported_before_any_work(tmp_path):

@@ -9,7 +9,7 @@ from pymatgen.core import Lattice, Structure
 from pymatgen.core.operations import SymmOp
 
 from invdesign.crystal.gene import Gene
-from invdesign.crystal.symmetry import SymmetryError, gene_of, loose_gene, realise
+from invdesign.crystal.symmetry import SymmetryError, gene_of, loose_gene_of, realise
 
 PROTOTYPES = {
     "rock salt": Structure.from_spacegroup(
@@ -109,5 +109,5 @@ def test_a_crystal_a_little_off_is_known_by_its_loose_gene():
     salt = PROTOTYPES["rock salt"]
     bent = Structure(Lattice.from_parameters(5.69, 5.69, 5.85, 90, 90, 90), salt.species, salt.frac_coords)
     assert gene_of(bent)[0] != gene_of(salt)[0]
-    assert loose_gene(bent) == gene_of(salt)[0]
-    assert loose_gene(PROTOTYPES["wurtzite"]) == gene_of(PROTOTYPES["wurtzite"])[0]
+    assert loose_gene_of(bent)[0] == gene_of(salt)[0]
+    assert loose_gene_of(PROTOTYPES["wurtzite"])[0] == gene_of(PROTOTYPES["wurtzite"])[0]

@@ -19,10 +19,11 @@ from invdesign.core.placement import Placement
 from invdesign.core.target import parse_target
 from invdesign.crystal.symmetry import gene_of
 from invdesign.errors import InputError
-from invdesign.filters.novelty import is_reported
+from invdesign.filters.novelty import Source
 from invdesign.relaxation.relax import Relaxed
 from invdesign.stability.calibration import EnergyCalibration
 from invdesign.stability.hull.hull import Hull
+from invdesign.training.novelty import Crystal, index
 
 OFFSET = EnergyCalibration.load().hypothetical_offset
 
@@ -44,7 +45,10 @@ CRYSTALS = {
 @pytest.fixture(scope="module")
 def components() -> Components:
     potential = SimpleNamespace(name="chgnet-0.3.0")
-    return Components(potential=potential, calibration=EnergyCalibration.load(), hull=Hull.load())
+    sources = {"reported": Source.MATERIALS_PROJECT, "by substitution": Source.HYPOTHETICAL}
+    known = index(Crystal.of(1, source, CRYSTALS[kind][0], {}) for kind, source in sources.items())
+    calibration, hull = EnergyCalibration.load(), Hull.load()
+    return Components(known=known, potential=potential, calibration=calibration, hull=hull)
 
 
 def by_hull(structure, energy, components):
@@ -98,7 +102,7 @@ def test_every_command_gives_one_placement(kind: str, components: Components) ->
 def test_only_a_reported_crystal_goes_without_the_offset(kind: str, components: Components) -> None:
     structure, energy = CRYSTALS[kind]
     reported = kind == "reported"
-    assert is_reported(structure, components.get("known")) == reported
+    assert components.get("known").is_reported(structure) == reported
     placement = components.placement(structure, energy)
     assert placement.crystal_known == reported
     plain = components.get("calibration").formation_energy(structure.composition, energy, hypothetical=False)

@@ -118,13 +118,13 @@ class EvaluationResult(Tabular):
             "valid": share(lambda r: r.valid),
             "unique": Rate(len({r.group for r in records if not r.fault}), total),
             "novel composition": share(lambda r: not r.composition_known),
-            "novel gene": share(lambda r: not r.gene_known),
+            "novel structure": share(lambda r: not r.structure_known),
             "novel prototype": share(lambda r: not r.prototype_known),
             **({"converged": share(lambda r: r.converged)} if self.protocol["relax"] else {}),
         }
         for limit in LIMITS:
             rates[f"stable at {limit:g}"] = share(partial(_stable, limit=limit))
-        for novelty in ("composition", "gene", "prototype"):
+        for novelty in ("composition", "structure", "prototype"):
             for limit in LIMITS:
                 rates[f"S.U.N. at {limit:g} (novel {novelty})"] = distinct(
                     partial(_stable, limit=limit, novelty=novelty)
@@ -285,7 +285,7 @@ def _depends_on_stability(rate: str) -> bool:
 
 
 def _stable(record: SampleRecord, *, limit: float, novelty: str | None = None) -> bool:
-    """Whether a crystal is stable and, if asked, its composition, gene or prototype is not known."""
+    """Whether a crystal is stable and, if asked, its composition, structure or prototype is not known."""
     return record.stable(limit) and not (novelty and getattr(record, f"{novelty}_known"))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 class SampleRecord:
     """What was found out about one sample; energies in eV/atom, lengths in Å.
 
-    ``gene``, ``gene_known``, ``prototype_known`` and ``alloy`` (the known crystals whose mixture this
+    ``gene``, ``structure_known``, ``prototype_known`` and ``alloy`` (the known crystals whose mixture this
     orders) are those of the relaxed structure where relaxation converged, else of the sampled one; so is
     ``crystal`` (cell, atomic numbers, fractional coordinates), empty where unreadable.
     ``group`` and ``final_group`` number distinct crystals, as sampled and in the end; -1 where unreadable.
@@ -28,7 +28,7 @@ class SampleRecord:
     composition_known: bool = False
     sampled_gene: str = ""
     gene: str = ""
-    gene_known: bool = False
+    structure_known: bool = False
     prototype_known: bool = False
     alloy: str = ""
     converged: bool = False

@@ -344,10 +344,10 @@ def _check_novelty(record: SampleRecord, structure: Structure, unit: EvaluateUni
         record.sampled_gene = str(gene_of(structure)[0])
         gene = gene_of(unpack(record.crystal))[0]
     except SymmetryError:
-        record.gene_known = record.prototype_known = True
+        record.structure_known = record.prototype_known = True
         return
     record.gene = str(gene)
-    record.gene_known = bool(known.known_gene(gene.hash))
+    record.structure_known = bool(known.same_as(unpack(record.crystal)))
     record.prototype_known = known.prototype_known(gene)
     record.alloy = alloy_of(unpack(record.crystal), known)
     if unit.target is not None:

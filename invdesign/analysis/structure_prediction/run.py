@@ -23,6 +23,7 @@ from invdesign.core.target_parser import amounts_of, reduced_as_written
 from invdesign.crystal.cif import write_cif
 from invdesign.crystal.structure_files import file_formula
 from invdesign.errors import InputError
+from invdesign.filters.novelty import novelty_word
 from invdesign.io.journal import Journal
 from invdesign.io.lock import locked_folder
 from invdesign.io.parallel import one_thread
@@ -30,7 +31,6 @@ from invdesign.io.progress import Progress, no_progress
 from invdesign.io.provenance import write_run_json
 from invdesign.io.tables import Tabular, write_csv
 from invdesign.relaxation.parallel import CHUNK, relax_structures
-from invdesign.report.shortlist_csv import NOVELTY
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -58,7 +58,7 @@ class Polymorph:
         energy: of the potential, eV/atom.
         e_above_hull: eV/atom, on the reference hull.
         sigma: standard deviation of ``e_above_hull``, eV/atom.
-        novelty: ``known``, ``composition known`` or ``new``.
+        novelty: ``known``, ``composition known`` (structure not at hand), ``new structure`` or ``new``.
         known: ids of known crystals with this gene, or known crystals of the composition.
         found: number of starting structures that relaxed into it.
         symmetry_kept: whether the lowest of these kept its symmetry when relaxed without constraint.
@@ -367,7 +367,7 @@ def _polymorphs(
     for group, (energy, start, entry, structure, gene) in zip(groups, sound, strict=True):
         if group < len(found):  # the lowest of this group is there already
             continue
-        novelty = known.novelty(gene)
+        novelty = known.novelty(gene, structure)
         place = components.placement(structure, energy * len(structure))
         found.append(
             Polymorph(
@@ -378,7 +378,7 @@ def _polymorphs(
                 energy=energy,
                 e_above_hull=place.e_above_hull,
                 sigma=place.sigma,
-                novelty=NOVELTY[int(novelty.value or 0)],
+                novelty=novelty_word(novelty),
                 known=novelty.reason,
                 found=groups.count(group),
                 symmetry_kept=entry["symmetry_kept"],

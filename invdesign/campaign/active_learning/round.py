@@ -158,6 +158,7 @@ def _config(store: Store, run: Path, n_shortlist: int | None, workers: int | Non
             f"continue: the campaign in {str(run)!r} has not finished; repeat its command first."
         )
     fields = {name: value for name, value in store.identity.items() if name != "objects"}
+    fields.pop("include_known", None)  # of campaigns before there was `novelty`
     config = build(CampaignConfig, {"finish": "none"} | fields | {"out": run, "workers": workers}, "campaign")
     return _with(config, {"n_shortlist": n_shortlist})
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from invdesign.campaign.components import Components
 from invdesign.campaign.config import CampaignConfig
@@ -13,7 +12,10 @@ from invdesign.campaign.stages.gates import Context, GateFunction, apply_gates
 from invdesign.core.candidate import Candidate
 from invdesign.crystal.gene import Gene
 from invdesign.filters.charge_balance import suits
+from invdesign.filters.novelty import Novelty
 from invdesign.verdict import Verdict
+
+NEW = (Novelty.NEW, Novelty.NEW_STRUCTURE)
 
 
 def filter_genes(
@@ -41,10 +43,14 @@ def first_of_genes(candidates: Iterable[Candidate]) -> dict[str, str]:
     return {c.gene.hash: c.id for c in candidates if "unique" in c.verdicts and c.verdicts["unique"].passed}
 
 
-def novelty_verdict(gene: Gene, known: Any, *, include_known: bool) -> Verdict:  # noqa: ANN401 - a KnownMaterials
-    """Compare a gene with the known ones; a known gene is rejected unless ``include_known``."""
-    verdict: Verdict = known.novelty(gene)
-    return replace(verdict, passed=False) if verdict.value == 0 and not include_known else verdict
+def novelty_wanted(verdict: Verdict, config: CampaignConfig) -> bool:
+    """Whether a campaign asks for crystals of a verdict's :class:`Novelty`."""
+    if config.novelty == "any":
+        return True
+    if config.novelty == "known":
+        return verdict.value == Novelty.KNOWN
+    named = config.target.formula is not None or config.formulas  # its composition is what was asked for
+    return verdict.value in NEW or bool(named and verdict.value == Novelty.COMPOSITION_KNOWN)
 
 
 def in_target(candidates: Sequence[Candidate], context: Context) -> list[Verdict]:
@@ -83,8 +89,8 @@ def unique(candidates: Sequence[Candidate], context: Context) -> list[Verdict]:
 
 def novel(candidates: Sequence[Candidate], context: Context) -> list[Verdict]:
     """Compare genes with those of known materials."""
-    known, include_known = context.components.get("known"), context.config.include_known
-    return [novelty_verdict(candidate.gene, known, include_known=include_known) for candidate in candidates]
+    verdicts = [context.components.get("known").novelty(candidate.gene) for candidate in candidates]
+    return [replace(verdict, passed=novelty_wanted(verdict, context.config)) for verdict in verdicts]
 
 
 GATE_FUNCTIONS: dict[str, GateFunction] = {

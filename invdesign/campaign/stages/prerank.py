@@ -15,6 +15,7 @@ from invdesign.campaign.stages.generate import generate, generate_units
 from invdesign.core.candidate import Candidate
 from invdesign.core.target import Target
 from invdesign.filters.charge_balance import suits
+from invdesign.filters.novelty import Novelty
 from invdesign.verdict import Verdict
 
 
@@ -90,10 +91,12 @@ def select_likeliest(candidates: Sequence[Candidate], target: Target, n: int) ->
     for gene, estimates in zip(genes, components.gene_estimates(genes, target), strict=True):
         if gene.hash in seen:
             scores.append(-2.0)
-        elif (novelty := known.novelty(gene).value) == 0 or not suits(gene.composition, target).passed:
+        elif (level := known.novelty(gene).value) == Novelty.KNOWN or not suits(
+            gene.composition, target
+        ).passed:
             scores.append(-1.0)
         else:
-            scores.append(hit_probability(estimates, target) + (novelty == 2))
+            scores.append(hit_probability(estimates, target) + (level == Novelty.NEW))
         seen.add(gene.hash)
     most = max(3, n // 10)
     chosen = select(genes, scores, n, per_formula=most, per_prototype=most)

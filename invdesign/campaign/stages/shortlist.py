@@ -14,18 +14,25 @@ from invdesign.campaign.ideas import leaders, members
 from invdesign.campaign.progress import Clock
 from invdesign.campaign.ranking import goal_probabilities, hit_probability, pareto_ranks, shortlist
 from invdesign.campaign.session import Session
-from invdesign.campaign.stages.filter import novelty_verdict
+from invdesign.campaign.stages.filter import novelty_wanted
 from invdesign.campaign.stages.gates import Context, GateFunction, apply_gates
 from invdesign.campaign.store import Store
 from invdesign.core.candidate import Candidate, Selection
 from invdesign.core.funnel import CHECKS, FINISHING
 from invdesign.core.target import Target
 from invdesign.crystal.dimensionality import dimensionality
+from invdesign.filters.novelty import Novelty
 from invdesign.verdict import Verdict
 
 UNLIKELY = "not among the"
 ALIKE = f"{UNLIKELY} likeliest: another hit of the same idea is likelier"
 PER_PLACE, LEAST_FINISHED = 3, 40  # candidates finished for each place of the shortlist; at least
+RELAXED_INTO = {
+    Novelty.KNOWN: "a known material",
+    Novelty.COMPOSITION_KNOWN: "a crystal of known composition",
+    Novelty.NEW: "a new crystal",
+    Novelty.NEW_STRUCTURE: "a new structure",
+}
 Pick = Callable[[Sequence[Candidate], Target, int], list[Candidate]]
 
 
@@ -167,16 +174,12 @@ def _explain(chosen: Sequence[Candidate], config: CampaignConfig, components: Co
 
 
 def _still_wanted(candidate: Candidate, config: CampaignConfig, known: Any) -> Verdict:  # noqa: ANN401
-    """Whether the gene that the relaxed structure has is still one the campaign asks for."""
-    from invdesign.crystal.symmetry import loose_gene
-
-    novelty = novelty_verdict(candidate.gene, known, include_known=config.include_known)
-    if novelty.value != 0 and (ideal := loose_gene(candidate.structure)):  # type: ignore[arg-type]
-        nearby = novelty_verdict(ideal, known, include_known=config.include_known)
-        novelty = nearby if nearby.value == 0 else novelty
-    candidate.verdicts["novelty"] = replace(novelty, passed=True)
-    if not novelty.passed:
-        return Verdict("duplicates", passed=False, reason=f"relaxed into a known material: {novelty.reason}")
+    """Whether the relaxed structure is still what the campaign asks for."""
+    novelty: Verdict = known.novelty(candidate.gene, candidate.structure)
+    candidate.verdicts["novelty"] = novelty
+    if not novelty_wanted(novelty, config):
+        into = RELAXED_INTO[Novelty(int(novelty.value or 0))]
+        return Verdict("duplicates", passed=False, reason=f"relaxed into {into}: {novelty.reason}")
     if objection := config.target.connectivity_objection(dimensionality(candidate.structure)):  # type: ignore[arg-type]
         return Verdict("duplicates", passed=False, reason=f"relaxed out of the target: {objection}")
     allowed = config.target.allows(candidate.gene)

@@ -194,7 +194,7 @@ def proposed(candidate):
 def test_genes_of_the_campaign_are_not_relaxed_again_where_known_ones_are_wanted(tmp_path):
     components, config = (
         campaign_fakes.fake_components(),
-        campaign_fakes.fake_config(tmp_path, include_known=True),
+        campaign_fakes.fake_config(tmp_path, novelty="any"),
     )
     result = design(config, components=components, progress=False)
     collect(tmp_path, {candidate.id: 0.4 for candidate in result.shortlist})

@@ -144,7 +144,7 @@ def test_from_a_file(tmp_path, capsys):
         "RbCl,passed,0.3\n"
     )
     fields = {"n_genes": 3 * GENES_PER_FORMULA, "n_relax": 6, "gene_batch": 32, "workers": 1}
-    fields |= {"include_known": True, "min_probability": 0, "components": components(), "progress": True}
+    fields |= {"novelty": "any", "min_probability": 0, "components": components(), "progress": True}
     result = invdesign.api.design("e_above_hull<0.2", from_=table, out=tmp_path / "run", **fields)
     # LiAlO2 took a place among the three: what a generator cannot make is seen after the choice
     assert result.config.formulas == ("KBr", "RbCl")

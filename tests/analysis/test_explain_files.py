@@ -229,7 +229,7 @@ def test_neighbors_are_found_kept_and_checked(tmp_path: Path):
     gaps = np.where(np.arange(30) % 2, np.nan, np.arange(30.0))
     table = Neighbors.of(
         np.array([f"m-{i}" for i in range(30)]),
-        np.array([f"A{i}B" for i in range(30)]),
+        np.array([f"Na{i + 1}B" for i in range(30)]),
         np.full(30, 225),
         values={"band_gap": gaps, "density": np.arange(30.0)},
         embeddings=points,

@@ -128,7 +128,7 @@ def test_nothing_known_ends_with_two():
 
 def test_half_atoms_are_a_formula_not_a_file():
     (oxide,) = results("Li0.5CoO2")
-    assert oxide["formula"] == "Li(CoO2)2"
+    assert oxide["formula"] == "LiCo2O4"
 
 
 def test_structures_good_and_bad(files: Path):

@@ -17,7 +17,7 @@ OPTIONS = {
     "none of the formulas": "--from",
     "… atoms": "--n-atoms",
     "relaxed out of the target": "--dimensionality, --elements and --space-group",
-    "relaxed into a known": "--include-known",
+    "relaxed into": "--novelty",
 }
 """Option behind each kind of reason for which a candidate is rejected."""
 

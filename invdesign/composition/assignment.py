@@ -15,7 +15,15 @@ from heapq import nlargest
 from typing import TYPE_CHECKING, Literal
 
 from invdesign.composition.formula import reduced_amounts
-from invdesign.composition.polyanions import MeanStates, Surroundings, group_size
+from invdesign.composition.polyanions import (
+    ALKALI,
+    AZIDES,
+    SOFT,
+    TRIHALIDES,
+    MeanStates,
+    Surroundings,
+    group_size,
+)
 from invdesign.composition.state_likelihood import ORDER, Ions, every_option, ion_options, is_nonmetal
 
 if TYPE_CHECKING:
@@ -93,7 +101,7 @@ def assignments(composition: Composition | Mapping[str, float] | str, most: int 
     around = surroundings(symbols, amounts)
     sets: list[tuple[float, int, bool, tuple[Ions, ...]]] = [(0.0, 0, False, ())]
     for symbol in symbols:
-        options = every_option(symbol, amounts[symbol], around, most_kinds=3)
+        options = every_option(symbol, amounts[symbol], around.of(symbol), most_kinds=3)
         longer = (
             (total + ions.log, charge + ions.charge, ions.charge < 0, (*chosen, ions))
             for total, charge, anions, chosen in sets
@@ -107,9 +115,19 @@ def assignments(composition: Composition | Mapping[str, float] | str, most: int 
 
 def surroundings(symbols: Sequence[str], amounts: Mapping[str, int]) -> Surroundings:
     """Return what the ions of a compound depend on; ``symbols`` by their order in ``ORDER``."""
-    *others, last = symbols
+    last, others = symbols[-1], frozenset(symbols[:-1])
     cations = frozenset(symbol for symbol in others if not is_nonmetal(symbol) or symbol == "H")
-    return Surroundings(last if is_nonmetal(last) else "", amounts[last], cations, frozenset(others))
+    return Surroundings(
+        beside=last if is_nonmetal(last) else "",
+        amount=amounts[last],
+        binary=len(others) == 1,
+        only_metals=others == cations,
+        only_soft=others <= SOFT,
+        only_alkali=others <= ALKALI,
+        soft=cations <= SOFT,
+        azides=cations <= AZIDES,
+        trihalides=cations <= TRIHALIDES,
+    )
 
 
 _Found = tuple[float, tuple[Ions, ...]]
@@ -130,18 +148,26 @@ def _likeliest(symbols: Sequence[str], amounts: Mapping[str, int], around: Surro
     """Return the logarithm of the likelihood and the ions of the likeliest neutral assignment."""
     cations: dict[int, _Found] = {0: (0.0, ())}
     anions: dict[int, _Found] = {}  # sums after the first anion, which no cation may follow
-    for symbol in symbols:
+    *others, last = symbols
+    for symbol in others:
         more: tuple[dict[int, _Found], dict[int, _Found]] = ({}, {})
-        for ions in ion_options(symbol, amounts[symbol], around):
-            negative = ions.charge < 0
+        for ions in ion_options(symbol, amounts[symbol], around.of(symbol)):
+            gain, added, negative = ions.log, ions.charge, ions.charge < 0
+            target = more[negative]
             for before in (cations, anions) if negative else (cations,):
-                target = more[negative]
                 for charge, (total, chosen) in before.items():
-                    new, reached = total + ions.log, charge + ions.charge
-                    if reached not in target or new > target[reached][0]:
-                        target[reached] = (new, (*chosen, ions))
+                    known = target.get(charge + added)
+                    if known is None or total + gain > known[0]:
+                        target[charge + added] = (total + gain, (*chosen, ions))
         cations, anions = more
-    return anions.get(0)
+    best: _Found | None = None
+    for ions in ion_options(last, amounts[last], around.of(last)):
+        for before in (cations, anions):
+            if ions.charge < 0 and (found := before.get(-ions.charge)):
+                total, chosen = found
+                if best is None or total + ions.log > best[0]:
+                    best = (total + ions.log, (*chosen, ions))
+    return best
 
 
 def _written(element: str, states: MeanStates) -> str:

@@ -20,7 +20,7 @@ ALKALI = elements("Li Na K Rb Cs")
 SOFT = ALKALI | elements("Be Mg Ca Sr Ba Ra Zn Cd Hg Eu Yb Tl H")
 """Elements beside which anions of one element grow long; hydrogen stands for ammonium and other cations."""
 AZIDES = SOFT | elements("Ag Cu Pb")
-_TRIHALIDES = ALKALI | elements("Tl H Ba Sr")
+TRIHALIDES = ALKALI | elements("Tl H Ba Sr")
 
 
 MeanStates = tuple[tuple[int | Fraction, int | Fraction], ...]
@@ -37,21 +37,36 @@ VALENCE = {
 
 
 class Surroundings(NamedTuple):
-    """What decides the ions of an element in a compound.
+    """What decides the ions of an element in a compound; what does not is left at its default.
 
     Attributes:
         beside: the most electronegative element, if it is no metal.
-        amount: its atoms.
-        cations: the metals, and hydrogen.
-        others: all elements but the first.
         clusters: whether atoms of a positive charge may bond to their like.
+        amount: atoms of ``beside``.
+        binary: whether there are two elements.
+        only_metals: whether all others are metals or hydrogen.
+        only_soft: whether all others are :data:`SOFT`.
+        only_alkali: whether all others are alkali metals.
+        soft: whether the metals and hydrogen are :data:`SOFT`.
+        azides: whether they are of :data:`AZIDES`.
+        trihalides: whether they are of :data:`TRIHALIDES`.
     """
 
     beside: str
-    amount: int
-    cations: frozenset[str]
-    others: frozenset[str]
     clusters: bool = False
+    amount: int = 0
+    binary: bool = False
+    only_metals: bool = False
+    only_soft: bool = False
+    only_alkali: bool = False
+    soft: bool = False
+    azides: bool = False
+    trihalides: bool = False
+
+    def of(self, element: str) -> Surroundings:
+        """Return what matters to one element."""
+        plain = Surroundings(self.beside, self.clusters, self.amount if element in _BETWEEN else 0)
+        return plain if element not in _CHAINS else self._replace(amount=plain.amount)
 
 
 def chain_share(element: str, atoms: int, charge: int, around: Surroundings) -> float:
@@ -64,45 +79,45 @@ def chain_share(element: str, atoms: int, charge: int, around: Surroundings) -> 
 
 
 def _oxygen(ratio: Fraction, around: Surroundings) -> float:
-    if not around.others <= SOFT:
+    if not around.only_soft:
         return 0.0
     if ratio == 1:
         return _WELL_KNOWN
-    if around.others and around.others <= ALKALI and ratio in (_HALF, _THIRD):
+    if around.only_alkali and ratio in (_HALF, _THIRD):
         return _WELL_KNOWN
     return _RARE if ratio > _HALF else 0.0
 
 
 def _nitrogen(ratio: Fraction, around: Surroundings) -> float:
-    if not around.others <= around.cations:
+    if not around.only_metals:
         return 0.0
     if ratio == _THIRD:
-        return _WELL_KNOWN if around.cations <= AZIDES else _UNCOMMON
+        return _WELL_KNOWN if around.azides else _UNCOMMON
     return _UNCOMMON if ratio in (1, 2) else 0.0
 
 
 def _chalcogen(ratio: Fraction, around: Surroundings) -> float:
     if ratio == 1:
         return _WELL_KNOWN
-    return _WELL_KNOWN if ratio >= _THIRD and around.cations <= SOFT else _UNCOMMON
+    return _WELL_KNOWN if ratio >= _THIRD and around.soft else _UNCOMMON
 
 
 def _zintl(ratio: Fraction, around: Surroundings) -> float:
-    if around.cations <= SOFT and ratio >= _HALF:
+    if around.soft and ratio >= _HALF:
         return _WELL_KNOWN
-    return _WELL_KNOWN if ratio in (1, 2) and len(around.others) == 1 else _UNCOMMON
+    return _WELL_KNOWN if ratio in (1, 2) and around.binary else _UNCOMMON
 
 
 def _carbon(ratio: Fraction, around: Surroundings) -> float:
-    return _WELL_KNOWN if ratio == 1 and around.cations <= SOFT else _UNCOMMON
+    return _WELL_KNOWN if ratio == 1 and around.soft else _UNCOMMON
 
 
 def _boron(ratio: Fraction, around: Surroundings) -> float:
-    return _WELL_KNOWN if ratio in (_THIRD, _HALF, 1) and len(around.others) == 1 else _UNCOMMON
+    return _WELL_KNOWN if ratio in (_THIRD, _HALF, 1) and around.binary else _UNCOMMON
 
 
 def _halogen(ratio: Fraction, around: Surroundings) -> float:
-    if not around.cations <= _TRIHALIDES:
+    if not around.trihalides:
         return 0.0
     return _WELL_KNOWN if ratio == _THIRD else _UNCOMMON
 

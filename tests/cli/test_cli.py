@@ -194,7 +194,7 @@ def test_screen_from_arguments_file_and_stdin(tmp_path):
     assert found["Na3Cl"]["verdict"] == "charge balance"
     told = run("screen", "MgO", "Na3Cl", "--no-estimates").stdout
     assert "known: yes" in told
-    assert "no states are neutral" in told
+    assert "none: no oxidation states are neutral" in told
 
 
 def test_screen_a_space_into_a_folder(tmp_path):

@@ -21,9 +21,11 @@ from pathlib import Path
 import numpy as np
 
 from invdesign.composition.assignment import assigned, assignment
+from invdesign.composition.batch import CompositionBatch
 from invdesign.composition.formula import composition_key, read_compositions, reduced_amounts
 from invdesign.composition.oxidation_states import ChargeRules, OxidationTables, oxidation_tables
 from invdesign.filters.charge_balance import charge_balance
+from invdesign.filters.charge_balance_batch import charge_verdicts, charge_words
 from invdesign.training.state_shares import halves, stable
 
 HERE = Path(__file__).parent
@@ -131,6 +133,20 @@ def shuffled_nonsense(known: list[str], rng: np.random.Generator, n: int) -> lis
     return list(found.values())
 
 
+def speed(rng: np.random.Generator, kinds: int, n: int = 50_000) -> dict[str, int]:
+    """Words and verdicts by smact's rules in a second of one core, on formulas as of screening/charge.py."""
+    usual = [z for z in range(1, 84) if z not in (2, 10, 18, 36, 43, 54, 61)]
+    numbers = np.array([rng.choice(usual, kinds, replace=False) for _ in range(n)], dtype=np.uint8)
+    batch = CompositionBatch(numbers, rng.integers(1, 5, numbers.shape))
+    rates = {}
+    for name, function in (("words_per_s", charge_words), ("by_smacts_rules_per_s", charge_verdicts)):
+        function(batch.take(slice(0, 10)))
+        start = time.process_time()
+        function(batch)
+        rates[name] = round(n / (time.process_time() - start))
+    return rates
+
+
 def insulators(path: Path, measured: set[str]) -> list[str]:
     """Known compounds with a PBE gap above 2.5 eV, of those measured."""
     table = read_compositions(path)
@@ -154,6 +170,7 @@ def main() -> None:
     start = time.process_time()
     metrics = {"known": words(known)}
     metrics["known"]["formulas_per_s"] = round(len(known) / (time.process_time() - start))
+    metrics["speed"] = {kinds: speed(np.random.default_rng(SEED), kinds) for kinds in (3, 4)}
     keys = {composition_key(f) for f in known}
     metrics["known, PBE gap above 2.5 eV"] = words(
         insulators(options.data / "compositions" / "mp_band_gap.csv.gz", keys)

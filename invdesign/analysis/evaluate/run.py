@@ -268,13 +268,14 @@ def _catch_fault(record: SampleRecord, stage: str) -> Iterator[None]:
 
 
 def _check_validity(record: SampleRecord, structure: Structure) -> None:
+    from invdesign.composition.oxidation_states import ChargeRules
     from invdesign.filters.charge_balance import charge_balance
     from invdesign.filters.geometry import geometry_check
 
     record.formula = formula_of(structure.composition)
     record.n_atoms = len(structure)
     record.crystal = pack(structure)
-    charge, geometry = charge_balance(structure.composition), geometry_check(structure)
+    charge, geometry = charge_balance(structure.composition, ChargeRules()), geometry_check(structure)
     record.charge_balanced, record.charge_reason = charge.passed, charge.reason
     record.plausible, record.geometry_reason = geometry.passed, geometry.reason
 

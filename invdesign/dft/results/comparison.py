@@ -169,7 +169,7 @@ class Comparison:
         below = "; ".join(_of_hits(hits)[:1]) if hits else ""
         panels = [
             {
-                "words": describe(prop)[0].capitalize() if prop != RMSD else describe(prop)[0],
+                "words": describe(prop)[0][:1].upper() + describe(prop)[0][1:],
                 "unit": describe(prop)[1],
                 "points": [one.row for one in self.of(prop)],
                 "caption": _caption(prop, _errors(self.of(prop))),
@@ -388,10 +388,10 @@ def _of_property(prop: str, found: Mapping[str, Any], compared: Sequence[Propert
         share = fmean(one.predicted / one.computed - 1 for one in compared)
         return [f"Volume: {each}, or {share:+.1%}."]
     if "coverage" not in found:
-        return [f"{name.capitalize()}: {each}."]
+        return [f"{name[:1].upper()}{name[1:]}: {each}."]
     coverage = found["coverage"]
     counts = f"{coverage['found']} of {coverage['n']} 90 % intervals contain it"
-    sentences = [f"{name.capitalize()}: {each}; {counts} ({_percent(coverage)})."]
+    sentences = [f"{name[:1].upper()}{name[1:]}: {each}; {counts} ({_percent(coverage)})."]
     if coverage["chance"] < CHANCE:
         outside = [one for one in compared if one.inside is False]
         names = ", ".join(

@@ -235,6 +235,6 @@ def test_energies_are_corrected_apart_for_each_potential_that_placed_crystals():
     assert mixed.unfinished["e_above_hull"].n == 21
     assert [line.split(":")[0] for line in mixed.lines()] == [
         "Energy above hull",
-        "Band gap",
+        "PBE gap",
         "Energy above hull before finishing",
     ]

@@ -70,7 +70,7 @@ def test_over_confidence_is_stated_only_where_chance_does_not_do() -> None:
     assert "Over-confident" not in told
     assert "3 results are too few to assess a model" in told
     told = " ".join(gaps(4.4, 5.4, 5.4).sentences())
-    assert "Over-confident on the band gap: so few do by chance in 2.8% of cases" in told
+    assert "Over-confident on the PBE gap: so few do by chance in 2.8% of cases" in told
     assert "outside: MgO (5.40, z -5.0)" in told
     assert "too few" not in " ".join(gaps(*[4.4] * 10).sentences())
 

@@ -249,7 +249,7 @@ def test_the_command(tmp_path: Path) -> None:
     computed(dft)
     told = CliRunner().invoke(app, ["dft", "collect", str(dft), "--out", str(run)])
     assert "1 run: 1 done; 1 candidate of the campaign with results." in told.output
-    assert "Band gap: off by" in told.output
+    assert "PBE gap: off by" in told.output
     assert "1 result is too few" in told.output
     told = CliRunner().invoke(app, ["dft", "collect", str(dft), "--out", str(run), "--json"])
     answer = json.loads(told.output)

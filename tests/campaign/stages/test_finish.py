@@ -169,7 +169,7 @@ def test_a_crystal_that_finishing_turns_into_a_known_one_is_rejected(few, tmp_pa
     monkeypatch.setattr(
         campaign_fakes.FakeKnown,
         "novelty",
-        lambda self, asked: known if asked == gene else novelty(self, asked),
+        lambda self, asked, structure=None: known if asked == gene else novelty(self, asked, structure),
     )
     result = run(tmp_path / "after", Finisher())
     (now,) = (candidate for candidate in result.candidates if candidate.id == first.id)

@@ -32,6 +32,7 @@ FMAX = 0.01  # eV/Å, before
 MAX_STEPS = 300
 SYMMETRY = 1e-3  # Å; a relaxed crystal has its symmetry to the last digit, or not
 THRESHOLD = -0.8  # THz; CHGNet's surface is too rough for less (docs/guide/dynamical-stability.md)
+SOFTEST = 0.12  # of the highest mode: the threshold of soft crystals, where two of three potentials decide
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Gates beyond the hull, by the potential: imaginary modes, and a short dynamics at room temperature.
+"""Gates beyond the hull, by potentials: imaginary modes, and a short dynamics at room temperature.
 
 They cost seconds a candidate, so only those are checked that would be shortlisted: the best first, and for
 each that fails the next best, until the shortlist holds those alone that passed, or nobody is left.
@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from invdesign.campaign.components import Components
 from invdesign.campaign.config import CampaignConfig
 from invdesign.campaign.progress import Clock
@@ -19,6 +21,7 @@ from invdesign.campaign.stages.shortlist import picked, unrejected
 from invdesign.core.candidate import Candidate
 from invdesign.core.funnel import CHECKS, Funnel
 from invdesign.io.parallel import one_thread, run_tasks
+from invdesign.potentials.registry import load_potential
 from invdesign.stability import molecular_dynamics, phonons
 from invdesign.verdict import Verdict
 
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
     from invdesign.potentials.interface import Potential
+
+DECIDING = "7net-l3i5"  # on modes, where the first two potentials disagree
 
 
 @dataclass(frozen=True)
@@ -112,34 +117,49 @@ def check_candidate(unit: CheckUnit) -> tuple[Candidate, Clock]:
     """Put a candidate through the checks; the first that it fails is the last."""
     config, candidate, clock = unit.config, unit.candidate, Clock()
     assert candidate.structure is not None  # noqa: S101 - relaxed
-    potential, seed = unit.components.get("potential"), (config.seed, int(candidate.id[1:]))
+    seed = (config.seed, int(candidate.id[1:]))
     with one_thread():
         for gate in config.check:
             with clock.stage(gate):
-                verdict = GATE_FUNCTIONS[gate](candidate.structure, potential, seed)
+                verdict = GATE_FUNCTIONS[gate](candidate.structure, unit.components, seed)
             if not candidate.record(verdict):
                 break
     return candidate, clock
 
 
-def no_imaginary_mode(structure: Structure, potential: Potential, _seed: tuple[int, ...]) -> Verdict:
-    """Reject a crystal with an imaginary phonon mode."""
+def no_imaginary_mode(structure: Structure, components: Components, _seed: tuple[int, ...]) -> Verdict:
+    """Reject a crystal in which two of three potentials find an imaginary mode.
+
+    The campaign's and the finishing potential are asked first, a third where they disagree. Without a
+    finishing potential the campaign's decides.
+    """
+    first, best = components.get("potential"), components.best().get("potential")
+    if first is best:
+        return _modes(structure, first)
+    verdict = _modes(structure, best, phonons.SOFTEST)
+    if _modes(structure, first, phonons.SOFTEST).passed != verdict.passed:
+        return _modes(structure, load_potential(DECIDING), phonons.SOFTEST)
+    return verdict
+
+
+def _modes(structure: Structure, potential: Potential, softest: float = np.inf) -> Verdict:
+    """Whether the lowest mode lies above the threshold; in soft crystals, above a share of the highest."""
     found = phonons.phonons(structure, potential)
-    limit = phonons.THRESHOLD
     if isinstance(found, str):
-        return Verdict("phonons", passed=False, reason=found, threshold=limit)
+        return Verdict("phonons", passed=False, reason=found, threshold=phonons.THRESHOLD)
+    limit = max(phonons.THRESHOLD, -softest * found.highest)
     passed = found.lowest >= limit
     reason = (
         f"{'no imaginary mode' if passed else 'imaginary mode'}: {found.lowest:.2f} THz at "
         f"{phonons.describe_wave_vector(found.at)}, the lowest of {found.n_displacements} displacements of "
-        f"{found.n_atoms} atoms"
+        f"{found.n_atoms} atoms, by {potential.name}"
     )
     return Verdict("phonons", passed, reason, found.lowest, limit)
 
 
-def keeps_bonds(structure: Structure, potential: Potential, seed: tuple[int, ...]) -> Verdict:
-    """Reject a crystal that loses bonds in molecular dynamics at room temperature."""
-    found = molecular_dynamics.run_dynamics(structure, potential, seed)
+def keeps_bonds(structure: Structure, components: Components, seed: tuple[int, ...]) -> Verdict:
+    """Reject a crystal that loses bonds in molecular dynamics at room temperature, by the best potential."""
+    found = molecular_dynamics.run_dynamics(structure, components.best().get("potential"), seed)
     limit = molecular_dynamics.LEAST_BONDS
     if isinstance(found, str):
         return Verdict("md", passed=False, reason=found, threshold=limit)
@@ -159,8 +179,8 @@ def summarize_checks(config: CampaignConfig, funnel: Funnel) -> str:
     return "; " + ", ".join(parts) if parts else ""
 
 
-GATE_FUNCTIONS: dict[str, Callable[[Structure, Potential, tuple[int, ...]], Verdict]] = {
+GATE_FUNCTIONS: dict[str, Callable[[Structure, Components, tuple[int, ...]], Verdict]] = {
     "phonons": no_imaginary_mode,
     "md": keeps_bonds,
 }
-"""The checks by name: of a structure, by a potential, with a seed."""
+"""The checks by name: of a structure, by a campaign's potentials, with a seed."""

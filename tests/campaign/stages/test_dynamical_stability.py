@@ -3,6 +3,7 @@
 import csv
 import json
 import sys
+from dataclasses import replace
 
 import campaign_fakes
 import pytest
@@ -27,7 +28,7 @@ class Judge:
         self.gate, self.share, self.stop_after = gate, share, stop_after
         self.seen = []
 
-    def __call__(self, structure, _potential, seed):
+    def __call__(self, structure, _components, seed):
         if len(self.seen) == self.stop_after:
             raise KeyboardInterrupt
         self.seen.append(seed)
@@ -160,6 +161,50 @@ def test_the_real_check_on_fake_crystals(tmp_path):
     assert len(result.shortlist) == 2
     assert all("no imaginary mode" in c.verdicts["phonons"].reason for c in result.shortlist)
     assert Store(tmp_path / "candidates.db").seconds["phonons"][1] > 0
+
+
+@pytest.mark.parametrize(
+    ("lowest", "passed", "asked"),
+    [
+        ({"first": 1, "best": 2}, True, ["best", "first"]),
+        ({"first": -3, "best": -2}, False, ["best", "first"]),
+        ({"first": -3, "best": 2, "third": 1}, True, ["best", "first", "third"]),
+        ({"first": 3, "best": -2, "third": -1}, False, ["best", "first", "third"]),
+        ({"first": 3}, True, ["first"]),
+        ({"first": -3}, False, ["first"]),
+        ({"first": -0.7, "best": -0.7}, False, ["best", "first"]),  # of 5 THz
+        ({"first": -0.7}, True, ["first"]),
+    ],
+)
+def test_two_of_three_potentials_decide_on_modes(monkeypatch, lowest, passed, asked):
+    seen = []
+
+    def modes(_structure, potential):
+        seen.append(potential.name)
+        return phonons.Phonons(lowest[potential.name], 5.0, (0.0, 0.0, 0.0), 64, 3)
+
+    monkeypatch.setattr(checks.phonons, "phonons", modes)
+    monkeypatch.setattr(checks, "load_potential", lambda _name: campaign_fakes.FakePotential(name="third"))
+    components = replace(
+        campaign_fakes.fake_components(), potential=campaign_fakes.FakePotential(name="first")
+    )
+    if "best" in lowest:
+        components = replace(components, finisher=campaign_fakes.FakePotential(name="best"))
+    verdict = checks.no_imaginary_mode(None, components, (0, 0))
+    assert (verdict.passed, seen) == (passed, asked)
+    by = "best" if len(asked) == 2 else asked[-1]
+    assert (verdict.value, verdict.reason[-len(by) :]) == (lowest[by], by)
+
+
+def test_the_finishing_potential_moves_the_atoms(monkeypatch):
+    monkeypatch.setattr(
+        checks.molecular_dynamics,
+        "run_dynamics",
+        lambda _structure, potential, _seed: f"hot by {potential.name}",
+    )
+    best = campaign_fakes.FakePotential(name="best")
+    components = replace(campaign_fakes.fake_components(), finisher=best)
+    assert checks.keeps_bonds(None, components, (0, 0)).reason == "hot by best"
 
 
 def test_without_phonopy_nothing_begins(monkeypatch, tmp_path, capsys):

@@ -60,6 +60,11 @@ def main() -> None:
         "",
         f"{phonons['hardware']['cpu']}, shared with other work; invdesign at `{phonons['revision']}`.",
     ]
+    lines += [
+        "",
+        "`further.json`: other known crystals (seeds 0 and 3) and saddle points, by the same functions; THz.",
+        "",
+    ]
     lines += ["Written by `table.py`; `checks.py` describes the measurement."]
     (HERE / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 

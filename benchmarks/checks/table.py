@@ -95,7 +95,8 @@ def _lows(row: dict[str, Any]) -> list[float]:
 
 
 def _held(one: dict[str, Any]) -> list[str]:
-    return [f"{one['bonds']:.2f}", f"{one['moved']:.2f}", f"{one['rms_displacement']:.2f}", str(one["n_atoms"])]
+    figures = [f"{one[name]:.2f}" for name in ("bonds", "moved", "rms_displacement")]
+    return [*figures, str(one["n_atoms"])]
 
 
 def _row(cells: list[Any]) -> str:

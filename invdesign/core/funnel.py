@@ -39,6 +39,7 @@ GATES = (
     Gate("geometry", "structure"),
     Gate("relaxation", "structure"),
     Gate("hull", "structure", "raise e_above_hull<{limit:g}"),
+    Gate("site states", "structure"),
     Gate("properties", "structure", "widen the property windows"),
     Gate("duplicates", "duplicates", "generate more genes"),
     Gate("finishing", "finishing", "raise e_above_hull<{limit:g}"),

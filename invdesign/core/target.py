@@ -146,6 +146,12 @@ class Target(BaseModel):
         measured = windows.pop(MEASURED_GAP, None)
         return windows if measured is None else {PBE_GAP: as_pbe(measured), **windows}
 
+    @property
+    def wants_gap(self) -> bool:
+        """Whether a band gap above zero is asked for."""
+        gap = self.guiding_windows.get(PBE_GAP)
+        return gap is not None and gap.low > 0
+
     def allows(self, gene: Gene) -> Verdict:
         """Whether a gene is what was asked for, as far as a gene can tell; gate ``target``."""
         reason = self._objection(gene)

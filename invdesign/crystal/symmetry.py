@@ -93,6 +93,19 @@ def _gene_at(structure: Structure, symprec: float) -> tuple[Gene, Geometry]:
     return gene, geometry
 
 
+def orbits_of(structure: Structure, symprec: float = 0.1) -> NDArray[np.int64]:
+    """Return for each atom the first one that symmetry makes equal to it, (n,); itself without symmetry."""
+    import moyopy
+
+    cell = moyopy.Cell(
+        structure.lattice.matrix.tolist(), structure.frac_coords.tolist(), list(structure.atomic_numbers)
+    )
+    try:
+        return np.array(moyopy.MoyoDataset(cell, symprec=symprec).orbits)
+    except ValueError:
+        return np.arange(len(structure))
+
+
 def substituted(gene: Gene, geometry: Geometry, elements: Mapping[str, str]) -> tuple[Gene, Geometry]:
     """Return a crystal with its elements replaced, in the canonical setting of the new gene.
 

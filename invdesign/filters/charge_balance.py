@@ -115,10 +115,9 @@ def suits(composition: Composition | Mapping[str, float] | str, target: Target) 
     """
     found = assignment(composition)
     verdict = assignment_verdict(found)
-    gap = target.guiding_windows.get("band_gap")
     if target.formula is not None:
         return replace(verdict, passed=True)
-    if gap is not None and gap.low > 0:
+    if target.wants_gap:
         passed = found.word == "usual" and found.kind != "metals"
         return replace(verdict, passed=passed, threshold=USUAL)
     return verdict

@@ -86,6 +86,7 @@ def row_of(candidate: Candidate) -> Row:
         "synthesizability": round(selection.synthesizability, 3),
         **_supply(candidate),
         "charge_states": candidate.verdicts["charge balance"].reason,
+        "site_states": candidate.verdicts["site states"].reason,
         **_first_placement(candidate),
         "decomposes_to": " + ".join(
             f"{share:.2f} {phase}" for phase, share in placement.decomposition.items()

@@ -13,6 +13,7 @@ from invdesign.campaign.progress import Clock
 from invdesign.campaign.stages.gates import Context, GateFunction, GateUnit, apply_to_unit
 from invdesign.campaign.stages.predict import in_windows
 from invdesign.core.candidate import Candidate, Estimate, Relaxation
+from invdesign.core.target import Target
 from invdesign.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -78,6 +79,20 @@ def place_on_hull(candidate: Candidate, limit: float, components: Components) ->
     }
     candidate.placement = place
     return hull_verdict(candidate, limit, place.probability_below(limit))
+
+
+def states_stand(candidates: Sequence[Candidate], context: Context) -> list[Verdict]:
+    """Find the oxidation states that relaxed candidates hold; for a gap, a contradiction rejects."""
+    return [states_verdict(candidate, context.config.target) for candidate in candidates]
+
+
+def states_verdict(candidate: Candidate, target: Target) -> Verdict:
+    """Return the states that a relaxed candidate holds; where a gap is wanted a contradiction rejects."""
+    from invdesign.filters.site_states import site_states
+
+    found = site_states(candidate.structure)  # type: ignore[arg-type]
+    rejects = target.wants_gap and target.formula is None
+    return found if rejects else replace(found, passed=True)
 
 
 def starting_structures(
@@ -207,5 +222,6 @@ GATE_FUNCTIONS: dict[str, GateFunction] = {
     "geometry": plausible_geometry,
     "relaxation": relaxed,
     "hull": on_hull,
+    "site states": states_stand,
     "properties": in_windows,
 }

@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pymatgen.core import Lattice, Structure
+
+from invdesign.filters.site_states import bond_valences, site_states
+
+
+def crystal(group: str, lattice: Lattice, **sites: tuple[float, float, float]) -> Structure:
+    symbols = [name.strip("0123456789") for name in sites]
+    return Structure.from_spacegroup(group, lattice, symbols, list(sites.values()))
+
+
+ROCK_SALT = crystal("Fm-3m", Lattice.cubic(4.21), Mg=(0, 0, 0), O=(0.5, 0.5, 0.5))
+PYRITE = crystal("Pa-3", Lattice.cubic(5.42), Fe=(0, 0, 0), S=(0.385, 0.385, 0.385))
+SPINEL = crystal(
+    "Fd-3m", Lattice.cubic(8.39), Fe1=(0, 0, 0), Fe2=(0.625, 0.625, 0.625), O=(0.379, 0.379, 0.379)
+)
+PEROXIDE = crystal("I4/mmm", Lattice.tetragonal(3.81, 6.85), Ba=(0, 0, 0), O=(0, 0, 0.39))
+SUPEROXIDE = crystal("I4/mmm", Lattice.tetragonal(4.03, 6.70), K=(0, 0, 0), O=(0, 0, 0.4045))
+LAYERS = crystal("P-3m1", Lattice.hexagonal(3.8, 6.8), Sn=(0, 0, 0), S=(1 / 3, 2 / 3, 0.25), K=(0, 0, 0.5))
+FLUORITE = crystal("Fm-3m", Lattice.cubic(5.46), Ca=(0, 0, 0), F=(0.25, 0.25, 0.25))
+
+
+@pytest.mark.parametrize(
+    ("structure", "states"),
+    [
+        (ROCK_SALT, "Mg2+ O2-"),
+        (PYRITE, "Fe2+ 2 S1-, with 4 S-S bonds"),
+        (SPINEL, "2 Fe3+ Fe2+ 4 O2-"),
+        (PEROXIDE, "Ba2+ 2 O1-, with 2 O-O bonds"),
+        (SUPEROXIDE, "K1+ 2 O0.5-, with 2 O-O bonds"),
+        (FLUORITE, "Ca2+ 2 F1-"),
+    ],
+)
+def test_states_of_known_structures(structure: Structure, states: str) -> None:
+    verdict = site_states(structure)
+    assert verdict.passed
+    assert verdict.reason == states
+
+
+def test_mixed_valence_needs_distinct_orbits() -> None:
+    """Sn3+ is none, and half Sn2+, half Sn4+ cannot be where all tin atoms are equal."""
+    verdict = site_states(LAYERS)
+    assert not verdict.passed
+    assert "contradict usual states: the nearest leave" in verdict.reason
+
+
+def test_bonds_between_anions_change_the_count() -> None:
+    """Pyrite's structure with the pairs pulled apart is a disulfide no more."""
+    apart = crystal("Pa-3", Lattice.cubic(5.42), Zn=(0, 0, 0), S=(0.25, 0.25, 0.25))
+    paired = crystal("Pa-3", Lattice.cubic(5.95), Zn=(0, 0, 0), S=(0.4, 0.4, 0.4))
+    assert not site_states(apart).passed
+    assert site_states(paired).reason == "Zn2+ 2 S1-, with 4 S-S bonds"
+
+
+def test_metals_hold_no_states() -> None:
+    copper_gold = crystal("Pm-3m", Lattice.cubic(3.2), Cu=(0, 0, 0), Au=(0.5, 0.5, 0.5))
+    assert site_states(copper_gold).passed
+
+
+def test_bond_valences_are_near_the_states() -> None:
+    assert bond_valences(ROCK_SALT) == pytest.approx(np.repeat([2, -2], 4), abs=0.2)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**16), st.sampled_from([PYRITE, SPINEL, PEROXIDE, LAYERS]))
+def test_the_choice_of_cell_is_immaterial(seed: int, structure: Structure) -> None:
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(structure))
+    moved = Structure.from_sites([structure[i] for i in order])
+    moved.translate_sites(range(len(moved)), rng.random(3))
+    assert site_states(moved).passed == site_states(structure).passed

@@ -87,7 +87,8 @@ def test_manifest_ties_folders_to_candidates(run_folder: Path, tmp_path: Path) -
     assert "band_gap_low" not in first["predicted"]  # no interval was given
     assert first["space_group"] == 225
     assert last["formula"] == "NaN"
-    assert set(first["files"]) == {"INCAR", "KPOINTS", "POSCAR", "POTCAR.spec"}
+    static = {"static/INCAR", "static/KPOINTS"}
+    assert set(first["files"]) == {"INCAR", "KPOINTS", "POSCAR", "POTCAR.spec"} | static
     for candidate in manifest["candidates"]:
         assert all((tmp_path / "vasp" / candidate["folder"] / name).is_file() for name in candidate["files"])
 

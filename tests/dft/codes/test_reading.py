@@ -66,6 +66,19 @@ def elk(folder: Path, **changes: tuple[str, str]) -> ParsedOutput:
     return read_elk(folder / "elk_mgo")
 
 
+def test_energy_and_gap_are_those_of_a_static_run_after_the_relaxation(tmp_path: Path) -> None:
+    (tmp_path / "static").mkdir()
+    lower = ("-6.74587304", "-6.80000000")
+    vasp(tmp_path / "static", lower)
+    both = vasp(tmp_path)
+    assert (both.status, both.energy) == ("done", pytest.approx(-6.8))
+    assert "energy and gap of static/" in both.notes
+    vasp(tmp_path / "static", lower, (r'(<varray name="basis" *>\s*<v>\s*)([\d.]+)', r"\g<1>9.99"))
+    apart = vasp(tmp_path)
+    assert apart.energy == pytest.approx(ENERGY["vasp"])
+    assert "static/ is not used" in " ".join(apart.notes)
+
+
 # bands and electrons
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -118,3 +120,49 @@ def test_a_flow_has_our_inputs(tmp_path: Path) -> None:
     assert job.metadata == {"candidate": "x", "formula": "Fe2O3"}
     made = job.maker.input_set_generator.get_input_set(job.function_args[0], potcar_spec=True)
     assert made["INCAR"] == Incar.from_file(folder / "INCAR")
+
+
+FAKE = """#!/bin/bash
+echo "reached required accuracy" > OUTCAR; sed 's/5.69/5.70/' POSCAR > CONTCAR; touch vasprun.xml
+"""
+
+
+def test_a_relaxation_is_followed_by_a_static_run_in_the_same_job(tmp_path: Path) -> None:
+    folder, _ = written(tmp_path, NACL)
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name, text in {"srun": FAKE, "pmg": "#!/bin/bash\ntouch POTCAR\n"}.items():
+        (tools / name).write_text(text)
+        (tools / name).chmod(0o755)
+    subprocess.run(
+        ["bash", "submit.sh"],
+        cwd=folder.parent,
+        env=os.environ | {"PATH": f"{tools}:{os.environ['PATH']}", "SLURM_ARRAY_TASK_ID": "1"},
+        check=True,
+    )
+    static = folder / "static"
+    assert {path.name for path in static.iterdir()} >= {"INCAR", "KPOINTS", "POTCAR", "vasprun.xml"}
+    assert (static / "POSCAR").read_text() == (folder / "CONTCAR").read_text()
+    assert "NSW" not in Incar.from_file(static / "INCAR") or Incar.from_file(static / "INCAR")["NSW"] == 0
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_frozen_f_shells_hold_one_state_and_no_moment(tmp_path: Path) -> None:
+    def fluorite(metal: str) -> Structure:
+        return Structure.from_spacegroup(
+            "Fm-3m", Lattice.cubic(5.4), [metal, "O"], [[0, 0, 0], [0.25, 0.25, 0.25]]
+        )
+
+    _, manifest = written(tmp_path, fluorite("Pr"))
+    (entry,) = manifest["candidates"]
+    assert entry["magmom"]["Pr"] == 0.0
+    assert entry["potcar"][0] == "Pr_3"
+    assert "POTCAR Pr_3 keeps the f shell of Pr3+ in the core, but the likeliest states are Pr4+" in str(
+        entry["notes"]
+    )
+    (tmp_path / "b").mkdir()
+    sulfide = Structure.from_spacegroup(
+        "Fm-3m", Lattice.cubic(5.7), ["Pr", "N"], [[0, 0, 0], [0.5, 0.5, 0.5]]
+    )
+    _, manifest = written(tmp_path / "b", sulfide)
+    assert manifest["candidates"][0]["notes"] == []

@@ -12,7 +12,7 @@ from invdesign.dft.codes.interface import Code, InputWriter, ParsedOutput, Slurm
 from invdesign.dft.codes.kpoints import Task
 from invdesign.dft.codes.vasp import jobflow
 from invdesign.dft.codes.vasp.read import read_vasp, vasprun_of
-from invdesign.dft.codes.vasp.write import settings, write_vasp
+from invdesign.dft.codes.vasp.write import STATIC, settings, write_vasp
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -22,6 +22,12 @@ _SETUP = """\
 # POTCARs are licensed, so each folder lists their symbols only; pymatgen makes the file from your own copies:
 [ -f POTCAR ] || pmg potcar -s $(cat POTCAR.spec) -f {release}
 """
+
+
+_RUN = "srun vasp_std > vasp.out"
+# a relaxation stopped by NSW is not followed: relax it again first
+_THEN_STATIC = f""" && grep -q "reached required accuracy" OUTCAR \\
+  && cp CONTCAR {STATIC}/POSCAR && cp POTCAR {STATIC}/ && cd {STATIC} && {_RUN}"""
 
 
 class VASP(Code):
@@ -46,8 +52,9 @@ class VASP(Code):
         chosen: Any = input_set
         return InputWriter(settings(chosen), partial(write_vasp, task=task, input_set=chosen))
 
-    def slurm_job(self, task: Task, settings: Mapping[str, Any]) -> SlurmJob:  # noqa: ARG002
-        return SlurmJob("srun vasp_std > vasp.out", _SETUP.format(release=settings["potcar_release"]))
+    def slurm_job(self, task: Task, settings: Mapping[str, Any]) -> SlurmJob:
+        setup = _SETUP.format(release=settings["potcar_release"])
+        return SlurmJob(_RUN + (_THEN_STATIC if task == "relax" else ""), setup)
 
     def write_flow(
         self, crystals: Sequence[tuple[str, Structure]], task: Task, input_set: str | None, path: Path

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from invdesign.dft.codes.band_gap import gap_by_occupation
 from invdesign.dft.codes.interface import ODD_GRID, ParsedOutput
 from invdesign.dft.codes.reading import described, guarded, read_part, text_of
+from invdesign.dft.codes.vasp.write import STATIC
 from invdesign.errors import InputError
 from invdesign.io.units import KBAR
 from invdesign.io.xml import chunks
 from invdesign.stability.hull.vasp import run_of
 from invdesign.stability.hull.vasprun import Run, read_vasprun
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
 
 _ENDED = "Voluntary context switches"  # the last lines of an OUTCAR
 _STEP = b"</calculation>"
@@ -28,7 +33,36 @@ def vasprun_of(folder: Path) -> Path | None:
 
 @guarded
 def read_vasp(folder: Path) -> ParsedOutput:
-    """Read ``vasprun.xml`` or ``vasprun.xml.gz`` of a folder."""
+    """Read ``vasprun.xml`` or ``vasprun.xml.gz`` of a folder; energy and gap of a static run after it."""
+    relaxed = _read(folder)
+    if relaxed.status != "done" or vasprun_of(folder / STATIC) is None:
+        return relaxed
+    static = guarded(_read)(folder / STATIC)
+    if static.status != "done" or not _same_cell(relaxed.structure, static.first):
+        why = static.reason or "it is of another cell than the relaxed one"
+        note = f"{STATIC}/ is not used ({why}): energy and gap are the relaxation's"
+        return replace(relaxed, notes=(*relaxed.notes, note))
+    return replace(
+        static,
+        first=relaxed.first,
+        max_force=relaxed.max_force,
+        forces=relaxed.forces,
+        pressure=relaxed.pressure,
+        notes=(*static.notes, f"energy and gap of {STATIC}/"),
+    )
+
+
+def _same_cell(one: Structure | None, other: Structure | None) -> bool:
+    """Whether two structures are the same up to the digits of a POSCAR."""
+    return (
+        one is not None
+        and other is not None
+        and one.species == other.species
+        and bool(np.allclose(one.lattice.matrix, other.lattice.matrix, atol=1e-3))
+    )
+
+
+def _read(folder: Path) -> ParsedOutput:
     path = vasprun_of(folder)
     if path is None:
         return ParsedOutput("not run", "no vasprun.xml")

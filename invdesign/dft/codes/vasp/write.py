@@ -6,11 +6,15 @@ compare with MatPES potentials, not with the hull. Changed in both: the grid
 (:mod:`invdesign.dft.codes.kpoints`), and the moments to start from (:mod:`invdesign.dft.codes.magmoms`).
 For ``mp`` also Gaussian smearing of 0.05 eV wherever forces count: the sets' tetrahedron method gives
 metals wrong ones, and a predicted gap may be wrong.
+
+A relaxation has the inputs of the static run that follows it in ``static/``. POTCARs such as ``Pr_3`` keep
+the f shell in the core: they hold one oxidation state and no moment.
 """
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
 InputSet = Literal["mp", "matpes"]
 SMEARING = {"ISMEAR": 0, "SIGMA": 0.05}
 MOVING = {"IBRION": 2, "ISIF": 3, "NSW": 99, "EDIFFG": -0.02}  # as pymatgen's newer MatPESRelaxSet
+STATIC = "static"  # folder of the run after a relaxation
 TIGHT = {"EDIFF": 1e-7}  # eV: forces of displaced atoms are small
 NO_MOMENT = 0.6  # μB, what the sets start elements with that they have no moment for
 # the sets' own remarks on what is settled here, and pymatgen's unclosed files
@@ -49,6 +54,8 @@ def write_vasp(structure: Structure, folder: Path, task: Task, input_set: InputS
         inputs = make_set(structure, task, input_set)
         incar, poscar, potcar = inputs.incar, inputs.poscar, inputs.potcar_symbols
         inputs.write_input(str(folder), potcar_spec=True)
+        if task == "relax":
+            _write_static(structure, folder / STATIC, input_set)
     grid = inputs.kpoints.kpts[0] if inputs.kpoints else ()  # always there: make_set gives one
     notes = dict.fromkeys(str(warning.message) for warning in caught)
     values = incar.get("LDAUU", [])
@@ -59,8 +66,40 @@ def write_vasp(structure: Structure, folder: Path, task: Task, input_set: InputS
         "hubbard_u": {el: float(u) for el, u in zip(poscar.site_symbols, values, strict=bool(values)) if u},
         "magmom": {site.specie.symbol: float(moment) for site, moment in moments},
         "potcar": list(potcar),
-        "notes": [" ".join(note.split()) for note in notes if not any(word in note for word in _SETTLED)],
+        "notes": [
+            *(" ".join(note.split()) for note in notes if not any(word in note for word in _SETTLED)),
+            *_contradictions(structure, potcar),
+        ],
     }
+
+
+def _write_static(structure: Structure, folder: Path, input_set: InputSet) -> None:
+    """Write INCAR and KPOINTS of the static run; its POSCAR will be the relaxation's CONTCAR."""
+    inputs = make_set(structure, "static", input_set)
+    folder.mkdir()
+    inputs.incar.write_file(str(folder / "INCAR"))
+    inputs.kpoints.write_file(str(folder / "KPOINTS"))  # type: ignore[union-attr]
+
+
+def frozen_state(potcar: str) -> int | None:
+    """Return the oxidation state that a POTCAR with its f shell in the core holds: 3 of ``Pr_3``."""
+    digits = potcar.partition("_")[2]
+    return int(digits) if digits.isdigit() else None
+
+
+def _contradictions(structure: Structure, potcars: Iterable[str]) -> list[str]:
+    """Name the POTCARs whose core holds another oxidation state than the likeliest."""
+    notes = []
+    for potcar in potcars:
+        symbol, held = potcar.partition("_")[0], frozen_state(potcar)
+        likely = sorted({state for state, _ in oxidation_states(structure).get(symbol, ())})
+        if held is not None and likely and likely != [held]:
+            told = " and ".join(f"{symbol}{state}+" for state in likely)
+            notes.append(
+                f"POTCAR {potcar} keeps the f shell of {symbol}{held}+ in the core, but the likeliest states "
+                f"are {told}: the gap and the energy are doubtful; use one with f electrons ({symbol})."
+            )
+    return notes
 
 
 def make_set(structure: Structure, task: Task, input_set: InputSet) -> VaspInputSet:
@@ -81,7 +120,11 @@ def make_set(structure: Structure, task: Task, input_set: InputSet) -> VaspInput
         incar |= TIGHT
     if oxidation_states(structure):
         moments = ionic_moments(structure)
-        incar["MAGMOM"] = {symbol: moments.get(symbol, NO_MOMENT) for symbol in structure.symbol_set}
+        cores = {symbol: frozen_state(make.CONFIG["POTCAR"][symbol]) for symbol in structure.symbol_set}
+        incar["MAGMOM"] = {
+            symbol: moments.get(symbol, NO_MOMENT) if cores[symbol] is None else 0.0
+            for symbol in structure.symbol_set
+        }
     return make(
         structure,
         user_kpoints_settings=Kpoints.gamma_automatic(grid),  # type: ignore[arg-type]

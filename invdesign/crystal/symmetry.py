@@ -15,6 +15,7 @@ from invdesign.crystal.wyckoff import Array, SpaceGroupTable, space_group_table
 
 if TYPE_CHECKING:
     from moyopy import Cell
+    from numpy.typing import NDArray
     from pymatgen.core import Lattice, Structure
 
 

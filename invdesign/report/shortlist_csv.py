@@ -86,7 +86,7 @@ def row_of(candidate: Candidate) -> Row:
         "synthesizability": round(selection.synthesizability, 3),
         **_supply(candidate),
         "charge_states": candidate.verdicts["charge balance"].reason,
-        "site_states": candidate.verdicts["site states"].reason,
+        "site_states": _reason(candidate, "site states"),
         **_first_placement(candidate),
         "decomposes_to": " + ".join(
             f"{share:.2f} {phase}" for phase, share in placement.decomposition.items()
@@ -103,6 +103,11 @@ def row_of(candidate: Candidate) -> Row:
         "cif_file": f"{CIF_FOLDER}/{cif_name(candidate)}",
         "reason": reason_of(candidate),
     }
+
+
+def _reason(candidate: Candidate, gate: str) -> str:
+    """Return a gate's reason; empty where a campaign, older than the gate, did not apply it."""
+    return candidate.verdicts[gate].reason if gate in candidate.verdicts else ""
 
 
 def _checks(candidate: Candidate) -> Row:

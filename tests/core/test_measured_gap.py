@@ -18,7 +18,7 @@ def test_there_and_back(one: float, other: float) -> None:
 
 
 def test_a_solar_window_by_pbe_is_told_as_measured() -> None:
-    assert "measured: about 1.6 to 2.2 eV" in parse_target("band_gap=1.1..1.6").describe()
+    assert "measured: about 1.7 to 2.2 eV" in parse_target("band_gap=1.1..1.6").describe()
     assert "measured" not in parse_target("band_gap>5").describe()
     assert "measured: about" not in parse_target("band_gap=1..2 band_gap_experimental=1..2").describe()
 

@@ -76,7 +76,7 @@ def test_relaxations_go_where_they_yield(unbroken_several):
     rich, poor = result.yields
     assert (rich.generator, poor.generator) == ("any", "iodides")
     assert (rich.genes, poor.genes) == (100, 100)
-    assert rich.relaxed > 2 * poor.relaxed > 0
+    assert rich.relaxed >= 2 * poor.relaxed > 0
     assert rich.relaxed + poor.relaxed <= 48
     assert rich.survivors > poor.survivors == 0
     assert rich.shortlisted == len(result.shortlist)

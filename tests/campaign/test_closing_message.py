@@ -27,7 +27,7 @@ def message(tmp_path, gate, reason, *, found=1, ideas=1, target="band_gap=1..2 h
         ("properties", "unlikely in its windows", "widen band_gap"),
         ("hull", "above the hull", "raise e_above_hull<0.1"),
         ("duplicates", "relaxed out of the target", "loosen --dimensionality"),
-        ("duplicates", "relaxed into a known crystal", "loosen --novelty"),
+        ("duplicates", "relaxed into a known material", "loosen --novelty"),
     ],
 )
 def test_the_option_that_cost_most(tmp_path, gate, reason, told):

@@ -29,6 +29,7 @@ FUNCTIONS = {
     "relaxed-genes": "data.relaxed_genes:read_relaxed",
     "elements": "dft.results.elements:references",
 }
+CARDS = {"textbook"}  # measured, and nothing that is loaded
 FOLDERS = sorted(path for kind in ("models", "validators") for path in root(kind).iterdir() if path.is_dir())
 
 
@@ -46,6 +47,8 @@ def test_it_loads(folder):
     kind = kind_of(folder)
     if kind in LOADERS:
         assert imported(LOADERS[kind]).load(folder.name) is not None
+    elif kind in CARDS:
+        assert json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     elif kind == "elements":
         assert imported(FUNCTIONS[kind])()
     else:
@@ -62,4 +65,6 @@ def test_a_pipeline_names_classes_that_are_there(index):
 
 
 def test_every_kind_is_one_that_train_knows():
-    assert {kind_of(folder) for folder in FOLDERS} == RECIPES.keys() == LOADERS.keys() | FUNCTIONS.keys()
+    assert (
+        {kind_of(folder) for folder in FOLDERS} == RECIPES.keys() == LOADERS.keys() | FUNCTIONS.keys() | CARDS
+    )

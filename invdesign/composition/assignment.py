@@ -124,9 +124,9 @@ def surroundings(symbols: Sequence[str], amounts: Mapping[str, int]) -> Surround
         only_metals=others == cations,
         only_soft=others <= SOFT,
         only_alkali=others <= ALKALI,
-        soft=cations <= SOFT,
-        azides=cations <= AZIDES,
-        trihalides=cations <= TRIHALIDES,
+        soft=bool(cations) and cations <= SOFT,
+        azides=bool(cations) and cations <= AZIDES,
+        trihalides=bool(cations) and cations <= TRIHALIDES,
     )
 
 

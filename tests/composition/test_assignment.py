@@ -90,3 +90,11 @@ def test_metals_and_elements_need_no_charges() -> None:
 
 def test_a_multiple_has_the_formulas_assignment() -> None:
     assert assignment("Na4Cl4") == assignment({"Na": 2, "Cl": 2})
+
+
+def test_long_chains_need_a_soft_cation() -> None:
+    """Germanium and tin make no polyselenides, sodium and barium do."""
+    for formula in ("GeSe6", "Ge2Se9", "Ge3Se16"):
+        assert assignment(formula).word != "usual"
+    for formula in ("Na2Se4", "BaSe3", "K2S5"):
+        assert assignment(formula).word == "usual"

@@ -38,7 +38,7 @@ def closing_message(config: CampaignConfig, funnel: Funnel, found: int) -> str:
         )
     alike = funnel.stages["shortlist"].entered - found
     alike += funnel.stages[FINISHING].reasons[kind_of_reason(ALIKE)]
-    if alike and config.diverse:
+    if found + alike >= asked and config.diverse:
         return (
             f"Only {found} of the {asked} candidates asked for are ideas of their own: {alike} more passed "
             "and differ from these by like elements or as polymorphs; --no-diversity lists them, too."

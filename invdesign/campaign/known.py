@@ -15,6 +15,7 @@ from invdesign.campaign.ranking import window_probability
 from invdesign.core.candidate import Candidate, Estimate
 from invdesign.core.properties import MEASURED_GAP, PBE_GAP, STABILITY
 from invdesign.core.target import Target
+from invdesign.crystal.dimensionality import dimensionality
 from invdesign.filters.novelty import KnownMaterials, Novelty, Source
 
 KNOWN_TABLE = "known.csv"
@@ -101,6 +102,8 @@ def _fitting(known: KnownMaterials, target: Target) -> Iterator[int]:
     fits = known.of_elements(target.required, target.elements)
     fewest, most = target.n_atoms
     fits &= (known.crystals.n_atoms >= fewest) & (known.crystals.n_atoms <= most)
+    if target.space_groups is not None:
+        fits &= np.isin(known.crystals.space_groups, sorted(target.space_groups))
     some = np.zeros(len(fits), bool)
     for name in asked:
         values, window = known.reported[name].astype(float), target.windows[name]
@@ -131,6 +134,13 @@ def _best_first(known: KnownMaterials, rows: Sequence[int]) -> list[int]:
     return [int(row) for row in places[np.lexsort(keys)]]
 
 
+def _is_connected(known: KnownMaterials, row: int, target: Target) -> bool:
+    """Whether a crystal is connected in as many directions as asked for."""
+    if target.dimensionality == (0, 3):
+        return True
+    return target.connectivity_objection(dimensionality(known.crystals.structure(row))) is None
+
+
 def _distinct(known: KnownMaterials, rows: Iterable[int], config: CampaignConfig) -> list[int]:
     """The first of each gene that the target allows: 50 at most, few of a formula unless it is asked for."""
     most = MOST if config.target.formula else MOST_OF_FORMULA
@@ -141,7 +151,7 @@ def _distinct(known: KnownMaterials, rows: Iterable[int], config: CampaignConfig
             continue
         gene = known.crystals.gene(row)
         asked = config.target.allows(gene).passed and (not config.formulas or gene.formula in config.formulas)
-        if asked and formulas[gene.formula] < most:
+        if asked and formulas[gene.formula] < most and _is_connected(known, row, config.target):
             chosen[int(known.genes[row])] = row
             formulas[gene.formula] += 1
         if len(chosen) == MOST:

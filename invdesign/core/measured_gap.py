@@ -20,18 +20,20 @@ from invdesign.core.properties import MEASURED_GAP, PBE_GAP, Window
 AnyEstimate = TypeVar("AnyEstimate", Estimate, Estimates)
 
 SLOPE, OFFSET = 1.18, 0.36  # measured gap = SLOPE × PBE gap + OFFSET, eV
+NEVER = 1e-9  # not 0: a gap stays a quantity that may be zero, and is never negative
+LEAST = 0.1  # eV: a smaller PBE gap is not asked of a generator
 TOLD = (0.5, 3.0)  # eV: windows of the PBE gap that somebody may have meant as measured
 
 
 def as_pbe(measured: Window) -> Window:
     """Return the PBE gaps of a window of measured gaps, by the line."""
     low, high = ((end - OFFSET) / SLOPE if isfinite(end) else end for end in (measured.low, measured.high))
-    return Window(max(0.0, low) if low > -inf else low, max(0.0, high))
+    return Window(max(0.0, low) if low > -inf else low, max(LEAST, high))
 
 
 def as_measured(pbe: Window) -> Window:
     """Return the measured gaps of a window of PBE gaps, by the line."""
-    return Window(*(SLOPE * end + OFFSET if isfinite(end) else end for end in (pbe.low, pbe.high)))
+    return Window(*(SLOPE * end + OFFSET if isfinite(end) and end else end for end in (pbe.low, pbe.high)))
 
 
 def meaning(pbe: Window) -> str:
@@ -51,5 +53,5 @@ def agreeing(estimates: Mapping[str, AnyEstimate]) -> dict[str, AnyEstimate]:
     found = dict(estimates)
     if PBE_GAP in found and MEASURED_GAP in found:
         pbe, measured = found[PBE_GAP], found[MEASURED_GAP]
-        found[MEASURED_GAP] = replace(measured, p_zero=np.minimum(measured.p_zero, pbe.p_zero))
+        found[MEASURED_GAP] = replace(measured, p_zero=np.clip(pbe.p_zero, NEVER, measured.p_zero))
     return found

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from invdesign.composition.families import FAMILIES, in_words, members
 from invdesign.composition.supply import scarcer_than, supply_of, too_concentrated, unconcentrated
 from invdesign.core.measured_gap import as_pbe, meaning
-from invdesign.core.properties import MEASURED_GAP, PBE_GAP, PROPERTIES, STABILITY, Property, Window
+from invdesign.core.properties import GAPS, MEASURED_GAP, PBE_GAP, PROPERTIES, STABILITY, Property, Window
 from invdesign.core.target_parser import amounts_of, fields_of
 from invdesign.crystal.dimensionality import WORDS
 from invdesign.crystal.elements import EXCLUDED_BY_DEFAULT, SYMBOLS
@@ -111,7 +111,7 @@ class Target(BaseModel):
         """Every element that may occur, within the limits of supply in some compound."""
         universe = frozenset(SYMBOLS[1:]) if self.allowed is None else self.allowed
         open_ = universe - self.excluded - self.scarce
-        if self.hhi_max is None:
+        if self.hhi_max is None or not open_:
             return open_
         return open_ - too_concentrated(self.hhi_max, self.required, open_, self.n_atoms[1])
 
@@ -149,8 +149,7 @@ class Target(BaseModel):
     @property
     def wants_gap(self) -> bool:
         """Whether a band gap above zero is asked for."""
-        gap = self.guiding_windows.get(PBE_GAP)
-        return gap is not None and gap.low > 0
+        return any(self.windows[name].low > 0 for name in GAPS & self.windows.keys())
 
     def allows(self, gene: Gene) -> Verdict:
         """Whether a gene is what was asked for, as far as a gene can tell; gate ``target``."""

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from invdesign.composition.assignment import POSSIBLE, USUAL, Assignment, assignment
+from invdesign.composition.assignment import POSSIBLE, Assignment, assignment
 from invdesign.composition.formula import reduced_amounts, truncated_amounts
 from invdesign.composition.oxidation_states import (
     Balance,
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from pymatgen.core import Composition
 
 GATE = "charge balance"
+LIKELY = 0.05
+"""Likelihood of states that a crystal with a gap must have: MoS2 (0.11), FeS2 and InSe (0.06) are to pass."""
 
 
 def usual_charges(composition: Composition | Mapping[str, float] | str) -> bool:
@@ -108,7 +110,7 @@ def assignment_verdict(found: Assignment) -> Verdict:
 
 
 def suits(composition: Composition | Mapping[str, float] | str, target: Target) -> Verdict:
-    """Check charges for a target: any do for a formula that is asked for, usual ions for a gap.
+    """Check charges for a target: any do for a formula that is asked for, likely ions for a gap.
 
     Raises:
         InputError: not a formula, or amounts in no ratio of small whole numbers.
@@ -118,8 +120,8 @@ def suits(composition: Composition | Mapping[str, float] | str, target: Target) 
     if target.formula is not None:
         return replace(verdict, passed=True)
     if target.wants_gap:
-        passed = found.word == "usual" and found.kind != "metals"
-        return replace(verdict, passed=passed, threshold=USUAL)
+        passed = found.likelihood >= LIKELY and found.kind != "metals"
+        return replace(verdict, passed=passed, threshold=LIKELY)
     return verdict
 
 

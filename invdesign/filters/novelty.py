@@ -64,6 +64,16 @@ def novelty_word(verdict: Verdict) -> str:
     return NOVELTY[Novelty(int(verdict.value or 0))]
 
 
+_BELOW = 0.15  # eV: a gap measured so far below the PBE gap is another crystal's, or no measurement
+
+
+def _plausible(reported: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return what is reported without measured gaps below the PBE gap, which hardly ever is too large."""
+    measured, pbe = reported[MEASURED_GAP], reported[PBE_GAP]
+    kept = np.where(measured < pbe - _BELOW, np.nan, measured).astype(measured.dtype)
+    return reported | {MEASURED_GAP: kept}
+
+
 @dataclass(frozen=True)
 class KnownMaterials:
     """Compositions by hash, looked up by bisection, and their crystals.
@@ -239,7 +249,7 @@ def _read(path: Path) -> KnownMaterials:
         with np.load(path, allow_pickle=False) as stored:
             return KnownMaterials(
                 **{name: stored[name] for name in _ARRAYS},
-                reported={name: stored[name] for name in REPORTED_COLUMNS},
+                reported=_plausible({name: stored[name] for name in REPORTED_COLUMNS}),
                 crystals=Crystals(**{name: stored[name] for name in Crystals.names()}),
             )
     except (BadZipFile, ZlibError, KeyError, ValueError, EOFError, OSError) as error:

@@ -7,7 +7,7 @@ from invdesign.core.measured_gap import agreeing, as_measured, as_pbe
 from invdesign.core.properties import Window
 from invdesign.core.target import parse_target
 
-GAPS = st.floats(0.4, 10)
+GAPS = st.floats(0.5, 10)
 
 
 @given(GAPS, GAPS)

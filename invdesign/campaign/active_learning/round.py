@@ -24,8 +24,10 @@ from invdesign.campaign.run import DATABASE
 from invdesign.campaign.stages.dynamical_stability import require
 from invdesign.campaign.store import Store
 from invdesign.campaign.validate import check_finisher
+from invdesign.composition.formula import formula_amounts
 from invdesign.core.candidate import Candidate
 from invdesign.core.properties import STABILITY, known_property
+from invdesign.crystal.chemical_formula import chemical_formula
 from invdesign.errors import InputError
 from invdesign.io.config import build
 from invdesign.io.lock import locked_folder
@@ -158,7 +160,11 @@ def _config(store: Store, run: Path, n_shortlist: int | None, workers: int | Non
             f"continue: the campaign in {str(run)!r} has not finished; repeat its command first."
         )
     fields = {name: value for name, value in store.identity.items() if name != "objects"}
-    fields.pop("include_known", None)  # of campaigns before there was `novelty`
+    # of campaigns before there was `novelty`: what was known was left out, or included, before relaxation
+    fields = {"novelty": "any"} | {name: value for name, value in fields.items() if name != "include_known"}
+    fields["formulas"] = [
+        chemical_formula(formula_amounts(formula)) for formula in fields.get("formulas", ())
+    ]
     config = build(CampaignConfig, {"finish": "none"} | fields | {"out": run, "workers": workers}, "campaign")
     return _with(config, {"n_shortlist": n_shortlist})
 

@@ -72,8 +72,10 @@ def _in_target(gene: Gene, config: CampaignConfig, elements: frozenset[str]) -> 
 
 def charge_balanced(candidates: Sequence[Candidate], context: Context) -> list[Verdict]:
     """Find the likeliest oxidation states of each composition."""
-    target = context.config.target
-    return [suits(candidate.gene.composition, target) for candidate in candidates]
+    config = context.config
+    found = [suits(candidate.gene.composition, config.target) for candidate in candidates]
+    # a formula that is asked for is judged by its user
+    return [replace(verdict, passed=True) for verdict in found] if config.formulas else found
 
 
 def unique(candidates: Sequence[Candidate], context: Context) -> list[Verdict]:

@@ -16,7 +16,7 @@ from invdesign.campaign.progress import Clock
 from invdesign.campaign.session import Session
 from invdesign.campaign.stages.gates import Context, GateFunction, GateUnit, apply_to_unit
 from invdesign.campaign.stages.predict import properties_verdict
-from invdesign.campaign.stages.relax import best_outcome, place_on_hull
+from invdesign.campaign.stages.relax import best_outcome, place_on_hull, states_verdict
 from invdesign.campaign.stages.shortlist import UNLIKELY, distinct, score, unrejected
 from invdesign.core.candidate import Candidate
 from invdesign.core.funnel import FINISHING, STAGES
@@ -107,9 +107,10 @@ def stands_finished(candidates: Sequence[Candidate], context: Context) -> list[V
     found = components.estimates([candidates[i].structure for i in standing])  # type: ignore[misc]
     for i, estimates in zip(standing, found, strict=True):
         candidates[i].properties |= estimates
-        likely = properties_verdict(candidates[i], config)
-        if not likely.passed:
-            verdicts[i] = replace(likely, gate=FINISHING)
+        held = candidates[i].verdicts["site states"] = states_verdict(candidates[i], config)
+        for verdict in (held, properties_verdict(candidates[i], config)):
+            if not verdict.passed:
+                verdicts[i] = replace(verdict, gate=FINISHING)
     return verdicts
 
 

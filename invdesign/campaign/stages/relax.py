@@ -13,7 +13,6 @@ from invdesign.campaign.progress import Clock
 from invdesign.campaign.stages.gates import Context, GateFunction, GateUnit, apply_to_unit
 from invdesign.campaign.stages.predict import in_windows
 from invdesign.core.candidate import Candidate, Estimate, Relaxation
-from invdesign.core.target import Target
 from invdesign.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -83,15 +82,15 @@ def place_on_hull(candidate: Candidate, limit: float, components: Components) ->
 
 def states_stand(candidates: Sequence[Candidate], context: Context) -> list[Verdict]:
     """Find the oxidation states that relaxed candidates hold; for a gap, a contradiction rejects."""
-    return [states_verdict(candidate, context.config.target) for candidate in candidates]
+    return [states_verdict(candidate, context.config) for candidate in candidates]
 
 
-def states_verdict(candidate: Candidate, target: Target) -> Verdict:
+def states_verdict(candidate: Candidate, config: CampaignConfig) -> Verdict:
     """Return the states that a relaxed candidate holds; where a gap is wanted a contradiction rejects."""
     from invdesign.filters.site_states import site_states
 
     found = site_states(candidate.structure)  # type: ignore[arg-type]
-    rejects = target.wants_gap and target.formula is None
+    rejects = config.target.wants_gap and config.target.formula is None and not config.formulas
     return found if rejects else replace(found, passed=True)
 
 

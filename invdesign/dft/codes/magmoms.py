@@ -72,7 +72,7 @@ def _of_metals(structure: Structure) -> dict[str, float]:
 def oxidation_states(structure: Structure) -> dict[str, MeanStates]:
     """Return the likeliest oxidation states, as (state, atoms), by element; empty where none balance."""
     found = assignment(structure.composition)
-    return dict(found.states) if found.kind == "ions" else {}
+    return dict(found.states) if found.kind == "ions" and found.word != "none" else {}
 
 
 def _of_ion(element: Element, states: MeanStates) -> float:

@@ -120,7 +120,8 @@ def make_set(structure: Structure, task: Task, input_set: InputSet) -> VaspInput
         incar |= TIGHT
     if oxidation_states(structure):
         moments = ionic_moments(structure)
-        cores = {symbol: frozen_state(make.CONFIG["POTCAR"][symbol]) for symbol in structure.symbol_set}
+        potcars = make.CONFIG["POTCAR"]
+        cores = {symbol: frozen_state(potcars.get(symbol, "")) for symbol in structure.symbol_set}
         incar["MAGMOM"] = {
             symbol: moments.get(symbol, NO_MOMENT) if cores[symbol] is None else 0.0
             for symbol in structure.symbol_set

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from invdesign.composition.polyanions import VALENCE as MISSING
+from invdesign.composition.polyanions import elements
 from invdesign.composition.state_likelihood import ORDER, shares_of
 from invdesign.crystal.elements import ATOMIC_NUMBER, element_table
 from invdesign.crystal.symmetry import orbits_of
@@ -29,13 +31,8 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 GATE = "site states"
-_BY_VALENCE = {
-    4: ("C", "Si", "Ge"),
-    5: ("N", "P", "As", "Sb"),
-    6: ("O", "S", "Se", "Te"),
-    7: ("F", "Cl", "Br", "I"),
-}
-VALENCE = {symbol: valence for valence, symbols in _BY_VALENCE.items() for symbol in symbols}
+_OCTET = elements("C Si Ge N P As Sb O S Se Te F Cl Br I")
+VALENCE = {symbol: 8 - MISSING[symbol] for symbol in sorted(_OCTET)}
 """Valence electrons of the non-metals that keep to the octet rule; boron has clusters."""
 BOND, NEAR = 1.15, 1.35
 """Distances over sums of covalent radii: up to the first a bond; up to the second an ion may be a cation."""

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
     from invdesign.potentials.interface import Potential
 
-DECIDING = "7net-l3i5"  # on modes, where the first two potentials disagree
+DECIDING = ("7net-l3i5", "7net-0", "chgnet")
+"""Who decides on modes where the first two potentials disagree: the first that is neither of them."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,8 @@ def no_imaginary_mode(structure: Structure, components: Components, _seed: tuple
         return _modes(structure, first)
     verdict = _modes(structure, best, phonons.SOFTEST)
     if _modes(structure, first, phonons.SOFTEST).passed != verdict.passed:
-        return _modes(structure, load_potential(DECIDING), phonons.SOFTEST)
+        third = next(name for name in DECIDING if name not in {first.name, best.name})
+        return _modes(structure, load_potential(third), phonons.SOFTEST)
     return verdict
 
 

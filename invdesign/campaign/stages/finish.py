@@ -107,7 +107,9 @@ def stands_finished(candidates: Sequence[Candidate], context: Context) -> list[V
     found = components.estimates([candidates[i].structure for i in standing])  # type: ignore[misc]
     for i, estimates in zip(standing, found, strict=True):
         candidates[i].properties |= estimates
-        held = candidates[i].verdicts["site states"] = states_verdict(candidates[i], config)
+        held = states_verdict(candidates[i], config)
+        if held.passed:  # else it is finishing that rejects: a resumed run counts the first verdict as before
+            candidates[i].verdicts["site states"] = held
         for verdict in (held, properties_verdict(candidates[i], config)):
             if not verdict.passed:
                 verdicts[i] = replace(verdict, gate=FINISHING)

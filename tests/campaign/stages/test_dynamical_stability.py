@@ -196,6 +196,21 @@ def test_two_of_three_potentials_decide_on_modes(monkeypatch, lowest, passed, as
     assert (verdict.value, verdict.reason[-len(by) :]) == (lowest[by], by)
 
 
+def test_the_third_potential_is_neither_of_the_first_two(monkeypatch):
+    seen = []
+
+    def modes(_structure, potential):
+        seen.append(potential.name)
+        return phonons.Phonons(-2.0 if potential.name == "7net-l3i5" else 1.0, 5.0, (0.0, 0.0, 0.0), 64, 3)
+
+    monkeypatch.setattr(checks.phonons, "phonons", modes)
+    monkeypatch.setattr(checks, "load_potential", lambda name: campaign_fakes.FakePotential(name=name))
+    first, best = (campaign_fakes.FakePotential(name=name) for name in ("first", "7net-l3i5"))
+    components = replace(campaign_fakes.fake_components(), potential=first, finisher=best)
+    assert checks.no_imaginary_mode(None, components, (0, 0)).passed
+    assert seen == ["7net-l3i5", "first", "7net-0"]
+
+
 def test_the_finishing_potential_moves_the_atoms(monkeypatch):
     monkeypatch.setattr(
         checks.molecular_dynamics,

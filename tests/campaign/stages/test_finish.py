@@ -177,6 +177,19 @@ def test_a_crystal_that_finishing_turns_into_a_known_one_is_rejected(few, tmp_pa
     assert not now.shortlisted
 
 
+def test_states_that_finishing_contradicts_reject_there(few, tmp_path, monkeypatch):
+    """The verdict of before stays: a resumed run counts the same funnel, and finishes the same units."""
+    contradiction = Verdict("site states", passed=False, reason="its bonds contradict usual states: by 2")
+    monkeypatch.setattr(finishing, "states_verdict", lambda _candidate, _config: contradiction)
+    result = run(tmp_path, Finisher())
+    assert not result.shortlist
+    verdicts = [c.verdicts for c in result.candidates if FINISHING in c.verdicts]
+    tried = [v for v in verdicts if "contradict usual states" in v[FINISHING].reason]
+    assert tried
+    assert not any(v[FINISHING].passed for v in verdicts)
+    assert all("site states" not in v or v["site states"].passed for v in tried)
+
+
 def test_a_duplicate_of_what_a_check_rejected_stays_one_after_a_kill(few, tmp_path, monkeypatch):
     first, second, *_ = run(tmp_path / "before", Finisher()).shortlist
     becoming(monkeypatch, second.id, first.gene, first.geometry)

@@ -3,11 +3,11 @@ from __future__ import annotations
 import gzip
 import math
 import re
-import time
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from hangs import no_hang
 from hypothesis import given
 from hypothesis import strategies as st
 from pymatgen.core import Composition
@@ -266,10 +266,8 @@ REFUSED = {
     ("told", "text"), [(told, text) for told, texts in REFUSED.items() for text in texts]
 )
 def test_what_would_be_misread_is_refused_at_once(told, text):
-    start = time.process_time()
-    with pytest.raises(InputError, match=re.escape(told)) as caught:
+    with no_hang(), pytest.raises(InputError, match=re.escape(told)) as caught:
         formula_amounts(text)
-    assert time.process_time() - start < 0.2
     assert len(str(caught.value)) < 300
 
 

@@ -1,9 +1,9 @@
 import math
 import pickle
-import time
 
 import pytest
 import yaml
+from hangs import no_hang
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -248,11 +248,10 @@ WRONG = [
 
 @pytest.mark.parametrize(("text", "told"), WRONG)
 def test_wrong_targets_are_reported_in_one_sentence(text, told):
-    start = time.process_time()
-    with pytest.raises(InputError) as caught:
-        parse_target(text)
-    message = str(caught.value)
-    assert time.process_time() - start < 1
+    with no_hang():
+        with pytest.raises(InputError) as caught:
+            parse_target(text)
+        message = str(caught.value)
     assert len(message) < 600
     assert told in message
     assert "\n" not in message

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hangs import no_hang
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Lattice, Structure
 from pymatgen.io.cif import CifWriter
@@ -444,10 +444,8 @@ def test_contradictions_are_refused_with_both_values(name: str) -> None:
     ids=range(10),
 )
 def test_beyond_any_sense_ends_at_once(text: str) -> None:
-    start = time.process_time()
-    with contextlib.suppress(InputError):
+    with no_hang(), contextlib.suppress(InputError):
         assert is_mgo(only(text))
-    assert time.process_time() - start < 2
 
 
 @pytest.mark.parametrize("symprec", [None, 0.01])

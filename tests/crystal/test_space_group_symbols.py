@@ -1,9 +1,9 @@
 import re
-import time
 import warnings
 
 import gemmi
 import pytest
+from hangs import no_hang
 from moyopy import HallSymbolEntry, SpaceGroupType
 
 from invdesign.core.target import parse_target
@@ -129,10 +129,8 @@ def test_standard_symbols_are_read_without_a_word_and_settings_are_reported():
     ],
 )
 def test_what_is_none_is_reported_with_what_is_close(symbol, told):
-    start = time.process_time()
-    with pytest.raises(InputError, match=re.escape(told)) as caught:
+    with no_hang(), pytest.raises(InputError, match=re.escape(told)) as caught:
         space_group_number(symbol)
-    assert time.process_time() - start < 0.5
     assert len(str(caught.value)) < 300
 
 

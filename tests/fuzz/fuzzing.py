@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import resource
-import signal
 import time
 import traceback
 import warnings
@@ -15,12 +14,13 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from hangs import SECONDS, HangError, no_hang
 from mutators import mutate
 from subjects import MessageError, Subject, companions, is_short
 
 from invdesign.errors import InputError
 
-SECONDS, GIB = 5.0, 2**30
+GIB = 2**30
 
 
 @dataclass
@@ -30,10 +30,6 @@ class Tally:
     outcomes: Counter[str] = field(default_factory=Counter)
     faults: list[tuple[int, str]] = field(default_factory=list)
     slowest: float = 0.0
-
-
-class HangError(BaseException):
-    """An input took too long; no reader catches it."""
 
 
 def read_sound(subject: Subject, folder: Path) -> list[str]:
@@ -112,19 +108,12 @@ def _read(subject: Subject, path: Path) -> tuple[str, str]:
 
 @contextmanager
 def _limits() -> Iterator[None]:
-    """Stop after 5 s of computation or a further GiB."""
+    """Stop what hangs or takes a further GiB."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    previous = signal.signal(signal.SIGPROF, _stop)
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + GIB, hard))
-    signal.setitimer(signal.ITIMER_PROF, SECONDS)
     try:
-        yield
+        with no_hang():
+            yield
     finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
-        signal.signal(signal.SIGPROF, previous)
-
-
-def _stop(*_: object) -> None:
-    raise HangError

@@ -1,9 +1,8 @@
 """YAML and JSON that users give: read, or refused in one sentence within a second, whatever they hold."""
 
-import time
-
 import pytest
 import yaml
+from hangs import no_hang
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -42,10 +41,8 @@ def test_no_configuration(tmp_path, case):
     text, told = BAD_YAML[case]
     path = tmp_path / "c.yaml"
     path.write_text(text)
-    start = time.process_time()
-    with pytest.raises(InputError, match=told) as caught:
+    with no_hang(), pytest.raises(InputError, match=told) as caught:
         read_yaml(path)
-    assert time.process_time() - start < 1
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 600
 

@@ -4,13 +4,13 @@ import gzip
 import json
 import math
 import sqlite3
-import time
 import zipfile
 
 import ase.db
 import ase.io
 import numpy as np
 import pytest
+from hangs import no_hang
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymatgen.core import Lattice, Structure
@@ -174,9 +174,8 @@ BAD_XYZ = {
 def test_no_xyz(tmp_path, case):
     text, told = BAD_XYZ[case]
     (tmp_path / "a.xyz").write_text(text)
-    start = time.process_time()
-    assert told in refused(tmp_path / "a.xyz")
-    assert time.process_time() - start < 1
+    with no_hang():
+        assert told in refused(tmp_path / "a.xyz")
 
 
 def test_a_bad_frame_costs_no_other(tmp_path):
@@ -475,9 +474,8 @@ def test_archives_that_are_refused(tmp_path):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("0.cif", bytes(MOST_MEMBER_BYTES + 1))
     assert path.stat().st_size < 2**21
-    start = time.process_time()
-    assert "at most 200000 files, 1024 MiB together and 128 MiB each" in refused(path)
-    assert time.process_time() - start < 1
+    with no_hang():
+        assert "at most 200000 files, 1024 MiB together and 128 MiB each" in refused(path)
 
 
 def test_what_a_small_gzipped_file_unpacks_to_is_bounded(tmp_path, monkeypatch):

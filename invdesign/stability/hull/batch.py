@@ -1,6 +1,7 @@
 """The hull at many compositions at once: the linear programs of :mod:`.hull` as arrays.
 
-A phase of the composition itself is left out, so that a known compound is treated as a novel one.
+A phase of the composition itself is left out, so that a known compound is treated as a novel one. Energies
+are without the ``overcorrection`` of anions: the models that see them learned from such ones.
 All programs of a batch pivot together and solved ones drop out: 16 µs for a ternary, 5 where a batch shares
 its systems, compared with 200 one by one.
 """

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
@@ -24,6 +24,8 @@ from invdesign.crystal.chemical_formula import chemical_formula, formula_of
 from invdesign.crystal.elements import ATOMIC_NUMBER, SYMBOLS
 from invdesign.errors import InputError
 from invdesign.io import artifacts
+from invdesign.stability.anion_overcorrection import overcorrection
+from invdesign.stability.energy_corrections import fractions
 from invdesign.stability.hull.phases import ASSUMED, MP2020, Phase, Phases
 from invdesign.stability.hull.sources import read_source
 
@@ -111,6 +113,7 @@ class Hull:
         self.competing = competing.astype(bool)
         self.atomic_numbers = frozenset(np.unique(numbers).tolist()) - {0}
         self._systems = ChemicalSystems(self.numbers)
+        self._overcorrections = np.full(len(self.energies), np.nan)  # filled in where they are needed
 
     def __len__(self) -> int:
         """Return the number of compounds."""
@@ -210,6 +213,8 @@ class Hull:
     ) -> HullResult:
         """Compute the energy above hull of a composition and formation energy.
 
+        On MP2020's scale its ``overcorrection`` is added to every phase and to the composition itself.
+
         Args:
             composition: any amounts.
             formation_energy_per_atom: eV/atom on the hull's scale (see ``calibration``).
@@ -228,18 +233,28 @@ class Hull:
         n_phases = len(chosen) + len(order)
         used = self.competing[chosen] & (known | ~same)
         chosen, matrix = chosen[used], matrix[:, used]
-        lowest, basis, shares = lowest_mixture(matrix, self.energies[chosen], goal)
+        lowest, basis, shares = lowest_mixture(matrix, self._comparable(chosen), goal)
         names = [SYMBOLS[order[i]] if i < len(order) else self._name(chosen[i - len(order)]) for i in basis]
         parts = sorted(
             ((share, name) for share, name in zip(shares.tolist(), names, strict=True) if share > _SAME),
             reverse=True,
         )
         return HullResult(
-            e_above_hull=formation_energy_per_atom - lowest,
+            e_above_hull=formation_energy_per_atom + self._overcorrection(fractions(composition)) - lowest,
             decomposition={name: share for share, name in parts},
             n_phases=n_phases,
             composition_known=bool(same.any()) or len(order) == 1,
         )
+
+    def _comparable(self, chosen: np.ndarray) -> np.ndarray:
+        """Energies of compounds with MP2020's overcorrection of anions added, eV/atom."""
+        for i in chosen[np.isnan(self._overcorrections[chosen])].tolist():
+            parts = zip(self.numbers[i].tolist(), self.fractions[i].tolist(), strict=True)
+            self._overcorrections[i] = self._overcorrection({SYMBOLS[number]: x for number, x in parts if x})
+        return self.energies[chosen] + self._overcorrections[chosen]
+
+    def _overcorrection(self, parts: Mapping[str, float]) -> float:
+        return overcorrection(parts) if self.scale.startswith(MP2020) else 0.0
 
     def _target(self, composition: Composition) -> dict[int, float]:
         total = composition.num_atoms

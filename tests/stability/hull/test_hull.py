@@ -45,7 +45,14 @@ def assert_same_mixture(ours: dict[str, float], theirs: dict) -> None:
         assert found.get(name, 0.0) == pytest.approx(expected.get(name, 0.0), abs=1e-6)
 
 
+def uncorrected(hull: Hull) -> Hull:
+    """The same energies on a scale of their own: nothing is added to them."""
+    amounts = hull.fractions
+    return Hull(hull.formulas, hull.numbers, amounts, hull.energies, hull.competing, scale="as they are")
+
+
 def test_equals_pymatgen_on_random_systems(hull: Hull) -> None:
+    hull = uncorrected(hull)
     random = np.random.default_rng(0)
     up_to_four = np.flatnonzero((hull.numbers > 0).sum(axis=1) <= 4)  # qhull takes minutes in 8 dimensions
     for index in random.choice(up_to_four, 200, replace=False):

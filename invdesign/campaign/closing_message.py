@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from invdesign.campaign.config import CampaignConfig
 from invdesign.campaign.stages.dynamical_stability import summarize_checks
-from invdesign.campaign.stages.shortlist import ALIKE, RELAXED_INTO
+from invdesign.campaign.stages.shortlist import ALIKE, ANOTHER_STRUCTURE, RELAXED_INTO
 from invdesign.core.funnel import FINISHING, GATES, Funnel, Stage, kind_of_reason
 
 OPTIONS = {
@@ -17,6 +17,7 @@ OPTIONS = {
     "none of the formulas": "--from",
     "… atoms": "--n-atoms",
     "relaxed out of the target": "--dimensionality, --elements and --space-group",
+    ANOTHER_STRUCTURE: "--novelty",
     **{f"relaxed into {what}": "--novelty" for what in RELAXED_INTO.values()},
 }
 """Option behind each kind of reason for which a candidate is rejected."""

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from invdesign.composition.solid_solutions import ordered_likelihood
 from invdesign.core.candidate import Candidate, Estimate
 from invdesign.core.target import STABILITY, Target, Window
 from invdesign.crystal.elements import atomic_number, element_table
@@ -39,6 +40,14 @@ def hit_probability(properties: Mapping[str, Estimate], target: Target) -> float
         target: the windows and the stability threshold, eV/atom.
     """
     return prod(goal_probabilities(properties, target).values())
+
+
+def worth(properties: Mapping[str, Estimate], gene: Gene, target: Target) -> float:
+    """Probability of a hit, times how likely an ordered crystal of these elements is real.
+
+    Candidates are chosen and ordered by it. DFT, which knows no entropy either, tests the first factor alone.
+    """
+    return hit_probability(properties, target) * ordered_likelihood(gene.amounts)
 
 
 def goal_probabilities(properties: Mapping[str, Estimate], target: Target) -> dict[str, float]:
@@ -133,14 +142,14 @@ def _similarity(a: _Traits, b: _Traits) -> float:
 
 
 def shortlist(candidates: Sequence[Candidate], target: Target, n: int) -> list[Candidate]:
-    """Select the ``n`` best candidates that differ from one another, likeliest hit first.
+    """Select the ``n`` best candidates that differ from one another, the one of most worth first.
 
-    Each step selects the candidate with the highest probability of a hit times
+    Each step selects the candidate with the highest ``worth`` times
     ``1 - DISCOUNT × similarity`` to the nearest one already selected (maximal marginal relevance,
     Carbonell and Goldstein 1998). Equal scores go to the lower id: the order of ``candidates`` is immaterial.
     """
     pool = sorted(candidates, key=lambda c: c.id)
-    scores = np.array([hit_probability(c.properties, target) for c in pool])
+    scores = np.array([worth(c.properties, c.gene, target) for c in pool])
     traits = [_traits(c.gene) for c in pool]
     nearest = np.zeros(len(pool))
     picks: list[int] = []

@@ -53,6 +53,11 @@ def novelty_wanted(verdict: Verdict, config: CampaignConfig) -> bool:
     return verdict.value in NEW or bool(named and verdict.value == Novelty.COMPOSITION_KNOWN)
 
 
+def only_clearly_new(config: CampaignConfig) -> bool:
+    """Whether a new structure of a known composition has to be likely more stable than what is known of it."""
+    return config.novelty == "new" and config.target.formula is None and not config.formulas
+
+
 def in_target(candidates: Sequence[Candidate], context: Context) -> list[Verdict]:
     """Compare genes with the target and with the elements that the components support."""
     elements = context.components.elements

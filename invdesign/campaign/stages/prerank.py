@@ -8,8 +8,8 @@ from math import ceil
 from invdesign.campaign.components import Components
 from invdesign.campaign.config import CampaignConfig
 from invdesign.campaign.progress import Clock
-from invdesign.campaign.ranking import hit_probability, select
-from invdesign.campaign.stages.filter import filter_genes, first_of_genes
+from invdesign.campaign.ranking import hit_probability, select, worth
+from invdesign.campaign.stages.filter import filter_genes, first_of_genes, only_clearly_new
 from invdesign.campaign.stages.gates import Context, GateFunction, apply_gates
 from invdesign.campaign.stages.generate import generate, generate_units
 from invdesign.core.candidate import Candidate
@@ -17,6 +17,9 @@ from invdesign.core.target import Target
 from invdesign.filters.charge_balance import suits
 from invdesign.filters.novelty import Novelty
 from invdesign.verdict import Verdict
+
+CLEARLY_NEW = 0.05
+"""Share of survivors of known composition that lie clearly below what is known of it (2 of 41)."""
 
 
 def prerank(config: CampaignConfig, components: Components, candidates: Sequence[Candidate]) -> Clock:
@@ -37,7 +40,10 @@ def prerank(config: CampaignConfig, components: Components, candidates: Sequence
 def likely_hits(alive: Sequence[Candidate], context: Context) -> list[Verdict]:
     """Pass the likeliest hits of one generator's candidates, in diversity, and number them."""
     config, verdicts = context.config, []
-    scores = [hit_probability(candidate.properties, config.target) for candidate in alive]
+    scores = [
+        worth(candidate.properties, candidate.gene, config.target) * _listed(candidate, config)
+        for candidate in alive
+    ]
     # formulas that a screening selected are all to be tried
     per_formula = ceil(config.n_relax / len(config.formulas)) if config.formulas else 3
     chosen = select(
@@ -59,6 +65,12 @@ def likely_hits(alive: Sequence[Candidate], context: Context) -> list[Verdict]:
             reason = f"others are likelier hits ({score:.1%} against {worst:.1%} at least)"
         verdicts.append(Verdict("pre-ranking", i in places, reason, score, worst))
     return verdicts
+
+
+def _listed(candidate: Candidate, config: CampaignConfig) -> float:
+    """Return how often a hit of its composition could be on the list, relative to one of a new composition."""
+    known = candidate.verdicts["novelty"].value != Novelty.NEW
+    return CLEARLY_NEW if known and only_clearly_new(config) else 1.0
 
 
 def worth_relaxing(config: CampaignConfig, components: Components) -> list[Candidate]:

@@ -14,7 +14,7 @@ from invdesign.campaign.ideas import leaders, members
 from invdesign.campaign.progress import Clock
 from invdesign.campaign.ranking import goal_probabilities, hit_probability, pareto_ranks, shortlist
 from invdesign.campaign.session import Session
-from invdesign.campaign.stages.filter import novelty_wanted
+from invdesign.campaign.stages.filter import novelty_wanted, only_clearly_new
 from invdesign.campaign.stages.gates import Context, GateFunction, apply_gates
 from invdesign.campaign.store import Store
 from invdesign.core.candidate import Candidate, Selection
@@ -33,6 +33,10 @@ RELAXED_INTO = {
     Novelty.NEW: "a new crystal",
     Novelty.NEW_STRUCTURE: "a new structure",
 }
+ANOTHER_STRUCTURE = "another structure of a known compound"
+CLEARLY = (
+    0.9  # probability to lie below the hull from which a structure of a known composition is clearly new
+)
 Pick = Callable[[Sequence[Candidate], Target, int], list[Candidate]]
 
 
@@ -180,6 +184,13 @@ def _still_wanted(candidate: Candidate, config: CampaignConfig, known: Any) -> V
     if not novelty_wanted(novelty, config):
         into = RELAXED_INTO[Novelty(int(novelty.value or 0))]
         return Verdict("duplicates", passed=False, reason=f"relaxed into {into}: {novelty.reason}")
+    if novelty.value == Novelty.NEW_STRUCTURE and only_clearly_new(config):
+        place = candidate.placement
+        assert place is not None  # noqa: S101 - it passed the hull
+        likely = place.probability_below(0.0) if place.composition_known else 0.0
+        if likely < CLEARLY:
+            reason = f"{ANOTHER_STRUCTURE}, {likely:.0%} likely to be more stable: {novelty.reason}"
+            return Verdict("duplicates", passed=False, reason=reason)
     if objection := config.target.connectivity_objection(dimensionality(candidate.structure)):  # type: ignore[arg-type]
         return Verdict("duplicates", passed=False, reason=f"relaxed out of the target: {objection}")
     allowed = config.target.allows(candidate.gene)

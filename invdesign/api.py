@@ -136,7 +136,7 @@ def _with_formulas(
         raise InputError(
             f"from: {path} has no usable formula among {found.rows:,} rows"
             f"{f' ({left_out})' if left_out else ''}; give others"
-            f"{' or another --novelty' if any('--novelty' in reason for reason in reasons) else ''}."
+            f"{' or --novelty any' if {'known', 'not known'} & reasons.keys() else ''}."
         )
     summary = f"{len(formulas):,} formula{'s' * (len(formulas) > 1)} of {found.rows:,} rows"
     fields = {**dict(config), "formulas": tuple(formulas)}

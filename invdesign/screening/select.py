@@ -37,7 +37,6 @@ _RESULTS = ("verdict", "p_hit")
 _REASONS = {
     "target": "elements or supply outside the target",
     "charge balance": "charges do not balance",
-    "novelty": "known, or not, against --novelty",
 }
 
 
@@ -139,7 +138,8 @@ def _admitted(
     left_out["no formula"] += block.faults + len(wrong)
     chances = np.delete(block.p_hit[block.passed], list(wrong))
     verdicts = screen_batch(batch, config).verdict
-    for gate, reason in _REASONS.items():
+    reasons = {**_REASONS, "novelty": "not known" if config.novelty == "known" else "known"}
+    for gate, reason in reasons.items():
         left_out[reason] += int((verdicts == gate).sum())
     fewest, most = n_atoms
     units = batch.amounts.sum(axis=1)

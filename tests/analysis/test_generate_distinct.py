@@ -147,7 +147,7 @@ def test_a_model_trained_again_is_loaded_again(monkeypatch, tmp_path):
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(b"old")
     generators = iter([Pool(1), Pool(2)])
-    monkeypatch.setattr(generating, "load_generator", lambda _name: next(generators))
+    monkeypatch.setattr(generating, "load_generator", lambda _name, **_: next(generators))
     monkeypatch.setattr(generating, "generator_digest", lambda _name: folder_digest(tmp_path))
     old = [generate(ANYTHING, 9, generator="mine", structures=False, workers=1) for _ in range(2)]
     weights.write_bytes(b"new")

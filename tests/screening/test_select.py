@@ -134,4 +134,5 @@ def test_the_windows_of_the_campaign_decide_not_those_of_the_screening(tmp_path)
     path = tmp_path / "screened.csv"
     path.write_text("formula,verdict,p_hit\nPbTe,passed,0.9\nLiF,passed,0.1\n")
     assert chosen(path, 1, novelty="any").formulas == ["PbTe"]
+    assert chosen(path, 1, novelty="known").formulas == ["PbTe"]
     assert chosen(path, 1, "band_gap>5", novelty="any").formulas == ["LiF"]

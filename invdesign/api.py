@@ -126,7 +126,7 @@ def _with_formulas(
         max(1, config.n_genes // GENES_PER_FORMULA),
         elements=components.elements,
         known=config.known,
-        include_known=config.novelty != "new",
+        novelty=config.novelty,
     )
     generators = {name: components.generator_called(name) for name in components.generators}
     formulas, unmet = meetable(generators, config.target, found.formulas, config.seed)
@@ -136,7 +136,7 @@ def _with_formulas(
         raise InputError(
             f"from: {path} has no usable formula among {found.rows:,} rows"
             f"{f' ({left_out})' if left_out else ''}; give others"
-            f"{' or include known ones' if 'known' in reasons else ''}."
+            f"{' or --novelty any' if {'known', 'not known'} & reasons.keys() else ''}."
         )
     summary = f"{len(formulas):,} formula{'s' * (len(formulas) > 1)} of {found.rows:,} rows"
     fields = {**dict(config), "formulas": tuple(formulas)}

@@ -7,6 +7,10 @@ import pytest
 from hypothesis import settings
 from pymatgen.symmetry.groups import SpaceGroup
 
+# two workers of pytest with two threads each on two cores wait for each other: twenty times as long; read
+# when torch is imported, and by the workers and subprocesses that are started from here
+os.environ["OMP_NUM_THREADS"] = "1"
+
 # umap's compilation takes longer than our small maps without it; read when numba is imported
 os.environ["NUMBA_DISABLE_JIT"] = "1"
 

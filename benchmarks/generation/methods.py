@@ -168,7 +168,7 @@ def _generated(method: Method, n: int, seed: int, workers: int | None) -> list[C
         generator=method.generator,
         options=method.options,
         distinct=method.distinct,
-        include_known=not method.distinct,
+        novelty="new" if method.distinct else "any",
         draws=method.draws,
         seed=seed,
         workers=workers,

@@ -2,9 +2,9 @@
 
 python benchmarks/solid-solutions/measure.py ../shared/data
 
-Reported: ordered crystals of mp20 and mpts52 at most 0.05 eV/atom above the hull. Generated: what campaigns
-relaxed for `relaxed-genes`, unknown, at most 0.1 eV/atom above the hull, with a gap above 0.3 eV. Substituted:
-WBM with such a gap. Compounds whose likeliest states are ions; each formula once.
+Reported: ordered crystals of mp20 and mpts52 at most 0.05 eV/atom above the hull. Generated: what
+campaigns relaxed for `relaxed-genes`, unknown, at most 0.1 eV/atom above the hull, with a gap above 0.3 eV.
+Substituted: WBM with such a gap. Compounds whose likeliest states are ions; each formula once.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from functools import lru_cache
 from itertools import count
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from invdesign.campaign.components import Components
 from invdesign.campaign.stages.prerank import select_likeliest
@@ -22,7 +22,8 @@ from invdesign.crystal.gene import Gene
 from invdesign.crystal.geometry import Geometry
 from invdesign.crystal.structure_files import PROPOSALS, file_formula, write_cif
 from invdesign.crystal.symmetry import realise
-from invdesign.filters.novelty import Novelty, novelty_word
+from invdesign.errors import InputError
+from invdesign.filters.novelty import Wanted, novelty_wanted, novelty_word
 from invdesign.generators.geometry.source import GeometrySource
 from invdesign.generators.registry import Generator, generator_digest, load_generator
 from invdesign.io.artifacts import find
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 BATCH = 256  # candidates a unit; as in a campaign, so that the same seed gives the same genes
-ROUNDS = 3  # of further batches in place of repeats and known compositions
+ROUNDS = 3  # of further batches in place of repeats and of what is not as new as asked for
 DRAWS = 8  # genes drawn for each proposal where the target has a window on a property
 TABLE, JOURNAL = "proposals.csv", "proposals.jsonl"
 GEOMETRY = ("geometries", "geometry-diffusion")  # artifacts of the geometry source
@@ -57,7 +58,7 @@ class ProposalRun:
         n: number of proposals.
         seed: of the run.
         distinct: draw other genes in place of repeats.
-        new: draw other genes in place of those of known composition.
+        novelty: draw other genes in place of those that are not so new, or so well known.
         draws: genes drawn for each proposal, of which pre-ranking takes the likeliest hits.
         structures: give each proposal a geometry and a structure.
         cifs: folder for a CIF of each; None: none.
@@ -70,7 +71,7 @@ class ProposalRun:
     n: int
     seed: int
     distinct: bool
-    new: bool
+    novelty: Wanted
     draws: int
     structures: bool
     cifs: Path | None
@@ -78,7 +79,7 @@ class ProposalRun:
     @property
     def identity(self) -> dict[str, Any]:
         """Return what must agree for a run to resume."""
-        names = ("generator", "options", "weights", "n", "seed", "distinct", "new", "draws")
+        names = ("generator", "options", "weights", "n", "seed", "distinct", "novelty", "draws")
         return {"target": str(self.target), **{name: getattr(self, name) for name in names}}
 
 
@@ -109,7 +110,7 @@ def generate(
     seed: int = 0,
     structures: bool = True,
     distinct: bool = True,
-    include_known: bool = False,
+    novelty: Wanted = "new",
     draws: int | None = None,
     out: str | Path | None = None,
     workers: int | None = None,
@@ -131,8 +132,8 @@ def generate(
         structures: give each a geometry, not relaxed, and a structure; False: genes alone, unless ``out``.
         distinct: draw another gene in place of a repeated one, in up to three further rounds; repeats that
             are left then stay. False: the generator's draws as they are.
-        include_known: keep genes of known composition. Otherwise they are replaced in the same rounds,
-            unless the target is a formula.
+        novelty: ``new``: new compositions and new structures of known ones, others are replaced in the same
+            rounds as far as these find any; ``any``; ``known``: known crystals alone.
         draws: genes drawn for each proposal, of which pre-ranking takes the likeliest hits; 1: as drawn.
             Default: 8 where the target has a window on a property, else 1.
         out: folder for ``proposals.csv``, ``proposals.extxyz``, a CIF each and ``run.json``; if killed, the
@@ -150,6 +151,8 @@ def generate(
     """
     check_least(1, n=n, workers=workers, draws=draws)
     check_least(0, seed=seed)
+    if novelty not in get_args(Wanted):
+        raise InputError(f"novelty: there is no {novelty!r}; give {', '.join(get_args(Wanted))}.")
     target = parse_target([str(target)] if isinstance(target, str | Target) else list(target), **conditions)
     draws = draws or (DRAWS if target.windows else 1)
     out = None if out is None else Path(out)
@@ -161,7 +164,7 @@ def generate(
         n,
         seed,
         distinct,
-        not include_known and target.formula is None,
+        novelty,
         draws,
         structures=structures or out is not None,
         cifs=out and out / CIF_FOLDER,
@@ -282,15 +285,15 @@ def _genes(run: ProposalRun, batches: _Batches, progress: Progress) -> list[Cand
 
 
 def _unwanted(run: ProposalRun, candidates: Sequence[Candidate], seen: set[str]) -> list[int]:
-    """Return the places of repeats, then of known compositions; add all genes to those seen."""
-    repeats, known = [], []
+    """Return the places of repeats, then of those as new as is not asked for; add all genes to those seen."""
+    repeats, others, named = [], [], run.target.formula is not None
     for i, candidate in enumerate(candidates):
         if run.distinct and candidate.gene.hash in seen:
             repeats.append(i)
-        elif run.new and candidate.verdicts["novelty"].value != Novelty.NEW:
-            known.append(i)
+        elif not novelty_wanted(candidate.verdicts["novelty"], run.novelty, named=named):
+            others.append(i)
         seen.add(candidate.gene.hash)
-    return repeats + known
+    return repeats + others
 
 
 def _weights(generator: str, target: Target, *, ranked: bool) -> dict[str, str]:
@@ -310,7 +313,7 @@ def _draw(task: GeneUnit) -> list[Candidate]:
     run = task.run
     with one_thread():
         drawn = _generator_of(run).propose(run.target, task.n * run.draws, (run.seed, task.number))
-        proposed = select_likeliest(drawn, run.target, task.n) if run.draws > 1 else drawn
+        proposed = select_likeliest(drawn, run.target, task.n, run.novelty) if run.draws > 1 else drawn
         known = Components().get("known")
         for candidate in proposed:
             candidate.record(known.novelty(candidate.gene))
@@ -346,7 +349,8 @@ def _give_structures(candidates: Sequence[Candidate], run: ProposalRun) -> None:
 
 
 def _generator_of(run: ProposalRun) -> Generator:
-    return _generator(run.generator, json.dumps(run.options, sort_keys=True), run.weights["generator"])
+    options = json.dumps({"novelty": run.novelty, **run.options}, sort_keys=True)
+    return _generator(run.generator, options, run.weights["generator"])
 
 
 @lru_cache(maxsize=1)

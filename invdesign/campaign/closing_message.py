@@ -4,23 +4,27 @@ from __future__ import annotations
 
 from invdesign.campaign.config import CampaignConfig
 from invdesign.campaign.stages.dynamical_stability import summarize_checks
-from invdesign.campaign.stages.shortlist import ALIKE, ANOTHER_STRUCTURE, RELAXED_INTO
-from invdesign.core.funnel import FINISHING, GATES, Funnel, Stage, kind_of_reason
+from invdesign.campaign.stages.shortlist import ALIKE, ANOTHER_STRUCTURE, RELAXED_INTO, UNLIKELY
+from invdesign.core.funnel import FINISHING, Funnel, Stage, kind_of_reason
+from invdesign.core.target import MAX_ATOMS
+from invdesign.crystal.elements import EXCLUDED_BY_DEFAULT
+
+SPARE = 10  # candidates to relax for each place of a shortlist
+LOOSE = 0.05  # eV/atom: what to allow in place of nothing
 
 OPTIONS = {
-    "supply risk": "--max-hhi",
-    "element too scarce": "--min-abundance",
-    "element excluded": "--exclude and --only",
-    "required element": "--elements",
-    "another space group": "--space-group",
-    "another formula": "--formula and --anonymous",
-    "none of the formulas": "--from",
-    "… atoms": "--n-atoms",
-    "relaxed out of the target": "--dimensionality, --elements and --space-group",
-    ANOTHER_STRUCTURE: "--novelty",
-    **{f"relaxed into {what}": "--novelty" for what in RELAXED_INTO.values()},
+    "supply risk": ("--max-hhi",),
+    "element too scarce": ("--min-abundance",),
+    "element excluded": ("--exclude", "--only", "--max-hhi"),
+    "required element": ("--elements",),
+    "a pure element": (),
+    "another space group": ("--space-group",),
+    "another formula": ("--formula", "--anonymous"),
+    "none of the formulas": ("--from",),
+    "… atoms": ("--n-atoms",),
+    "relaxed out of the target": ("--dimensionality", "--elements", "--space-group", "--n-atoms"),
 }
-"""Option behind each kind of reason for which a candidate is rejected."""
+"""Options behind each kind of reason for which a candidate is rejected; those that were set are named."""
 
 
 def closing_message(config: CampaignConfig, funnel: Funnel, found: int) -> str:
@@ -35,7 +39,7 @@ def closing_message(config: CampaignConfig, funnel: Funnel, found: int) -> str:
     if config.n_relax < asked:
         return (
             f"Only {found} of the {asked} candidates asked for came through: at most {config.n_relax} are "
-            f"relaxed; raise n_relax well above {asked}, or ask for a shorter list."
+            f"relaxed; give --n-relax {SPARE * asked}, or ask for a shorter list."
         )
     alike = funnel.stages["shortlist"].entered - found
     alike += funnel.stages[FINISHING].reasons[kind_of_reason(ALIKE)]
@@ -46,22 +50,57 @@ def closing_message(config: CampaignConfig, funnel: Funnel, found: int) -> str:
         )
     tight = max(
         (s for s in funnel if s.name not in {"generator", "pre-ranking", "shortlist", "unique"}),
-        key=lambda stage: stage.rejected / max(1, stage.entered),
+        key=lambda stage: _refused(stage) / max(1, stage.entered),
     )
-    advice = _advice(tight, config)
+    more = f"give --n {2 * config.n_genes} --n-relax {2 * config.n_relax}"
+    ways = " or ".join([*_advice(tight, config), more])
     return (
         f"Only {found} of the {asked} candidates asked for came through: the gate that rejected the largest "
-        f"share was {tight.name} ({tight.rejected} of {tight.entered}); {advice}, or generate and relax more."
+        f"share was {tight.name} ({_refused(tight)} of {tight.entered}); {ways}."
     )
 
 
-def _advice(tight: Stage, config: CampaignConfig) -> str:
-    """What to loosen where a gate rejects most: the option behind the reason that is most frequent."""
-    reason = max(tight.reasons, key=lambda kind: tight.reasons[kind], default="")
-    for kind, option in OPTIONS.items():
+def _refused(stage: Stage) -> int:
+    """Count those that a gate itself rejected; the finishing stage leaves others out that are less likely."""
+    return sum(n for reason, n in stage.reasons.items() if not reason.startswith(UNLIKELY))
+
+
+def _advice(tight: Stage, config: CampaignConfig) -> list[str]:
+    """What to loosen where a gate rejects most: the options that were set behind the commonest reason."""
+    target = config.target
+    reasons = {kind: n for kind, n in tight.reasons.items() if not kind.startswith(UNLIKELY)}
+    reason = max(reasons, key=lambda kind: reasons[kind], default="")
+    into = tuple(f"into {what}" for what in RELAXED_INTO.values())
+    if tight.name == "novelty" or reason.endswith(into) or reason.startswith(ANOTHER_STRUCTURE):
+        return ["give --novelty any"] if config.novelty != "any" else []
+    for kind, options in OPTIONS.items():
         if reason.startswith(kind):
-            return f"loosen {option}"
-    if tight.name == "properties" and config.target.windows:
-        return f"widen {' and '.join(config.target.windows)}"
-    gate = next(gate for gate in GATES if gate.name == tight.name)
-    return gate.advice.format(limit=config.target.e_above_hull_max)
+            given = [option for option in options if option in _given(config)]
+            return [f"loosen {' or '.join(given)}"] if given else []
+    if reason.startswith("above the limit"):
+        return [f"give e_above_hull<{2 * target.e_above_hull_max or LOOSE:g}"]
+    if tight.name in {"properties", FINISHING} and target.windows:
+        return [f"widen {' and '.join(target.windows)}"]
+    if tight.name == "charge balance" and (given := sorted({"--exclude", "--only"} & _given(config))):
+        return [f"allow more elements ({', '.join(given)})"]
+    return []
+
+
+def _given(config: CampaignConfig) -> set[str]:
+    """Return the options of the target that the user set."""
+    target = config.target
+    named = target.formula is None
+    given = {
+        "--max-hhi": target.hhi_max,
+        "--min-abundance": target.abundance_min,
+        "--exclude": target.excluded - EXCLUDED_BY_DEFAULT,
+        "--only": named and target.allowed,
+        "--elements": named and (target.required or target.one_of),
+        "--formula": target.formula,
+        "--anonymous": target.anonymous_formula,
+        "--space-group": target.space_groups,
+        "--from": config.formulas,
+        "--n-atoms": target.n_atoms != (1, MAX_ATOMS),
+        "--dimensionality": target.dimensionality != (0, 3),
+    }
+    return {option for option, value in given.items() if value}

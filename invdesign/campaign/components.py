@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from invdesign.campaign.config import CampaignConfig
 from invdesign.core.candidate import Estimate
@@ -55,6 +55,7 @@ class Components:
     finisher_calibration: Any = None
     hull: Any = "mp-hull"
     predictors: Mapping[str, Any] | None = None
+    novelty: str = "new"  # what generators are to steer to
     synthesizability: Any = "synthesizability"
     neighbors: Any = "neighbors"
 
@@ -63,7 +64,7 @@ class Components:
         """Take the components that a config names."""
         from invdesign.predictors.registry import models_of
 
-        names = ("generator", "geometry", "known", "ranker", "potential", "calibration", "hull")
+        names = ("generator", "novelty", "geometry", "known", "ranker", "potential", "calibration", "hull")
         models = models_of((PBE_GAP, MEASURED_GAP, *config.target.windows), config.predictors)
         finisher: str | None = config.finish
         if config.finish == "none" or same_potential(config.finish, config.potential):
@@ -91,7 +92,7 @@ class Components:
     def generator_called(self, name: str) -> Generator:
         """Return one of the generators, loaded."""
         component = self.generators[name]
-        return cast("Generator", _load("generator", component) if isinstance(component, str) else component)
+        return _generator(component, self.novelty) if isinstance(component, str) else component  # type: ignore[no-any-return]
 
     def best(self) -> Components:
         """Return the same with the finishing potential, where there is one, in place of the potential."""
@@ -263,7 +264,6 @@ def _load_synthesizability(name: str) -> Synthesizability:
 
 
 _LOADERS: dict[str, Callable[[str], Any]] = {
-    "generator": load_generator,
     "geometry": _load_geometry,
     "known": KnownMaterials.load,
     "ranker": _load_ranker,
@@ -273,6 +273,11 @@ _LOADERS: dict[str, Callable[[str], Any]] = {
     "synthesizability": _load_synthesizability,
     "neighbors": Neighbors.load,
 }
+
+
+@lru_cache(maxsize=8)
+def _generator(name: str, novelty: str) -> Generator:
+    return load_generator(name, novelty=novelty)
 
 
 @lru_cache(maxsize=8)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from invdesign.core.funnel import CHECKS
 from invdesign.core.target import Target
 from invdesign.errors import InputError
+from invdesign.filters.novelty import Wanted
 
 _HOW = {"out", "workers"}  # these never change the result
 
@@ -44,8 +45,8 @@ class CampaignConfig(BaseModel):
     min_probability: float = Field(
         0.1, ge=0, le=1, description="least probability that all properties lie in their windows"
     )
-    novelty: Literal["new", "any", "known"] = Field(
-        "new", description="new compositions and new structures of known ones; any; or known crystals alone"
+    novelty: Wanted = Field(
+        "new", description="new compositions and clearly new structures; any; or known crystals alone"
     )
     diverse: bool = Field(
         default=True, description="one row for crystals that differ by like elements or as polymorphs"
@@ -59,7 +60,9 @@ class CampaignConfig(BaseModel):
     geometry: str = Field("geometries", description="library that geometries are inherited from")
     known: str = Field("known-materials", description="index of known crystals and compositions")
     ranker: str = "gene-rank"
-    potential: str = Field("chgnet", description="chgnet, 7net-0, 7net-l3i5, a matgl folder, or a hub name")
+    potential: str = Field(
+        "chgnet", description="chgnet, 7net-0, 7net-l3i5, a matgl folder, or OWNER/NAME on the hub"
+    )
     calibration: str | None = Field(None, description="default: that of the potential")
     finish: str = Field(
         "7net-0", description="potential that relaxes the likeliest hits again and places them; or none"
@@ -94,6 +97,22 @@ class CampaignConfig(BaseModel):
             if formula != (reduced := self.target.with_formula(formula).formula):
                 raise InputError(f"formulas: {formula} is not the reduced formula; write {reduced}.")
         return self
+
+    @property
+    def names_formulas(self) -> bool:
+        """Whether the compositions are asked for by name."""
+        return self.target.formula is not None or bool(self.formulas)
+
+    @property
+    def only_clearly_new(self) -> bool:
+        """Whether a new structure of a known composition must likely be more stable than what is known."""
+        return self.novelty == "new" and not self.names_formulas
+
+    @property
+    def asks_for_elements(self) -> bool:
+        """Whether a pure element is asked for: by formula or formula type, or as the only one allowed."""
+        alone = len(self.target.elements) == 1 or self.target.anonymous_formula == "A"
+        return self.names_formulas or alone
 
     def describe(self) -> str:
         """Return the request in plain English."""

@@ -52,20 +52,19 @@ def known_rows(
 
     Returns:
         Rows: reported gaps in eV (``band_gap_reported``: PBE), energies in eV/atom; predicted values with
-        the ends of their 90 % intervals, of the relaxed candidate where there is one, else from the gene
-        (without an energy above hull).
+        the ends of their 90 % intervals, of the relaxed candidate where there is one, else of the known
+        structure (without an energy above hull).
     """
     known, target = components.get("known"), config.target
     relaxed, proposed = _met(known, candidates)
     met = [*relaxed, *_likely(proposed, config, components)]
     rows = {*_fitting(known, target), *(row for row in met if _reported_fits(known, row, target))}
     chosen = _distinct(known, _best_first(known, sorted(rows)), config)
-    genes = [known.crystals.gene(row) for row in chosen]
-    table = []
-    for row, found in zip(chosen, components.gene_estimates(genes, target), strict=True):
-        predicted = {name: estimate for name, estimate in found.items() if name != STABILITY}
-        table.append(_row(known, row, relaxed[row].properties if row in relaxed else predicted))
-    return table
+    others = [row for row in chosen if row not in relaxed]
+    predicted = components.estimates([known.crystals.structure(row) for row in others])
+    properties = {row: relaxed[row].properties for row in chosen if row in relaxed}
+    properties |= dict(zip(others, predicted, strict=True))
+    return [_row(known, row, properties[row]) for row in chosen]
 
 
 def _met(known: KnownMaterials, candidates: Iterable[Candidate]) -> tuple[dict[int, Candidate], list[int]]:

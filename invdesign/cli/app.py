@@ -112,8 +112,8 @@ Workers = Annotated[int | None, budget_option(help="Number of processes. Default
 Potential = Annotated[
     str,
     typer.Option(
-        help="Universal potential: chgnet, 7net-0, 7net-l3i5, a matgl folder, a hub name (NAME@REVISION), or "
-        "ase:MODULE:CALLABLE."
+        help="Universal potential: chgnet, 7net-0, 7net-l3i5, a matgl folder, OWNER/NAME[@REVISION] on the "
+        "hub, or ase:MODULE:CALLABLE."
     ),
 ]
 Calibration = Annotated[

@@ -92,7 +92,9 @@ Generators = Annotated[
 ]
 Potential = Annotated[
     str | None,
-    component_option(help="Universal potential: chgnet, 7net-0, 7net-l3i5, a matgl folder, or a hub name."),
+    component_option(
+        help="Universal potential: chgnet, 7net-0, 7net-l3i5, a matgl folder, or OWNER/NAME on the hub."
+    ),
 ]
 Calibration = Annotated[str | None, component_option(help="Calibration of the potential: name or folder.")]
 Finish = Annotated[
@@ -254,6 +256,7 @@ def _print_shortlist(shortlist: Sequence[Candidate], config: CampaignConfig, con
     from invdesign.crystal.dimensionality import WORDS
     from invdesign.filters.novelty import novelty_word
     from invdesign.io.console import print_whole
+    from invdesign.report.shortlist_csv import doubts
 
     table = Table(
         box=None, pad_edge=False, header_style="bold", caption="[ , ]: 90 %", caption_justify="left"
@@ -265,9 +268,12 @@ def _print_shortlist(shortlist: Sequence[Candidate], config: CampaignConfig, con
     for heading in ("", "formula", "group", "hit", *(_heading(name) for name in shown)):
         table.add_column(heading, justify="left" if heading == "formula" else "right", no_wrap=True)
     table.add_column("novelty")
-    loose = any(c.selection and c.selection.dimensionality < LAYERS for c in shortlist)
+    connected = config.target.dimensionality != (0, 3) or any(
+        c.selection and c.selection.dimensionality < LAYERS for c in shortlist
+    )
     grouped = any(c.selection and c.selection.members for c in shortlist)
-    for heading in [*["connected"] * loose, *["members"] * grouped]:
+    doubtful = any(map(doubts, shortlist))
+    for heading in [*["connected"] * connected, *["members"] * grouped, *["doubts"] * doubtful]:
         table.add_column(heading)
     for candidate in shortlist:
         estimates, selection = [candidate.properties[name] for name in shown], candidate.selection
@@ -279,8 +285,9 @@ def _print_shortlist(shortlist: Sequence[Candidate], config: CampaignConfig, con
             f"{selection.p_hit:.0%}",
             *(f"{e.value:.2f} [{e.low:.2f}, {e.high:.2f}]" for e in estimates),
             novelty_word(candidate.verdicts["novelty"]),
-            *[WORDS[selection.dimensionality]] * loose,
+            *[WORDS[selection.dimensionality]] * connected,
             *[_few(selection.members)] * grouped,
+            *["; ".join(doubts(candidate))] * doubtful,
         )
     if shortlist:
         print_whole(table, console)
@@ -312,6 +319,7 @@ def _print_known(known: Sequence[dict[str, Any]], console: Console) -> None:
     """Show the best known materials that already do what was asked."""
     from rich.table import Table
 
+    from invdesign.core.properties import PBE_GAP
     from invdesign.io.console import print_whole
 
     if not known:
@@ -320,13 +328,14 @@ def _print_known(known: Sequence[dict[str, Any]], console: Console) -> None:
     words = f"{n} known material{'s' * (n > 1)} already do{'es' * (n == 1)} this"
     console.print(f"{words}{f', the first {len(shown)} of known.csv' if n > len(shown) else ''}:")
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("formula", "id", "group", "PBE gap, eV", "measured", "E above hull, eV/atom", "source"):
+    headings = ("PBE gap, eV", "predicted", "measured", "E above hull, eV/atom")
+    for heading in ("formula", "id", "group", *headings, "source"):
         table.add_column(heading, justify="left" if heading in {"formula", "id", "source"} else "right")
     for row in shown:
-        numbers = (row["band_gap_reported"], row["band_gap_measured"], row["e_above_hull_reported"])
+        columns = ("band_gap_reported", PBE_GAP, "band_gap_measured", "e_above_hull_reported")
         table.add_row(
             *(row["formula"], row["ids"].split()[0], str(row["space_group"])),
-            *("–" if number == "" else f"{number:.2f}" for number in numbers),
+            *("–" if (number := row.get(name, "")) == "" else f"{number:.2f}" for name in columns),
             row["source"],
         )
     print_whole(table, console)

@@ -56,9 +56,12 @@ Draws = Annotated[
         "property window, else 1."
     ),
 ]
-Known = Annotated[
-    bool,
-    typer.Option("--include-known", help="Keep proposals of known composition instead of replacing them."),
+Novelty = Annotated[
+    str,
+    typer.Option(
+        help="new: new compositions and new structures of known ones; any; known: known crystals. Others are "
+        "replaced."
+    ),
 ]
 Out = Annotated[
     Path | None,
@@ -83,7 +86,7 @@ def generate_command(
     guidance: Guidance = None,
     temperature: Temperature = None,
     draws: Draws = None,
-    include_known: Known = False,
+    novelty: Novelty = "new",
     out: Out = None,
     workers: Workers = None,
     as_json: Json = False,
@@ -92,7 +95,7 @@ def generate_command(
 
     Conditions on elements, formula, space group and atoms are always met. Property windows guide the learned
     generators, and pre-ranking proposes the likeliest hits among several genes. Repeated genes and known
-    compositions are replaced in up to three further rounds. The output folder gets proposals.csv,
+    crystals are replaced in up to three further rounds. The output folder gets proposals.csv,
     proposals.extxyz, cifs/ and run.json; `invdesign evaluate` reads it. The same command resumes.
 
     **Examples**

@@ -22,7 +22,7 @@ charge_option, output_option = panel("Charge balance"), panel("Output")
 SPACE = ("elements", "n_elements", "max_atoms", "anonymous", "cations", "anions")
 PASSED_ON = (
     *("like", "like_n", "column", "rejected", "parquet", "top", "workers"),
-    *("novel", "min_stability", "min_probability", "states"),
+    *("novelty", "min_stability", "min_probability", "states"),
 )
 
 Formulas = Annotated[
@@ -47,7 +47,7 @@ LikeN = Annotated[int, space_option(min=1, help="Maximum number of formulas from
 Target = Annotated[
     list[str] | None, gate_option(help='As for design: "band_gap=1.5±0.3", "exclude=toxic,scarce hhi<2500".')
 ]
-Novel = Annotated[bool, gate_option("--novel", help="Reject known compositions.")]
+Novelty = Annotated[str, gate_option(help="Compositions that are new, any, or known.")]
 NoCharges = Annotated[bool, gate_option("--no-charges", help="Skip the charge balance.")]
 NoEstimates = Annotated[bool, gate_option("--no-estimates", help="Skip all predictions.")]
 MinStability = Annotated[
@@ -114,7 +114,7 @@ def screen_command(
     like: Like = None,
     like_n: LikeN = 10_000,
     target: Target = None,
-    novel: Novel = False,
+    novelty: Novelty = "any",
     no_charges: NoCharges = False,
     no_estimates: NoEstimates = False,
     min_stability: MinStability = 0.0,
@@ -152,10 +152,10 @@ def screen_command(
 
     invdesign screen --elements Cu,Zn,Sn,S,Se --n-elements 2..4 --max-atoms 12 --out kesterites
 
-    invdesign screen --like CsPbI3 --novel --target exclude=toxic --out perovskites
+    invdesign screen --like CsPbI3 --novelty new --target exclude=toxic --out perovskites
     """
     given = locals()
-    from invdesign.api import screen
+    from invdesign.api import parse_target, screen
     from invdesign.composition.oxidation_states import SMACT_COMBINATIONS, ChargeRules
 
     space = {name: given[name] for name in SPACE if given[name]}
@@ -181,22 +181,23 @@ def screen_command(
     by_smact = smact or rules != ChargeRules()
     options |= {"rules": None if no_charges else rules if by_smact else "likeliest"}
     options |= {"estimates": not no_estimates}
+    sought = "hit" if parse_target(target or ()).windows else "stable"
     if out is None:
-        _print(screen(source, **options), rules if by_smact else None, as_json=as_json)
+        _print(screen(source, **options), rules if by_smact else None, sought, as_json=as_json)
         return
     with shown_progress() as progress:
         found = screen(source, out=out, progress=progress, **options)
-    _report(found, parquet=parquet, as_json=as_json)
+    _report(found, sought, parquet=parquet, as_json=as_json)
 
 
-def _report(found: Screened, *, parquet: bool, as_json: bool) -> None:
+def _report(found: Screened, sought: str, *, parquet: bool, as_json: bool) -> None:
     """Print counts, the best rows and the files of a screening."""
     if as_json:
         print_json({"out": str(found.out), "tally": found.tally.as_json(), "best": found.best})
         return
     _show_tally(found.tally)
     for row in found.best[:5]:
-        typer.echo(_line(row))
+        typer.echo(_line(row, sought))
     left = "screened.parquet" if parquet else "screened.csv"
     best = f", best.csv ({len(found.best)} likeliest)" if found.best else ""
     faults = f", faults.csv ({found.tally.faults})" if found.tally.faults else ""
@@ -238,7 +239,7 @@ def _shard(text: str | None) -> tuple[int, int] | None:
     return i, n
 
 
-def _print(rows: ScreenedRows, rules: ChargeRules | None, *, as_json: bool) -> None:
+def _print(rows: ScreenedRows, rules: ChargeRules | None, sought: str, *, as_json: bool) -> None:
     """Print rows as they come; counts at the end, on stderr."""
     from invdesign.filters.charge_balance import charge_balance
 
@@ -248,7 +249,7 @@ def _print(rows: ScreenedRows, rules: ChargeRules | None, *, as_json: bool) -> N
             continue
         if row["verdict"] == "charge balance":
             row["states"] = charge_balance(row["formula"], rules).reason
-        typer.echo(_line(row))
+        typer.echo(_line(row, sought))
     faults = [f"line {line}: {fault}" for line, fault in sorted(rows.tally.fault_lines.items())]
     if faults and not rows.tally.formulas:
         raise InputError(faults[0])
@@ -260,11 +261,11 @@ def _print(rows: ScreenedRows, rules: ChargeRules | None, *, as_json: bool) -> N
         _show_tally(rows.tally)
 
 
-def _line(row: dict[str, Any]) -> str:
-    """Return a row as one line."""
+def _line(row: dict[str, Any], sought: str) -> str:
+    """Return a row as one line; ``sought`` is what its probability is of: a hit, or a stable compound."""
     shown = [f"{row.get('given') or row['formula']:16s} {row['verdict']:14s}"]
     if row.get("p_hit") is not None:
-        shown.append(f"hit {row['p_hit']:4.0%}")
+        shown.append(f"{sought} {row['p_hit']:4.0%}")
     words_of = {"e_above_hull": "hull", "band_gap": "PBE gap", "band_gap_experimental": "measured"}
     for name, words in words_of.items():
         if row.get(name) is not None:

@@ -1,8 +1,8 @@
 """Elements that would share their sites: an ordered crystal of both is as a rule a solid solution.
 
-Hume-Rothery's conditions for ions: the same charge, radii within 15 % of the larger (Shannon, sixfold), Pauling
-electronegativities within 0.4. Of reported ordered compounds with four elements 2 % have such a pair, of
-generated ones near the hull 21 %: a potential sees little against order, and nothing of entropy.
+Hume-Rothery's conditions for ions: the same charge, radii within 15 % of the larger (Shannon, sixfold),
+Pauling electronegativities within 0.4. Of reported ordered compounds with four elements 2 % have such a
+pair, of generated ones near the hull 21 %: a potential sees little against order, and nothing of entropy.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 RADII, ELECTRONEGATIVITIES = 0.15, 0.4
 LIKELIHOOD = {3: 0.6, 4: 0.1}
-"""How much rarer such a pair is among reported compounds than among generated ones, by number of elements (four:
-and more): benchmarks/solid-solutions."""
+"""How much rarer such a pair is among reported compounds than among generated ones, by number of elements
+(four: and more); benchmarks/solid-solutions."""
 
 
 def mixing(composition: Composition | Mapping[str, float] | str) -> tuple[tuple[str, str], ...]:

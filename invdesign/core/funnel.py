@@ -22,27 +22,25 @@ class Gate:
         phase: when it is applied: to genes, to what will be relaxed, to relaxed structures of a unit of
             work, to all survivors, with a second potential to the likeliest of them, or (``check``, where
             asked for) to what would be shortlisted.
-        advice: what to change where it rejects most; ``{limit}`` is the limit of E above hull.
     """
 
     name: str
     phase: Phase
-    advice: str = "relax more candidates"
 
 
 GATES = (
-    Gate("target", "gene", "allow more elements, space groups or atoms"),
-    Gate("charge balance", "gene", "allow more elements (--only, --exclude)"),
-    Gate("unique", "gene", "generate more genes"),
-    Gate("novelty", "gene", "give --novelty any"),
+    Gate("target", "gene"),
+    Gate("charge balance", "gene"),
+    Gate("unique", "gene"),
+    Gate("novelty", "gene"),
     Gate("pre-ranking", "pre-ranking"),
     Gate("geometry", "structure"),
     Gate("relaxation", "structure"),
-    Gate("hull", "structure", "raise e_above_hull<{limit:g}"),
+    Gate("hull", "structure"),
     Gate("site states", "structure"),
-    Gate("properties", "structure", "widen the property windows"),
-    Gate("duplicates", "duplicates", "generate more genes"),
-    Gate("finishing", "finishing", "raise e_above_hull<{limit:g}"),
+    Gate("properties", "structure"),
+    Gate("duplicates", "duplicates"),
+    Gate("finishing", "finishing"),
     Gate("phonons", "check"),
     Gate("md", "check"),
 )

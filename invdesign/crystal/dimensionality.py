@@ -3,7 +3,9 @@
 Atoms within 1.25 times the sum of their covalent radii are bonded, which no contact between the chains of
 tellurium is (1.26), and an atom to all that are at most a tenth further than its nearest: so large ions have
 neighbors. Beside non-metals, two metals are not bonded to each other, else the cations would join everything.
-An ion counts like any other atom: what alkali metals hold together is no molecule.
+An ion counts like any other atom: what alkali metals hold together is no molecule. Alkali and alkaline-earth
+ions have no directed bonds, and neighbors of many distances: up to 1.45 times the sum of radii. In the empty
+gap between layers the next anion is 1.7 times as far (CaI2, Cs2O).
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 BONDED = 1.25
 """Longest bond, in sums of covalent radii."""
+_IONIC = 1.45  # the same, from the most electropositive metals to non-metals
+_ELECTROPOSITIVE = 1.0  # up to calcium's electronegativity
 _EVEN = 1.1  # longest bond, in that of the nearest neighbor
 _REACH = 1.6  # in sums of covalent radii
 _ALLOY = 0.75  # share of metals from which these are bonded to one another
@@ -40,9 +44,11 @@ def dimensionality(structure: Structure) -> int:
         share[metal[centers] & metal[others]] = np.inf
     nearest = np.full(len(numbers), np.inf)
     np.minimum.at(nearest, centers, share)
-    limit = np.maximum(BONDED, _EVEN * nearest)
+    limit = np.maximum(BONDED, _EVEN * nearest)[centers]
+    salt = (table["electronegativity"][numbers] <= _ELECTROPOSITIVE)[centers] & ~metal[others]
+    limit[salt] = np.maximum(limit[salt], _IONIC)
     bonds: list[list[tuple[int, np.ndarray]]] = [[] for _ in numbers]
-    for bond in np.flatnonzero(share < np.minimum(limit[centers], _REACH)).tolist():
+    for bond in np.flatnonzero(share < np.minimum(limit, _REACH)).tolist():
         bonds[centers[bond]].append((int(others[bond]), images[bond]))
         bonds[others[bond]].append((int(centers[bond]), -images[bond]))
     cell: dict[int, np.ndarray] = {}  # of each atom as it is reached from the first of its part

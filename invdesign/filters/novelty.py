@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -57,6 +57,26 @@ NOVELTY = {
     Novelty.NEW_STRUCTURE: "new structure",
 }
 """Words of tables."""
+
+
+Wanted = Literal["new", "any", "known"]
+"""What is wanted: new compositions and new structures of known ones; any; or known crystals alone."""
+
+
+def novelty_wanted(verdict: Verdict, wanted: Wanted, *, named: bool) -> bool:
+    """Whether crystals of a verdict's :class:`Novelty` are wanted.
+
+    Args:
+        verdict: on novelty.
+        wanted: what is asked for.
+        named: whether the composition itself is asked for, so that a known one is as good as a new one.
+    """
+    if wanted == "any":
+        return True
+    if wanted == "known":
+        return verdict.value == Novelty.KNOWN
+    new = (Novelty.NEW, Novelty.NEW_STRUCTURE)
+    return verdict.value in new or (named and verdict.value == Novelty.COMPOSITION_KNOWN)
 
 
 def novelty_word(verdict: Verdict) -> str:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 GATE = "site states"
+CONTRADICTION = "its bonds contradict usual states"
 _OCTET = elements("C Si Ge N P As Sb O S Se Te F Cl Br I")
 VALENCE = {symbol: 8 - MISSING[symbol] for symbol in sorted(_OCTET)}
 """Valence electrons of the non-metals that keep to the octet rule; boron has clusters."""
@@ -142,7 +143,7 @@ def site_states(structure: Structure) -> Verdict:
     off = min(totals, key=abs)
     like = _like_bonds(symbols, bonds.like)
     if off:
-        reason = f"its bonds contradict usual states: the nearest leave {off:+g} in the cell{like}"
+        reason = f"{CONTRADICTION}: the nearest leave {off:+g} in the cell{like}"
         return Verdict(GATE, passed=False, reason=reason, value=float(off))
     return Verdict(GATE, passed=True, reason=f"{_ions(totals[0][1])}{like}")
 

@@ -54,11 +54,17 @@ class Generator(Protocol):
         ...
 
 
-def load_generator(name: str | Path, **options: Any) -> Generator:  # noqa: ANN401 - each has its own type
+def load_generator(
+    name: str | Path,
+    *,
+    novelty: str = "new",
+    **options: Any,  # noqa: ANN401 - each has its own type
+) -> Generator:
     """Load a generator by name, or from a folder that ``invdesign train`` wrote.
 
     Args:
         name: one of :data:`GENERATORS`, or a folder.
+        novelty: ``new``, ``any`` or ``known``: what a generator steers to that can.
         options: what the generator lets one set, such as ``guidance`` and ``temperature``.
 
     Raises:
@@ -69,6 +75,8 @@ def load_generator(name: str | Path, **options: Any) -> Generator:  # noqa: ANN4
     known = inspect.signature(load).parameters.keys() - {"name"}
     if unknown := sorted(options.keys() - known):
         raise InputError(f"{unknown[0]}: the generator {kind} has no such option; leave it out.")
+    if "novelty" in known:
+        options["novelty"] = novelty
     generator: Generator = load(**options) if str(name) == kind else load(name, **options)
     return generator
 

@@ -41,7 +41,7 @@ def locked_folder(out: Path, prefixes: str | tuple[str, ...]) -> Iterator[None]:
         with FileLock(out / LOCK, blocking=False):
             try:
                 yield
-            except InputError:
+            except BaseException:  # refused, or interrupted before anything was stored
                 _remove_empty(out, missing)
                 raise
     except Timeout as error:

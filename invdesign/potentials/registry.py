@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 
 from invdesign.errors import InputError
+from invdesign.io.config import suggest
 from invdesign.io.plugins import Registry
 from invdesign.potentials.interface import Potential
 
@@ -39,9 +39,9 @@ def load_potential(name: str = "chgnet") -> Potential:
     Args:
         name: ``chgnet`` (the default, CHGNet 0.3.0); a plug-in's name (an entry point of the group
             ``invdesign.potentials``: a class or function that makes a potential without arguments); the path
-            of a matgl folder (``model.json, model.pt, state.pt``); a matgl model's name on the Hugging Face
-            hub, which ``NAME@REVISION`` pins; or ``ase:MODULE:CALLABLE``, which makes an ASE calculator, for
-            example ``ase:ase.calculators.emt:EMT`` or ``ase:mace.calculators:mace_mp``.
+            of a matgl folder (``model.json, model.pt, state.pt``); a matgl model on the Hugging Face hub,
+            ``OWNER/NAME``, which ``OWNER/NAME@REVISION`` pins; or ``ase:MODULE:CALLABLE``, which makes an ASE
+            calculator, for example ``ase:ase.calculators.emt:EMT`` or ``ase:mace.calculators:mace_mp``.
 
     Raises:
         InputError: there is no such potential, a plug-in makes something else, a folder is incomplete, this
@@ -56,15 +56,15 @@ def load_potential(name: str = "chgnet") -> Potential:
                 "it needs name, digest, elements and evaluate."
             )
         return potential
-    if close := get_close_matches(name.lower(), POTENTIALS.names(), n=1, cutoff=0.85):
-        raise InputError(
-            f"potential: there is no {name!r}; did you mean {close[0]}? Give a name, a matgl folder, or "
-            "ase:MODULE:CALLABLE."
-        )
     if name.startswith("ase:"):
         from invdesign.potentials.ase import load_ase
 
         return load_ase(name)
+    if "/" not in name and not Path(name).is_dir():
+        raise InputError(
+            f"potential: there is no {name!r}; {suggest(name, POTENTIALS.names())}, or give a matgl folder, "
+            "OWNER/NAME[@REVISION] on the hub, or ase:MODULE:CALLABLE."
+        )
     from invdesign.potentials.matgl.potential import load_matgl
 
     return load_matgl(name)

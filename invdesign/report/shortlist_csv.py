@@ -7,12 +7,14 @@ from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from invdesign.composition.solid_solutions import mixing
 from invdesign.composition.supply import supply_of
 from invdesign.core.candidate import Candidate, Relaxation, Selection
 from invdesign.core.placement import Placement
 from invdesign.core.target import PROPERTIES
 from invdesign.crystal.structure_files import file_formula, write_cif
 from invdesign.filters.novelty import Novelty, novelty_word
+from invdesign.filters.site_states import CONTRADICTION
 from invdesign.io.tables import write_csv
 
 if TYPE_CHECKING:
@@ -150,6 +152,17 @@ def reason_of(candidate: Candidate) -> str:
             words, unit = (known.words, f" {known.unit}") if known else (name.replace("_", " "), "")
             parts.append(f"{words} {estimate.value:.2f} ({estimate.low:.2f} to {estimate.high:.2f}){unit}")
     parts.append(NOVELTY_PHRASES[Novelty(int(candidate.verdicts["novelty"].value or 0))])
+    return "; ".join([*parts, *doubts(candidate)]) + "."
+
+
+def doubts(candidate: Candidate) -> list[str]:
+    """Return what speaks against a shortlisted candidate though no gate rejects it, in few words each."""
+    found = []
+    if candidate.potentials_agree is False and (first := candidate.first_placement) is not None:
+        found.append(f"the potentials disagree ({first.e_above_hull:.2f} eV/atom before finishing)")
+    if _reason(candidate, "site states").startswith(CONTRADICTION):
+        found.append(CONTRADICTION)
+    found += [f"{one} and {other} would share sites" for one, other in mixing(candidate.gene.amounts)]
     if not all(estimate.in_domain for estimate in candidate.properties.values()):
-        parts.append("outside the applicability domain of a model")
-    return "; ".join(parts) + "."
+        found.append("outside the applicability domain of a model")
+    return found

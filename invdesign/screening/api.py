@@ -135,7 +135,7 @@ def screen(
         workers: processes; default: 1, with ``out`` one per core. Above 1, call it under
             ``if __name__ == "__main__":``.
         progress: receives the share done and a message.
-        options: fields of :class:`invdesign.screening.config.ScreenConfig`, such as ``novel`` and ``rules``.
+        options: fields of :class:`invdesign.screening.config.ScreenConfig`, such as ``novelty``, ``rules``.
 
     Returns:
         ScreenedRows to iterate, with ``to_pandas()``; with ``out``, counts and the best rows.

@@ -13,6 +13,7 @@ from invdesign.core.target import MAX_ATOMS, Target
 from invdesign.core.target_parser import fields_of, words_of
 from invdesign.crystal.elements import EXCLUDED_BY_DEFAULT
 from invdesign.errors import InputError
+from invdesign.filters.novelty import Wanted
 
 ESTIMATED = ("band_gap", "band_gap_experimental")
 """Properties that are always estimated."""
@@ -27,7 +28,7 @@ class ScreenConfig(BaseModel):
         excluded: elements that the target excludes by name; those that ``design`` excludes by default are
             allowed here.
         rules: of charge balance: by the likelihood of oxidation states, or smact's; None: not checked.
-        novel: reject known compositions.
+        novelty: compositions that are ``new``, ``any``, or ``known``; others are rejected.
         estimates: predict stability and properties; False: only gates that need no model.
         min_stability: minimum probability of a compound with e_above_hull below the target's limit.
         min_probability: minimum probability that all properties lie in their windows.
@@ -42,7 +43,7 @@ class ScreenConfig(BaseModel):
     target: Target = Target()
     excluded: frozenset[str] = frozenset()
     rules: ChargeRules | Literal["likeliest"] | None = "likeliest"
-    novel: bool = False
+    novelty: Wanted = "any"
     estimates: bool = True
     min_stability: float = Field(0.0, ge=0, le=1)
     min_probability: float = Field(0.1, ge=0, le=1)

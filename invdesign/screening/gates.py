@@ -150,7 +150,7 @@ def _novelty(screened: ScreenedBatch, rows: np.ndarray, config: ScreenConfig) ->
     new = (sources == 0) & ((batch.numbers > 0).sum(axis=1) > 1)
     labels = np.select([new, sources == Source.HYPOTHETICAL], ["no", "hypothetical"], "yes")
     screened.put("known", rows, labels.astype(object))
-    return np.asarray(new | (not config.novel))
+    return np.asarray({"new": new, "any": np.ones_like(new), "known": ~new}[config.novelty])
 
 
 def _stability(screened: ScreenedBatch, rows: np.ndarray, config: ScreenConfig) -> Flags:

@@ -20,6 +20,7 @@ from invdesign.core.properties import models_from_composition
 from invdesign.core.target import MAX_ATOMS, Target
 from invdesign.crystal.elements import SYMBOLS
 from invdesign.errors import InputError
+from invdesign.filters.novelty import Wanted
 from invdesign.screening.config import ScreenConfig
 from invdesign.screening.gates import PASSED, screen_batch
 from invdesign.screening.readers import read_formulas
@@ -36,7 +37,6 @@ _RESULTS = ("verdict", "p_hit")
 _REASONS = {
     "target": "elements or supply outside the target",
     "charge balance": "charges do not balance",
-    "novelty": "known",
 }
 
 
@@ -71,13 +71,13 @@ def select_likeliest(
     *,
     elements: frozenset[str],
     known: str = "known-materials",
-    include_known: bool = False,
+    novelty: Wanted = "new",
 ) -> SelectedFormulas:
     """Return the ``n`` likeliest hits of a screening, or the first ``n`` usable formulas of a list.
 
     Where the target has windows, ``FURTHER`` times as many are evaluated again by them: the screening may
-    have had another target. Rejected are formulas that did not pass, are known or outside the target, or have
-    no neutral charges or too many atoms. Any number of rows, in flat memory.
+    have had another target. Rejected are formulas that did not pass, are not as new as asked for, lie outside
+    the target, or have no neutral charges or too many atoms. Any number of rows, in flat memory.
 
     Args:
         path: a screening's folder, its table, or any CSV, Parquet or text with formulas.
@@ -85,7 +85,7 @@ def select_likeliest(
         n: most formulas.
         elements: that can be relaxed.
         known: index of the known materials.
-        include_known: take these, too.
+        novelty: compositions that are new, any, or known.
 
     Raises:
         InputError: there is no such file, it holds no formulas, or cannot be read.
@@ -99,7 +99,7 @@ def select_likeliest(
     config = ScreenConfig(
         target=target.model_copy(update=of_structures),
         excluded=target.excluded | (frozenset(SYMBOLS[1:]) - elements),
-        novel=not include_known,
+        novelty=novelty,
         estimates=False,
         states="none",
         known=known,
@@ -138,7 +138,8 @@ def _admitted(
     left_out["no formula"] += block.faults + len(wrong)
     chances = np.delete(block.p_hit[block.passed], list(wrong))
     verdicts = screen_batch(batch, config).verdict
-    for gate, reason in _REASONS.items():
+    reasons = {**_REASONS, "novelty": "not known" if config.novelty == "known" else "known"}
+    for gate, reason in reasons.items():
         left_out[reason] += int((verdicts == gate).sum())
     fewest, most = n_atoms
     units = batch.amounts.sum(axis=1)

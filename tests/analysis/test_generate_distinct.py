@@ -69,7 +69,7 @@ def files(out):
 
 def test_repeats_give_way_and_the_others_stay_where_they_are(pool):
     pool(1000)
-    plain = {"generator": "pool", "include_known": True, "workers": 1, "structures": False}
+    plain = {"generator": "pool", "novelty": "any", "workers": 1, "structures": False}
     raw = generate(ANYTHING, 100, distinct=False, **plain)
     candidates = generate(ANYTHING, 100, **plain)
     assert len(set(hashes(raw))) < 100
@@ -79,12 +79,14 @@ def test_repeats_give_way_and_the_others_stay_where_they_are(pool):
     assert all(hashes(candidates)[i] == gene for gene, i in first.items())
 
 
-def test_known_compositions_give_way_unless_a_formula_is_asked(pool):
+def test_what_is_not_as_new_as_asked_for_gives_way_while_there_is_other(pool):
     pool(300)
     plain = {"generator": "pool", "workers": 1, "structures": False}
-    novelties = [row_of(c)["novelty"] for c in generate(ANYTHING, 40, include_known=True, **plain)]
+    novelties = [row_of(c)["novelty"] for c in generate(ANYTHING, 40, novelty="any", **plain)]
     assert {"new"} < set(novelties)
-    assert {row_of(c)["novelty"] for c in generate(ANYTHING, 40, **plain)} == {"new"}
+    assert {row_of(c)["novelty"] for c in generate(ANYTHING, 40, **plain)} == {"new", "new structure"}
+    known = [row_of(c)["novelty"] for c in generate(ANYTHING, 10, novelty="known", **plain)]
+    assert known.count("known") > 10 * novelties.count("known") / 40
     pool(1)  # LiZn is known
     (salt,) = generate(parse_target((), formula="LiZn"), 1, **plain)
     assert row_of(salt)["novelty"] != "new"
@@ -145,7 +147,7 @@ def test_a_model_trained_again_is_loaded_again(monkeypatch, tmp_path):
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(b"old")
     generators = iter([Pool(1), Pool(2)])
-    monkeypatch.setattr(generating, "load_generator", lambda _name: next(generators))
+    monkeypatch.setattr(generating, "load_generator", lambda _name, **_: next(generators))
     monkeypatch.setattr(generating, "generator_digest", lambda _name: folder_digest(tmp_path))
     old = [generate(ANYTHING, 9, generator="mine", structures=False, workers=1) for _ in range(2)]
     weights.write_bytes(b"new")

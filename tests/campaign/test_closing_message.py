@@ -20,18 +20,49 @@ def message(tmp_path, gate, reason, *, found=1, ideas=1, target="band_gap=1..2 h
 
 
 @pytest.mark.parametrize(
-    ("gate", "reason", "told"),
+    ("gate", "reason", "target", "told"),
     [
-        ("target", "supply risk too high", "loosen --max-hhi"),
-        ("target", "… atoms", "loosen --n-atoms"),
-        ("properties", "unlikely in its windows", "widen band_gap"),
-        ("hull", "above the hull", "raise e_above_hull<0.1"),
-        ("duplicates", "relaxed out of the target", "loosen --dimensionality"),
-        ("duplicates", "relaxed into a known material", "loosen --novelty"),
+        ("target", "supply risk too high", "hhi<4000", "loosen --max-hhi"),
+        ("target", "element excluded", "exclude=Pb", "loosen --exclude or"),
+        ("target", "element excluded", "only=Zn,O hhi<4000", "loosen --only or --max-hhi or"),
+        ("target", "… atoms", "n_atoms=2..4", "loosen --n-atoms"),
+        ("charge balance", "none", "only=Cu,S", "allow more elements (--only)"),
+        ("properties", "unlikely in its windows", "band_gap=1..2", "widen band_gap"),
+        ("hull", "above the limit of … eV/atom", "e_above_hull<0.03", "give e_above_hull<0.06"),
+        ("hull", "above the limit of … eV/atom", "e_above_hull<0", "give e_above_hull<0.05"),
+        ("duplicates", "relaxed out of the target", "dimensionality=2", "loosen --dimensionality or"),
+        ("duplicates", "relaxed into a known material", "", "give --novelty any"),
+        ("novelty", "known", "", "give --novelty any"),
     ],
 )
-def test_the_option_that_cost_most(tmp_path, gate, reason, told):
-    assert told in message(tmp_path, gate, reason)
+def test_the_option_that_cost_most(tmp_path, gate, reason, target, told):
+    assert told in message(tmp_path, gate, reason, target=target)
+
+
+@pytest.mark.parametrize(
+    ("gate", "reason"),
+    [
+        ("target", "element excluded"),  # radioactive ones, which nobody named
+        ("target", "a pure element"),
+        ("target", "… atoms"),
+        ("charge balance", "none"),
+        ("relaxation", "not converged"),
+        ("duplicates", "same crystal as another"),
+    ],
+)
+def test_options_that_were_not_set_are_not_named(tmp_path, gate, reason):
+    told = message(tmp_path, gate, reason, target="")
+    assert told.endswith("(90 of 100); give --n 400 --n-relax 100.")
+
+
+def test_what_was_not_finished_was_not_rejected_by_finishing(tmp_path):
+    funnel = Funnel()
+    funnel.stages["finishing"].entered = 100
+    funnel.stages["finishing"].reasons["not among the … likeliest hits, which are finished"] = 90
+    funnel.stages["hull"].entered = 100
+    funnel.stages["hull"].reasons["above the limit of … eV/atom"] = 20
+    config = campaign_fakes.fake_config(tmp_path, n_shortlist=5, n_relax=50)
+    assert "was hull (20 of 100)" in closing_message(config, funnel, 1)
 
 
 def test_what_is_one_idea_is_said(tmp_path):

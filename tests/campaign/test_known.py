@@ -7,11 +7,10 @@ import pytest
 
 from invdesign.campaign import design
 from invdesign.campaign.known import known_rows
-from invdesign.campaign.stages.filter import novelty_wanted
 from invdesign.core.candidate import Candidate
 from invdesign.core.target import parse_target
 from invdesign.crystal.gene import Gene
-from invdesign.filters.novelty import Novelty, Source
+from invdesign.filters.novelty import Novelty, Source, novelty_wanted
 from invdesign.training.novelty import Crystal, index
 from invdesign.verdict import Verdict
 
@@ -62,6 +61,9 @@ def test_a_row_has_what_is_reported_and_what_is_predicted(components, tmp_path):
     (row,) = listed(components, tmp_path, "band_gap=1.5±0.2 formula=NaCl")
     assert (row["ids"], row["source"], row["space_group"]) == ("mp-1", "Materials Project", 225)
     assert (row["band_gap_reported"], row["band_gap_measured"]) == (1.5, 1.6)
+    known = components.get("known")
+    (predicted,) = components.estimates([known.crystals.structure(known.of_composition("NaCl")[0])])
+    assert row["band_gap"] == pytest.approx(predicted["band_gap"].value, abs=1e-3)
     assert row["band_gap_low"] < row["band_gap"] < row["band_gap_high"]
     assert listed(components, tmp_path, "band_gap=1.5±0.2 formula=KCl")[0]["band_gap_measured"] == ""
 
@@ -81,16 +83,18 @@ def test_what_a_campaign_comes_upon_is_listed_where_it_is_predicted_to_fit(compo
     ("novelty", "wanted"),
     [("new", {Novelty.NEW, Novelty.NEW_STRUCTURE}), ("any", set(Novelty)), ("known", {Novelty.KNOWN})],
 )
-def test_novelty_decides_who_is_wanted(novelty, wanted, tmp_path):
-    config = campaign_fakes.fake_config(tmp_path, novelty=novelty)
+def test_novelty_decides_who_is_wanted(novelty, wanted):
     verdicts = {level: Verdict("novelty", passed=True, reason="", value=level) for level in Novelty}
-    assert {level for level, verdict in verdicts.items() if novelty_wanted(verdict, config)} == wanted
+    assert {
+        level for level, verdict in verdicts.items() if novelty_wanted(verdict, novelty, named=False)
+    } == wanted
 
 
 def test_of_a_formula_that_is_asked_for_the_composition_may_be_known(tmp_path):
     config = campaign_fakes.fake_config(tmp_path, target=parse_target("formula=NaCl"))
     verdict = Verdict("novelty", passed=True, reason="", value=Novelty.COMPOSITION_KNOWN)
-    assert novelty_wanted(verdict, config)
+    assert config.names_formulas
+    assert novelty_wanted(verdict, "new", named=True)
 
 
 def test_a_campaign_writes_them_and_relaxes_none(components, tmp_path):

@@ -26,7 +26,9 @@ def die(_task):
     os._exit(1)
 
 
-def test_workers_get_their_environment_and_ours_stays():
+def test_workers_get_their_environment_and_ours_stays(monkeypatch):
+    for name in WORKER_ENVIRONMENT:
+        monkeypatch.delenv(name, raising=False)
     before = dict(os.environ)
     assert list(run_tasks(campaign_fakes.worker_variables, [0], workers=2)) == [WORKER_ENVIRONMENT]
     assert dict(os.environ) == before

@@ -98,6 +98,29 @@ def test_design_refuses_a_bad_target(arguments, told, tmp_path):
     assert not out.exists()
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("design", "band_gap>1", "--potential", "mace-mp"),
+        ("design", "band_gap>1", "--finish", "7net-2"),
+        ("design", "band_gap>1", "--generator", "gene-difusion"),
+        ("evaluate", "salt.cif", "--second-opinion", "7net_9"),
+    ],
+)
+def test_an_unknown_component_is_refused_with_the_known_ones(arguments, files):
+    out = files / "run"
+    arguments = [str(files / name) if name == "salt.cif" else name for name in arguments]
+    assert "known: " in refused(*arguments, "--out", str(out))
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(("target", "word"), [((), "stable"), (("--target", "band_gap>1"), "hit")])
+def test_a_screening_speaks_of_hits_where_there_is_a_target(target, word):
+    shown = run("screen", "CuInS2", *target).stdout
+    assert f"{word} " in shown
+    assert ("hit" in shown) == (word == "hit")
+
+
 def test_design_refuses_a_formula_that_cannot_be_balanced(tmp_path):
     assert "cannot be balanced" in refused("design", "--formula", "Na3Cl", "--out", str(tmp_path / "run"))
 

@@ -14,6 +14,12 @@ def test_a_refusal_leaves_no_folder(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_interruption_before_anything_is_stored_leaves_no_folder(tmp_path):
+    with pytest.raises(KeyboardInterrupt), locked_folder(tmp_path / "run", "result"):
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_empty_folder_stays_empty(tmp_path):
     refused(tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -297,8 +297,8 @@ def test_damaged_folders_are_refused(tmp_path: Path, damage: str) -> None:
 @pytest.mark.parametrize(
     ("name", "repository", "revision"),
     [
-        (M3GNET, f"materialyze/{M3GNET}", None),
-        (f"{M3GNET}@v1.0", f"materialyze/{M3GNET}", "v1.0"),
+        ("someone/model", "someone/model", None),
+        ("someone/model@v1.0", "someone/model", "v1.0"),
         ("someone/model@0123abc", "someone/model", "0123abc"),
     ],
 )
@@ -306,7 +306,6 @@ def test_hub_names_can_pin_a_revision(
     monkeypatch: pytest.MonkeyPatch, name: str, repository: str, revision: str | None
 ) -> None:
     import huggingface_hub
-    from matgl.utils import io
 
     asked = []
 
@@ -314,22 +313,33 @@ def test_hub_names_can_pin_a_revision(
         asked.append((repo, revision))
         return str(POTENTIALS / M3GNET / file)
 
-    monkeypatch.setattr(io, "HF_MATGL_ORG", "materialyze")
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
     assert load_matgl(name).name == name
     assert set(asked) == {(repository, revision)}
 
 
-@pytest.mark.parametrize("name", ["no-such-potential-anywhere", "no-such-potential-anywhere@0123abc"])
+@pytest.mark.parametrize("name", ["nobody/no-such-potential", "nobody/no-such-potential@0123abc"])
 def test_hub_name_is_refused_at_once_when_offline(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(InputError, match="neither a folder nor in the cache"):
         load_potential(name)
 
 
-@pytest.mark.parametrize("name", ["no/such/folder", "model@", "model@a b", "@main"])
+@pytest.mark.parametrize("name", ["no/such/folder", "a/model@", "a/model@a b", "/@main"])
 def test_what_is_no_name_is_refused(name: str) -> None:
     with pytest.raises(InputError, match="is no folder"):
+        load_potential(name)
+
+
+@pytest.mark.parametrize("name", ["mace-mp-0", "M3GNet-PES@v1", "chgnat", "@main"])
+def test_what_has_no_owner_is_no_name_on_the_hub(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    import urllib.request
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("the hub was asked")
+
+    monkeypatch.setattr(urllib.request, "urlopen", never)
+    with pytest.raises(InputError, match=rf"there is no '{name}'; .*known: chgnet, .*7net-l3i5"):
         load_potential(name)
 
 

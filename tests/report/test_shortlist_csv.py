@@ -1,14 +1,20 @@
 import csv
+from dataclasses import replace
 
 import pytest
 from pymatgen.core import Lattice, Structure
+from rich.console import Console
 
+from invdesign.campaign import CampaignConfig
+from invdesign.cli.design import _print_shortlist
 from invdesign.core.candidate import Candidate, Estimate, Origin, Relaxation, Selection
 from invdesign.core.funnel import Funnel, kind_of_reason
 from invdesign.core.placement import Placement
+from invdesign.core.target import parse_target
 from invdesign.crystal.gene import Gene
+from invdesign.filters.site_states import CONTRADICTION
 from invdesign.report.plots.funnel import draw_funnel
-from invdesign.report.shortlist_csv import write_cifs, write_table
+from invdesign.report.shortlist_csv import doubts, write_cifs, write_table
 from invdesign.verdict import Verdict
 
 PLACEMENT = Placement(-2.0, 0.02, 0.03, {"NaCl": 0.75, "Cl2": 0.25}, 7, True, True)
@@ -52,6 +58,35 @@ def test_table_has_value_and_interval(tmp_path):
     assert (row["hhi_production"], row["hhi_reserves"], row["abundance"]) == ("1343", "1107", "145.0")
     assert row["cif_file"] == "cifs/01_NaCl.cif"
     assert row["reason"].startswith("42% likely a hit; energy above hull 0.02 (-0.03 to 0.07) eV/atom; ")
+
+
+def test_what_speaks_against_a_row_is_in_its_reason(tmp_path):
+    doubtful = salt(1)
+    doubtful.first_placement = replace(PLACEMENT, e_above_hull=0.21)
+    contradiction = f"{CONTRADICTION}: the nearest leave +2 in the cell"
+    doubtful.record(Verdict("site states", passed=True, reason=contradiction, value=2))
+    assert doubts(doubtful) == [
+        "the potentials disagree (0.21 eV/atom before finishing)",
+        "its bonds contradict usual states",
+    ]
+    write_table([doubtful], tmp_path / "shortlist.csv")
+    (row,) = csv.DictReader((tmp_path / "shortlist.csv").open())
+    assert row["potentials_agree"] == "no"
+    assert row["reason"].endswith("; its bonds contradict usual states.")
+    sure = salt(2)
+    sure.first_placement = replace(PLACEMENT, e_above_hull=0.04)
+    assert doubts(sure) == []
+
+
+@pytest.mark.parametrize(("dimensionality", "shown"), [("0..3", False), ("3", True)])
+def test_the_terminal_shows_doubts_and_what_was_asked_of_connections(dimensionality, shown, capsys):
+    doubtful = salt(1)
+    doubtful.first_placement = replace(PLACEMENT, e_above_hull=0.21)
+    config = CampaignConfig(target=parse_target(f"band_gap>3 dimensionality={dimensionality}"))
+    _print_shortlist([doubtful, salt(2)], config, Console(width=200))
+    printed = capsys.readouterr().out
+    assert ("connected" in printed and "framework" in printed) is shown
+    assert printed.count("the potentials disagree (0.21") == 1
 
 
 def test_empty_shortlist_is_a_table_too(tmp_path):

@@ -60,7 +60,7 @@ def test_the_likeliest_of_any_table(tmp_path):
             "no multiple within 1 to 20 atoms": 1,
         }
         assert chosen(path, 1).formulas == found.formulas[:1]
-        assert chosen(path, 1, include_known=True).formulas == ["CsPbI3"]
+        assert chosen(path, 1, novelty="any").formulas == ["CsPbI3"]
 
 
 def test_lists_keep_their_order(tmp_path):
@@ -133,5 +133,6 @@ def test_a_shard_without_header_is_read(tmp_path):
 def test_the_windows_of_the_campaign_decide_not_those_of_the_screening(tmp_path):
     path = tmp_path / "screened.csv"
     path.write_text("formula,verdict,p_hit\nPbTe,passed,0.9\nLiF,passed,0.1\n")
-    assert chosen(path, 1, include_known=True).formulas == ["PbTe"]
-    assert chosen(path, 1, "band_gap>5", include_known=True).formulas == ["LiF"]
+    assert chosen(path, 1, novelty="any").formulas == ["PbTe"]
+    assert chosen(path, 1, novelty="known").formulas == ["PbTe"]
+    assert chosen(path, 1, "band_gap>5", novelty="any").formulas == ["LiF"]

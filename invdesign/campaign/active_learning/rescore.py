@@ -16,6 +16,7 @@ from invdesign.campaign.stages.shortlist import UNLIKELY
 from invdesign.core.candidate import Candidate, Estimate, RoundSelection
 from invdesign.core.funnel import CHECKS, FINISHING, STAGES
 from invdesign.core.properties import STABILITY, Window
+from invdesign.filters.site_states import CONTRADICTION
 from invdesign.verdict import Verdict
 
 REAPPLIED = frozenset({"hull", "properties", "duplicates", FINISHING})
@@ -32,17 +33,18 @@ def is_selectable(candidate: Candidate) -> bool:
     """
     if candidate.structure is None or "relaxation" not in candidate.verdicts:
         return False
-    if _broke_in_finishing(candidate):
+    if _fell_in_finishing(candidate):
         return candidate.dft is not None
     rejecting = {gate for gate, verdict in candidate.verdicts.items() if not verdict.passed}
     return rejecting <= REAPPLIED | set(CHECKS) or candidate.dft is not None
 
 
-def _broke_in_finishing(candidate: Candidate) -> bool:
-    """Whether the finishing potential could not relax it, in the campaign or in a round."""
+def _fell_in_finishing(candidate: Candidate) -> bool:
+    """Whether the finishing potential, in the campaign or a round, relaxed it not at all or to no states."""
     verdict = candidate.round_checks.get(FINISHING, candidate.verdicts.get(FINISHING))
-    tried = verdict is not None and not verdict.passed and not verdict.reason.startswith(UNLIKELY)
-    return tried and candidate.first_placement is None
+    if verdict is None or verdict.passed or verdict.reason.startswith(UNLIKELY):
+        return False
+    return candidate.first_placement is None or verdict.reason.startswith(CONTRADICTION)
 
 
 def not_yet_computed(relaxed: Sequence[Candidate]) -> list[int]:

@@ -12,10 +12,8 @@ from invdesign.campaign.stages.gates import Context, GateFunction, apply_gates
 from invdesign.core.candidate import Candidate
 from invdesign.crystal.gene import Gene
 from invdesign.filters.charge_balance import suits
-from invdesign.filters.novelty import Novelty
+from invdesign.filters.novelty import novelty_wanted
 from invdesign.verdict import Verdict
-
-NEW = (Novelty.NEW, Novelty.NEW_STRUCTURE)
 
 
 def filter_genes(
@@ -43,21 +41,6 @@ def first_of_genes(candidates: Iterable[Candidate]) -> dict[str, str]:
     return {c.gene.hash: c.id for c in candidates if "unique" in c.verdicts and c.verdicts["unique"].passed}
 
 
-def novelty_wanted(verdict: Verdict, config: CampaignConfig) -> bool:
-    """Whether a campaign asks for crystals of a verdict's :class:`Novelty`."""
-    if config.novelty == "any":
-        return True
-    if config.novelty == "known":
-        return verdict.value == Novelty.KNOWN
-    named = config.target.formula is not None or config.formulas  # its composition is what was asked for
-    return verdict.value in NEW or bool(named and verdict.value == Novelty.COMPOSITION_KNOWN)
-
-
-def only_clearly_new(config: CampaignConfig) -> bool:
-    """Whether a new structure of a known composition has to be likely more stable than what is known of it."""
-    return config.novelty == "new" and config.target.formula is None and not config.formulas
-
-
 def in_target(candidates: Sequence[Candidate], context: Context) -> list[Verdict]:
     """Compare genes with the target and with the elements that the components support."""
     elements = context.components.elements
@@ -70,6 +53,8 @@ def _in_target(gene: Gene, config: CampaignConfig, elements: frozenset[str]) -> 
         return Verdict("target", passed=False, reason=reason)
     if not gene.realisable:
         return Verdict("target", passed=False, reason="two atoms on one point")
+    if len(set(gene.elements)) == 1 and not config.asks_for_elements:
+        return Verdict("target", passed=False, reason="a pure element: none was asked for by name")
     if config.formulas and gene.formula not in config.formulas:
         return Verdict("target", passed=False, reason=f"none of the formulas: {gene.formula}")
     return config.target.allows(gene)
@@ -96,8 +81,12 @@ def unique(candidates: Sequence[Candidate], context: Context) -> list[Verdict]:
 
 def novel(candidates: Sequence[Candidate], context: Context) -> list[Verdict]:
     """Compare genes with those of known materials."""
+    config = context.config
     verdicts = [context.components.get("known").novelty(candidate.gene) for candidate in candidates]
-    return [replace(verdict, passed=novelty_wanted(verdict, context.config)) for verdict in verdicts]
+    return [
+        replace(verdict, passed=novelty_wanted(verdict, config.novelty, named=config.names_formulas))
+        for verdict in verdicts
+    ]
 
 
 GATE_FUNCTIONS: dict[str, GateFunction] = {

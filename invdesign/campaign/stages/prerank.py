@@ -9,13 +9,13 @@ from invdesign.campaign.components import Components
 from invdesign.campaign.config import CampaignConfig
 from invdesign.campaign.progress import Clock
 from invdesign.campaign.ranking import hit_probability, select, worth
-from invdesign.campaign.stages.filter import filter_genes, first_of_genes, only_clearly_new
+from invdesign.campaign.stages.filter import filter_genes, first_of_genes
 from invdesign.campaign.stages.gates import Context, GateFunction, apply_gates
 from invdesign.campaign.stages.generate import generate, generate_units
 from invdesign.core.candidate import Candidate
 from invdesign.core.target import Target
 from invdesign.filters.charge_balance import suits
-from invdesign.filters.novelty import Novelty
+from invdesign.filters.novelty import Novelty, Wanted, novelty_wanted
 from invdesign.verdict import Verdict
 
 CLEARLY_NEW = 0.05
@@ -68,9 +68,9 @@ def likely_hits(alive: Sequence[Candidate], context: Context) -> list[Verdict]:
 
 
 def _listed(candidate: Candidate, config: CampaignConfig) -> float:
-    """Return how often a hit of its composition could be on the list, relative to one of a new composition."""
+    """Return how often a hit of its composition is listed, relative to one of a new composition."""
     known = candidate.verdicts["novelty"].value != Novelty.NEW
-    return CLEARLY_NEW if known and only_clearly_new(config) else 1.0
+    return CLEARLY_NEW if known and config.only_clearly_new else 1.0
 
 
 def worth_relaxing(config: CampaignConfig, components: Components) -> list[Candidate]:
@@ -89,12 +89,14 @@ def worth_relaxing(config: CampaignConfig, components: Components) -> list[Candi
     return [candidate for candidate in candidates if candidate.place is not None]
 
 
-def select_likeliest(candidates: Sequence[Candidate], target: Target, n: int) -> list[Candidate]:
+def select_likeliest(
+    candidates: Sequence[Candidate], target: Target, n: int, novelty: Wanted = "new"
+) -> list[Candidate]:
     """Select the ``n`` likeliest hits by pre-ranking, in the order given.
 
-    Genes that are known, or whose charges do not suit the target, come last, and repeats after them;
-    those of known composition come after new ones. No formula or prototype takes more than a tenth while
-    others are left.
+    Genes that are not as new as asked for, or whose charges do not suit the target, come last, and repeats
+    after them; where new ones are asked for, those of known composition come after new compositions. No
+    formula or prototype takes more than a tenth while others are left.
     """
     components = Components()
     known = components.get("known")
@@ -103,13 +105,14 @@ def select_likeliest(candidates: Sequence[Candidate], target: Target, n: int) ->
     for gene, estimates in zip(genes, components.gene_estimates(genes, target), strict=True):
         if gene.hash in seen:
             scores.append(-2.0)
-        elif (level := known.novelty(gene).value) == Novelty.KNOWN or not suits(
-            gene.composition, target
-        ).passed:
+            continue
+        seen.add(gene.hash)
+        found = known.novelty(gene)
+        if not novelty_wanted(found, novelty, named=True) or not suits(gene.composition, target).passed:
             scores.append(-1.0)
         else:
-            scores.append(hit_probability(estimates, target) + (level == Novelty.NEW))
-        seen.add(gene.hash)
+            first = novelty == "new" and found.value == Novelty.NEW
+            scores.append(hit_probability(estimates, target) + first)
     most = max(3, n // 10)
     chosen = select(genes, scores, n, per_formula=most, per_prototype=most)
     return [candidates[i] for i in sorted(chosen)]

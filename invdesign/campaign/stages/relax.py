@@ -90,7 +90,7 @@ def states_verdict(candidate: Candidate, config: CampaignConfig) -> Verdict:
     from invdesign.filters.site_states import site_states
 
     found = site_states(candidate.structure)  # type: ignore[arg-type]
-    rejects = config.target.wants_gap and config.target.formula is None and not config.formulas
+    rejects = config.target.wants_gap and not config.names_formulas
     return found if rejects else replace(found, passed=True)
 
 

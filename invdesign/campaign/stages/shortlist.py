@@ -14,14 +14,13 @@ from invdesign.campaign.ideas import leaders, members
 from invdesign.campaign.progress import Clock
 from invdesign.campaign.ranking import goal_probabilities, hit_probability, pareto_ranks, shortlist
 from invdesign.campaign.session import Session
-from invdesign.campaign.stages.filter import novelty_wanted, only_clearly_new
 from invdesign.campaign.stages.gates import Context, GateFunction, apply_gates
 from invdesign.campaign.store import Store
 from invdesign.core.candidate import Candidate, Selection
 from invdesign.core.funnel import CHECKS, FINISHING
 from invdesign.core.target import Target
 from invdesign.crystal.dimensionality import dimensionality
-from invdesign.filters.novelty import Novelty
+from invdesign.filters.novelty import Novelty, novelty_wanted
 from invdesign.verdict import Verdict
 
 UNLIKELY = "not among the"
@@ -181,10 +180,10 @@ def _still_wanted(candidate: Candidate, config: CampaignConfig, known: Any) -> V
     """Whether the relaxed structure is still what the campaign asks for."""
     novelty: Verdict = known.novelty(candidate.gene, candidate.structure)
     candidate.verdicts["novelty"] = novelty
-    if not novelty_wanted(novelty, config):
+    if not novelty_wanted(novelty, config.novelty, named=config.names_formulas):
         into = RELAXED_INTO[Novelty(int(novelty.value or 0))]
         return Verdict("duplicates", passed=False, reason=f"relaxed into {into}: {novelty.reason}")
-    if novelty.value == Novelty.NEW_STRUCTURE and only_clearly_new(config):
+    if novelty.value == Novelty.NEW_STRUCTURE and config.only_clearly_new:
         place = candidate.placement
         assert place is not None  # noqa: S101 - it passed the hull
         likely = place.probability_below(0.0) if place.composition_known else 0.0

@@ -19,15 +19,15 @@ from invdesign.errors import InputError
 
 MODEL_FILES = ("model.json", "model.pt", "state.pt")
 HUB_TIMEOUT = 5.0  # seconds; one attempt
-HUB_NAME = re.compile(r"(?P<model>([A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]*)(@(?P<revision>\w[\w./-]*))?")
+HUB_NAME = re.compile(r"(?P<model>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(@(?P<revision>\w[\w./-]*))?")
 
 
 def model_folder(name: str) -> Path:
     """Find the folder of a model; it is complete and names no code outside matgl.
 
     Args:
-        name: a folder, or a hub name: ``MODEL``, ``OWNER/MODEL``, either with ``@REVISION`` (a commit, tag or
-            branch). The cache is asked first, then the hub, once and shortly.
+        name: a folder, or a hub name: ``OWNER/MODEL`` or ``OWNER/MODEL@REVISION`` (a commit, tag or branch).
+            The cache is asked first, then the hub, once and shortly.
 
     Raises:
         InputError: the folder lacks a file, cannot be read or names code outside matgl; or the name is not
@@ -83,15 +83,13 @@ def _from_hub(name: str) -> Path:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import LocalEntryNotFoundError
     from matgl.config import MATGL_CACHE
-    from matgl.utils.io import HF_MATGL_ORG
 
     if (parts := HUB_NAME.fullmatch(name)) is None:
         raise InputError(
             f"potential {name!r} is no folder; "
-            "give chgnet, 7net-0, 7net-l3i5, a matgl folder, or a hub name (NAME@REVISION)."
+            "give chgnet, 7net-0, 7net-l3i5, a matgl folder, or a hub name (OWNER/NAME@REVISION)."
         )
-    model, revision = parts["model"], parts["revision"]
-    repository = model if "/" in model else f"{HF_MATGL_ORG}/{model}"
+    repository, revision = parts["model"], parts["revision"]
 
     def fetch(*, local: bool) -> Path:
         paths = [

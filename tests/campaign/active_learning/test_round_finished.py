@@ -10,12 +10,14 @@ import pytest
 
 from invdesign import next_round
 from invdesign.campaign import design
+from invdesign.campaign.active_learning.rescore import is_selectable
 from invdesign.campaign.run import DATABASE
 from invdesign.campaign.stages import dynamical_stability as checks
 from invdesign.campaign.stages import shortlist
 from invdesign.campaign.store import Store
 from invdesign.core.dft_result import DftResult
 from invdesign.core.funnel import FINISHING
+from invdesign.filters.site_states import CONTRADICTION
 from invdesign.verdict import Verdict
 
 
@@ -111,6 +113,19 @@ def test_what_the_finishing_potential_cannot_relax_is_not_selected(run, tmp_path
     assert len(found.shortlist) == 5
     assert broken.id not in {candidate.id for candidate in found.shortlist}
     assert "it exploded" in stored(run)[broken.id].round_checks[FINISHING].reason
+
+
+def test_what_finishing_rejected_for_its_states_is_not_selected(run):
+    likely = next_round(run, components=components(Finisher()), workers=1, n_shortlist=5)
+    store, fallen = Store(run / DATABASE), likely.shortlist[0].id
+    candidate = stored(run)[fallen]
+    checks_ = candidate.round_checks if FINISHING in candidate.round_checks else candidate.verdicts
+    checks_[FINISHING] = Verdict(FINISHING, passed=False, reason=f"{CONTRADICTION}: the nearest leave +1")
+    store.put([candidate], complete=True)
+    assert not is_selectable(stored(run)[fallen])
+    checks_[FINISHING] = Verdict(FINISHING, passed=False, reason="above the limit of 0.1 eV/atom: 0.12")
+    store.put([candidate], complete=True)
+    assert is_selectable(stored(run)[fallen])  # an estimate, which results may correct
 
 
 def test_who_moves_up_for_what_a_check_rejects_is_finished_too(tmp_path, monkeypatch):

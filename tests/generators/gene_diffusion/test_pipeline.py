@@ -267,6 +267,17 @@ def test_repeated_and_unbalanced_genes_are_drawn_again(pipeline: GeneDiffusionPi
     assert kinds(0)[1] < kinds(3)[1]
 
 
+@pytest.mark.parametrize(("novelty", "reported"), [("new", 0.0), ("any", None), ("known", 1.0)])
+def test_known_crystals_are_avoided_only_where_new_ones_are_asked_for(
+    pipeline: GeneDiffusionPipeline, novelty: str, reported: float | None
+) -> None:
+    generator = GeneDiffusion(pipeline, novelty=novelty)
+    (candidate,) = generator.propose(parse_target(["band_gap=1..2"]), 1, 0)
+    assert candidate.origin.conditions.get("reported") == reported
+    (salt,) = generator.propose(parse_target(["formula=NaCl"]), 1, 0)
+    assert "reported" not in salt.origin.conditions
+
+
 def test_guidance_of_what_is_not_asked_for_is_refused(pipeline: GeneDiffusionPipeline) -> None:
     generator = GeneDiffusion(pipeline, guidance={"band_gap": 3.0})
     assert generator.propose(parse_target("band_gap>3"), 1, 0)

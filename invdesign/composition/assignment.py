@@ -17,8 +17,12 @@ from typing import TYPE_CHECKING, Literal
 from invdesign.composition.formula import reduced_amounts
 from invdesign.composition.polyanions import (
     ALKALI,
+    AMMONIUM,
     AZIDES,
+    NET,
+    PYRITES,
     SOFT,
+    STRONG,
     TRIHALIDES,
     MeanStates,
     Surroundings,
@@ -30,7 +34,7 @@ if TYPE_CHECKING:
     from pymatgen.core import Composition
 
 Word = Literal["usual", "unusual", "none"]
-USUAL, POSSIBLE = 0.12, 0.0005
+USUAL, POSSIBLE = 0.12, 0.0007
 """Likelihood from which on oxidation states are usual, and from which on there are any."""
 _LONGEST = 2_000  # assignments that are kept of the elements so far
 
@@ -117,6 +121,8 @@ def surroundings(symbols: Sequence[str], amounts: Mapping[str, int]) -> Surround
     """Return what the ions of a compound depend on; ``symbols`` by their order in ``ORDER``."""
     last, others = symbols[-1], frozenset(symbols[:-1])
     cations = frozenset(symbol for symbol in others if not is_nonmetal(symbol) or symbol == "H")
+    hard = others - SOFT - (AMMONIUM if "H" in others else frozenset())
+    centre = next(iter(hard)) if len(hard) == 1 else ""
     return Surroundings(
         beside=last if is_nonmetal(last) else "",
         amount=amounts[last],
@@ -125,8 +131,12 @@ def surroundings(symbols: Sequence[str], amounts: Mapping[str, int]) -> Surround
         only_soft=others <= SOFT,
         only_alkali=others <= ALKALI,
         soft=bool(cations) and cations <= SOFT,
+        zintl=bool(cations) and (cations <= SOFT or (cations <= NET and bool(cations & STRONG))),
+        pyrites=cations <= PYRITES,
         azides=bool(cations) and cations <= AZIDES,
         trihalides=bool(cations) and cations <= TRIHALIDES,
+        centre=centre,
+        centres=amounts.get(centre, 0),
     )
 
 

@@ -47,7 +47,7 @@ def test_textbook_compounds_have_their_states() -> None:
         ("GdBa2Cu3O7", "Ba2+ Gd3+ 2 Cu2+ 1 Cu3+ O2-", None),
         ("Nd0.6Sr0.4MnO3", "Sr2+ Nd3+ 3 Mn3+ 2 Mn4+ O2-", None),
         ("Co3O4", "1 Co2+ 2 Co3+ O2-", "usual"),
-        ("BaFeO4", "Ba2+ Fe6+ O2-", "unusual"),
+        ("BaFeO4", "Ba2+ Fe6+ O2-", "usual"),
         ("NH4NO2", None, None),
         ("Zn3O", None, "none"),
         ("GeO3", None, "none"),

@@ -8,7 +8,7 @@ is the product of the shares of its elements.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from heapq import nlargest
@@ -58,8 +58,8 @@ class Assignment:
     kind: Literal["ions", "clusters", "metals", "element", "none"]
 
     def __str__(self) -> str:
-        """Return the ions as a chemist writes them, groups of one element as such: ``K+ O2(-)``."""
-        return " ".join(_written(element, states) for element, states in self.states)
+        """Return the ions as a chemist writes them (:func:`written`)."""
+        return written(self.states)
 
     @property
     def mixed(self) -> bool:
@@ -180,18 +180,21 @@ def _likeliest(symbols: Sequence[str], amounts: Mapping[str, int], around: Surro
     return best
 
 
-def _written(element: str, states: MeanStates) -> str:
-    parts = list(_parts(element, states))
-    return " ".join(f"{n} {ion}" if len(parts) > 1 else ion for n, ion in parts)
+def written(states: Iterable[tuple[str, MeanStates]]) -> str:
+    """Return the ions as a chemist writes them, groups of one element as such: ``K1+ O2(1-)``.
+
+    Args:
+        states: (state, atoms) by element; the atoms are told where one element has several states.
+    """
+    return " ".join(ion for element, own in states for ion in _ions(element, own))
 
 
-def _parts(element: str, states: MeanStates) -> Iterator[tuple[str, str]]:
-    """Number and text of each kind of ion."""
-    scale = max(Fraction(n).denominator for _, n in states)
-    for state, n in sorted(states):
-        size = group_size(element, Fraction(state), int(n * scale))
+def _ions(element: str, states: MeanStates) -> Iterator[str]:
+    sizes = [group_size(element, Fraction(state)) for state, _ in states]
+    numbers = [Fraction(n) / size for (_, n), size in zip(states, sizes, strict=True)]
+    scale = math.lcm(*(number.denominator for number in numbers))
+    for (state, _), size, number in sorted(zip(states, sizes, numbers, strict=True)):
         sign = "+" if state > 0 else "-" if state < 0 else ""
-        ion = (
-            f"{element}{size}({abs(int(state * size))}{sign})" if size > 1 else f"{element}{abs(state)}{sign}"
-        )
-        yield str(Fraction(n) * scale / size), ion
+        charge = abs(int(state * size))
+        ion = f"{element}{size}({charge}{sign})" if size > 1 else f"{element}{charge}{sign}"
+        yield f"{number * scale} {ion}" if len(states) > 1 else ion

@@ -16,6 +16,7 @@ def elements(names: str) -> frozenset[str]:
     return frozenset(names.split())
 
 
+CHALCOGENS = ("S", "Se", "Te")
 ALKALI = elements("Li Na K Rb Cs")
 SOFT = ALKALI | elements("Be Mg Ca Sr Ba Ra Zn Cd Hg Eu Yb Tl H")
 """Elements beside which anions of one element grow long; hydrogen stands for ammonium and other cations."""
@@ -80,7 +81,7 @@ class Surroundings(NamedTuple):
     def of(self, element: str) -> Surroundings:
         """Return what matters to one element."""
         amount = self.amount if element in _COUNTED else 0
-        centre = self.centre if element in (self.centre, "O", *_CHALCOGENS) and self.centre in _CENTRES else ""
+        centre = self.centre if element in (self.centre, "O", *CHALCOGENS) and self.centre in _CENTRES else ""
         if element not in _CHAINS:
             return Surroundings(self.beside, self.clusters, amount, self.binary, centre=centre)
         centres = self.centres if centre and element == self.beside else 0
@@ -94,7 +95,7 @@ def chain_share(element: str, atoms: int, charge: int, around: Surroundings) -> 
     if rule is None:
         return 0.0
     share = rule(ratio, around)
-    if around.pyrites and ratio == 1 and element in _ARSENIC and around.beside in _CHALCOGENS:
+    if around.pyrites and ratio == 1 and element in _ARSENIC and around.beside in CHALCOGENS:
         return _USUAL if around.amount == atoms else share * _BESIDE_ANOTHER  # FeAsS
     if element != around.beside:
         return share * _BESIDE_ANOTHER
@@ -106,7 +107,7 @@ def _oxygen(ratio: Fraction, around: Surroundings) -> float:
         return 0.0
     if ratio == 1:
         return _WELL_KNOWN
-    if around.only_alkali and ratio in (_HALF, _THIRD):
+    if around.only_alkali and ratio in (_HALF, _THIRD, 2 * _THIRD):  # the last is Rb4O6
         return _WELL_KNOWN
     return _RARE if ratio > _HALF else 0.0
 
@@ -159,7 +160,7 @@ _NETS = elements("P As Sb Bi B C Si Ge Sn Pb")
 _CHAINS: dict[str, Callable[[Fraction, Surroundings], float]] = {
     "O": _oxygen,
     "N": _nitrogen,
-    **dict.fromkeys(("S", "Se", "Te"), _chalcogen),
+    **dict.fromkeys(CHALCOGENS, _chalcogen),
     **dict.fromkeys(("P", "As", "Sb", "Bi", "Si", "Ge", "Sn", "Pb"), _zintl),
     "C": _carbon,
     "B": _boron,
@@ -168,11 +169,10 @@ _CHAINS: dict[str, Callable[[Fraction, Surroundings], float]] = {
 _BETWEEN = {
     **dict.fromkeys(("Si", "Ge", "Sn", "Pb", "C"), (1, 3)),
     **dict.fromkeys(("P", "As", "Sb", "Bi"), (2, 4)),
-    **dict.fromkeys(("S", "Se", "Te"), (3, 5)),
+    **dict.fromkeys(CHALCOGENS, (3, 5)),
     **dict.fromkeys(("Ga", "In", "Tl"), (2,)),
 }
 """States with an odd electron: found only in pairs."""
-_CHALCOGENS = ("S", "Se", "Te")
 _OXALATES = {("C", 3): 2, ("S", 3): 2, ("S", 5): 3}
 """Oxygen over carbon in oxalate, over sulphur in dithionite and dithionate."""
 _UNPAIRED = 0.02
@@ -202,10 +202,10 @@ def pair_share(element: str, state: int, atoms: int, around: Surroundings, share
         fits = beside == "O" and ratio == _OXALATES.get((element, state))
         share *= 1.0 if beside == "O" and ratio >= 2 else _UNPAIRED
     elif element in ("Ga", "In"):  # InTe has In+ and In3+
-        fits = beside in _CHALCOGENS and ratio == 1 and (element, beside) != ("In", "Te")
+        fits = beside in CHALCOGENS and ratio == 1 and (element, beside) != ("In", "Te")
         share *= _UNPAIRED
     else:
-        fits = ratio == 3 and (beside in _CHALCOGENS or element == "P")
+        fits = ratio == 3 and (beside in CHALCOGENS or element == "P")
         share *= _UNPAIRED
     return max(share, _WELL_KNOWN) if fits else share
 
@@ -236,7 +236,7 @@ def groups(element: str, atoms: int, around: Surroundings) -> list[tuple[float, 
     if (
         around.binary
         and around.centre in _TRICHALCOGENIDES
-        and element in _CHALCOGENS
+        and element in CHALCOGENS
         and atoms == 3 * around.centres
     ):
         shared.append((_USUAL, ((-2, atoms // 3), (-1, atoms // 3 * 2))))
@@ -252,12 +252,16 @@ _THIONATES = {Fraction(6, n): n for n in (3, 4, 5, 6)}
 """Oxygen over sulphur, and the sulphur atoms, of SnO6 2-."""
 
 
-def group_size(element: str, mean: Fraction, atoms: int) -> int:
-    """Return the atoms of one element in the group that carries a whole charge: 1, or 3 in N3-, 6 in B6."""
+def group_size(element: str, mean: Fraction) -> int:
+    """Return the atoms of one element in the group that carries a whole charge: 2 in O2 2-, 3 in N3-."""
+    if not -VALENCE.get(element, 0) < mean < 0:
+        return mean.denominator
+    if element in CHALCOGENS and (-2 / mean).denominator == 1:
+        return int(-2 / mean)
     usual = _GROUPS.get(element, 1)
-    if mean < 0 and mean > -VALENCE.get(element, 0) and usual % mean.denominator == 0 == atoms % usual:
+    if usual % mean.denominator == 0 and (element, mean) != ("B", -1):
         return usual
     return mean.denominator
 
 
-_GROUPS = {"B": 6, **dict.fromkeys(("O", "S", "Se", "Te", "C", "N"), 2)}
+_GROUPS = {"B": 6, **dict.fromkeys(("O", "C", "N"), 2)}

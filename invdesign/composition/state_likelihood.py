@@ -17,6 +17,8 @@ from itertools import combinations, pairwise
 from typing import NamedTuple
 
 from invdesign.composition.polyanions import (
+    CHALCOGENS,
+    PYRITES,
     MeanStates,
     Surroundings,
     chain_share,
@@ -44,6 +46,7 @@ _TWO_KINDS = {"N": (-3, 5), "H": (-1, 1)}
 """Ammonium beside nitrate, protons beside hydride."""
 _MIXED_SHARE, _RARELY_MIXED, _UNEVEN = 0.4, 0.02, 0.2
 _TRIVALENT = elements("La Ce Pr Nd Gd Tb Dy Ho Er Tm Lu Y Sc")
+_PAIRS_INSTEAD = 0.1
 _LIFT, _LONE_PAIR_LIFT = 0.5, 0.4
 _APART = {1: 1.0, 2: 0.3}
 _CLUSTERED = {"C": 0.05}
@@ -137,6 +140,8 @@ def _lower_states_lifted(
     """
     most = max((p for state, p in shares.items() if state > 0), default=1.0)
     highest = max((state for state, p in shares.items() if state > 0 and p >= most / 2), default=0)
+    if element in PYRITES and around.beside in CHALCOGENS:
+        shares = {state: p * (_PAIRS_INSTEAD if state == 4 else 1.0) for state, p in shares.items()}
     scale = most if around.binary else 1.0
     lift = _LONE_PAIR_LIFT if element in SKIP or not around.binary else _LIFT
     step = 1 if around.binary else 2  # oxoanions keep their electrons in pairs
@@ -152,7 +157,7 @@ def _mixtures(element: str, atoms: int, shares: dict[int, float], kinds: int, be
     """Return atoms of several states, and of two for a single atom in the formula where that is usual."""
     found: Shared = []
     states = sorted(state for state in shares if state > 0)
-    if beside in ("S", "Se", "Te"):
+    if beside in CHALCOGENS:
         states = [state for state in states if state < 5 or element not in ("As", "Sb")]  # not beside 3+
     sets = [chosen for chosen in combinations(states, kinds) if _mix(element, chosen)]
     if element in _TWO_KINDS and kinds == 2:

@@ -28,14 +28,22 @@ from invdesign.composition.polyanions import (
     Surroundings,
     group_size,
 )
-from invdesign.composition.state_likelihood import ORDER, Ions, every_option, ion_options, is_nonmetal
+from invdesign.composition.state_likelihood import (
+    ORDER,
+    POSSIBLE,
+    Ions,
+    every_option,
+    ion_options,
+    is_nonmetal,
+)
 
 if TYPE_CHECKING:
     from pymatgen.core import Composition
 
 Word = Literal["usual", "unusual", "none"]
-USUAL, POSSIBLE = 0.12, 0.0007
-"""Likelihood from which on oxidation states are usual, and from which on there are any."""
+USUAL = 0.12
+"""Likelihood from which on oxidation states are usual."""
+_LEAST = math.log(POSSIBLE)
 _LONGEST = 2_000  # assignments that are kept of the elements so far
 
 
@@ -83,15 +91,11 @@ def assigned(amounts: Mapping[str, int]) -> Assignment:
     symbols = sorted(amounts, key=ORDER.__getitem__)
     around = surroundings(symbols, amounts)
     found = _likeliest(symbols, amounts, around)
-    likelihood = math.exp(found[0]) if found else 0.0
-    if around.beside == "" and likelihood < USUAL:
+    if around.beside == "" and (found is None or math.exp(found[0]) < USUAL):
         return Assignment((), 1.0, "usual", "metals")
-    if likelihood >= POSSIBLE:
+    if found:
         return _assignment(symbols, found, "ions")
-    weak = _likeliest(symbols, amounts, around._replace(clusters=True))
-    if weak and (found is None or weak[0] > found[0]):
-        return _assignment(symbols, weak, "clusters")
-    return _assignment(symbols, found, "ions")
+    return _assignment(symbols, _likeliest(symbols, amounts, around._replace(clusters=True)), "clusters")
 
 
 def assignments(composition: Composition | Mapping[str, float] | str, most: int = 1000) -> list[Assignment]:
@@ -155,29 +159,28 @@ def _assignment(
 
 
 def _likeliest(symbols: Sequence[str], amounts: Mapping[str, int], around: Surroundings) -> _Found | None:
-    """Return the logarithm of the likelihood and the ions of the likeliest neutral assignment."""
+    """Return the likeliest neutral assignment, its log likelihood and ions, if one is :data:`POSSIBLE`."""
+    options = [ion_options(symbol, amounts[symbol], around.of(symbol)) for symbol in symbols]
+    if not all(options):
+        return None
+    lowest = [min(ions.charge for ions in own) for own in options]
     cations: dict[int, _Found] = {0: (0.0, ())}
     anions: dict[int, _Found] = {}  # sums after the first anion, which no cation may follow
-    *others, last = symbols
-    for symbol in others:
+    for place, own in enumerate(options):
+        left = -sum(lowest[place + 1 :])  # most that what follows can take away
         more: tuple[dict[int, _Found], dict[int, _Found]] = ({}, {})
-        for ions in ion_options(symbol, amounts[symbol], around.of(symbol)):
+        for ions in own:
             gain, added, negative = ions.log, ions.charge, ions.charge < 0
             target = more[negative]
             for before in (cations, anions) if negative else (cations,):
                 for charge, (total, chosen) in before.items():
-                    known = target.get(charge + added)
-                    if known is None or total + gain > known[0]:
-                        target[charge + added] = (total + gain, (*chosen, ions))
+                    new, score = charge + added, total + gain
+                    if score >= _LEAST and 0 <= new <= left:
+                        known = target.get(new)
+                        if known is None or score > known[0]:
+                            target[new] = (score, (*chosen, ions))
         cations, anions = more
-    best: _Found | None = None
-    for ions in ion_options(last, amounts[last], around.of(last)):
-        for before in (cations, anions):
-            if ions.charge < 0 and (found := before.get(-ions.charge)):
-                total, chosen = found
-                if best is None or total + ions.log > best[0]:
-                    best = (total + ions.log, (*chosen, ions))
-    return best
+    return anions.get(0)
 
 
 def written(states: Iterable[tuple[str, MeanStates]]) -> str:

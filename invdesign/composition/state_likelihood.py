@@ -51,7 +51,8 @@ _LIFT, _LONE_PAIR_LIFT = 0.5, 0.4
 _APART = {1: 1.0, 2: 0.3}
 _CLUSTERED = {"C": 0.05}
 _CLUSTER, _SUBVALENT = 0.01, 0.004
-LEAST = 1e-5
+POSSIBLE = 0.0007
+"""Likelihood from which on there are any oxidation states, so also of those of one element."""
 _MOST_ATOMS = 100  # of an element that may divide over states
 Shared = list[tuple[float, MeanStates]]  # ions with their share
 
@@ -127,7 +128,7 @@ def every_option(element: str, atoms: int, around: Surroundings, most_kinds: int
     return [
         Ions(int(sum(state * n for state, n in states)), math.log(share), share, states)
         for share, states in found
-        if share > LEAST
+        if share >= POSSIBLE
     ]
 
 
@@ -169,6 +170,8 @@ def _mixtures(element: str, atoms: int, shares: dict[int, float], kinds: int, be
         factor = 1.0 if element in _TWO_KINDS else _APART.get(1 + abs(apart - expected), 0.05)
         share = common * factor * math.prod(shares.get(state, 0.0) for state in chosen) ** (1 / kinds)
         share *= 0.3 ** (kinds - 2)
+        if share < POSSIBLE:
+            continue
         found += [
             (
                 share * (1.0 if max(counts) <= 2 * min(counts) else _UNEVEN),

@@ -304,7 +304,8 @@ def _conclude(
 
 
 def _write_run_json(result: CampaignResult, components: Components) -> None:
-    from invdesign.composition.assignment import POSSIBLE, USUAL
+    from invdesign.composition.assignment import USUAL
+    from invdesign.composition.state_likelihood import POSSIBLE
     from invdesign.io.provenance import write_run_json
 
     used = {"potential": components.get("potential")}

@@ -8,7 +8,7 @@ is the product of the shares of its elements.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from heapq import nlargest
@@ -17,21 +17,33 @@ from typing import TYPE_CHECKING, Literal
 from invdesign.composition.formula import reduced_amounts
 from invdesign.composition.polyanions import (
     ALKALI,
+    AMMONIUM,
     AZIDES,
+    NET,
+    PYRITES,
     SOFT,
+    STRONG,
     TRIHALIDES,
     MeanStates,
     Surroundings,
     group_size,
 )
-from invdesign.composition.state_likelihood import ORDER, Ions, every_option, ion_options, is_nonmetal
+from invdesign.composition.state_likelihood import (
+    ORDER,
+    POSSIBLE,
+    Ions,
+    every_option,
+    ion_options,
+    is_nonmetal,
+)
 
 if TYPE_CHECKING:
     from pymatgen.core import Composition
 
 Word = Literal["usual", "unusual", "none"]
-USUAL, POSSIBLE = 0.12, 0.0005
-"""Likelihood from which on oxidation states are usual, and from which on there are any."""
+USUAL = 0.12
+"""Likelihood from which on oxidation states are usual."""
+_LEAST = math.log(POSSIBLE)
 _LONGEST = 2_000  # assignments that are kept of the elements so far
 
 
@@ -54,8 +66,8 @@ class Assignment:
     kind: Literal["ions", "clusters", "metals", "element", "none"]
 
     def __str__(self) -> str:
-        """Return the ions as a chemist writes them, groups of one element as such: ``K+ O2(-)``."""
-        return " ".join(_written(element, states) for element, states in self.states)
+        """Return the ions as a chemist writes them (:func:`written`)."""
+        return written(self.states)
 
     @property
     def mixed(self) -> bool:
@@ -79,15 +91,11 @@ def assigned(amounts: Mapping[str, int]) -> Assignment:
     symbols = sorted(amounts, key=ORDER.__getitem__)
     around = surroundings(symbols, amounts)
     found = _likeliest(symbols, amounts, around)
-    likelihood = math.exp(found[0]) if found else 0.0
-    if around.beside == "" and likelihood < USUAL:
+    if around.beside == "" and (found is None or math.exp(found[0]) < USUAL):
         return Assignment((), 1.0, "usual", "metals")
-    if likelihood >= POSSIBLE:
+    if found:
         return _assignment(symbols, found, "ions")
-    weak = _likeliest(symbols, amounts, around._replace(clusters=True))
-    if weak and (found is None or weak[0] > found[0]):
-        return _assignment(symbols, weak, "clusters")
-    return _assignment(symbols, found, "ions")
+    return _assignment(symbols, _likeliest(symbols, amounts, around._replace(clusters=True)), "clusters")
 
 
 def assignments(composition: Composition | Mapping[str, float] | str, most: int = 1000) -> list[Assignment]:
@@ -117,6 +125,8 @@ def surroundings(symbols: Sequence[str], amounts: Mapping[str, int]) -> Surround
     """Return what the ions of a compound depend on; ``symbols`` by their order in ``ORDER``."""
     last, others = symbols[-1], frozenset(symbols[:-1])
     cations = frozenset(symbol for symbol in others if not is_nonmetal(symbol) or symbol == "H")
+    hard = others - SOFT - (AMMONIUM if "H" in others else frozenset())
+    centre = next(iter(hard)) if len(hard) == 1 else ""
     return Surroundings(
         beside=last if is_nonmetal(last) else "",
         amount=amounts[last],
@@ -125,8 +135,12 @@ def surroundings(symbols: Sequence[str], amounts: Mapping[str, int]) -> Surround
         only_soft=others <= SOFT,
         only_alkali=others <= ALKALI,
         soft=bool(cations) and cations <= SOFT,
+        zintl=bool(cations) and (cations <= SOFT or (cations <= NET and bool(cations & STRONG))),
+        pyrites=cations <= PYRITES,
         azides=bool(cations) and cations <= AZIDES,
         trihalides=bool(cations) and cations <= TRIHALIDES,
+        centre=centre,
+        centres=amounts.get(centre, 0),
     )
 
 
@@ -145,43 +159,45 @@ def _assignment(
 
 
 def _likeliest(symbols: Sequence[str], amounts: Mapping[str, int], around: Surroundings) -> _Found | None:
-    """Return the logarithm of the likelihood and the ions of the likeliest neutral assignment."""
+    """Return the likeliest neutral assignment, its log likelihood and ions, if one is :data:`POSSIBLE`."""
+    options = [ion_options(symbol, amounts[symbol], around.of(symbol)) for symbol in symbols]
+    if not all(options):
+        return None
+    lowest = [min(ions.charge for ions in own) for own in options]
     cations: dict[int, _Found] = {0: (0.0, ())}
     anions: dict[int, _Found] = {}  # sums after the first anion, which no cation may follow
-    *others, last = symbols
-    for symbol in others:
+    for place, own in enumerate(options):
+        left = -sum(lowest[place + 1 :])  # most that what follows can take away
         more: tuple[dict[int, _Found], dict[int, _Found]] = ({}, {})
-        for ions in ion_options(symbol, amounts[symbol], around.of(symbol)):
+        for ions in own:
             gain, added, negative = ions.log, ions.charge, ions.charge < 0
             target = more[negative]
             for before in (cations, anions) if negative else (cations,):
                 for charge, (total, chosen) in before.items():
-                    known = target.get(charge + added)
-                    if known is None or total + gain > known[0]:
-                        target[charge + added] = (total + gain, (*chosen, ions))
+                    new, score = charge + added, total + gain
+                    if score >= _LEAST and 0 <= new <= left:
+                        known = target.get(new)
+                        if known is None or score > known[0]:
+                            target[new] = (score, (*chosen, ions))
         cations, anions = more
-    best: _Found | None = None
-    for ions in ion_options(last, amounts[last], around.of(last)):
-        for before in (cations, anions):
-            if ions.charge < 0 and (found := before.get(-ions.charge)):
-                total, chosen = found
-                if best is None or total + ions.log > best[0]:
-                    best = (total + ions.log, (*chosen, ions))
-    return best
+    return anions.get(0)
 
 
-def _written(element: str, states: MeanStates) -> str:
-    parts = list(_parts(element, states))
-    return " ".join(f"{n} {ion}" if len(parts) > 1 else ion for n, ion in parts)
+def written(states: Iterable[tuple[str, MeanStates]]) -> str:
+    """Return the ions as a chemist writes them, groups of one element as such: ``K1+ O2(1-)``.
+
+    Args:
+        states: (state, atoms) by element; the atoms are told where one element has several states.
+    """
+    return " ".join(ion for element, own in states for ion in _ions(element, own))
 
 
-def _parts(element: str, states: MeanStates) -> Iterator[tuple[str, str]]:
-    """Number and text of each kind of ion."""
-    scale = max(Fraction(n).denominator for _, n in states)
-    for state, n in sorted(states):
-        size = group_size(element, Fraction(state), int(n * scale))
+def _ions(element: str, states: MeanStates) -> Iterator[str]:
+    sizes = [group_size(element, Fraction(state)) for state, _ in states]
+    numbers = [Fraction(n) / size for (_, n), size in zip(states, sizes, strict=True)]
+    scale = math.lcm(*(number.denominator for number in numbers))
+    for (state, _), size, number in sorted(zip(states, sizes, numbers, strict=True)):
         sign = "+" if state > 0 else "-" if state < 0 else ""
-        ion = (
-            f"{element}{size}({abs(int(state * size))}{sign})" if size > 1 else f"{element}{abs(state)}{sign}"
-        )
-        yield str(Fraction(n) * scale / size), ion
+        charge = abs(int(state * size))
+        ion = f"{element}{size}({charge}{sign})" if size > 1 else f"{element}{charge}{sign}"
+        yield f"{number * scale} {ion}" if len(states) > 1 else ion

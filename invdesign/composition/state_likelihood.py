@@ -16,7 +16,17 @@ from importlib.resources import files
 from itertools import combinations, pairwise
 from typing import NamedTuple
 
-from invdesign.composition.polyanions import MeanStates, Surroundings, chain_share, elements, pair_fits
+from invdesign.composition.polyanions import (
+    CHALCOGENS,
+    PYRITES,
+    MeanStates,
+    Surroundings,
+    chain_share,
+    elements,
+    groups,
+    pair_share,
+    whole,
+)
 
 _ORDER = (
     "Cs Rb K Na Li Fr Ra Ba Sr Ca Mg Eu Yb La Ce Pr Nd Pm Sm Gd Tb Dy Ho Er Tm Lu Y Sc Ac Th Pa U Np Pu Am "
@@ -27,19 +37,22 @@ ORDER = {symbol: place for place, symbol in enumerate(_ORDER.split())}
 """Elements from the most electropositive; metals come before all others, whatever their electronegativity."""
 _FIRST_NONMETAL = ORDER["B"]
 
-MIXED = elements("Ag Au Bi Ce Co Cr Cu Eu Fe In Mn Mo Nb Ni Os Pb Pd Pr Pt Re Ru Sb Sm Sn Tb Ti Tl U V W Yb")
+MIXED = elements("Ag Au Bi Ce Co Cr Cu Eu Fe Ga In Mn Mo Nb Ni Os Pb Pd Pr Pt Re Ru Sb Sm Sn Tb Ti Tl U V W Yb")
 """Elements of which compounds with two oxidation states are well known."""
 SKIP = elements("Ag As Au Bi Ga Ge In Pb Sb Sn Tl")
 """Elements whose states are two apart: the one between is a mixture of its neighbours, or a pair."""
-_SINGLY = elements("Ag Au Bi In Sb Tl")  # such a mixture even with one atom in the formula
+_SINGLY = elements("Ag Au Bi Ga In Sb Tl")  # such a mixture even with one atom in the formula
 _TWO_KINDS = {"N": (-3, 5), "H": (-1, 1)}
 """Ammonium beside nitrate, protons beside hydride."""
 _MIXED_SHARE, _RARELY_MIXED, _UNEVEN = 0.4, 0.02, 0.2
+_TRIVALENT = elements("La Ce Pr Nd Gd Tb Dy Ho Er Tm Lu Y Sc")
+_PAIRS_INSTEAD = 0.1
+_LIFT, _LONE_PAIR_LIFT = 0.5, 0.4
 _APART = {1: 1.0, 2: 0.3}
-_UNPAIRED = 0.02
 _CLUSTERED = {"C": 0.05}
 _CLUSTER, _SUBVALENT = 0.01, 0.004
-LEAST = 1e-5
+POSSIBLE = 0.0007
+"""Likelihood from which on there are any oxidation states, so also of those of one element."""
 _MOST_ATOMS = 100  # of an element that may divide over states
 Shared = list[tuple[float, MeanStates]]  # ions with their share
 
@@ -95,41 +108,58 @@ def ion_options(element: str, atoms: int, around: Surroundings) -> tuple[Ions, .
 def every_option(element: str, atoms: int, around: Surroundings, most_kinds: int = 2) -> list[Ions]:
     """Every set of ions that some atoms of an element can be, of up to ``most_kinds`` states."""
     shares = shares_of(element, around.beside)
+    if (around.binary and element not in _TRIVALENT) or (element == around.centre and is_nonmetal(element)):
+        shares = _lower_states_lifted(element, shares, around)
     lowest = min((state for state in shares if state > 0), default=0)
-    plain = {state: share * _single(element, state, atoms, around) for state, share in shares.items()}
-    found: Shared = [(share, ((state, atoms),)) for state, share in plain.items()]
+    found: Shared = [
+        (pair_share(element, state, atoms, around, share), ((state, atoms),))
+        for state, share in shares.items()
+    ]
+    found += groups(element, atoms, around)
     if atoms <= _MOST_ATOMS:
         for kinds in range(2, most_kinds + 1):
-            found += _mixtures(element, atoms, shares, kinds)
+            found += _mixtures(element, atoms, shares, kinds, around.beside)
         valence = -min(shares, default=0)
         for charge in range(1, max(valence * atoms, 0)):
             if share := chain_share(element, atoms, charge, around):
-                found.append((share, ((_mean(-charge, atoms), atoms),)))
+                found.append((share, ((whole(Fraction(-charge, atoms)), atoms),)))
         if around.clusters:
-            found += _clusters(element, atoms, shares, lowest)
+            found += _clusters(element, atoms, shares, lowest, around)
     return [
         Ions(int(sum(state * n for state, n in states)), math.log(share), share, states)
         for share, states in found
-        if share > LEAST
+        if share >= POSSIBLE
     ]
 
 
-def _mean(charge: int, atoms: int) -> int | Fraction:
-    mean = Fraction(charge, atoms)
-    return int(mean) if mean.denominator == 1 else mean
+def _lower_states_lifted(
+    element: str, shares: dict[int, float], around: Surroundings
+) -> dict[int, float]:
+    """Return the shares, in a binary relative to the largest, with those below the likeliest raised.
+
+    Nothing competes for the electrons in a binary compound and in an oxoanion between soft cations.
+    """
+    most = max((p for state, p in shares.items() if state > 0), default=1.0)
+    highest = max((state for state, p in shares.items() if state > 0 and p >= most / 2), default=0)
+    if element in PYRITES and around.beside in CHALCOGENS:
+        shares = {state: p * (_PAIRS_INSTEAD if state == 4 else 1.0) for state, p in shares.items()}
+    scale = most if around.binary else 1.0
+    lift = _LONE_PAIR_LIFT if element in SKIP or not around.binary else _LIFT
+    step = 1 if around.binary else 2  # oxoanions keep their electrons in pairs
+    return {
+        state: p
+        if state < 0
+        else (p / scale) ** (lift if state < highest and (highest - state) % step == 0 else 1.0)
+        for state, p in shares.items()
+    }
 
 
-def _single(element: str, state: int, atoms: int, around: Surroundings) -> float:
-    """What is left of a state's share: p-block states between two others are pairs, where pairs fit."""
-    if pair_fits(element, state, atoms, around) is False:
-        return _UNPAIRED
-    return 1.0
-
-
-def _mixtures(element: str, atoms: int, shares: dict[int, float], kinds: int) -> Shared:
+def _mixtures(element: str, atoms: int, shares: dict[int, float], kinds: int, beside: str) -> Shared:
     """Return atoms of several states, and of two for a single atom in the formula where that is usual."""
     found: Shared = []
     states = sorted(state for state in shares if state > 0)
+    if beside in CHALCOGENS:
+        states = [state for state in states if state < 5 or element not in ("As", "Sb")]  # not beside 3+
     sets = [chosen for chosen in combinations(states, kinds) if _mix(element, chosen)]
     if element in _TWO_KINDS and kinds == 2:
         sets.append(_TWO_KINDS[element])
@@ -140,6 +170,8 @@ def _mixtures(element: str, atoms: int, shares: dict[int, float], kinds: int) ->
         factor = 1.0 if element in _TWO_KINDS else _APART.get(1 + abs(apart - expected), 0.05)
         share = common * factor * math.prod(shares.get(state, 0.0) for state in chosen) ** (1 / kinds)
         share *= 0.3 ** (kinds - 2)
+        if share < POSSIBLE:
+            continue
         found += [
             (
                 share * (1.0 if max(counts) <= 2 * min(counts) else _UNEVEN),
@@ -147,9 +179,11 @@ def _mixtures(element: str, atoms: int, shares: dict[int, float], kinds: int) ->
             )
             for counts in _compositions(atoms, kinds)
         ]
-        if atoms % 2 and kinds == 2 and element in _SINGLY and element not in _TWO_KINDS:
-            half = Fraction(atoms, 2)
-            found.append((share, ((chosen[0], half), (chosen[1], half))))
+        if kinds == 2 and element in _SINGLY:
+            halves = range(1, 2 * atoms, 2) if atoms <= 2 else [atoms] * (atoms % 2)
+            found += [
+                (share, ((chosen[0], Fraction(n, 2)), (chosen[1], atoms - Fraction(n, 2)))) for n in halves
+            ]
     return found
 
 
@@ -177,14 +211,19 @@ _SUBVALENT_METALS = elements(
     "Cs Rb Ag Ca Sr Ba Sc Y La Ce Pr Nd Sm Eu Gd Tb Dy Ho Er Tm Yb Lu Th U Ti Zr Hf V Nb Ta Cr Mo W "
     "Mn Tc Re Fe Ru Os Co Rh Ir Ni Pd Pt Cu Au Hg Bi Np Pu Pa In Tl"
 )
+_SUBNITRIDES = elements("Ca Sr Ba")  # Ca2N, NaBa3N; CaNaO is none
 
 
-def _clusters(element: str, atoms: int, shares: dict[int, float], lowest: int) -> Shared:
+def _clusters(
+    element: str, atoms: int, shares: dict[int, float], lowest: int, around: Surroundings
+) -> Shared:
     """Return bonds among atoms that carry a positive charge: boranes, P4S3, Ag2F, ZrCl."""
     if is_nonmetal(element):
         most, share = max(shares, default=0) * atoms, _CLUSTERED.get(element, _CLUSTER)
-    elif element in _SUBVALENT_METALS:
+    elif element in _SUBVALENT_METALS and (
+        element not in _SUBNITRIDES or around.binary or around.beside == "N"
+    ):
         most, share = lowest * atoms, _SUBVALENT
     else:
         return []
-    return [(share, ((_mean(charge, atoms), atoms),)) for charge in range(most)]
+    return [(share, ((whole(Fraction(charge, atoms)), atoms),)) for charge in range(most)]

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from invdesign.composition.assignment import POSSIBLE, Assignment, assignment
+from invdesign.composition.assignment import Assignment, assignment
 from invdesign.composition.formula import reduced_amounts, truncated_amounts
 from invdesign.composition.oxidation_states import (
     Balance,
@@ -28,6 +28,7 @@ from invdesign.composition.oxidation_states import (
     likeliest,
     oxidation_tables,
 )
+from invdesign.composition.state_likelihood import POSSIBLE
 from invdesign.core.target import Target
 from invdesign.core.target_parser import spelled
 from invdesign.verdict import Verdict

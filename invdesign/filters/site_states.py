@@ -14,14 +14,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from fractions import Fraction
 from functools import cache
 from math import gcd, log
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from invdesign.composition.assignment import written
 from invdesign.composition.polyanions import VALENCE as MISSING
-from invdesign.composition.polyanions import elements
+from invdesign.composition.polyanions import MeanStates, elements
 from invdesign.composition.state_likelihood import ORDER, shares_of
 from invdesign.crystal.elements import ATOMIC_NUMBER, element_table
 from invdesign.crystal.symmetry import orbits_of
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 
 GATE = "site states"
 CONTRADICTION = "its bonds contradict usual states"
+UNRULED = "no non-metals that keep to the octet rule"
+UNCOUNTED = "its metals have no usual states to count with"
 _OCTET = elements("C Si Ge N P As Sb O S Se Te F Cl Br I")
 VALENCE = {symbol: 8 - MISSING[symbol] for symbol in sorted(_OCTET)}
 """Valence electrons of the non-metals that keep to the octet rule; boron has clusters."""
@@ -127,7 +131,7 @@ def site_states(structure: Structure) -> Verdict:
     """
     symbols = [str(site.specie.symbol) for site in structure]
     if not VALENCE.keys() & set(symbols) or "B" in symbols:
-        return Verdict(GATE, passed=True, reason="no non-metals that keep to the octet rule")
+        return Verdict(GATE, passed=True, reason=UNRULED)
     bonds, valences = bonds_of(structure), bond_valences(structure)
     beside = max(symbols, key=ORDER.__getitem__)
     totals: dict[float, Choice] = {0: (0.0, ())}
@@ -139,13 +143,29 @@ def site_states(structure: Structure) -> Verdict:
             costs = {s: (s - valences[place]) ** 2 - log(p) for s, p in cation_states(symbol, beside).items()}
         totals = _added(totals, symbol, int(size), costs)
         if not totals or len(totals) > MOST_SUMS:
-            return Verdict(GATE, passed=True, reason="its metals have no usual states to count with")
+            return Verdict(GATE, passed=True, reason=UNCOUNTED)
     off = min(totals, key=abs)
     like = _like_bonds(symbols, bonds.like)
     if off:
         reason = f"{CONTRADICTION}: the nearest leave {off:+g} in the cell{like}"
         return Verdict(GATE, passed=False, reason=reason, value=float(off))
-    return Verdict(GATE, passed=True, reason=f"{_ions(totals[0][1])}{like}")
+    return Verdict(GATE, passed=True, reason=f"{written(_states(totals[0][1]))}{like}")
+
+
+def states_told(charges: Verdict, held: Verdict | None) -> str:
+    """Return the states of a crystal: those that its structure holds, the composition's where it tells none.
+
+    Args:
+        charges: of the composition (``charge balance``).
+        held: of the structure (:func:`site_states`), if it was looked at.
+    """
+    if held is None or held.reason in (UNRULED, UNCOUNTED):
+        return charges.reason
+    if held.reason.startswith(CONTRADICTION):
+        return f"none: {held.reason}"
+    states = held.reason.split(", with ")[0]
+    _, _, likeliest = charges.reason.partition(": ")
+    return charges.reason if likeliest.split(", ")[0] == states else f"by its structure: {states}"
 
 
 Choice = tuple[float, tuple[tuple[str, float, int], ...]]
@@ -165,17 +185,16 @@ def _added(
     return found
 
 
-def _ions(orbits: tuple[tuple[str, float, int], ...]) -> str:
-    """Return the ions of a cell, cations first: ``2 Fe3+ Fe2+ 4 O2-``."""
-    atoms = Counter[tuple[str, float]]()
+def _states(orbits: tuple[tuple[str, float, int], ...]) -> list[tuple[str, MeanStates]]:
+    """Return the states of a formula unit by element, cations first."""
+    atoms: dict[str, Counter[float]] = {}
     for symbol, state, size in orbits:
-        atoms[symbol, state] += size
-    unit = gcd(*atoms.values())
-    parts = []
-    for (symbol, state), n in sorted(atoms.items(), key=lambda entry: (-entry[0][1], entry[0][0])):
-        sign = "+" if state > 0 else "-" if state else ""
-        parts.append(f"{f'{n // unit} ' if n > unit else ''}{symbol}{abs(state):g}{sign}")
-    return " ".join(parts)
+        atoms.setdefault(symbol, Counter())[state] += size
+    unit = gcd(*(own.total() for own in atoms.values()))
+    return [
+        (symbol, tuple((Fraction(state), Fraction(n, unit)) for state, n in sorted(atoms[symbol].items())))
+        for symbol in sorted(atoms, key=ORDER.__getitem__)
+    ]
 
 
 def _like_bonds(symbols: list[str], like: np.ndarray) -> str:

@@ -14,7 +14,7 @@ from invdesign.core.placement import Placement
 from invdesign.core.target import PROPERTIES
 from invdesign.crystal.structure_files import file_formula, write_cif
 from invdesign.filters.novelty import Novelty, novelty_word
-from invdesign.filters.site_states import CONTRADICTION
+from invdesign.filters.site_states import CONTRADICTION, states_told
 from invdesign.io.tables import write_csv
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def row_of(candidate: Candidate) -> Row:
         row[name] = round(estimate.value, 4)
         row[f"{name}_low"] = round(estimate.low, 4)
         row[f"{name}_high"] = round(estimate.high, 4)
-    novelty = candidate.verdicts["novelty"]
+    novelty, held = candidate.verdicts["novelty"], candidate.verdicts.get("site states")
     return row | {
         "in_domain": "yes" if all(e.in_domain for e in candidate.properties.values()) else "no",
         **_checks(candidate),
@@ -87,8 +87,8 @@ def row_of(candidate: Candidate) -> Row:
         "why": selection.why,
         "synthesizability": round(selection.synthesizability, 3),
         **_supply(candidate),
-        "charge_states": candidate.verdicts["charge balance"].reason,
-        "site_states": _reason(candidate, "site states"),
+        "charge_states": states_told(candidate.verdicts["charge balance"], held),
+        "site_states": held.reason if held else "",
         **_first_placement(candidate),
         "decomposes_to": " + ".join(
             f"{share:.2f} {phase}" for phase, share in placement.decomposition.items()
@@ -105,11 +105,6 @@ def row_of(candidate: Candidate) -> Row:
         "cif_file": f"{CIF_FOLDER}/{cif_name(candidate)}",
         "reason": reason_of(candidate),
     }
-
-
-def _reason(candidate: Candidate, gate: str) -> str:
-    """Return a gate's reason; empty where a campaign, older than the gate, did not apply it."""
-    return candidate.verdicts[gate].reason if gate in candidate.verdicts else ""
 
 
 def _checks(candidate: Candidate) -> Row:

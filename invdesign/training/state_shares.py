@@ -45,6 +45,15 @@ TABLE = "oxidation_state_probability_table.json"
 UNLISTED = {"Xe": {2: 5.0, 4: 3.0, 6: 5.0, 8: 1.0}, "Kr": {2: 1.0}}
 """Of elements without counts, from their known compounds."""
 UNCOUNTED = {("Ir", 7): 30.0}
+MOST = {
+    **dict.fromkeys(elements("H Li Na K Rb Cs Fr"), 1),
+    **dict.fromkeys(elements("Be Mg Ca Sr Ba Ra Zn Cd Hg"), 2),
+    **dict.fromkeys(elements("B Al Ga In Tl Sc Y La Gd Lu Ho Er Tm Yb Eu Sm Pm"), 3),
+    **dict.fromkeys(elements("C Si Ge Sn Pb Ti Zr Hf Ce Pr Nd Tb Dy Th"), 4),
+    **dict.fromkeys(elements("N P As Sb Bi V Nb Ta Pa"), 5),
+}
+"""Largest states; of lanthanides, those with compounds."""
+NEVER_ONE = elements("Be Mg Ca Sr Ba Ra La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu Y Th U")
 METALLIC = elements("B C Si Ge P As Sb")
 """Elements beside which electrons of transition metals are mostly not counted by ions."""
 Shares = dict[tuple[str, str], dict[int, float]]
@@ -103,6 +112,8 @@ def _by_anion() -> dict[tuple[str, str], dict[int, float]]:
 
 def _possible(element: str, state: int, beside: str) -> bool:
     """Whether an element can have a state where ``beside`` is the most electronegative element."""
+    if state > MOST.get(element, state) or (state == 1 and element in NEVER_ONE):
+        return False
     if element == beside:
         return state < 0
     if beside == "":
@@ -136,7 +147,11 @@ def counted(formulas: list[str], start: Shares) -> Shares:
             role = signs[element, sign]
             expected = sum(role.values()) * n_beside[beside] / every
             affinity = 1.0 if beside in ("", element) else min((role[beside] + FEW) / (expected + FEW), 1.0)
-            affinity **= 1.0 if is_nonmetal(element) else 0.5
+            if not is_nonmetal(element):
+                affinity **= 0.5
+            elif (sign > 0 or element == "H") and beside not in ("", element):
+                both = sum(sum(signs[element, s].values()) for s in (1, -1)) * n_beside[beside] / every
+                affinity = min(affinity, ((role[beside] + FEW) / (both + FEW)) ** 0.5)
             for s, p in ours.items():
                 known = counts[element, beside, s] + PRIOR * p / sum(ours.values())
                 shares[element, beside][s] = affinity * known / total

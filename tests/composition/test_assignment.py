@@ -47,7 +47,7 @@ def test_textbook_compounds_have_their_states() -> None:
         ("GdBa2Cu3O7", "Ba2+ Gd3+ 2 Cu2+ 1 Cu3+ O2-", None),
         ("Nd0.6Sr0.4MnO3", "Sr2+ Nd3+ 3 Mn3+ 2 Mn4+ O2-", None),
         ("Co3O4", "1 Co2+ 2 Co3+ O2-", "usual"),
-        ("BaFeO4", "Ba2+ Fe6+ O2-", "unusual"),
+        ("BaFeO4", "Ba2+ Fe6+ O2-", "usual"),
         ("NH4NO2", None, None),
         ("Zn3O", None, "none"),
         ("GeO3", None, "none"),
@@ -65,6 +65,64 @@ def test_groups_mixed_valence_and_what_cannot_be(formula: str, ions: str | None,
 
 @pytest.mark.parametrize("formula", ["RbSnS2", "K2CrBr6", "NdBr4", "Rb2TbGeS4", "PrSe2", "CsGeSe2"])
 def test_states_that_chemists_do_not_know_are_not_usual(formula: str) -> None:
+    assert assignment(formula).word != "usual"
+
+
+@pytest.mark.parametrize(
+    ("formula", "ions"),
+    [
+        ("Na2S2O8", "Na1+ S6+ 6 O2- 1 O2(2-)"),
+        ("BaS2O8", "Ba2+ S6+ 6 O2- 1 O2(2-)"),
+        ("KHSO5", "K1+ H1+ S6+ 3 O2- 1 O2(2-)"),
+        ("Rb3NbO8", "Rb1+ Nb5+ O2(2-)"),
+        ("NaMnO4", "Na1+ Mn7+ O2-"),
+        ("KRuO4", "K1+ Ru7+ O2-"),
+        ("Na2SeO3", "Na1+ Se4+ O2-"),
+        ("KNO2", "K1+ N3+ O2-"),
+        ("LiAsO2", "Li1+ As3+ O2-"),
+        ("Na2S2O6", "Na1+ S5+ O2-"),
+        ("CoS2", "Co2+ S2(2-)"),
+        ("NiSe2", "Ni2+ Se2(2-)"),
+        ("RuS2", "Ru2+ S2(2-)"),
+        ("CoAsS", "Co3+ As1- S2-"),
+        ("WSe2", "W4+ Se2-"),
+        ("MoTe2", "Mo4+ Te2-"),
+        ("Hg2Br2", "Hg1+ Br1-"),
+        ("V2O3", "V3+ O2-"),
+        ("Ti3O5", "2 Ti3+ 1 Ti4+ O2-"),
+        ("SnS", "Sn2+ S2-"),
+        ("GeSe", "Ge2+ Se2-"),
+        ("InSe", "In2+ Se2-"),
+        ("GaTe", "Ga2+ Te2-"),
+        ("InCl2", "1 In1+ 1 In3+ Cl1-"),
+        ("GaCl2", "1 Ga1+ 1 Ga3+ Cl1-"),
+        ("HfS3", "Hf4+ 1 S2- 1 S2(2-)"),
+        ("ZrSe3", "Zr4+ 1 Se2- 1 Se2(2-)"),
+        ("Ca14AlSb11", None),
+        ("Sr5In2Sb6", None),
+        ("Cs3P7", "Cs1+ P7(3-)"),
+        ("P4S10", "P5+ S2-"),
+        ("P4Se3", "P2(3+) Se2-"),
+        ("As4S4", "As2+ S2-"),
+        ("P2I4", "P2+ I1-"),
+        ("Se2Cl2", "Se1+ Cl1-"),
+        ("Li2O2", "Li1+ O2(2-)"),
+        ("K2S4", "K1+ S4(2-)"),
+    ],
+)
+def test_kinds_of_known_compounds_are_usual(formula: str, ions: str | None) -> None:
+    found = assignment(formula)
+    assert ions is None or str(found) == ions
+    assert found.word == "usual"
+
+
+@pytest.mark.parametrize("formula", ["CaNaO", "KSrO", "LiMgO", "NaBaS"])
+def test_a_metal_does_not_keep_an_electron_beside_another(formula: str) -> None:
+    assert assignment(formula).word == "none"
+
+
+@pytest.mark.parametrize("formula", ["CsOF3", "SrMgO4", "AlScSe6", "BaTiOH2", "TmSO4"])
+def test_what_two_elements_together_do_not_do_is_not_usual(formula: str) -> None:
     assert assignment(formula).word != "usual"
 
 

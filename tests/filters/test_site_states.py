@@ -4,7 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymatgen.core import Lattice, Structure
 
-from invdesign.filters.site_states import bond_valences, site_states
+from invdesign.composition.assignment import assignment
+from invdesign.filters.charge_balance import charge_balance
+from invdesign.filters.site_states import bond_valences, site_states, states_told
 
 
 def crystal(group: str, lattice: Lattice, **sites: tuple[float, float, float]) -> Structure:
@@ -27,11 +29,11 @@ FLUORITE = crystal("Fm-3m", Lattice.cubic(5.46), Ca=(0, 0, 0), F=(0.25, 0.25, 0.
     ("structure", "states"),
     [
         (ROCK_SALT, "Mg2+ O2-"),
-        (PYRITE, "Fe2+ 2 S1-, with 4 S-S bonds"),
-        (SPINEL, "2 Fe3+ Fe2+ 4 O2-"),
-        (PEROXIDE, "Ba2+ 2 O1-, with 2 O-O bonds"),
-        (SUPEROXIDE, "K1+ 2 O0.5-, with 2 O-O bonds"),
-        (FLUORITE, "Ca2+ 2 F1-"),
+        (PYRITE, "Fe2+ S2(2-), with 4 S-S bonds"),
+        (SPINEL, "1 Fe2+ 2 Fe3+ O2-"),
+        (PEROXIDE, "Ba2+ O2(2-), with 2 O-O bonds"),
+        (SUPEROXIDE, "K1+ O2(1-), with 2 O-O bonds"),
+        (FLUORITE, "Ca2+ F1-"),
     ],
 )
 def test_states_of_known_structures(structure: Structure, states: str) -> None:
@@ -52,7 +54,25 @@ def test_bonds_between_anions_change_the_count() -> None:
     apart = crystal("Pa-3", Lattice.cubic(5.42), Zn=(0, 0, 0), S=(0.25, 0.25, 0.25))
     paired = crystal("Pa-3", Lattice.cubic(5.95), Zn=(0, 0, 0), S=(0.4, 0.4, 0.4))
     assert not site_states(apart).passed
-    assert site_states(paired).reason == "Zn2+ 2 S1-, with 4 S-S bonds"
+    assert site_states(paired).reason == "Zn2+ S2(2-), with 4 S-S bonds"
+
+
+@pytest.mark.parametrize("structure", [ROCK_SALT, PYRITE, SPINEL, PEROXIDE, SUPEROXIDE, FLUORITE])
+def test_a_crystals_states_are_written_as_its_compositions(structure: Structure) -> None:
+    held = site_states(structure).reason.split(", with ")[0]
+    assert held == str(assignment(structure.composition))
+
+
+def test_the_states_of_the_structure_are_told() -> None:
+    paired = crystal("Pa-3", Lattice.cubic(5.95), Sn=(0, 0, 0), S=(0.4, 0.4, 0.4))
+    alone = charge_balance("SnS2")
+    assert alone.reason == "usual: Sn4+ S2-"
+    assert states_told(alone, None) == alone.reason
+    assert states_told(alone, site_states(paired)) == "by its structure: Sn2+ S2(2-)"
+    pyrite = charge_balance("FeS2")
+    assert states_told(pyrite, site_states(PYRITE)) == pyrite.reason == "usual: Fe2+ S2(2-)"
+    layers = states_told(charge_balance("KSnS2"), site_states(LAYERS))
+    assert layers.startswith("none: its bonds contradict usual states")
 
 
 def test_metals_hold_no_states() -> None:

@@ -129,7 +129,7 @@ def _chalcogen(ratio: Fraction, around: Surroundings) -> float:
 
 
 def _zintl(ratio: Fraction, around: Surroundings) -> float:
-    if around.zintl and ratio >= _HALF or around.soft and around.binary and ratio in _CAGE_ANIONS:
+    if (around.zintl and ratio >= _HALF) or (around.soft and around.binary and ratio in _CAGE_ANIONS):
         return _WELL_KNOWN
     return _WELL_KNOWN if ratio in (1, 2) and around.binary else _UNCOMMON
 

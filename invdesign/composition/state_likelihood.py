@@ -37,7 +37,9 @@ ORDER = {symbol: place for place, symbol in enumerate(_ORDER.split())}
 """Elements from the most electropositive; metals come before all others, whatever their electronegativity."""
 _FIRST_NONMETAL = ORDER["B"]
 
-MIXED = elements("Ag Au Bi Ce Co Cr Cu Eu Fe Ga In Mn Mo Nb Ni Os Pb Pd Pr Pt Re Ru Sb Sm Sn Tb Ti Tl U V W Yb")
+MIXED = elements(
+    "Ag Au Bi Ce Co Cr Cu Eu Fe Ga In Mn Mo Nb Ni Os Pb Pd Pr Pt Re Ru Sb Sm Sn Tb Ti Tl U V W Yb"
+)
 """Elements of which compounds with two oxidation states are well known."""
 SKIP = elements("Ag As Au Bi Ga Ge In Pb Sb Sn Tl")
 """Elements whose states are two apart: the one between is a mixture of its neighbours, or a pair."""
@@ -132,9 +134,7 @@ def every_option(element: str, atoms: int, around: Surroundings, most_kinds: int
     ]
 
 
-def _lower_states_lifted(
-    element: str, shares: dict[int, float], around: Surroundings
-) -> dict[int, float]:
+def _lower_states_lifted(element: str, shares: dict[int, float], around: Surroundings) -> dict[int, float]:
     """Return the shares, in a binary relative to the largest, with those below the likeliest raised.
 
     Nothing competes for the electrons in a binary compound and in an oxoanion between soft cations.

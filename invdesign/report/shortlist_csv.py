@@ -155,7 +155,8 @@ def doubts(candidate: Candidate) -> list[str]:
     found = []
     if candidate.potentials_agree is False and (first := candidate.first_placement) is not None:
         found.append(f"the potentials disagree ({first.e_above_hull:.2f} eV/atom before finishing)")
-    if _reason(candidate, "site states").startswith(CONTRADICTION):
+    states = candidate.verdicts.get("site states")
+    if states is not None and states.reason.startswith(CONTRADICTION):
         found.append(CONTRADICTION)
     found += [f"{one} and {other} would share sites" for one, other in mixing(candidate.gene.amounts)]
     if not all(estimate.in_domain for estimate in candidate.properties.values()):

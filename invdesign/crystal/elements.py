@@ -34,7 +34,7 @@ _PERIODIC_TABLE = (
     "Hf Ta W Re Os Ir Pt Au Hg Tl Pb Bi Po At Rn Fr Ra Ac Th Pa U Np Pu Am Cm Bk Cf Es Fm Md No Lr"
 )
 _UNSTABLE = "Tc Pm Po At Rn Fr Ra Ac Pa Np Pu Am Cm Bk Cf Es Fm Md No Lr"
-_INERT = "He Ne Ar Kr"
+_INERT = "He Ne Ar Kr Xe"
 
 SYMBOLS: tuple[str, ...] = tuple(_PERIODIC_TABLE.split())
 """Symbol by atomic number; index 0 is a placeholder, so that ``SYMBOLS[26] == "Fe"``."""
@@ -49,8 +49,8 @@ EXCLUDED_BY_DEFAULT: frozenset[str] = frozenset(_UNSTABLE.split() + _INERT.split
 """Elements no one wants proposed unless asked.
 
 Without a long-lived isotope: Tc, Pm, Po to Ac, Pa (33 000 years, never in gram amounts) and everything
-beyond U; Th and U stay, being mined. He, Ne, Ar and Kr form no solid compound that one could make and
-keep (mp20: three in 14 711); Xe, whose oxides and fluorides are bottled chemicals, stays.
+beyond U; Th and U stay, being mined. Noble gases form no solid compound that one could make and keep
+(mp20 without Xe: three in 14 711; xenon's oxides and fluorides are oxidisers in bottles).
 """
 
 RADIOACTIVE: frozenset[str] = frozenset((*_UNSTABLE.split(), "Th", "U"))

@@ -12,7 +12,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from invdesign.campaign.config import CampaignConfig
-from invdesign.campaign.ranking import hit_probability
+from invdesign.campaign.ranking import worth
 from invdesign.composition.families import like_for_like
 from invdesign.core.candidate import Candidate
 from invdesign.crystal.gene import Gene
@@ -25,9 +25,9 @@ LAYERS = 2  # dimensionality from which the elements always count
 
 
 def leaders(candidates: Sequence[Candidate], config: CampaignConfig) -> list[Candidate]:
-    """Return the likeliest hit of each idea; of equals that of the lower id."""
+    """Return the candidate of most worth of each idea; of equals that of the lower id."""
     best: dict[int, Candidate] = {}
-    for candidate, idea in zip(_likeliest_first(candidates, config), ideas(candidates, config), strict=True):
+    for candidate, idea in zip(_best_first(candidates, config), ideas(candidates, config), strict=True):
         best.setdefault(idea, candidate)
     return list(best.values())
 
@@ -41,7 +41,7 @@ def members(chosen: Sequence[Candidate], pool: Sequence[Candidate], config: Camp
         config: the campaign.
     """
     ids = {candidate.id for candidate in chosen}
-    everyone = _likeliest_first([*chosen, *(c for c in pool if c.id not in ids)], config)
+    everyone = _best_first([*chosen, *(c for c in pool if c.id not in ids)], config)
     labels = dict(zip([c.id for c in everyone], ideas(everyone, config), strict=True))
     found = []
     for leader in chosen:
@@ -61,7 +61,7 @@ def ideas(candidates: Sequence[Candidate], config: CampaignConfig) -> list[int]:
         candidates: relaxed and scored; their order is immaterial.
         config: the campaign.
     """
-    ordered = _likeliest_first(candidates, config)
+    ordered = _best_first(candidates, config)
     labels = list(range(len(ordered)))
     if not config.diverse:
         return labels
@@ -78,8 +78,8 @@ def ideas(candidates: Sequence[Candidate], config: CampaignConfig) -> list[int]:
     return labels
 
 
-def _likeliest_first(candidates: Sequence[Candidate], config: CampaignConfig) -> list[Candidate]:
-    return sorted(candidates, key=lambda c: (-hit_probability(c.properties, config.target), c.id))
+def _best_first(candidates: Sequence[Candidate], config: CampaignConfig) -> list[Candidate]:
+    return sorted(candidates, key=lambda c: (-worth(c, config.target), c.id))
 
 
 def _merge(labels: list[int], keys: Sequence[Hashable]) -> None:

@@ -48,7 +48,7 @@ class CampaignResult(Tabular):
 
     Attributes:
         config: what was asked.
-        shortlist: likeliest hits first, each with its pymatgen ``structure``, ``verdicts``, ``properties``
+        shortlist: in order of worth, each with its pymatgen ``structure``, ``verdicts``, ``properties``
             and ``selection`` (``rank``, ``p_hit``, ``pareto_rank``, ``synthesizability``).
         funnel: counts and cost by stage.
         message: one sentence on the outcome; where the shortlist is short, why and what would lengthen it.

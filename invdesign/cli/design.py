@@ -265,7 +265,7 @@ def _print_shortlist(shortlist: Sequence[Candidate], config: CampaignConfig, con
     asked = {*config.target.windows, STABILITY}
     asked |= GAPS if asked & GAPS else set()
     shown = [name for name in names if name in asked]
-    for heading in ("", "formula", "group", "hit", *(_heading(name) for name in shown)):
+    for heading in ("", "formula", "group", "worth", "hit", *(_heading(name) for name in shown)):
         table.add_column(heading, justify="left" if heading == "formula" else "right", no_wrap=True)
     table.add_column("novelty")
     connected = config.target.dimensionality != (0, 3) or any(
@@ -282,6 +282,7 @@ def _print_shortlist(shortlist: Sequence[Candidate], config: CampaignConfig, con
             str(selection.rank),
             candidate.gene.formula,
             str(candidate.gene.space_group),
+            "–" if selection.worth is None else f"{selection.worth:.0%}",
             f"{selection.p_hit:.0%}",
             *(f"{e.value:.2f} [{e.low:.2f}, {e.high:.2f}]" for e in estimates),
             novelty_word(candidate.verdicts["novelty"]),

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 RADII, ELECTRONEGATIVITIES = 0.15, 0.4
 LIKELIHOOD = {3: 0.6, 4: 0.1}
 """How much rarer such a pair is among reported compounds than among generated ones, by number of elements
-(four: and more); benchmarks/solid-solutions."""
+(four: and more); benchmarks/realised."""
 
 
 def mixing(composition: Composition | Mapping[str, float] | str) -> tuple[tuple[str, str], ...]:
@@ -59,11 +59,10 @@ def _alike(one: str, other: str, charge: int) -> bool:
 
 @cache
 def _radius(symbol: str, charge: int) -> float | None:
-    """Return the radius of an ion, Å; None where nobody has measured it."""
-    from pymatgen.core import Species
+    """Return the radius of an ion, Å, of high spin where there are two; None where nobody has measured it."""
+    from pymatgen.core import Element
 
-    ion = Species(symbol, charge)
-    try:
-        return ion.get_shannon_radius("VI")
-    except KeyError:
-        return None if ion.ionic_radius is None else float(ion.ionic_radius)
+    element = Element(symbol)
+    sixfold = element.data.get("Shannon radii", {}).get(str(charge), {}).get("VI", {})
+    spin = sixfold.get("", sixfold.get("High Spin"))
+    return spin["ionic_radius"] if spin else element.ionic_radii.get(charge)

@@ -189,6 +189,8 @@ class Selection:
 
     Attributes:
         p_hit: probability that all properties lie in their windows and E above hull under its limit.
+        worth: that times how likely such a compound is real; the shortlist is in its order. None in campaigns
+            that are older than it.
         synthesizability: score, 0 to 1.
         pareto_rank: front among several goals, from 1; None with a single goal.
         rank: place on the shortlist, from 1; None: not on it.
@@ -198,6 +200,7 @@ class Selection:
     """
 
     p_hit: float
+    worth: float | None = None
     synthesizability: float = 0.0
     pareto_rank: int | None = None
     rank: int | None = None

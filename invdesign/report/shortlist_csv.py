@@ -72,6 +72,8 @@ def row_of(candidate: Candidate) -> Row:
         "n_atoms": len(structure),
         "p_hit": round(selection.p_hit, 4),
     }
+    if selection.worth is not None:
+        row["worth"] = round(selection.worth, 4)
     if selection.pareto_rank is not None:
         row["pareto_rank"] = selection.pareto_rank
     for name, estimate in candidate.properties.items():

@@ -37,7 +37,7 @@ def write_shortlist_json(shortlist: Sequence[Candidate], path: Path, made: Mappi
     """Write a shortlist as an OPTIMADE response.
 
     Args:
-        shortlist: likeliest hits first.
+        shortlist: in order of worth.
         path: the file.
         made: how the whole shortlist came about, as plain JSON: ``target``, ``seed``, ``weights`` by part,
             and what else there is to say.
@@ -65,6 +65,7 @@ def _entry(candidate: Candidate, made: Mapping[str, Any]) -> dict[str, Any]:
     ours = {
         "rank": selection.rank,
         "p_hit": _plain(selection.p_hit),
+        "worth": _plain(selection.worth),
         "pareto_rank": selection.pareto_rank,
         "members": selection.members.split(", ") if selection.members else [],
         "dimensionality": selection.dimensionality,

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from invdesign.campaign.ranking import (
+    gene_worth,
     goal_probabilities,
     hit_probability,
     pareto_ranks,
@@ -13,6 +14,7 @@ from invdesign.campaign.ranking import (
     shortlist,
     similarity,
     window_probability,
+    worth,
 )
 from invdesign.core.candidate import Candidate, Estimate
 from invdesign.core.target import Window, parse_target
@@ -124,3 +126,16 @@ def test_fronts_do_not_depend_on_order(points, random):
     shuffled = random.sample(points, len(points))
     ranks = dict(zip(shuffled, pareto_ranks(np.array(shuffled) / 100).tolist(), strict=True))
     assert [ranks[point] for point in points] == pareto_ranks(np.array(points) / 100).tolist()
+
+
+def test_what_would_be_a_solid_solution_or_lies_higher_is_worth_less():
+    ordered, mixed = (Gene.parse(f"216 {x}@a Ca@b Sn@c S@d") for x in ("K", "Sr"))  # Sr and Ca share no size
+    assert gene_worth({}, ordered, TARGET) == gene_worth({}, mixed, TARGET) == 1.0
+    alike = Gene.parse("225 Cs@c Rb@b Bi@a Cl@e")
+    likely = {"band_gap": Estimate(1.5, 0.3)}
+    assert gene_worth(likely, alike, TARGET) == pytest.approx(0.1 * hit_probability(likely, TARGET))
+    low, high = (candidate(n, GENES[0], 1.5, hull) for n, hull in ((0, -0.1), (1, 0.05)))
+    ratio = worth(high, TARGET) / worth(low, TARGET)
+    p_hit = [hit_probability(one.properties, TARGET) for one in (high, low)]
+    assert ratio == pytest.approx(math.exp(-2) * p_hit[0] / p_hit[1])
+    assert [one.id for one in shortlist([high, low], TARGET, 2)] == [low.id, high.id]

@@ -220,4 +220,4 @@ def test_an_evaluator_of_generators_selects_nothing(tmp_path):
 def test_a_short_list_names_a_small_number_of_relaxations(tmp_path):
     config = campaign_fakes.fake_config(tmp_path, n_genes=32, n_relax=2, n_shortlist=6)
     found = design(config, components=campaign_fakes.fake_components(), progress=False)
-    assert "at most 2 are relaxed; raise n_relax" in found.message
+    assert "at most 2 are relaxed; give --n-relax 60" in found.message

@@ -8,7 +8,7 @@ from math import ceil
 from invdesign.campaign.components import Components
 from invdesign.campaign.config import CampaignConfig
 from invdesign.campaign.progress import Clock
-from invdesign.campaign.ranking import hit_probability, select, worth
+from invdesign.campaign.ranking import gene_worth, hit_probability, select
 from invdesign.campaign.stages.filter import filter_genes, first_of_genes
 from invdesign.campaign.stages.gates import Context, GateFunction, apply_gates
 from invdesign.campaign.stages.generate import generate, generate_units
@@ -41,7 +41,7 @@ def likely_hits(alive: Sequence[Candidate], context: Context) -> list[Verdict]:
     """Pass the likeliest hits of one generator's candidates, in diversity, and number them."""
     config, verdicts = context.config, []
     scores = [
-        worth(candidate.properties, candidate.gene, config.target) * _listed(candidate, config)
+        gene_worth(candidate.properties, candidate.gene, config.target) * _listed(candidate, config)
         for candidate in alive
     ]
     # formulas that a screening selected are all to be tried

@@ -12,7 +12,7 @@ from invdesign.campaign.components import Components
 from invdesign.campaign.config import CampaignConfig
 from invdesign.campaign.ideas import leaders, members
 from invdesign.campaign.progress import Clock
-from invdesign.campaign.ranking import goal_probabilities, hit_probability, pareto_ranks, shortlist
+from invdesign.campaign.ranking import goal_probabilities, hit_probability, pareto_ranks, shortlist, worth
 from invdesign.campaign.session import Session
 from invdesign.campaign.stages.gates import Context, GateFunction, apply_gates
 from invdesign.campaign.store import Store
@@ -68,7 +68,7 @@ def distinct(candidates: Sequence[Candidate], context: Context) -> list[Verdict]
 def picked(
     config: CampaignConfig, candidates: Sequence[Candidate], pick: Pick = shortlist
 ) -> list[Candidate]:
-    """Select a shortlist of one candidate per idea, likeliest hit first."""
+    """Select a shortlist of one candidate per idea, in order of worth."""
     return pick(leaders(candidates, config), config.target, config.n_shortlist)
 
 
@@ -80,7 +80,7 @@ def put_on_shortlist(
     Args:
         config: the campaign.
         components: what it is made of.
-        chosen: likeliest hit first.
+        chosen: in order of worth.
         pool: what passed the structure phase.
     """
     clock = Clock()
@@ -156,6 +156,7 @@ def score(alive: Sequence[Candidate], config: CampaignConfig, components: Compon
     for i, candidate in enumerate(alive):
         candidate.selection = Selection(
             p_hit=hit_probability(candidate.properties, config.target),
+            worth=worth(candidate, config.target),
             synthesizability=float(scores[i]),
             pareto_rank=None if fronts is None else int(fronts[i]),
             dimensionality=dimensionality(candidate.structure),  # type: ignore[arg-type]

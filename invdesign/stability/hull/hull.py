@@ -251,7 +251,7 @@ class Hull:
         for i in chosen[np.isnan(self._overcorrections[chosen])].tolist():
             parts = zip(self.numbers[i].tolist(), self.fractions[i].tolist(), strict=True)
             self._overcorrections[i] = self._overcorrection({SYMBOLS[number]: x for number, x in parts if x})
-        return self.energies[chosen] + self._overcorrections[chosen]
+        return np.asarray(self.energies[chosen] + self._overcorrections[chosen])
 
     def _overcorrection(self, parts: Mapping[str, float]) -> float:
         return overcorrection(parts) if self.scale.startswith(MP2020) else 0.0

@@ -109,7 +109,7 @@ def assignments(composition: Composition | Mapping[str, float] | str, most: int 
     around = surroundings(symbols, amounts)
     sets: list[tuple[float, int, bool, tuple[Ions, ...]]] = [(0.0, 0, False, ())]
     for symbol in symbols:
-        options = every_option(symbol, amounts[symbol], around.of(symbol), most_kinds=3)
+        options = every_option(symbol, amounts[symbol], around.of(symbol))
         longer = (
             (total + ions.log, charge + ions.charge, ions.charge < 0, (*chosen, ions))
             for total, charge, anions, chosen in sets

@@ -190,12 +190,17 @@ _OXOANIONS = elements("B C Si Ge N P As Sb S Se Te Cl Br I")
 _CENTRES = _OXOANIONS | _PEROXIDES | _TETRAHEDRA.keys() | _TRICHALCOGENIDES
 
 
+def needs_pair(element: str, state: int) -> bool:
+    """Whether atoms of a state have an odd electron, which they share with their like."""
+    return state in _BETWEEN.get(element, ())
+
+
 def pair_share(element: str, state: int, atoms: int, around: Surroundings, share: float) -> float:
     """Return the share of a state: more where it needs a bond to a like atom and its partners fit, or less.
 
     Such are P2S6, Ge2Te6, the layers of GaS and InSe, oxalate, dithionite and dithionate.
     """
-    if state not in _BETWEEN.get(element, ()):
+    if not needs_pair(element, state):
         return share
     ratio, beside = Fraction(around.amount, atoms), around.beside
     if element in ("C", "S"):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from invdesign.composition.assignment import assigned
+from invdesign.composition.assignment import Assignment, assigned
 from invdesign.composition.batch import CompositionBatch
 from invdesign.composition.oxidation_state_arrays import (
     BITS,
@@ -22,6 +22,7 @@ from invdesign.composition.oxidation_state_arrays import (
     element_arrays,
 )
 from invdesign.composition.oxidation_states import ChargeRules, OxidationTables, likeliest, oxidation_tables
+from invdesign.composition.plainly_usual import plainly_usual
 from invdesign.crystal.elements import SYMBOLS
 from invdesign.filters.charge_balance import rarest_share
 from invdesign.filters.metallicity import metallic
@@ -46,8 +47,15 @@ def charge_verdicts(batch: CompositionBatch, rules: ChargeRules = _DEFAULT) -> N
 
 def charge_words(batch: CompositionBatch) -> NDArray[np.object_]:
     """Return the word of each composition's likeliest states: usual, unusual or none, (n,)."""
-    words = [assigned(_amounts(z, n)).word for z, n in zip(batch.numbers, batch.amounts, strict=True)]
-    return np.array(words, dtype=object)
+    words = np.full(len(batch), "usual", dtype=object)
+    rows = np.flatnonzero(~plainly_usual(batch))
+    words[rows] = [found.word for found in assigned_states(batch.take(rows))]
+    return words
+
+
+def assigned_states(batch: CompositionBatch) -> list[Assignment]:
+    """Return the likeliest oxidation states of each composition, (n,)."""
+    return [assigned(_amounts(z, n)) for z, n in zip(batch.numbers, batch.amounts, strict=True)]
 
 
 def likeliest_states(

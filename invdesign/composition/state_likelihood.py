@@ -91,6 +91,12 @@ def _shares() -> dict[tuple[str, str], dict[int, float]]:
     return table
 
 
+def read_shares_again() -> None:
+    """Forget the shares, whose file has changed."""
+    for cached in (_shares, _shares_in, _mixed_sets, ion_options):
+        cached.cache_clear()
+
+
 def shares_of(element: str, beside: str) -> dict[int, float]:
     """Share of each oxidation state of an element in compounds of a most electronegative element."""
     table = _shares()
@@ -109,13 +115,20 @@ def plain_shares(element: str, beside: str) -> dict[int, float]:
 
 @lru_cache(maxsize=100_000)
 def ion_options(element: str, atoms: int, around: Surroundings) -> tuple[Ions, ...]:
-    """Return what so many atoms of an element can be: for each total charge the likeliest ions."""
-    best: dict[int, Shared] = {}
-    for option in _options(element, atoms, around, most_kinds=2):
-        share, charge, _ = option
-        if share >= POSSIBLE and (charge not in best or share > best[charge][0]):
-            best[charge] = option
-    return tuple(_ions(option, atoms) for option in best.values())
+    """Return what so many atoms of an element can be: for each total charge the likeliest, likeliest first."""
+    if around.clusters:
+        found = ion_options(element, atoms, around._replace(clusters=False))
+        shares = {ions.charge: ions.share for ions in found}
+        weak = _clusters(element, atoms, _shares_in(element, *_key(element, around)), around)
+        found += tuple(_ions(one, atoms) for one in weak if one[0] > shares.get(one[1], 0.0))
+    else:
+        best: dict[int, Shared] = {}
+        for option in _options(element, atoms, around, most_kinds=2):
+            share, charge, _ = option
+            if share >= POSSIBLE and (charge not in best or share > best[charge][0]):
+                best[charge] = option
+        found = tuple(_ions(option, atoms) for option in best.values())
+    return tuple(sorted(found, key=lambda ions: -ions.share))
 
 
 def every_option(element: str, atoms: int, around: Surroundings) -> list[Ions]:
@@ -131,7 +144,8 @@ def _ions(option: Shared, atoms: int) -> Ions:
 
 def _options(element: str, atoms: int, around: Surroundings, most_kinds: int) -> Iterator[Shared]:
     """Share, charge and states of each option; no states are the mean, within chains and clusters."""
-    shares = _shares_in(element, around.beside, around.binary, around.centre == element)
+    key = _key(element, around)
+    shares = _shares_in(element, *key)
     for state, share in shares.items():
         yield pair_share(element, state, atoms, around, share), state * atoms, ((state, atoms),)
     for share, states in groups(element, atoms, around):
@@ -139,13 +153,15 @@ def _options(element: str, atoms: int, around: Surroundings, most_kinds: int) ->
     if atoms > _MOST_ATOMS:
         return
     for kinds in range(2, most_kinds + 1):
-        sets = _mixed_sets(element, around.beside, around.binary, around.centre == element, kinds)
-        for chosen, share in sets:
+        for chosen, share in _mixed_sets(element, *key, kinds):
             yield from _mixtures(element, atoms, chosen, share)
     for charge in range(1, max(-min(shares, default=0) * atoms, 0)):
         yield chain_share(element, atoms, charge, around), -charge, ()
-    if around.clusters:
-        yield from _clusters(element, atoms, shares, around)
+
+
+def _key(element: str, around: Surroundings) -> tuple[str, bool, bool]:
+    """Return what the shares of an element's states depend on."""
+    return around.beside, around.binary, around.centre == element
 
 
 @lru_cache(maxsize=20_000)

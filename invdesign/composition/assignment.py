@@ -98,6 +98,14 @@ def assigned(amounts: Mapping[str, int]) -> Assignment:
     return _assignment(symbols, _likeliest(symbols, amounts, around._replace(clusters=True)), "clusters")
 
 
+def single_states(amounts: Mapping[str, int]) -> dict[str, int] | None:
+    """Return the likeliest state of each element; None where there are none, or several of one element."""
+    states = assigned(amounts).states
+    single = {element: own[0][0] for element, own in states if len(own) == 1}
+    whole = {element: int(state) for element, state in single.items() if state == int(state)}
+    return whole if len(whole) == len(amounts) else None
+
+
 def assignments(composition: Composition | Mapping[str, float] | str, most: int = 1000) -> list[Assignment]:
     """Return the likeliest assignments of ions, of up to two states an element, three of mixed-valent ones.
 

@@ -36,7 +36,8 @@ def _usual(numbers: NDArray[np.uint8], amounts: NDArray[np.int32], kinds: int) -
     """As :func:`plainly_usual`, of compositions (n, k) of so many elements."""
     ranks, nonmetal = _order()
     order = np.argsort(ranks[numbers], axis=1, kind="stable")[:, -kinds:]
-    numbers, amounts = (np.take_along_axis(a, order, axis=1) for a in (numbers, amounts))
+    numbers = np.take_along_axis(numbers, order, axis=1)
+    amounts = np.take_along_axis(amounts, order, axis=1)
     last = numbers[:, -1]
     states, shares = _states()
     charge, share = np.zeros((len(numbers), 1), dtype=np.int64), np.ones((len(numbers), 1))
@@ -47,11 +48,9 @@ def _usual(numbers: NDArray[np.uint8], amounts: NDArray[np.int32], kinds: int) -
         likely = np.where(after & (own > 0)[:, None], 0.0, share[:, :, None] * gain[:, None])
         total = charge[:, :, None] + (own * amounts[:, place, None])[:, None]
         after = after | (own < 0)[:, None]
-        share, charge, negative = (
-            a.reshape(len(numbers), -1)[:, found]
-            for found in [(likely >= _LEAST).reshape(len(numbers), -1).any(axis=0)]
-            for a in (likely, total, np.broadcast_to(after, likely.shape))
-        )
+        found = (likely >= _LEAST).any(axis=0)
+        share, charge = likely[:, found], total[:, found]
+        negative = np.broadcast_to(after, likely.shape)[:, found]
     neutral = (share >= _LEAST) & (charge == 0) & negative
     return np.asarray(neutral.any(axis=1) | ~nonmetal[last] | (kinds == 1))
 

@@ -155,7 +155,7 @@ def _chalcogen(ratio: Fraction, around: Surroundings) -> float:
 
 
 def _zintl(ratio: Fraction, around: Surroundings) -> float:
-    if around.zintl and ratio >= _HALF or around.soft and around.binary and ratio in _CAGE_ANIONS:
+    if (around.zintl and ratio >= _HALF) or (around.soft and around.binary and ratio in _CAGE_ANIONS):
         return _WELL_KNOWN
     return _WELL_KNOWN if ratio in (1, 2) and around.binary else _UNCOMMON
 
@@ -296,7 +296,7 @@ def group_size(element: str, mean: Fraction) -> int:
     if element in CHALCOGENS and (-2 / mean).denominator == 1:
         return int(-2 / mean)
     usual = _GROUPS.get(element, 1)
-    if usual % mean.denominator == 0 and (element, mean) != ("B", -1):
+    if usual % mean.denominator == 0 and not (element == "B" and mean == -1):
         return usual
     return mean.denominator
 

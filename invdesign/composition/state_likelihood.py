@@ -15,7 +15,7 @@ from fractions import Fraction
 from functools import lru_cache
 from importlib.resources import files
 from itertools import combinations, pairwise
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from invdesign.composition.polyanions import (
     CHALCOGENS,
@@ -39,7 +39,9 @@ ORDER = {symbol: place for place, symbol in enumerate(_ORDER.split())}
 """Elements from the most electropositive; metals come before all others, whatever their electronegativity."""
 _FIRST_NONMETAL = ORDER["B"]
 
-MIXED = elements("Ag Au Bi Ce Co Cr Cu Eu Fe Ga In Mn Mo Nb Ni Os Pb Pd Pr Pt Re Ru Sb Sm Sn Tb Ti Tl U V W Yb")
+MIXED = elements(
+    "Ag Au Bi Ce Co Cr Cu Eu Fe Ga In Mn Mo Nb Ni Os Pb Pd Pr Pt Re Ru Sb Sm Sn Tb Ti Tl U V W Yb"
+)
 """Elements of which compounds with two oxidation states are well known."""
 SKIP = elements("Ag As Au Bi Ga Ge In Pb Sb Sn Tl")
 """Elements whose states are two apart: the one between is a mixture of its neighbours, or a pair."""
@@ -115,11 +117,11 @@ def plain_shares(element: str, beside: str) -> dict[int, float]:
 
 @lru_cache(maxsize=100_000)
 def ion_options(element: str, atoms: int, around: Surroundings) -> tuple[Ions, ...]:
-    """Return what so many atoms of an element can be: for each total charge the likeliest, likeliest first."""
+    """Return what so many atoms of an element can be: the likeliest of each charge, by likelihood."""
     if around.clusters:
         found = ion_options(element, atoms, around._replace(clusters=False))
         shares = {ions.charge: ions.share for ions in found}
-        weak = _clusters(element, atoms, _shares_in(element, *_key(element, around)), around)
+        weak = _clusters(element, atoms, _shares_in(element, around.beside, _kind(element, around)), around)
         found += tuple(_ions(one, atoms) for one in weak if one[0] > shares.get(one[1], 0.0))
     else:
         best: dict[int, Shared] = {}
@@ -144,8 +146,8 @@ def _ions(option: Shared, atoms: int) -> Ions:
 
 def _options(element: str, atoms: int, around: Surroundings, most_kinds: int) -> Iterator[Shared]:
     """Share, charge and states of each option; no states are the mean, within chains and clusters."""
-    key = _key(element, around)
-    shares = _shares_in(element, *key)
+    kind = _kind(element, around)
+    shares = _shares_in(element, around.beside, kind)
     for state, share in shares.items():
         yield pair_share(element, state, atoms, around, share), state * atoms, ((state, atoms),)
     for share, states in groups(element, atoms, around):
@@ -153,33 +155,33 @@ def _options(element: str, atoms: int, around: Surroundings, most_kinds: int) ->
     if atoms > _MOST_ATOMS:
         return
     for kinds in range(2, most_kinds + 1):
-        for chosen, share in _mixed_sets(element, *key, kinds):
+        for chosen, share in _mixed_sets(element, around.beside, kind, kinds):
             yield from _mixtures(element, atoms, chosen, share)
     for charge in range(1, max(-min(shares, default=0) * atoms, 0)):
         yield chain_share(element, atoms, charge, around), -charge, ()
 
 
-def _key(element: str, around: Surroundings) -> tuple[str, bool, bool]:
-    """Return what the shares of an element's states depend on."""
-    return around.beside, around.binary, around.centre == element
+Kind = Literal["binary", "oxoanion", "other"]
+
+
+def _kind(element: str, around: Surroundings) -> Kind:
+    """Return in what kind of compound an element has its states."""
+    if around.binary and element not in _TRIVALENT:
+        return "binary"
+    return "oxoanion" if around.centre == element and is_nonmetal(element) else "other"
 
 
 @lru_cache(maxsize=20_000)
-def _shares_in(element: str, beside: str, binary: bool, central: bool) -> dict[int, float]:  # noqa: FBT001 - a cache's key
-    """Share of each state in a binary compound, or as the centre of an oxoanion, or in others."""
-    shares = shares_of(element, beside)
-    if (binary and element not in _TRIVALENT) or (central and is_nonmetal(element)):
-        return _lower_states_lifted(element, shares, beside, binary=binary)
-    return shares
+def _shares_in(element: str, beside: str, kind: Kind) -> dict[int, float]:
+    """Share of each state in a kind of compound.
 
-
-def _lower_states_lifted(
-    element: str, shares: dict[int, float], beside: str, *, binary: bool
-) -> dict[int, float]:
-    """Return the shares, in a binary relative to the largest, with those below the likeliest raised.
-
-    Nothing competes for the electrons in a binary compound and in an oxoanion between soft cations.
+    Nothing competes for the electrons in a binary compound and in an oxoanion between soft cations: states
+    below the likeliest are raised, and in a binary shares are relative to the largest.
     """
+    shares = shares_of(element, beside)
+    if kind == "other":
+        return shares
+    binary = kind == "binary"
     most = max((p for state, p in shares.items() if state > 0), default=1.0)
     highest = max((state for state, p in shares.items() if state > 0 and p >= most / 2), default=0)
     if element in PYRITES and beside in CHALCOGENS:
@@ -196,11 +198,9 @@ def _lower_states_lifted(
 
 
 @lru_cache(maxsize=20_000)
-def _mixed_sets(
-    element: str, beside: str, binary: bool, central: bool, kinds: int  # noqa: FBT001 - a cache's key
-) -> list[tuple[tuple[int, ...], float]]:
+def _mixed_sets(element: str, beside: str, kind: Kind, kinds: int) -> list[tuple[tuple[int, ...], float]]:
     """States that an element has together in a compound, with the share of such mixtures."""
-    shares = _shares_in(element, beside, binary, central)
+    shares = _shares_in(element, beside, kind)
     states = sorted(state for state in shares if state > 0)
     if beside in CHALCOGENS:
         states = [state for state in states if state < 5 or element not in ("As", "Sb")]  # not beside 3+
@@ -261,9 +261,7 @@ _SUBVALENT_METALS = elements(
 _SUBNITRIDES = elements("Ca Sr Ba")  # Ca2N, NaBa3N; CaNaO is none
 
 
-def _clusters(
-    element: str, atoms: int, shares: dict[int, float], around: Surroundings
-) -> Iterator[Shared]:
+def _clusters(element: str, atoms: int, shares: dict[int, float], around: Surroundings) -> Iterator[Shared]:
     """Return bonds among atoms that carry a positive charge: boranes, Ag2F, ZrCl."""
     lowest = min((state for state in shares if state > 0), default=0)
     if is_nonmetal(element):

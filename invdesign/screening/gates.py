@@ -146,7 +146,7 @@ def put_states(screened: ScreenedBatch, rows: np.ndarray, config: ScreenConfig) 
     batch = screened.batch.take(rows)
     if config.rules == "likeliest":
         found = screened.assignments[rows]
-        left = np.equal(found, None)
+        left = np.array([one is None for one in found], dtype=bool)
         found[left] = assigned_states(batch.take(left))
         texts = [str(one) or None for one in found]
         screened.put("state_likelihood", rows, [one.likelihood for one in found])

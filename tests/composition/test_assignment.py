@@ -143,7 +143,9 @@ def test_every_assignment_is_neutral_and_the_likeliest_comes_first() -> None:
             assert {element: sum(n for _, n in ions) for element, ions in one.states} == amounts
 
 
-@pytest.mark.parametrize("formula", ["Fe3O4", "K2S3", "NaCuO2", "LiFePO4", "P4S3", "CuFeS2", "TlI3", "Zn3O", "BiSI"])
+@pytest.mark.parametrize(
+    "formula", ["Fe3O4", "K2S3", "NaCuO2", "LiFePO4", "P4S3", "CuFeS2", "TlI3", "Zn3O", "BiSI"]
+)
 def test_the_likeliest_of_every_choice_is_found(formula: str) -> None:
     """Against every combination of the elements' options, those of cations before those of anions."""
     amounts = reduced_amounts(formula)

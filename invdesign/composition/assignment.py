@@ -98,6 +98,14 @@ def assigned(amounts: Mapping[str, int]) -> Assignment:
     return _assignment(symbols, _likeliest(symbols, amounts, around._replace(clusters=True)), "clusters")
 
 
+def single_states(amounts: Mapping[str, int]) -> dict[str, int] | None:
+    """Return the likeliest state of each element; None where there are none, or several of one element."""
+    states = assigned(amounts).states
+    single = {element: own[0][0] for element, own in states if len(own) == 1}
+    whole = {element: int(state) for element, state in single.items() if state == int(state)}
+    return whole if len(whole) == len(amounts) else None
+
+
 def assignments(composition: Composition | Mapping[str, float] | str, most: int = 1000) -> list[Assignment]:
     """Return the likeliest assignments of ions, of up to two states an element, three of mixed-valent ones.
 
@@ -109,7 +117,7 @@ def assignments(composition: Composition | Mapping[str, float] | str, most: int 
     around = surroundings(symbols, amounts)
     sets: list[tuple[float, int, bool, tuple[Ions, ...]]] = [(0.0, 0, False, ())]
     for symbol in symbols:
-        options = every_option(symbol, amounts[symbol], around.of(symbol), most_kinds=3)
+        options = every_option(symbol, amounts[symbol], around.of(symbol, amounts[symbol]))
         longer = (
             (total + ions.log, charge + ions.charge, ions.charge < 0, (*chosen, ions))
             for total, charge, anions, chosen in sets
@@ -136,7 +144,7 @@ def surroundings(symbols: Sequence[str], amounts: Mapping[str, int]) -> Surround
         only_alkali=others <= ALKALI,
         soft=bool(cations) and cations <= SOFT,
         zintl=bool(cations) and (cations <= SOFT or (cations <= NET and bool(cations & STRONG))),
-        pyrites=cations <= PYRITES,
+        pyrites=bool(cations) and cations <= PYRITES,
         azides=bool(cations) and cations <= AZIDES,
         trihalides=bool(cations) and cations <= TRIHALIDES,
         centre=centre,
@@ -160,22 +168,27 @@ def _assignment(
 
 def _likeliest(symbols: Sequence[str], amounts: Mapping[str, int], around: Surroundings) -> _Found | None:
     """Return the likeliest neutral assignment, its log likelihood and ions, if one is :data:`POSSIBLE`."""
-    options = [ion_options(symbol, amounts[symbol], around.of(symbol)) for symbol in symbols]
+    options = [ion_options(symbol, amounts[symbol], around.of(symbol, amounts[symbol])) for symbol in symbols]
     if not all(options):
         return None
     lowest = [min(ions.charge for ions in own) for own in options]
+    best = [own[0].log for own in options]
     cations: dict[int, _Found] = {0: (0.0, ())}
     anions: dict[int, _Found] = {}  # sums after the first anion, which no cation may follow
     for place, own in enumerate(options):
         left = -sum(lowest[place + 1 :])  # most that what follows can take away
+        least = _LEAST - sum(best[place + 1 :])
         more: tuple[dict[int, _Found], dict[int, _Found]] = ({}, {})
+        most = max([total for sums in (cations, anions) for total, _ in sums.values()], default=-math.inf)
         for ions in own:
             gain, added, negative = ions.log, ions.charge, ions.charge < 0
+            if most + gain < least:
+                break
             target = more[negative]
             for before in (cations, anions) if negative else (cations,):
                 for charge, (total, chosen) in before.items():
                     new, score = charge + added, total + gain
-                    if score >= _LEAST and 0 <= new <= left:
+                    if score >= least and 0 <= new <= left:
                         known = target.get(new)
                         if known is None or score > known[0]:
                             target[new] = (score, (*chosen, ions))

@@ -194,15 +194,6 @@ def _listed(states_set: str, symbols: Sequence[str]) -> dict[str, list[int]]:
     return {symbol: own for symbol, own in listed.items() if own}
 
 
-def single_states(amounts: Mapping[str, int]) -> dict[str, int] | None:
-    """Return the likeliest state of each element, one each; None where no such states are neutral."""
-    tables = oxidation_tables()
-    if not amounts.keys() <= tables.states.keys() & tables.electronegativity.keys():
-        return None
-    found = likeliest(tables, amounts, mixed=False)
-    return found and {element: state for element, ((state, _),) in found.states}
-
-
 def divisions(tables: OxidationTables, elements: Iterable[str]) -> Iterator[tuple[list[str], list[str]]]:
     """Cations and anions in every division that electronegativity allows."""
     scale = tables.electronegativity

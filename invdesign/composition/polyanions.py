@@ -78,14 +78,40 @@ class Surroundings(NamedTuple):
     centre: str = ""
     centres: int = 0
 
-    def of(self, element: str) -> Surroundings:
-        """Return what matters to one element."""
-        amount = self.amount if element in _COUNTED else 0
-        centre = self.centre if element in (self.centre, "O", *CHALCOGENS) and self.centre in _CENTRES else ""
-        if element not in _CHAINS:
-            return Surroundings(self.beside, self.clusters, amount, self.binary, centre=centre)
-        centres = self.centres if centre and element == self.beside else 0
-        return self._replace(amount=amount, centre=centre, centres=centres)
+    def of(self, element: str, atoms: int) -> Surroundings:
+        """Return what matters to so many atoms of an element."""
+        oxide = self.beside == "O"
+        own = Surroundings(
+            self.beside, self.clusters, self.amount if self._ratio_matters(element, atoms) else 0, self.binary
+        )
+        if element in _CHAINS:
+            own = own._replace(**{name: getattr(self, name) for name in _DECIDING[element]})
+        if self.centre and element == self.centre and oxide and element in _CENTRES:
+            return own._replace(centre=element)
+        if element == self.beside and ((oxide and self.centre in _CENTRES) or self._trichalcogenide(atoms)):
+            return own._replace(centre=self.centre, centres=self.centres)
+        return own
+
+    def _ratio_matters(self, element: str, atoms: int) -> bool:
+        """Whether it matters how many atoms of ``beside`` there are for each of an element."""
+        if element not in _COUNTED:
+            return False
+        ratio, chalcogenide = self.amount / atoms, self.beside in CHALCOGENS
+        if self.beside == "O" and (element in ("C", "S") or (element == self.centre and ratio == 4)):
+            return True
+        if ratio == 3 and element in _BETWEEN and (chalcogenide or element == "P"):
+            return True
+        if ratio == 1 and chalcogenide and (element in ("Ga", "In") or self.pyrites):
+            return True
+        return self.binary and (element in _CAGES or ratio == _HALIDES.get(element))
+
+    def _trichalcogenide(self, atoms: int) -> bool:
+        return (
+            self.binary
+            and self.centre in _TRICHALCOGENIDES
+            and self.beside in CHALCOGENS
+            and atoms == 3 * self.centres
+        )
 
 
 def chain_share(element: str, atoms: int, charge: int, around: Surroundings) -> float:
@@ -166,6 +192,17 @@ _CHAINS: dict[str, Callable[[Fraction, Surroundings], float]] = {
     "B": _boron,
     **dict.fromkeys(("I", "Br"), _halogen),
 }
+_DECIDING = {
+    "O": ("only_soft", "only_alkali"),
+    "N": ("only_metals", "azides"),
+    **dict.fromkeys(CHALCOGENS, ("soft", "pyrites")),
+    **dict.fromkeys(("P", "As", "Sb"), ("soft", "zintl", "pyrites")),
+    **dict.fromkeys(("Bi", "Si", "Ge", "Sn", "Pb"), ("soft", "zintl")),
+    "C": ("soft",),
+    "B": (),
+    **dict.fromkeys(("I", "Br"), ("trihalides",)),
+}
+"""What their rules ask for."""
 _BETWEEN = {
     **dict.fromkeys(("Si", "Ge", "Sn", "Pb", "C"), (1, 3)),
     **dict.fromkeys(("P", "As", "Sb", "Bi"), (2, 4)),
@@ -190,12 +227,17 @@ _OXOANIONS = elements("B C Si Ge N P As Sb S Se Te Cl Br I")
 _CENTRES = _OXOANIONS | _PEROXIDES | _TETRAHEDRA.keys() | _TRICHALCOGENIDES
 
 
+def needs_pair(element: str, state: int) -> bool:
+    """Whether atoms of a state have an odd electron, which they share with their like."""
+    return state in _BETWEEN.get(element, ())
+
+
 def pair_share(element: str, state: int, atoms: int, around: Surroundings, share: float) -> float:
     """Return the share of a state: more where it needs a bond to a like atom and its partners fit, or less.
 
     Such are P2S6, Ge2Te6, the layers of GaS and InSe, oxalate, dithionite and dithionate.
     """
-    if state not in _BETWEEN.get(element, ()):
+    if not needs_pair(element, state):
         return share
     ratio, beside = Fraction(around.amount, atoms), around.beside
     if element in ("C", "S"):
@@ -233,12 +275,7 @@ def groups(element: str, atoms: int, around: Surroundings) -> list[tuple[float, 
     if element == around.beside == "O" and around.centre in _PEROXIDES and atoms == 8 * around.centres:
         found.append(((-1, atoms),))
     shared = [(_WELL_KNOWN, states) for states in found]
-    if (
-        around.binary
-        and around.centre in _TRICHALCOGENIDES
-        and element in CHALCOGENS
-        and atoms == 3 * around.centres
-    ):
+    if element == around.beside and around.centre in _TRICHALCOGENIDES and element in CHALCOGENS:
         shared.append((_USUAL, ((-2, atoms // 3), (-1, atoms // 3 * 2))))
     return shared
 
@@ -259,7 +296,7 @@ def group_size(element: str, mean: Fraction) -> int:
     if element in CHALCOGENS and (-2 / mean).denominator == 1:
         return int(-2 / mean)
     usual = _GROUPS.get(element, 1)
-    if usual % mean.denominator == 0 and (element, mean) != ("B", -1):
+    if usual % mean.denominator == 0 and not (element == "B" and mean == -1):
         return usual
     return mean.denominator
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Iterator
 from fractions import Fraction
 from functools import lru_cache
 from importlib.resources import files
 from itertools import combinations, pairwise
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from invdesign.composition.polyanions import (
     CHALCOGENS,
@@ -24,6 +25,7 @@ from invdesign.composition.polyanions import (
     chain_share,
     elements,
     groups,
+    needs_pair,
     pair_share,
     whole,
 )
@@ -56,7 +58,7 @@ _CLUSTER, _SUBVALENT = 0.01, 0.004
 POSSIBLE = 0.0007
 """Likelihood from which on there are any oxidation states, so also of those of one element."""
 _MOST_ATOMS = 100  # of an element that may divide over states
-Shared = list[tuple[float, MeanStates]]  # ions with their share
+Shared = tuple[float, int, MeanStates]  # share, charge and states of some ions
 
 
 class Ions(NamedTuple):
@@ -91,61 +93,102 @@ def _shares() -> dict[tuple[str, str], dict[int, float]]:
     return table
 
 
+def read_shares_again() -> None:
+    """Forget the shares, whose file has changed."""
+    for cached in (_shares, _shares_in, _mixed_sets, ion_options):
+        cached.cache_clear()
+
+
 def shares_of(element: str, beside: str) -> dict[int, float]:
     """Share of each oxidation state of an element in compounds of a most electronegative element."""
     table = _shares()
     return table.get((element, beside)) or table.get((element, "")) or {}
 
 
+def plain_shares(element: str, beside: str) -> dict[int, float]:
+    """Share of each state that no kind of compound lowers."""
+    paired = element in PYRITES and beside in CHALCOGENS
+    return {
+        state: share
+        for state, share in shares_of(element, beside).items()
+        if not needs_pair(element, state) and not (paired and state == 4)
+    }
+
+
 @lru_cache(maxsize=100_000)
 def ion_options(element: str, atoms: int, around: Surroundings) -> tuple[Ions, ...]:
-    """Return what so many atoms of an element can be: for each total charge the likeliest ions."""
-    best: dict[int, Ions] = {}
-    for ions in every_option(element, atoms, around):
-        if ions.charge not in best or ions.share > best[ions.charge].share:
-            best[ions.charge] = ions
-    return tuple(best.values())
+    """Return what so many atoms of an element can be: the likeliest of each charge, by likelihood."""
+    if around.clusters:
+        found = ion_options(element, atoms, around._replace(clusters=False))
+        shares = {ions.charge: ions.share for ions in found}
+        weak = _clusters(element, atoms, _shares_in(element, around.beside, _kind(element, around)), around)
+        found += tuple(_ions(one, atoms) for one in weak if one[0] > shares.get(one[1], 0.0))
+    else:
+        best: dict[int, Shared] = {}
+        for option in _options(element, atoms, around, most_kinds=2):
+            share, charge, _ = option
+            if share >= POSSIBLE and (charge not in best or share > best[charge][0]):
+                best[charge] = option
+        found = tuple(_ions(option, atoms) for option in best.values())
+    return tuple(sorted(found, key=lambda ions: -ions.share))
 
 
-def every_option(element: str, atoms: int, around: Surroundings, most_kinds: int = 2) -> list[Ions]:
-    """Every set of ions that some atoms of an element can be, of up to ``most_kinds`` states."""
-    shares = shares_of(element, around.beside)
-    if (around.binary and element not in _TRIVALENT) or (element == around.centre and is_nonmetal(element)):
-        shares = _lower_states_lifted(element, shares, around)
-    lowest = min((state for state in shares if state > 0), default=0)
-    found: Shared = [
-        (pair_share(element, state, atoms, around, share), ((state, atoms),))
-        for state, share in shares.items()
-    ]
-    found += groups(element, atoms, around)
-    if atoms <= _MOST_ATOMS:
-        for kinds in range(2, most_kinds + 1):
-            found += _mixtures(element, atoms, shares, kinds, around.beside)
-        valence = -min(shares, default=0)
-        for charge in range(1, max(valence * atoms, 0)):
-            if share := chain_share(element, atoms, charge, around):
-                found.append((share, ((whole(Fraction(-charge, atoms)), atoms),)))
-        if around.clusters:
-            found += _clusters(element, atoms, shares, lowest, around)
-    return [
-        Ions(int(sum(state * n for state, n in states)), math.log(share), share, states)
-        for share, states in found
-        if share >= POSSIBLE
-    ]
+def every_option(element: str, atoms: int, around: Surroundings) -> list[Ions]:
+    """Every set of ions that some atoms of an element can be, of up to three states."""
+    options = _options(element, atoms, around, most_kinds=3)
+    return [_ions(option, atoms) for option in options if option[0] >= POSSIBLE]
 
 
-def _lower_states_lifted(element: str, shares: dict[int, float], around: Surroundings) -> dict[int, float]:
-    """Return the shares, in a binary relative to the largest, with those below the likeliest raised.
+def _ions(option: Shared, atoms: int) -> Ions:
+    share, charge, states = option
+    return Ions(charge, math.log(share), share, states or ((whole(Fraction(charge, atoms)), atoms),))
 
-    Nothing competes for the electrons in a binary compound and in an oxoanion between soft cations.
+
+def _options(element: str, atoms: int, around: Surroundings, most_kinds: int) -> Iterator[Shared]:
+    """Share, charge and states of each option; no states are the mean, within chains and clusters."""
+    kind = _kind(element, around)
+    shares = _shares_in(element, around.beside, kind)
+    for state, share in shares.items():
+        yield pair_share(element, state, atoms, around, share), state * atoms, ((state, atoms),)
+    for share, states in groups(element, atoms, around):
+        yield share, int(sum(state * n for state, n in states)), states
+    if atoms > _MOST_ATOMS:
+        return
+    for kinds in range(2, most_kinds + 1):
+        for chosen, share in _mixed_sets(element, around.beside, kind, kinds):
+            yield from _mixtures(element, atoms, chosen, share)
+    for charge in range(1, max(-min(shares, default=0) * atoms, 0)):
+        yield chain_share(element, atoms, charge, around), -charge, ()
+
+
+Kind = Literal["binary", "oxoanion", "other"]
+
+
+def _kind(element: str, around: Surroundings) -> Kind:
+    """Return in what kind of compound an element has its states."""
+    if around.binary and element not in _TRIVALENT:
+        return "binary"
+    return "oxoanion" if around.centre == element and is_nonmetal(element) else "other"
+
+
+@lru_cache(maxsize=20_000)
+def _shares_in(element: str, beside: str, kind: Kind) -> dict[int, float]:
+    """Share of each state in a kind of compound.
+
+    Nothing competes for the electrons in a binary compound and in an oxoanion between soft cations: states
+    below the likeliest are raised, and in a binary shares are relative to the largest.
     """
+    shares = shares_of(element, beside)
+    if kind == "other":
+        return shares
+    binary = kind == "binary"
     most = max((p for state, p in shares.items() if state > 0), default=1.0)
     highest = max((state for state, p in shares.items() if state > 0 and p >= most / 2), default=0)
-    if element in PYRITES and around.beside in CHALCOGENS:
+    if element in PYRITES and beside in CHALCOGENS:
         shares = {state: p * (_PAIRS_INSTEAD if state == 4 else 1.0) for state, p in shares.items()}
-    scale = most if around.binary else 1.0
-    lift = _LONE_PAIR_LIFT if element in SKIP or not around.binary else _LIFT
-    step = 1 if around.binary else 2  # oxoanions keep their electrons in pairs
+    scale = most if binary else 1.0
+    lift = _LONE_PAIR_LIFT if element in SKIP or not binary else _LIFT
+    step = 1 if binary else 2  # oxoanions keep their electrons in pairs
     return {
         state: p
         if state < 0
@@ -154,9 +197,10 @@ def _lower_states_lifted(element: str, shares: dict[int, float], around: Surroun
     }
 
 
-def _mixtures(element: str, atoms: int, shares: dict[int, float], kinds: int, beside: str) -> Shared:
-    """Return atoms of several states, and of two for a single atom in the formula where that is usual."""
-    found: Shared = []
+@lru_cache(maxsize=20_000)
+def _mixed_sets(element: str, beside: str, kind: Kind, kinds: int) -> list[tuple[tuple[int, ...], float]]:
+    """States that an element has together in a compound, with the share of such mixtures."""
+    shares = _shares_in(element, beside, kind)
     states = sorted(state for state in shares if state > 0)
     if beside in CHALCOGENS:
         states = [state for state in states if state < 5 or element not in ("As", "Sb")]  # not beside 3+
@@ -164,27 +208,29 @@ def _mixtures(element: str, atoms: int, shares: dict[int, float], kinds: int, be
     if element in _TWO_KINDS and kinds == 2:
         sets.append(_TWO_KINDS[element])
     common = _MIXED_SHARE if element in MIXED or element in _TWO_KINDS else _RARELY_MIXED
+    found = []
     for chosen in sets:
         apart = max(b - a for a, b in pairwise(chosen))
         expected = 2 if element in SKIP else 1
         factor = 1.0 if element in _TWO_KINDS else _APART.get(1 + abs(apart - expected), 0.05)
         share = common * factor * math.prod(shares.get(state, 0.0) for state in chosen) ** (1 / kinds)
         share *= 0.3 ** (kinds - 2)
-        if share < POSSIBLE:
-            continue
-        found += [
-            (
-                share * (1.0 if max(counts) <= 2 * min(counts) else _UNEVEN),
-                tuple(zip(chosen, counts, strict=True)),
-            )
-            for counts in _compositions(atoms, kinds)
-        ]
-        if kinds == 2 and element in _SINGLY:
-            halves = range(1, 2 * atoms, 2) if atoms <= 2 else [atoms] * (atoms % 2)
-            found += [
-                (share, ((chosen[0], Fraction(n, 2)), (chosen[1], atoms - Fraction(n, 2)))) for n in halves
-            ]
+        if share >= POSSIBLE:
+            found.append((chosen, share))
     return found
+
+
+def _mixtures(element: str, atoms: int, chosen: tuple[int, ...], share: float) -> Iterator[Shared]:
+    """Divide atoms over states; also a single atom in the formula where that is usual."""
+    for counts in _compositions(atoms, len(chosen)):
+        charge = sum(state * n for state, n in zip(chosen, counts, strict=True))
+        even = max(counts) <= 2 * min(counts)
+        yield share * (1.0 if even else _UNEVEN), charge, tuple(zip(chosen, counts, strict=True))
+    if len(chosen) == 2 and element in _SINGLY:
+        for n in range(1, 2 * atoms, 2) if atoms <= 2 else [atoms] * (atoms % 2):
+            half = Fraction(n, 2)
+            states = ((chosen[0], half), (chosen[1], atoms - half))
+            yield share, int(chosen[0] * half + chosen[1] * (atoms - half)), states
 
 
 def _mix(element: str, states: tuple[int, ...]) -> bool:
@@ -199,6 +245,7 @@ def _mix(element: str, states: tuple[int, ...]) -> bool:
 _PARITY = {"As": 1, "Bi": 1, "Ga": 1, "Ge": 0, "In": 1, "Pb": 0, "Sb": 1, "Sn": 0, "Tl": 1}
 
 
+@lru_cache(maxsize=500)
 def _compositions(atoms: int, kinds: int) -> list[tuple[int, ...]]:
     """Return every way to divide atoms over kinds, one each at least."""
     return [
@@ -214,10 +261,9 @@ _SUBVALENT_METALS = elements(
 _SUBNITRIDES = elements("Ca Sr Ba")  # Ca2N, NaBa3N; CaNaO is none
 
 
-def _clusters(
-    element: str, atoms: int, shares: dict[int, float], lowest: int, around: Surroundings
-) -> Shared:
-    """Return bonds among atoms that carry a positive charge: boranes, P4S3, Ag2F, ZrCl."""
+def _clusters(element: str, atoms: int, shares: dict[int, float], around: Surroundings) -> Iterator[Shared]:
+    """Return bonds among atoms that carry a positive charge: boranes, Ag2F, ZrCl."""
+    lowest = min((state for state in shares if state > 0), default=0)
     if is_nonmetal(element):
         most, share = max(shares, default=0) * atoms, _CLUSTERED.get(element, _CLUSTER)
     elif element in _SUBVALENT_METALS and (
@@ -225,5 +271,6 @@ def _clusters(
     ):
         most, share = lowest * atoms, _SUBVALENT
     else:
-        return []
-    return [(share, ((whole(Fraction(charge, atoms)), atoms),)) for charge in range(most)]
+        return
+    for charge in range(most):
+        yield share, charge, ()

@@ -6,12 +6,13 @@ assignment. With the elements sorted by electronegativity the cations are a pref
 Where no bit is common but charges beyond 63 could meet, the composition is searched by itself.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from invdesign.composition.assignment import assigned
+from invdesign.composition.assignment import Assignment, assigned
 from invdesign.composition.batch import CompositionBatch
 from invdesign.composition.oxidation_state_arrays import (
     BITS,
@@ -22,6 +23,7 @@ from invdesign.composition.oxidation_state_arrays import (
     element_arrays,
 )
 from invdesign.composition.oxidation_states import ChargeRules, OxidationTables, likeliest, oxidation_tables
+from invdesign.composition.plainly_usual import plainly_usual
 from invdesign.crystal.elements import SYMBOLS
 from invdesign.filters.charge_balance import rarest_share
 from invdesign.filters.metallicity import metallic
@@ -46,8 +48,27 @@ def charge_verdicts(batch: CompositionBatch, rules: ChargeRules = _DEFAULT) -> N
 
 def charge_words(batch: CompositionBatch) -> NDArray[np.object_]:
     """Return the word of each composition's likeliest states: usual, unusual or none, (n,)."""
-    words = [assigned(_amounts(z, n)).word for z, n in zip(batch.numbers, batch.amounts, strict=True)]
-    return np.array(words, dtype=object)
+    return words_of(searched_states(batch))
+
+
+def words_of(found: Iterable[Assignment | None]) -> NDArray[np.object_]:
+    """Return the words of what :func:`searched_states` found, (n,)."""
+    return np.array(["usual" if one is None else one.word for one in found], dtype=object)
+
+
+def searched_states(batch: CompositionBatch) -> NDArray[np.object_]:
+    """Return the likeliest oxidation states of each composition, None where they are plainly usual, (n,)."""
+    found = np.full(len(batch), None, dtype=object)
+    rows = np.flatnonzero(~plainly_usual(batch))
+    found[rows] = assigned_states(batch.take(rows))
+    return found
+
+
+def assigned_states(batch: CompositionBatch) -> NDArray[np.object_]:
+    """Return the likeliest oxidation states (:class:`Assignment`) of each composition, (n,)."""
+    found = np.empty(len(batch), dtype=object)
+    found[:] = [assigned(_amounts(z, n)) for z, n in zip(batch.numbers, batch.amounts, strict=True)]
+    return found
 
 
 def likeliest_states(

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from invdesign.composition.assignment import assignment, assignments
+from invdesign.composition.assignment import assignments
 from invdesign.composition.batch import CompositionBatch
 from invdesign.composition.formula import composition_key, text_hash
 from invdesign.composition.oxidation_state_arrays import ChargeCode
@@ -20,7 +20,13 @@ from invdesign.core.measured_gap import agreeing
 from invdesign.core.properties import STABILITY
 from invdesign.core.target import Target
 from invdesign.crystal.elements import ATOMIC_NUMBER, SYMBOLS
-from invdesign.filters.charge_balance_batch import charge_verdicts, charge_words, likeliest_states
+from invdesign.filters.charge_balance_batch import (
+    assigned_states,
+    charge_verdicts,
+    likeliest_states,
+    searched_states,
+    words_of,
+)
 from invdesign.filters.novelty import KnownMaterials, Source
 from invdesign.predictors.property_predictor import PropertyPredictor
 from invdesign.predictors.stability.model import StabilityModel
@@ -51,13 +57,15 @@ class ScreenedBatch:
         batch: the compositions (n).
         verdict: ``passed``, or the gate that rejected, (n,).
         columns: of the table, (n,) each, in order; nan, or None for text, where not computed.
-        codes: outcome of the charge balance, (n,); 0 where not checked.
+        codes: outcome of the charge balance by smact's rules, (n,); 0 where not checked.
+        assignments: the likeliest oxidation states as far as they were searched for, (n,).
         seconds: by gate.
     """
 
     batch: CompositionBatch
     verdict: np.ndarray
     codes: np.ndarray
+    assignments: np.ndarray
     columns: dict[str, np.ndarray] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -79,7 +87,12 @@ class ScreenedBatch:
 def screen_batch(batch: CompositionBatch, config: ScreenConfig) -> ScreenedBatch:
     """Pass a batch through the gates; a composition that one rejects does not reach the next."""
     n = len(batch)
-    screened = ScreenedBatch(batch, np.full(n, PASSED, dtype=object), np.zeros(n, dtype=np.int8))
+    screened = ScreenedBatch(
+        batch,
+        np.full(n, PASSED, dtype=object),
+        codes=np.zeros(n, dtype=np.int8),
+        assignments=np.full(n, None, dtype=object),
+    )
     for name, gate in GATES.items():
         start = perf_counter()
         rows = np.flatnonzero(screened.verdict == PASSED)
@@ -115,7 +128,8 @@ def _charge(screened: ScreenedBatch, rows: np.ndarray, config: ScreenConfig) -> 
     if config.rules is None:
         return np.ones(len(rows), bool)
     if config.rules == "likeliest":
-        words = charge_words(batch)
+        found = screened.assignments[rows] = searched_states(batch)
+        words = words_of(found)
         screened.put("charge", rows, words)
         return np.asarray(words != "none")
     codes = screened.codes[rows] = charge_verdicts(batch, config.rules)
@@ -131,7 +145,9 @@ def put_states(screened: ScreenedBatch, rows: np.ndarray, config: ScreenConfig) 
         return
     batch = screened.batch.take(rows)
     if config.rules == "likeliest":
-        found = [assignment(formula) for formula in batch.formulas()]
+        found = screened.assignments[rows]
+        left = np.array([one is None for one in found], dtype=bool)
+        found[left] = assigned_states(batch.take(left))
         texts = [str(one) or None for one in found]
         screened.put("state_likelihood", rows, [one.likelihood for one in found])
     else:

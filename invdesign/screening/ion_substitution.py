@@ -9,9 +9,10 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
+from invdesign.composition.assignment import single_states
 from invdesign.composition.batch import CompositionBatch
 from invdesign.composition.formula import reduced_amounts
-from invdesign.composition.oxidation_states import oxidation_tables, single_states
+from invdesign.composition.oxidation_states import oxidation_tables
 from invdesign.crystal.elements import ATOMIC_NUMBER, EXCLUDED_BY_DEFAULT, SYMBOLS
 from invdesign.errors import InputError
 from invdesign.generators.substitution.ion_exchange import substitution_table
@@ -24,7 +25,7 @@ def substitute_ions(formula: str, n: int = 10_000) -> tuple[CompositionBatch, ND
     """Return compositions with the ions of a known compound substituted, and their probabilities.
 
     The probabilities are products over the ions of those of ``ion-exchange``. At least one ion is replaced,
-    no two become one element, every cation stays less electronegative than every anion, and elements excluded
+    no two become one element, every cation stays more electropositive than every anion, and elements excluded
     by default are used only if the compound has them. A composition that is reached in two ways has the
     larger probability.
 

@@ -44,7 +44,7 @@ BY_ANION, MANY, LEAST = 0.8, 0.5, 3e-5
 TABLE = "oxidation_state_probability_table.json"
 UNLISTED = {"Xe": {2: 5.0, 4: 3.0, 6: 5.0, 8: 1.0}, "Kr": {2: 1.0}}
 """Of elements without counts, from their known compounds."""
-UNCOUNTED = {("Ir", 7): 30.0}
+UNCOUNTED = {("Ir", 7): 30.0, ("Ru", 8): 30.0}
 MOST = {
     **dict.fromkeys(elements("H Li Na K Rb Cs Fr"), 1),
     **dict.fromkeys(elements("Be Mg Ca Sr Ba Ra Zn Cd Hg"), 2),
@@ -183,8 +183,7 @@ def write(shares: Shares) -> None:
         rows.writerow(["element", "beside", "state", "share"])
         for (element, beside), own in sorted(shares.items()):
             rows.writerows([element, beside, s, f"{p:.2g}"] for s, p in sorted(own.items()) if p >= LEAST)
-    state_likelihood._shares.cache_clear()  # noqa: SLF001 - it has changed
-    state_likelihood.ion_options.cache_clear()
+    state_likelihood.read_shares_again()
 
 
 def stable(path: Path) -> list[str]:

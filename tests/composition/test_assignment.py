@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import math
 import re
 from fractions import Fraction
+from itertools import product
 from pathlib import Path
 
 import pytest
 
-from invdesign.composition.assignment import assignment, assignments
+from invdesign.composition.assignment import assignment, assignments, surroundings
+from invdesign.composition.formula import reduced_amounts
+from invdesign.composition.state_likelihood import ORDER, POSSIBLE, ion_options
 
 TEXTBOOK = Path(__file__).with_name("textbook_states.txt")
 
@@ -137,6 +141,27 @@ def test_every_assignment_is_neutral_and_the_likeliest_comes_first() -> None:
         for one in found:
             assert sum(state * n for _, ions in one.states for state, n in ions) == 0
             assert {element: sum(n for _, n in ions) for element, ions in one.states} == amounts
+
+
+@pytest.mark.parametrize(
+    "formula", ["Fe3O4", "K2S3", "NaCuO2", "LiFePO4", "P4S3", "CuFeS2", "TlI3", "Zn3O", "BiSI"]
+)
+def test_the_likeliest_of_every_choice_is_found(formula: str) -> None:
+    """Against every combination of the elements' options, those of cations before those of anions."""
+    amounts = reduced_amounts(formula)
+    symbols = sorted(amounts, key=ORDER.__getitem__)
+    around = surroundings(symbols, amounts)
+    best = 0.0
+    for chosen in product(*(ion_options(e, amounts[e], around.of(e, amounts[e])) for e in symbols)):
+        charges = [ions.charge for ions in chosen]
+        signs = [charge < 0 for charge in charges]
+        if sum(charges) == 0 and signs[-1] and signs == sorted(signs):
+            best = max(best, math.prod(ions.share for ions in chosen))
+    found = assignment(formula)
+    if found.kind == "ions":
+        assert found.likelihood == pytest.approx(best)
+    else:
+        assert best < POSSIBLE
 
 
 def test_metals_and_elements_need_no_charges() -> None:

@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from smact.screening import ICSD24FilterConfig, smact_validity
 
 from invdesign.composition.assignment import assignment
 from invdesign.composition.batch import CompositionBatch
 from invdesign.composition.oxidation_state_arrays import ChargeCode
 from invdesign.composition.oxidation_states import SMACT_COMBINATIONS, STATE_SETS, ChargeRules
+from invdesign.composition.plainly_usual import plainly_usual
 from invdesign.crystal.elements import SYMBOLS
 from invdesign.filters.charge_balance import charge_balance
 from invdesign.filters.charge_balance_batch import charge_verdicts, charge_words, likeliest_states
@@ -180,6 +183,21 @@ def test_words_equal_those_of_single_compositions() -> None:
     words = charge_words(batch).tolist()
     assert set(words) == {"usual", "unusual", "none"}
     assert words == [assignment(formula).word for formula in batch.formulas()]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.dictionaries(st.sampled_from(SYMBOLS[1:96]), st.integers(1, 9), min_size=1, max_size=6))
+def test_what_is_plainly_usual_is_what_the_search_finds(amounts: dict[str, int]) -> None:
+    formula = "".join(f"{symbol}{n}" for symbol, n in amounts.items())
+    batch, _ = CompositionBatch.of([formula])
+    assert charge_words(batch).tolist() == [assignment(formula).word]
+
+
+def test_most_usual_compositions_are_plainly_so() -> None:
+    batch, _ = CompositionBatch.of([text for text in formulas(600, seed=14) if len(text) < 12])
+    usual, plain = charge_words(batch) == "usual", plainly_usual(batch)
+    assert not (plain & ~usual).any()
+    assert plain.sum() > 0.8 * usual.sum()
 
 
 def test_nothing_gives_nothing() -> None:

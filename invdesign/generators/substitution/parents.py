@@ -13,7 +13,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from invdesign.composition.oxidation_states import oxidation_tables, single_states
+from invdesign.composition.assignment import single_states
+from invdesign.composition.state_likelihood import ORDER
 from invdesign.core.candidate import Candidate
 from invdesign.core.target import Target
 from invdesign.core.target_parser import amounts_of
@@ -163,15 +164,14 @@ def open_elements(target: Target) -> Integers:
 
 
 def sensible(elements: Sequence[int], states: Integers) -> bool:
-    """Whether no element is twice there, and every cation less electronegative than every anion.
+    """Whether no element is twice there, and every cation more electropositive than every anion.
 
     Args:
         elements: (k,) atomic numbers.
         states: (k,) their oxidation states, of both signs.
     """
-    scale = oxidation_tables().electronegativity
     cations, anions = (
-        [scale[SYMBOLS[elements[kind]]] for kind in np.flatnonzero(side).tolist()]
+        [ORDER[SYMBOLS[elements[kind]]] for kind in np.flatnonzero(side).tolist()]
         for side in (states > 0, states < 0)
     )
     return len(set(elements)) == len(elements) and max(cations) < min(anions)

@@ -93,7 +93,7 @@ def relax(
     Args:
         structures: pymatgen structures, or files, folders and tables of them; one or a list.
         out: folder for ``relaxed.csv`` (which grows as it goes), a CIF per crystal and ``run.json``.
-        potential: ``chgnet``, a matgl folder, a hub name, or ``ase:MODULE:CALLABLE``.
+        potential: ``chgnet``, a matgl folder, ``OWNER/NAME`` on the hub, or ``ase:MODULE:CALLABLE``.
         fmax: largest force at convergence, eV/Å.
         max_steps: most steps of one relaxation.
         relax_cell: False keeps the cells.
@@ -113,6 +113,7 @@ def relax(
     out = None if out is None else Path(out)
     samples = read_samples(structures)
     readable = {i: sample.structure for i, sample in enumerate(samples) if sample.structure is not None}
+    loaded = load_potential(potential)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
     rows = [_pending(sample) for sample in samples]
@@ -133,7 +134,6 @@ def relax(
             write_csv(out / RELAXED, [row.row() for row in rows])
     converged = sum(row.converged for row in rows)
     if out is not None:
-        loaded = load_potential(potential)
         settings = {"potential": loaded.name, "weights": loaded.digest, **options}
         write_run_json(out, {"relax": settings, "structures": len(rows), "converged": converged})
     return Results(rows, summary=f"relax: {len(rows)} structures, {converged} converged")

@@ -92,7 +92,7 @@ class Components:
     def generator_called(self, name: str) -> Generator:
         """Return one of the generators, loaded."""
         component = self.generators[name]
-        return _generator(component, self.novelty) if isinstance(component, str) else component  # type: ignore[no-any-return]
+        return _generator(component, self.novelty) if isinstance(component, str) else component
 
     def best(self) -> Components:
         """Return the same with the finishing potential, where there is one, in place of the potential."""

@@ -5,7 +5,7 @@ from dataclasses import replace
 import campaign_fakes
 import pytest
 
-from invdesign.campaign import design
+from invdesign.campaign import Components, design
 from invdesign.campaign.known import known_rows
 from invdesign.core.candidate import Candidate
 from invdesign.core.target import parse_target
@@ -95,6 +95,12 @@ def test_of_a_formula_that_is_asked_for_the_composition_may_be_known(tmp_path):
     verdict = Verdict("novelty", passed=True, reason="", value=Novelty.COMPOSITION_KNOWN)
     assert config.names_formulas
     assert novelty_wanted(verdict, "new", named=True)
+
+
+@pytest.mark.parametrize("novelty", ["new", "any", "known"])
+def test_generators_steer_to_what_a_campaign_wants(novelty, tmp_path):
+    config = campaign_fakes.fake_config(tmp_path, novelty=novelty)
+    assert Components.from_config(config).generator_called("gene-diffusion").novelty == novelty
 
 
 def test_a_campaign_writes_them_and_relaxes_none(components, tmp_path):

@@ -104,6 +104,8 @@ def test_design_refuses_a_bad_target(arguments, told, tmp_path):
         ("design", "band_gap>1", "--potential", "mace-mp"),
         ("design", "band_gap>1", "--finish", "7net-2"),
         ("design", "band_gap>1", "--generator", "gene-difusion"),
+        ("relax", "salt.cif", "--potential", "mace-mp"),
+        ("predict-structure", "NaCl", "--potential", "mace-mp"),
         ("evaluate", "salt.cif", "--second-opinion", "7net_9"),
     ],
 )

@@ -56,6 +56,7 @@ def test_gates_can_be_turned_off_and_on() -> None:
     assert verdicts() == ["passed", "charge balance", "passed", "charge balance"]
     assert verdicts(rules=None) == ["passed"] * 4
     assert verdicts(novelty="new", rules=None) == ["novelty", "passed", "novelty", "passed"]
+    assert verdicts(novelty="known", rules=None) == ["passed", "novelty", "passed", "novelty"]
     assert verdicts(target="exclude=toxic")[2] == "target"
     assert verdicts(target="elements=Na")[2] == "target"
     assert verdicts(target="anonymous=AB2", rules=None) == ["target", "passed", "target", "target"]

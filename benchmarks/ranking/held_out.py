@@ -6,7 +6,9 @@ WBM's crystals of the parts ``calibration`` and ``test`` of the band-gap model's
 campaign treats a candidate: relaxed with CHGNet, placed on ``mp-hull``, their gap predicted from the
 relaxed crystal. mp20's of the same parts are given their gap as they are (CHGNet was trained on them: no
 E above hull). Offset and uncertainty of the ``predicted`` values are fitted to WBM without the ``test``
-rows; the ``released`` calibration has seen them. ``benchmarks/ranking/reliability.py`` reads the table.
+rows; the ``released`` calibration has seen them. ``gap_gates``: whether a campaign for a gap would keep the
+crystal for the oxidation states of its composition and its structure (in the stored table those of DFT's
+structure). ``benchmarks/ranking/reliability.py`` reads the table.
 """
 
 from __future__ import annotations
@@ -19,9 +21,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from invdesign.core.target import parse_target
 from invdesign.data.dataset import read_dataset
 from invdesign.data.splits import grouped_split
 from invdesign.data.tokens import tokenise
+from invdesign.filters.charge_balance import suits
+from invdesign.filters.site_states import site_states
 from invdesign.potentials.registry import load_potential
 from invdesign.predictors.property_predictor import PropertyPredictor
 from invdesign.relaxation.relax import relax
@@ -43,7 +48,8 @@ OUT = Path(__file__).with_name("held_out.csv.gz")
 EVALUATED = ("calibration", "test")
 SEED = 0  # of the band-gap model's split
 CHUNK = 64
-COLUMNS = ("source", "row", "formula", "part", "gap", "gap_mean", "gap_sigma", "gap_p_zero")
+GAP = parse_target("band_gap=1..2")
+COLUMNS = ("source", "row", "formula", "part", "gap_gates", "gap", "gap_mean", "gap_sigma", "gap_p_zero")
 COLUMNS += (
     "e_above_hull",
     "predicted_e_above_hull",
@@ -160,6 +166,7 @@ def table(data: Path, source: str) -> list[dict]:
             "row": row,
             "formula": formula,
             "part": part,
+            "gap_gates": int(suits(formula, GAP).passed and site_states(structures[i]).passed),
             "gap": labels[row],
             "gap_mean": round(gap.mean, 4),
             "gap_sigma": round(gap.sigma, 4),

@@ -41,11 +41,15 @@ Pair = tuple[np.ndarray, np.ndarray]
 """Predicted probability and whether it happened, (n,) each."""
 
 
-def read(part: str, source: str) -> dict[str, np.ndarray]:
-    """Columns of the table's rows of one part and source; rows that did not relax are left out."""
+def read(part: str, source: str, *, gated: bool) -> dict[str, np.ndarray]:
+    """Columns of the table's rows of one part and source; rows that did not relax are left out.
+
+    With ``gated`` those, too, that a campaign for a gap would reject for their oxidation states.
+    """
     with gzip.open(TABLE, "rt", encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if (row["part"], row["source"]) == (part, source)]
     rows = [row for row in rows if row["predicted_e_above_hull"] != "nan"]
+    rows = [row for row in rows if row["gap_gates"] == "1" or not gated]
     names = [name for name in rows[0] if name not in {"source", "formula", "part"} and rows[0][name]]
     return {name: np.array([float(row[name]) for row in rows]) for name in names}
 
@@ -102,9 +106,9 @@ def reliability(pair: Pair) -> dict[str, float]:
     }
 
 
-def pools(part: str) -> dict[str, dict[str, Pair]]:
-    """Every pair by panel and name, those of one panel pooled last under ``all``."""
-    known, new = read(part, "mp20"), read(part, "wbm")
+def pools(part: str, *, gated: bool = False) -> dict[str, dict[str, Pair]]:
+    """Every pair by panel and name, those of one panel pooled last under ``all``; ``gated``: see ``read``."""
+    known, new = read(part, "mp20", gated=gated), read(part, "wbm", gated=gated)
     gaps = {
         f"{source} {window}": gap_pair(rows, window)
         for source, rows in (("mp20", known), ("wbm", new))
@@ -166,15 +170,17 @@ def main() -> None:
     """Write metrics and picture of the test part; the gap's trees were trained on the calibration part."""
     test = pools("test")
     found = {
-        "test": {
+        name: {
             panel: {name: reliability(pair) for name, pair in chosen.items()}
-            for panel, chosen in test.items()
+            for panel, chosen in panels.items()
         }
+        for name, panels in (("test", test), ("gated", pools("test", gated=True)))
     }
     OUT.write_text(json.dumps(found, indent=1) + "\n")
     draw({panel: test[panel]["all"] for panel in ("gap in window", "E above hull under limit", "both")})
-    for panel, chosen in found["test"].items():
-        print(panel, chosen["all"])
+    for name, panels in found.items():
+        for panel, chosen in panels.items():
+            print(name, panel, chosen["all"])
 
 
 if __name__ == "__main__":

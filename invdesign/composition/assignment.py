@@ -27,6 +27,7 @@ from invdesign.composition.polyanions import (
     MeanStates,
     Surroundings,
     group_size,
+    whole,
 )
 from invdesign.composition.state_likelihood import (
     ORDER,
@@ -94,8 +95,9 @@ def assigned(amounts: Mapping[str, int]) -> Assignment:
     if around.beside == "" and (found is None or math.exp(found[0]) < USUAL):
         return Assignment((), 1.0, "usual", "metals")
     if found:
-        return _assignment(symbols, found, "ions")
-    return _assignment(symbols, _likeliest(symbols, amounts, around._replace(clusters=True)), "clusters")
+        return _assignment(amounts, symbols, found)
+    weak = _likeliest(symbols, amounts, around._replace(clusters=True))
+    return _assignment(amounts, symbols, weak, "clusters")
 
 
 def single_states(amounts: Mapping[str, int]) -> dict[str, int] | None:
@@ -126,7 +128,7 @@ def assignments(composition: Composition | Mapping[str, float] | str, most: int 
         )
         sets = nlargest(_LONGEST, longer) if symbol != symbols[-1] else list(longer)
     neutral = sorted((own for own in sets if own[1] == 0 and own[2]), key=lambda own: -own[0])
-    return [_assignment(symbols, (total, chosen), "ions") for total, _, _, chosen in neutral[:most]]
+    return [_assignment(amounts, symbols, (total, chosen)) for total, _, _, chosen in neutral[:most]]
 
 
 def surroundings(symbols: Sequence[str], amounts: Mapping[str, int]) -> Surroundings:
@@ -156,13 +158,19 @@ _Found = tuple[float, tuple[Ions, ...]]
 
 
 def _assignment(
-    symbols: Sequence[str], found: _Found | None, kind: Literal["ions", "clusters"]
+    amounts: Mapping[str, int],
+    symbols: Sequence[str],
+    found: _Found | None,
+    kind: Literal["ions", "clusters"] = "ions",
 ) -> Assignment:
     if found is None:
         return Assignment((), 0.0, "none", "none")
     likelihood = math.exp(found[0])
     word: Word = "usual" if likelihood >= USUAL else "unusual" if likelihood >= POSSIBLE else "none"
-    states = tuple((symbol, ions.states) for symbol, ions in zip(symbols, found[1], strict=True))
+    states = tuple(
+        (symbol, ions.states or ((whole(Fraction(ions.charge, amounts[symbol])), amounts[symbol]),))
+        for symbol, ions in zip(symbols, found[1], strict=True)
+    )
     return Assignment(states, likelihood, word, kind)
 
 

@@ -258,6 +258,8 @@ def groups(element: str, atoms: int, around: Surroundings) -> list[tuple[float, 
     These are molecular halides and cages, tetrahedral oxoanions of metals, peroxo- and thio-anions, and the
     trichalcogenides of TiS3's kind.
     """
+    if not (around.amount or around.centre):
+        return []
     found: list[MeanStates] = []
     ratio = Fraction(around.amount, atoms)
     if around.binary and around.beside in ("F", "Cl", "Br", "I") and ratio == _HALIDES.get(element):

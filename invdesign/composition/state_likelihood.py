@@ -27,7 +27,6 @@ from invdesign.composition.polyanions import (
     groups,
     needs_pair,
     pair_share,
-    whole,
 )
 
 _ORDER = (
@@ -68,7 +67,8 @@ class Ions(NamedTuple):
         charge: of all of them, e.
         log: logarithm of the share.
         share: of the element's atoms beside such anions that are so.
-        states: oxidation state and atoms of each kind; a mean, as a fraction, within chains and clusters.
+        states: oxidation state and atoms of each kind; empty within chains and clusters, where charge and
+            atoms tell the mean.
     """
 
     charge: int
@@ -122,30 +122,30 @@ def ion_options(element: str, atoms: int, around: Surroundings) -> tuple[Ions, .
         found = ion_options(element, atoms, around._replace(clusters=False))
         shares = {ions.charge: ions.share for ions in found}
         weak = _clusters(element, atoms, _shares_in(element, around.beside, _kind(element, around)), around)
-        found += tuple(_ions(one, atoms) for one in weak if one[0] > shares.get(one[1], 0.0))
+        found += tuple(_ions(one) for one in weak if one[0] > shares.get(one[1], 0.0))
     else:
         best: dict[int, Shared] = {}
         for option in _options(element, atoms, around, most_kinds=2):
             share, charge, _ = option
             if share >= POSSIBLE and (charge not in best or share > best[charge][0]):
                 best[charge] = option
-        found = tuple(_ions(option, atoms) for option in best.values())
+        found = tuple(_ions(option) for option in best.values())
     return tuple(sorted(found, key=lambda ions: -ions.share))
 
 
 def every_option(element: str, atoms: int, around: Surroundings) -> list[Ions]:
     """Every set of ions that some atoms of an element can be, of up to three states."""
     options = _options(element, atoms, around, most_kinds=3)
-    return [_ions(option, atoms) for option in options if option[0] >= POSSIBLE]
+    return [_ions(option) for option in options if option[0] >= POSSIBLE]
 
 
-def _ions(option: Shared, atoms: int) -> Ions:
+def _ions(option: Shared) -> Ions:
     share, charge, states = option
-    return Ions(charge, math.log(share), share, states or ((whole(Fraction(charge, atoms)), atoms),))
+    return Ions(charge, math.log(share), share, states)
 
 
 def _options(element: str, atoms: int, around: Surroundings, most_kinds: int) -> Iterator[Shared]:
-    """Share, charge and states of each option; no states are the mean, within chains and clusters."""
+    """Share, charge and states of each option."""
     kind = _kind(element, around)
     shares = _shares_in(element, around.beside, kind)
     for state, share in shares.items():

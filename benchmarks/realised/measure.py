@@ -5,7 +5,8 @@ python benchmarks/realised/measure.py ../shared/data
 Mixing: how many have two elements that would share their sites. Reported are ordered crystals of mp20 and
 mpts52 at most 0.05 eV/atom above the hull; generated what campaigns relaxed for `relaxed-genes`, unknown, at
 most 0.1 eV/atom above the hull, with a gap above 0.3 eV; substituted WBM with such a gap. Compounds whose
-likeliest states are ions; each formula once. Energies: how reported compositions and generated new ones with
+likeliest states are ions; each formula once. Alkali: of those with an alkali metal and no such pair, how
+many have a second one. Energies: how reported compositions and generated new ones with
 a gap lie above the hull; below it counts as on it.
 """
 
@@ -15,7 +16,7 @@ import csv
 import gzip
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ from invdesign.io.provenance import git_revision, hardware
 OUT = Path(__file__).parent / "realised.json"
 EDGES = (0.0, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1)  # eV/atom
 NEW, NEW_STRUCTURE = "2", "3"
+ALKALI = {"Li", "Na", "K", "Rb", "Cs"}
 
 
 def rows(path: Path) -> Iterator[dict[str, str]]:
@@ -56,7 +58,8 @@ def main(data: Path) -> None:
         "substituted": {r["pretty_formula"] for r in substituted if float(r["band_gap"] or "nan") > 0.3},
     }
     result = {
-        "mixing": {kind: shares(sorted(found)) for kind, found in near.items()},
+        "mixing": {kind: shares(found, mixing) for kind, found in near.items()},
+        "alkali": {kind: shares(unmixed(found), second_alkali) for kind, found in near.items()},
         "energies": {
             "reported": energies(list(reported.items())),
             "generated": energies([(f, energy) for f, energy, known in generated if known == NEW]),
@@ -67,13 +70,23 @@ def main(data: Path) -> None:
     print(json.dumps(result, indent=1))
 
 
-def shares(formulas: list[str]) -> dict[str, dict[str, float]]:
-    """Compounds of ions, and the share with a pair that mixes, by number of elements (five: and more)."""
+def unmixed(formulas: set[str]) -> set[str]:
+    """Formulas with an alkali metal whose elements would not share sites."""
+    return {f for f in formulas if ALKALI & reduced_amounts(f).keys() and not mixing(f)}
+
+
+def second_alkali(formula: str) -> bool:
+    """Whether a compound has two alkali metals."""
+    return len(ALKALI & reduced_amounts(formula).keys()) > 1
+
+
+def shares(formulas: set[str], has: Callable[[str], object]) -> dict[str, dict[str, float]]:
+    """Compounds of ions, and the share that has something, by number of elements (five: and more)."""
     counts: dict[int, list[bool]] = {}
     for formula in formulas:
         amounts = reduced_amounts(formula)
         if len(amounts) >= 3 and assigned(amounts).kind == "ions":
-            counts.setdefault(min(len(amounts), 5), []).append(bool(mixing(amounts)))
+            counts.setdefault(min(len(amounts), 5), []).append(bool(has(formula)))
     return {str(n): {"n": len(c), "share": round(sum(c) / len(c), 4)} for n, c in sorted(counts.items())}
 
 

@@ -16,6 +16,7 @@ from invdesign.campaign.ranking import (
     window_probability,
     worth,
 )
+from invdesign.composition.solid_solutions import LIKELIHOOD
 from invdesign.core.candidate import Candidate, Estimate
 from invdesign.core.target import Window, parse_target
 from invdesign.crystal.gene import Gene
@@ -133,7 +134,7 @@ def test_what_would_be_a_solid_solution_or_lies_higher_is_worth_less():
     assert gene_worth({}, ordered, TARGET) == gene_worth({}, mixed, TARGET) == 1.0
     alike = Gene.parse("225 Cs@c Rb@b Bi@a Cl@e")
     likely = {"band_gap": Estimate(1.5, 0.3)}
-    assert gene_worth(likely, alike, TARGET) == pytest.approx(0.1 * hit_probability(likely, TARGET))
+    assert gene_worth(likely, alike, TARGET) == pytest.approx(LIKELIHOOD[4] * hit_probability(likely, TARGET))
     low, high = (candidate(n, GENES[0], 1.5, hull) for n, hull in ((0, -0.1), (1, 0.05)))
     ratio = worth(high, TARGET) / worth(low, TARGET)
     p_hit = [hit_probability(one.properties, TARGET) for one in (high, low)]

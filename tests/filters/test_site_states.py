@@ -92,3 +92,23 @@ def test_the_choice_of_cell_is_immaterial(seed: int, structure: Structure) -> No
     moved = Structure.from_sites([structure[i] for i in order])
     moved.translate_sites(range(len(moved)), rng.random(3))
     assert site_states(moved).passed == site_states(structure).passed
+
+
+def test_an_odd_electron_of_a_metal_needs_a_partner() -> None:
+    """In2+ in pairs, as in the layers of InSe; alone it is none."""
+
+    def layers(gap: float) -> Structure:
+        """Pairs of indium along c between sheets of selenium."""
+        cell = Lattice.hexagonal(3.9, 16.0)
+        first, second = (0.25 - gap / 32, 0.25 + gap / 32)
+        return crystal(
+            "P3m1",
+            cell,
+            In1=(0, 0, first),
+            In2=(0, 0, second),
+            Se1=(1 / 3, 2 / 3, first - 0.08),
+            Se2=(1 / 3, 2 / 3, second + 0.08),
+        )
+
+    assert site_states(layers(2.8)).reason == "In2+ Se2-"
+    assert "contradict" in site_states(layers(4.2)).reason

@@ -177,10 +177,10 @@ def _assignment(
 def _likeliest(symbols: Sequence[str], amounts: Mapping[str, int], around: Surroundings) -> _Found | None:
     """Return the likeliest neutral assignment, its log likelihood and ions, if one is :data:`POSSIBLE`."""
     options = [ion_options(symbol, amounts[symbol], around.of(symbol, amounts[symbol])) for symbol in symbols]
-    if not all(options):
+    if not all(own.ions for own in options):
         return None
-    lowest = [min(ions.charge for ions in own) for own in options]
-    best = [own[0].log for own in options]
+    lowest = [own.lowest for own in options]
+    best = [own.ions[0].log for own in options]
     cations: dict[int, _Found] = {0: (0.0, ())}
     anions: dict[int, _Found] = {}  # sums after the first anion, which no cation may follow
     for place, own in enumerate(options):
@@ -188,7 +188,7 @@ def _likeliest(symbols: Sequence[str], amounts: Mapping[str, int], around: Surro
         least = _LEAST - sum(best[place + 1 :])
         more: tuple[dict[int, _Found], dict[int, _Found]] = ({}, {})
         most = max([total for sums in (cations, anions) for total, _ in sums.values()], default=-math.inf)
-        for ions in own:
+        for ions in own.ions:
             gain, added, negative = ions.log, ions.charge, ions.charge < 0
             if most + gain < least:
                 break

@@ -80,17 +80,20 @@ class Surroundings(NamedTuple):
 
     def of(self, element: str, atoms: int) -> Surroundings:
         """Return what matters to so many atoms of an element."""
-        oxide = self.beside == "O"
-        own = Surroundings(
-            self.beside, self.clusters, self.amount if self._ratio_matters(element, atoms) else 0, self.binary
+        centre, oxide = "", self.beside == "O"
+        if (element == self.centre and oxide and element in _CENTRES) or (
+            element == self.beside and ((oxide and self.centre in _CENTRES) or self._trichalcogenide(atoms))
+        ):
+            centre = self.centre
+        return Surroundings(
+            self.beside,
+            self.clusters,
+            self.amount if self._ratio_matters(element, atoms) else 0,
+            self.binary,
+            centre=centre,
+            centres=self.centres if centre and element == self.beside else 0,
+            **{name: getattr(self, name) for name in _DECIDING.get(element, ())},
         )
-        if element in _CHAINS:
-            own = own._replace(**{name: getattr(self, name) for name in _DECIDING[element]})
-        if self.centre and element == self.centre and oxide and element in _CENTRES:
-            return own._replace(centre=element)
-        if element == self.beside and ((oxide and self.centre in _CENTRES) or self._trichalcogenide(atoms)):
-            return own._replace(centre=self.centre, centres=self.centres)
-        return own
 
     def _ratio_matters(self, element: str, atoms: int) -> bool:
         """Whether it matters how many atoms of ``beside`` there are for each of an element."""

@@ -77,6 +77,13 @@ class Ions(NamedTuple):
     states: MeanStates
 
 
+class Options(NamedTuple):
+    """What the atoms of one element can be, the likeliest first, and the lowest charge among these."""
+
+    ions: tuple[Ions, ...]
+    lowest: int
+
+
 def is_nonmetal(symbol: str) -> bool:
     """Whether an element can be an anion beside metals (metalloids can)."""
     return ORDER.get(symbol, -1) >= _FIRST_NONMETAL
@@ -116,10 +123,10 @@ def plain_shares(element: str, beside: str) -> dict[int, float]:
 
 
 @lru_cache(maxsize=100_000)
-def ion_options(element: str, atoms: int, around: Surroundings) -> tuple[Ions, ...]:
+def ion_options(element: str, atoms: int, around: Surroundings) -> Options:
     """Return what so many atoms of an element can be: the likeliest of each charge, by likelihood."""
     if around.clusters:
-        found = ion_options(element, atoms, around._replace(clusters=False))
+        found = ion_options(element, atoms, around._replace(clusters=False)).ions
         shares = {ions.charge: ions.share for ions in found}
         weak = _clusters(element, atoms, _shares_in(element, around.beside, _kind(element, around)), around)
         found += tuple(_ions(one) for one in weak if one[0] > shares.get(one[1], 0.0))
@@ -130,7 +137,8 @@ def ion_options(element: str, atoms: int, around: Surroundings) -> tuple[Ions, .
             if share >= POSSIBLE and (charge not in best or share > best[charge][0]):
                 best[charge] = option
         found = tuple(_ions(option) for option in best.values())
-    return tuple(sorted(found, key=lambda ions: -ions.share))
+    lowest = min((ions.charge for ions in found), default=0)
+    return Options(tuple(sorted(found, key=lambda ions: -ions.share)), lowest)
 
 
 def every_option(element: str, atoms: int, around: Surroundings) -> list[Ions]:
@@ -179,6 +187,8 @@ def _shares_in(element: str, beside: str, kind: Kind) -> dict[int, float]:
     below the likeliest are raised, and in a binary shares are relative to the largest.
     """
     shares = shares_of(element, beside)
+    if element == "O" and kind != "binary":  # positive in OF2 alone
+        shares = {state: p for state, p in shares.items() if state < 0}
     if kind == "other":
         return shares
     binary = kind == "binary"
@@ -222,10 +232,17 @@ def _mixed_sets(element: str, beside: str, kind: Kind, kinds: int) -> list[tuple
 
 def _mixtures(element: str, atoms: int, chosen: tuple[int, ...], share: float) -> Iterator[Shared]:
     """Divide atoms over states; also a single atom in the formula where that is usual."""
-    for counts in _compositions(atoms, len(chosen)):
-        charge = sum(state * n for state, n in zip(chosen, counts, strict=True))
-        even = max(counts) <= 2 * min(counts)
-        yield share * (1.0 if even else _UNEVEN), charge, tuple(zip(chosen, counts, strict=True))
+    if len(chosen) == 2:
+        (low, high), rare = chosen, share * _UNEVEN
+        for n in range(1, atoms):
+            even = atoms <= 3 * n <= 2 * atoms  # neither more than twice the other
+            states = ((low, n), (high, atoms - n))
+            yield share if even else rare, low * n + high * (atoms - n), states
+    else:
+        for counts in _compositions(atoms, len(chosen)):
+            states = tuple(zip(chosen, counts, strict=True))
+            even = max(counts) <= 2 * min(counts)
+            yield share * (1.0 if even else _UNEVEN), sum(state * n for state, n in states), states
     if len(chosen) == 2 and element in _SINGLY:
         for n in range(1, 2 * atoms, 2) if atoms <= 2 else [atoms] * (atoms % 2):
             half = Fraction(n, 2)

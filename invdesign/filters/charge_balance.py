@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 GATE = "charge balance"
 LIKELY = 0.06
-"""Likelihood of states that a crystal with a gap must have; 86 % of those with a PBE gap of 1 to 2 eV do."""
+"""Likelihood of states that a crystal with a gap must have, as 86 % have at a PBE gap of 1 to 2 eV."""
 
 
 def usual_charges(composition: Composition | Mapping[str, float] | str) -> bool:

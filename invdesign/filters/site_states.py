@@ -16,16 +16,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from fractions import Fraction
-from functools import cache
 from math import gcd, log
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from invdesign.composition.assignment import written
+from invdesign.composition.assignment import surroundings, written
+from invdesign.composition.formula import reduced_amounts
 from invdesign.composition.polyanions import VALENCE as MISSING
 from invdesign.composition.polyanions import MeanStates, elements, needs_pair
-from invdesign.composition.state_likelihood import ORDER, shares_of
+from invdesign.composition.state_likelihood import ORDER, ion_options, shares_of
 from invdesign.crystal.elements import ATOMIC_NUMBER, element_table
 from invdesign.crystal.symmetry import orbits_of
 from invdesign.verdict import Verdict
@@ -122,10 +122,19 @@ def bond_valences(structure: Structure) -> np.ndarray:
     return np.bincount(first, weights=np.nan_to_num(valence), minlength=len(structure))
 
 
-@cache
-def cation_states(symbol: str, beside: str) -> dict[int, float]:
-    """Return the states of a cation next to an anion, with their shares; hydrogen has both signs."""
-    shares = shares_of(symbol, beside)
+def cation_states(symbol: str, amounts: Mapping[str, int]) -> dict[int, float]:
+    """Return the states of a cation in a compound, with their shares; hydrogen has both signs.
+
+    Args:
+        symbol: the element.
+        amounts: atoms in the reduced formula, by element.
+    """
+    around = surroundings(sorted(amounts, key=ORDER.__getitem__), amounts)
+    shares = shares_of(symbol, around.beside) | {
+        int(ions.states[0][0]): ions.share
+        for ions in ion_options(symbol, amounts[symbol], around.of(symbol, amounts[symbol])).ions
+        if len(ions.states) == 1
+    }
     return {state: p for state, p in shares.items() if p >= POSSIBLE and (state > 0 or symbol == "H")}
 
 
@@ -140,7 +149,7 @@ def site_states(structure: Structure) -> Verdict:
     if not VALENCE.keys() & set(symbols) or "B" in symbols:
         return Verdict(GATE, passed=True, reason=UNRULED)
     bonds, valences = bonds_of(structure), bond_valences(structure)
-    beside = max(symbols, key=ORDER.__getitem__)
+    amounts = reduced_amounts(structure.composition)
     totals: dict[float, Choice] = {0: (0.0, ())}
     for place, size in zip(*np.unique(orbits_of(structure), return_counts=True), strict=True):
         symbol, (*counts, paired) = symbols[place], (int(own[place]) for own in bonds)
@@ -149,7 +158,7 @@ def site_states(structure: Structure) -> Verdict:
         else:
             costs = {
                 s: (s - valences[place]) ** 2 - log(p)
-                for s, p in cation_states(symbol, beside).items()
+                for s, p in cation_states(symbol, amounts).items()
                 if paired or not needs_pair(symbol, s)
             }
         totals = _added(totals, symbol, int(size), costs)

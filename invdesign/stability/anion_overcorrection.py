@@ -10,35 +10,44 @@ most, as it does for peroxides in MP2020 itself.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 
+from invdesign.composition.state_likelihood import shares_of
 from invdesign.crystal.elements import ATOMIC_NUMBER, element_table
 
 CORRECTIONS = {"S": 0.503, "Se": 0.472, "Te": 0.422, "Cl": 0.614, "Br": 0.534, "I": 0.379}
 """What MP2020 lowers each anion by, eV/atom."""
 KINDS = ({"S": 2, "Se": 2, "Te": 2}, {"Cl": 1, "Br": 1, "I": 1})
 """Chalcogens and halogens: electrons that an atom lacks to an octet."""
+RARE = 0.05
+"""Share of an element's ions from which on a state counts."""
+
+
+@cache
+def highest_state(element: str, beside: str) -> int:
+    """Return the highest oxidation state that an element has, not too rarely, beside an anion."""
+    shares = shares_of(element, beside)
+    return max((state for state, share in shares.items() if share >= RARE), default=0)
 
 
 def overcorrection(fractions: Mapping[str, float]) -> float:
     """Return what has to be added to an energy with MP2020's corrections, eV/atom.
 
-    Electrons of all other elements, at their highest oxidation states, go to the most electronegative anion
-    first. Beside oxygen, fluorine, nitrogen or an anion of another kind chalcogens and halogens are as often
-    cations or neutral, and nothing is added.
+    Electrons of all other elements, at the highest oxidation states that they have beside such anions, go to
+    the most electronegative one first. Beside oxygen, fluorine, nitrogen or an anion of another kind
+    chalcogens and halogens are as often cations or neutral, and nothing is added.
 
     Args:
         fractions: atomic fraction by element symbol.
     """
     if len(fractions) == 1 or not fractions.keys() & CORRECTIONS.keys():
         return 0.0
-    table = element_table()
-    chi, most = (
-        {symbol: float(table[name][ATOMIC_NUMBER[symbol]]) for symbol in fractions}
-        for name in ("electronegativity", "max_oxidation")
-    )
+    electronegativity = element_table()["electronegativity"]
+    chi = {symbol: float(electronegativity[ATOMIC_NUMBER[symbol]]) for symbol in fractions}
     ordered = sorted(fractions, key=lambda symbol: -chi[symbol])
     charge = next((kind for kind in KINDS if ordered[0] in kind), {})
     anions = [symbol for symbol in ordered if symbol in charge]
+    most = {symbol: highest_state(symbol, ordered[0]) for symbol in ordered}
     left = sum(most[symbol] * fractions[symbol] for symbol in ordered if symbol not in anions)
     total = 0.0
     for place, symbol in enumerate(anions):

@@ -152,7 +152,7 @@ def test_the_likeliest_of_every_choice_is_found(formula: str) -> None:
     symbols = sorted(amounts, key=ORDER.__getitem__)
     around = surroundings(symbols, amounts)
     best = 0.0
-    for chosen in product(*(ion_options(e, amounts[e], around.of(e, amounts[e])) for e in symbols)):
+    for chosen in product(*(ion_options(e, amounts[e], around.of(e, amounts[e])).ions for e in symbols)):
         charges = [ions.charge for ions in chosen]
         signs = [charge < 0 for charge in charges]
         if sum(charges) == 0 and signs[-1] and signs == sorted(signs):

@@ -6,7 +6,7 @@ from pymatgen.core import Lattice, Structure
 
 from invdesign.composition.assignment import assignment
 from invdesign.filters.charge_balance import charge_balance
-from invdesign.filters.site_states import bond_valences, site_states, states_told
+from invdesign.filters.site_states import bond_valences, cation_states, site_states, states_told
 
 
 def crystal(group: str, lattice: Lattice, **sites: tuple[float, float, float]) -> Structure:
@@ -73,6 +73,12 @@ def test_the_states_of_the_structure_are_told() -> None:
     assert states_told(pyrite, site_states(PYRITE)) == pyrite.reason == "usual: Fe2+ S2(2-)"
     layers = states_told(charge_balance("KSnS2"), site_states(LAYERS))
     assert layers.startswith("none: its bonds contradict usual states")
+
+
+def test_a_kind_of_compound_has_its_states_in_the_crystal_too() -> None:
+    assert 7 in cation_states("Mn", {"Na": 1, "Mn": 1, "O": 4})
+    assert 7 not in cation_states("Mn", {"Na": 1, "Mn": 1, "O": 2})
+    assert cation_states("Mn", {"Mn": 3, "O": 4}).keys() >= {2, 3}
 
 
 def test_metals_hold_no_states() -> None:

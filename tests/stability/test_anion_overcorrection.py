@@ -25,7 +25,7 @@ def added(formula):
         "Al2S3",
         "SnSe",
         "Cu2ZnSnS4",
-        "FeS2",
+        "NiS",
         "MoTe2",
         "K2TeS3",
         "CdSeS",

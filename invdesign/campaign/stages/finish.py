@@ -112,7 +112,8 @@ def stands_finished(candidates: Sequence[Candidate], context: Context) -> list[V
             candidates[i].verdicts["site states"] = held
         for verdict in (held, properties_verdict(candidates[i], config)):
             if not verdict.passed:
-                verdicts[i] = replace(verdict, gate=FINISHING)
+                reason = f"{verdict.reason}, relaxed by {potential.name}"
+                verdicts[i] = replace(verdict, gate=FINISHING, reason=reason)
     return verdicts
 
 

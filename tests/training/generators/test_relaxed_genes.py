@@ -52,6 +52,11 @@ def test_every_outcome_has_its_row(config):
     assert "| chosen to be relaxed | 24 | 24 | 48 |" in card
 
 
+def test_the_judge_labels_nothing_that_is_learned_from(config):
+    assert config.gaps == "band-gap"
+    assert config.campaign(config.campaigns[0]).finish == "none"
+
+
 def test_another_campaign_in_the_cache_is_reported(config):
     other = config.model_copy(
         update={"campaigns": (PlannedCampaign(target=TARGET, seed=1, n_genes=64, n_relax=9),)}

@@ -42,12 +42,12 @@ class MaterialsProject:
 
     def structure(self, row: int) -> Structure:
         """Return a row's crystal, in the stored cell."""
-        from pymatgen.core import Lattice, Structure
+        from pymatgen.core import Element, Lattice, Structure
 
         sites = slice(self.ends[row] - self.columns["n_sites"][row], self.ends[row])
         lattice = Lattice.from_parameters(*self.columns["cell"][row].astype(float))
-        fractional = self.columns["fractional"][sites] / 65_536
-        return Structure(lattice, self.columns["atomic_number"][sites], fractional)
+        elements = [Element.from_Z(z) for z in self.columns["atomic_number"][sites].tolist()]
+        return Structure(lattice, elements, self.columns["fractional"][sites] / 65_536)
 
     def gaps(self) -> tuple[np.ndarray, np.ndarray]:
         """PBE gaps to learn from, eV (n,), and whether each is of the later scale, (n,).

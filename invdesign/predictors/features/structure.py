@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -174,25 +175,25 @@ def described_entries(
     structures = [entry.structure for entry in entries]
     crystals = _digest(structures)
     base = cache / f"described-{source}-{crystals}-{VERSION}-{_potential_digest()}"
-    described = Described(
-        **_in_pieces(base, structures, lambda some: _fields(describe(some)), progress, f"describing {source}")
-    )
-    further = {
-        name: _in_pieces(
-            cache / f"embedded-{source}-{crystals}-{name}-{load_potential(name).digest}",
-            structures,
-            lambda some, name=name: {"embedding": _embedding(some, name)},
-            progress,
-            f"{name} on {source}",
-        )["embedding"]
-        for name in embeddings[1:]
-    }
-    return replace(described, further=further), columns_of(entries)
+    found = _in_pieces(base, structures, _base_arrays, progress, f"describing {source}")
+    further = {}
+    for name in embeddings[1:]:
+        folder = cache / f"embedded-{source}-{crystals}-{name}-{load_potential(name).digest}"
+        of_name = partial(_further_arrays, name)
+        further[name] = _in_pieces(folder, structures, of_name, progress, f"{name} on {source}")["embedding"]
+    return Described(*(found[name] for name in _BASE_ARRAYS), further), columns_of(entries)
 
 
-def _fields(described: Described) -> dict[str, np.ndarray]:
-    names = ("features", "energy", "space_group", "formulas")
-    return {name: getattr(described, name) for name in names}
+_BASE_ARRAYS = ("features", "energy", "space_group", "formulas")
+
+
+def _base_arrays(structures: list[Structure]) -> dict[str, np.ndarray]:
+    described = describe(structures)
+    return {name: getattr(described, name) for name in _BASE_ARRAYS}
+
+
+def _further_arrays(name: str, structures: list[Structure]) -> dict[str, np.ndarray]:
+    return {"embedding": _embedding(structures, name)}
 
 
 def _in_pieces(

@@ -19,11 +19,13 @@ from invdesign.core.target import Window
 from invdesign.crystal.gene import Gene
 from invdesign.errors import InputError
 from invdesign.io.config import build as typed
+from invdesign.predictors.explain.explainer import Explainer
 from invdesign.predictors.features import structure as crystal_features
 from invdesign.predictors.features.composition_and_gene import composition_and_space_group_rows, half_filled
 from invdesign.predictors.property_predictor import ANY_ENERGY, BLIND, PropertyPredictor
 from invdesign.training.cards.render import finite
 from invdesign.training.predictors.property import PropertyConfig, train_property, training_table
+from invdesign.training.predictors.transfer import load_backbone
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -335,10 +337,17 @@ def test_a_model_sees_another_embedding_and_an_input(tmp_path: Path, monkeypatch
 
 
 def test_embeddings_that_cannot_be_are_reported(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="embeddings: 7net-0; give chgnet first"):
+    with pytest.raises(InputError, match=r"^embeddings: 7net-0; give chgnet first"):
         recipe(tmp_path, data="x.csv", sees="structure", embeddings=["7net-0"])
-    with pytest.raises(InputError, match="a model of composition sees none"):
+    with pytest.raises(InputError, match=r"^embeddings, inputs: a model of composition"):
         recipe(tmp_path, data="x.csv", embeddings=["chgnet", "7net-0"])
+
+
+def test_only_models_of_chgnet_s_embedding_alone_are_explained_or_carried_on() -> None:
+    with pytest.raises(InputError, match=r"7net-0 too, and CHGNet's alone can be taken apart"):
+        Explainer.load("band_gap", "band-gap-finished")
+    with pytest.raises(InputError, match="sees the embedding of 7net-0 too; give a model"):
+        load_backbone("band-gap-finished")
 
 
 def test_two_classes_have_their_names_in_tables() -> None:

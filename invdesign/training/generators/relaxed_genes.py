@@ -70,7 +70,9 @@ class RelaxedGenesConfig(Recipe):
     @classmethod
     def _no_judge(cls, given: str) -> str:
         if len(PropertyPredictor.load(given).embeddings) > 1:
-            raise ValueError(f"{given!r} sees the embedding of a potential that evaluates; give band-gap.")
+            raise InputError(
+                f"gaps: {given!r} sees the embedding of a potential that evaluates; give band-gap."
+            )
         return given
 
     def campaign(self, planned: PlannedCampaign) -> CampaignConfig:

@@ -98,12 +98,12 @@ class PropertyConfig(Recipe):
     def _structures(self) -> Self:
         """Check what only models of structures see."""
         if self.embeddings[:1] != (BASE,) or len({*self.embeddings}) < len(self.embeddings):
-            raise ValueError(
+            raise InputError(
                 f"embeddings: {', '.join(self.embeddings) or 'none'}; give {BASE} first, then other "
                 "potentials, each once, such as [chgnet, 7net-0]."
             )
         if self.sees != "structure" and (len(self.embeddings) > 1 or self.inputs):
-            raise ValueError(f"embeddings, inputs: a model of {self.sees} sees none; leave them out.")
+            raise InputError(f"embeddings, inputs: a model of {self.sees} sees none; leave them out.")
         return self
 
     @model_validator(mode="after")

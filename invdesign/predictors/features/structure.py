@@ -181,15 +181,16 @@ def described_entries(
         folder = cache / f"embedded-{source}-{crystals}-{name}-{load_potential(name).digest}"
         of_name = partial(_further_arrays, name)
         further[name] = _in_pieces(folder, structures, of_name, progress, f"{name} on {source}")["embedding"]
-    return Described(*(found[name] for name in _BASE_ARRAYS), further), columns_of(entries)
-
-
-_BASE_ARRAYS = ("features", "energy", "space_group", "formulas")
+    described = Described(
+        found["features"], found["energy"], found["space_group"], found["formulas"], further=further
+    )
+    return described, columns_of(entries)
 
 
 def _base_arrays(structures: list[Structure]) -> dict[str, np.ndarray]:
     described = describe(structures)
-    return {name: getattr(described, name) for name in _BASE_ARRAYS}
+    names = ("features", "energy", "space_group", "formulas")
+    return {name: getattr(described, name) for name in names}
 
 
 def _further_arrays(name: str, structures: list[Structure]) -> dict[str, np.ndarray]:

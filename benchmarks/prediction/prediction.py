@@ -21,8 +21,7 @@ from invdesign.data.dataset import is_formula_table, read_dataset
 from invdesign.errors import InputError
 from invdesign.io.config import build, read_yaml
 from invdesign.io.provenance import hardware, package_versions
-from invdesign.potentials.chgnet.potential import EMBEDDING_SIZE
-from invdesign.predictors.features.bonds import N_BOND_FEATURES
+from invdesign.predictors.features.composition_and_gene import widths
 from invdesign.predictors.models.ensemble import Distribution
 from invdesign.training.cards.render import finite
 from invdesign.training.metrics import held_out, measure, trivial
@@ -71,7 +70,7 @@ def simple_features(table: Table, sees: str) -> np.ndarray:
     width = table.composition_width
     if sees != "structure":
         return np.nan_to_num(table.features, nan=-1.0)
-    volume = table.features.shape[1] - EMBEDDING_SIZE - N_BOND_FEATURES - 4
+    volume = widths()[1] + 4  # after the gene and the electrons
     columns = [*range(width), width + 8, volume]  # width + 8: number of the space group / 230
     return np.nan_to_num(table.features[:, columns], nan=-1.0)
 

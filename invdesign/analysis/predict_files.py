@@ -18,7 +18,7 @@ from invdesign.errors import InputError, no_such_file, quoted
 from invdesign.io.config import suggest
 from invdesign.io.paths import is_there
 from invdesign.io.tables import Results, write_csv
-from invdesign.predictors.features.structure import describe
+from invdesign.predictors.features.structure import describe, embedded
 from invdesign.predictors.property_predictor import PropertyPredictor
 from invdesign.predictors.registry import Predictor, load_predictor
 from invdesign.predictors.transfer import Transferred
@@ -206,7 +206,7 @@ def _predict(
     for model, names in models.items():
         predictor = PropertyPredictor.load(model)
         if predictor.sees == "structure":
-            described = described or describe(seen)
+            described = embedded(described or describe(seen), seen, predictor.embeddings)
             found = predictor.of_described(described)
         else:
             found = predictor.predict_all(seen)

@@ -11,7 +11,7 @@ from invdesign.campaign.config import CampaignConfig
 from invdesign.core.candidate import Estimate
 from invdesign.core.measured_gap import agreeing
 from invdesign.core.placement import Placement
-from invdesign.core.properties import MEASURED_GAP, PBE_GAP, models_from_composition
+from invdesign.core.properties import MEASURED_GAP, PBE_GAP, PROPERTIES, models_from_composition
 from invdesign.core.target import Target
 from invdesign.crystal.gene import Gene
 from invdesign.errors import InputError
@@ -20,6 +20,7 @@ from invdesign.generators.registry import Generator, load_generator
 from invdesign.io.artifacts import Kind, resolve
 from invdesign.io.provenance import folder_digest
 from invdesign.potentials.registry import load_potential, same_potential
+from invdesign.potentials.sevennet.potential import WEIGHTS as SEVENNETS
 from invdesign.predictors.explain.neighbors import Neighbors
 from invdesign.stability.calibration import EnergyCalibration
 from invdesign.stability.hull.hull import Hull
@@ -95,10 +96,18 @@ class Components:
         return _generator(component, self.novelty) if isinstance(component, str) else component
 
     def best(self) -> Components:
-        """Return the same with the finishing potential, where there is one, in place of the potential."""
+        """Return the same with the finishing potential, where there is one, in place of the potential.
+
+        Where that is a SevenNet, released models of properties give way to those that see its embedding.
+        """
         if self.finisher is None:
             return self
-        return replace(self, potential=self.finisher, calibration=self.finisher_calibration)
+        predictors = self.predictors
+        if predictors and isinstance(self.finisher, str) and self.finisher in SEVENNETS:
+            predictors = {prop: _finished_model(prop, model) for prop, model in predictors.items()}
+        return replace(
+            self, potential=self.finisher, calibration=self.finisher_calibration, predictors=predictors
+        )
 
     def check_scale(self, advice: str = TRAIN) -> None:
         """Check that the calibration was made for the potential.
@@ -142,7 +151,7 @@ class Components:
             structures: relaxed.
             described: their features, where CHGNet has evaluated them already.
         """
-        from invdesign.predictors.features.structure import describe
+        from invdesign.predictors.features.structure import describe, embedded
         from invdesign.predictors.property_predictor import PropertyPredictor
 
         rows: list[dict[str, Estimate]] = [{} for _ in structures]
@@ -156,7 +165,7 @@ class Components:
                 found = predictor.predict(structures)
             else:
                 if model not in predictions and predictor.sees == "structure":
-                    described = described or describe(structures)
+                    described = embedded(described or describe(structures), structures, predictor.embeddings)
                     predictions[model] = predictor.of_described(described)
                 elif model not in predictions:
                     predictions[model] = predictor.predict_all(structures)
@@ -220,6 +229,7 @@ def made_with(config: CampaignConfig, components: Components) -> dict[str, Any]:
     finisher = components.best().get("potential")
     weights = {f"potential {one.name}": one.digest for one in (potential, finisher)}
     models = [*components.generators.values(), *(components.predictors or {}).values()]
+    models += (components.best().predictors or {}).values()
     models += [components.geometry, components.ranker, components.synthesizability]
     tables = [components.known, components.hull, components.calibration or potential.name]
     tables.append(components.finisher_calibration or finisher.name)
@@ -238,6 +248,11 @@ def _digests(kind: Kind, components: Iterable[Any]) -> dict[str, str]:
     """Hash by name of what lies in a folder; a generator without weights has none."""
     folders = {resolve(kind, part) for part in components if isinstance(part, str)}
     return {f"{kind}/{folder.name}": folder_digest(folder) for folder in sorted(folders) if folder.is_dir()}
+
+
+def _finished_model(prop: str, model: Any) -> Any:  # noqa: ANN401 - a name, a folder or an object
+    known = PROPERTIES[prop]
+    return known.from_finished if known.from_finished and model == known.from_structure else model
 
 
 @lru_cache(maxsize=32)

@@ -33,6 +33,8 @@ class Property:
         from_structure: model that predicts it from a structure: a released model's name or the path of a
             folder; none if empty.
         from_composition: model that predicts it from the composition alone.
+        from_finished: better model than ``from_structure`` for what a SevenNet, whose embedding it sees, has
+            relaxed; nothing that generators or rankers learn from may use it.
     """
 
     unit: str
@@ -42,6 +44,7 @@ class Property:
     high: float
     from_structure: str = ""
     from_composition: str = ""
+    from_finished: str = ""
 
 
 _COMPOSITION_GAP = "band-gap-composition"
@@ -50,6 +53,7 @@ _BUILT_IN = {
         *("eV", "PBE gap", "Kohn-Sham gap by DFT with the PBE functional", 0.0, 20.0),
         from_structure="band-gap",
         from_composition=_COMPOSITION_GAP,
+        from_finished="band-gap-finished",
     ),
     MEASURED_GAP: Property(
         *("eV", "measured gap", "optical or electrical band gap", 0.0, 20.0),

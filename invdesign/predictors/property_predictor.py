@@ -42,7 +42,7 @@ ANY_ENERGY = (-0.94, 0.95)
 HALF_FILLED = 0.92
 """Probability that a crystal with a half-filled band has no gap, at least (``half_filled``)."""
 BLIND = 2.2
-"""How much larger deviations are without CHGNet's embedding: what 90 % intervals need on test crystals whose
+"""How much larger deviations are without an embedding: what 90 % intervals need on test crystals whose
 embedding is taken away, at most (bulk modulus; 1.2 for band gaps, 1.4 for the rest of `elasticity`)."""
 
 
@@ -76,6 +76,8 @@ class PropertyPredictor:
         hypothetical: whether what is asked about is hypothetical; set it False for known crystals, whose
             formation energies have narrower intervals.
         sees: ``structure``, ``composition`` or ``composition and space group``.
+        embeddings: the potentials whose embeddings of a structure it sees, CHGNet's first.
+        inputs: further numbers that it sees, by name, as they are set for every crystal.
 
     Example:
         >>> PropertyPredictor.load("band-gap").predict([structure])[0].value  # doctest: +SKIP
@@ -85,6 +87,8 @@ class PropertyPredictor:
     def __init__(self, ensemble: Ensemble | Transferred, prop: str | None = None) -> None:
         self.ensemble = ensemble
         self.sees: str = ensemble.about["sees"]
+        self.embeddings = tuple(ensemble.about.get("embeddings", ("chgnet",)))
+        self.inputs: dict[str, float] = ensemble.about.get("inputs", {})
         self.properties = {
             name: LearnedProperty.model_validate(fields)
             for name, fields in ensemble.about["properties"].items()
@@ -158,20 +162,28 @@ class PropertyPredictor:
     ) -> list[dict[str, Estimate]]:
         from pymatgen.core import Structure
 
-        from invdesign.predictors.features.structure import describe
+        from invdesign.predictors.features.structure import describe, embedded
 
         if not all(isinstance(one, Structure) for one in given):
             raise InputError(
                 f"predict: {', '.join(self.properties)} needs structures; a formula or gene has none yet."
             )
-        return self.of_described(describe(given, potential))
+        return self.of_described(embedded(describe(given, potential), given, self.embeddings))
 
     def of_described(self, described: Described) -> list[dict[str, Estimate]]:
-        """Estimates of every property, as :meth:`predict_all`, of crystals that are described already."""
-        rows = self.of_features(described.features, described.energy)
+        """Estimates of every property, as :meth:`predict_all`, of crystals that are described already.
+
+        Args:
+            described: with the further embeddings that the model sees.
+        """
+        rows = self.of_features(self.features(described), described.energy)
         for index in np.flatnonzero(np.isnan(described.energy) | np.isnan(described.features).all(1)):
             rows[index] = {name: replace(e, in_domain=False) for name, e in rows[index].items()}
         return rows
+
+    def features(self, described: Described) -> np.ndarray:
+        """Features (n, d) of described crystals as this model sees them."""
+        return described.seen_with(self.embeddings, tuple(self.inputs.values()))
 
     def of_features(
         self, features: np.ndarray, energy: np.ndarray | None = None
@@ -194,8 +206,9 @@ class PropertyPredictor:
         inside = self.ensemble.inside(standardised)
         energies = np.full(len(features), np.nan) if energy is None else energy
         unknown = np.isnan(energies)
-        # the embedding is the last of a structure's features
-        blind = np.isnan(features[:, -1]) if self.sees == "structure" else np.zeros(len(features), bool)
+        # embeddings are the last of a structure's features but for the numbers set for all
+        last = features[:, -1 - len(self.inputs)]
+        blind = np.isnan(last) if self.sees == "structure" else np.zeros(len(features), bool)
         columns = {}
         distributions = self.ensemble.distributions(standardised, hypothetical=self.hypothetical)
         for name, found in distributions.items():

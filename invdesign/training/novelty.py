@@ -16,6 +16,7 @@ from invdesign.crystal.gene import Gene
 from invdesign.crystal.geometry import Geometry
 from invdesign.crystal.symmetry import SymmetryError, gene_of, realise
 from invdesign.data.dataset import read_dataset
+from invdesign.data.materials_project import MaterialsProject
 from invdesign.filters.known_crystals import Crystals
 from invdesign.filters.novelty import INDEX, MVC, REPORTED_COLUMNS, KnownMaterials, Source, prototype_label
 from invdesign.io.progress import Progress
@@ -122,12 +123,8 @@ def _hull(path: Path) -> dict[int, float]:
 
 def _crystals(folder: Path, hull: Mapping[int, float], failed: list[str]) -> Iterator[Crystal]:
     """Read the Materials Project's crystals, each once, and WBM's; those without a gene go to ``failed``."""
-    from pymatgen.core import Lattice, Structure
-
-    with np.load(folder / "mp_structures.npz") as stored:
-        table = {name: stored[name] for name in stored.files}
-    ends = np.cumsum(table["n_sites"], dtype=int)
-    row_of = {int(number): row for row, number in enumerate(table["material_id"])}
+    table = MaterialsProject.read(folder / "mp_structures.npz")
+    row_of = {int(number): row for row, number in enumerate(table.columns["material_id"])}
     experimental: dict[int, dict[str, float]] = {}
     for name in REPORTED_SETS:
         for entry in read_dataset(folder / f"{name}.csv.gz"):
@@ -141,10 +138,8 @@ def _crystals(folder: Path, hull: Mapping[int, float], failed: list[str]) -> Ite
                 source = Source.MATERIALS_PROJECT | Source.REPORTED
                 yield from _crystal(number, source, entry.structure, properties, failed)
     for number, row in row_of.items():
-        sites = slice(ends[row] - table["n_sites"][row], ends[row])
-        lattice = Lattice.from_parameters(*table["cell"][row].astype(float))
-        structure = Structure(lattice, table["atomic_number"][sites], table["fractional"][sites] / 65_536)
-        reported = _reported(table, row, structure, hull) | experimental.get(number, {})
+        structure = table.structure(row)
+        reported = _reported(table.columns, row, structure, hull) | experimental.get(number, {})
         source = Source.MATERIALS_PROJECT | (Source.REPORTED if number in experimental else 0)
         yield from _crystal(number, source, structure, reported, failed)
     yield from _rows(folder / "wbm.csv.gz", Source.HYPOTHETICAL, failed)

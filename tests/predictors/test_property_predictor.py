@@ -19,11 +19,13 @@ from invdesign.core.target import Window
 from invdesign.crystal.gene import Gene
 from invdesign.errors import InputError
 from invdesign.io.config import build as typed
+from invdesign.predictors.explain.explainer import Explainer
 from invdesign.predictors.features import structure as crystal_features
 from invdesign.predictors.features.composition_and_gene import composition_and_space_group_rows, half_filled
 from invdesign.predictors.property_predictor import ANY_ENERGY, BLIND, PropertyPredictor
 from invdesign.training.cards.render import finite
 from invdesign.training.predictors.property import PropertyConfig, train_property, training_table
+from invdesign.training.predictors.transfer import load_backbone
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -261,6 +263,91 @@ def test_descriptions_are_of_one_chgnet_and_calibration(
     monkeypatch.setattr(chgnet_potential, "weights_digest", lambda: "others")
     crystal_features.described_file(file, tmp_path / "cache", lambda *_: None)
     assert described == [1, 1]
+
+
+def salts(file: Path, n: int) -> Path:
+    """Rock salts of growing cells, hard where they are large."""
+    with file.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["cif", "hardness", "later"])
+        for i in range(n):
+            lattice = Lattice.from_parameters(*[3 + 0.01 * i] * 3, 60, 60, 60)
+            cell = Structure(lattice, [METALS[i % len(METALS)], OTHERS[i % 7]], [[0] * 3, [0.5] * 3])
+            writer.writerow([cell.to(fmt="cif"), 10 + i, i % 2])
+    return file
+
+
+def by_volume(structures: list[Structure], potential: object = None) -> crystal_features.Described:
+    volume = np.array([s.volume for s in structures], np.float32)
+    names = np.array([s.composition.reduced_formula for s in structures])
+    return crystal_features.Described(np.tile(volume[:, None], 500), volume, np.ones(len(volume)), names)
+
+
+def test_a_description_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = []
+
+    def stopped(structures: list[Structure]) -> crystal_features.Described:
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(len(structures))
+        return by_volume(structures)
+
+    file = salts(tmp_path / "salts.csv", 25)
+    monkeypatch.setattr(crystal_features, "CHUNK", 10)
+    monkeypatch.setattr(crystal_features, "describe", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        crystal_features.described_file(file, tmp_path / "cache", lambda *_: None)
+    done.clear()
+    described, columns = crystal_features.described_file(file, tmp_path / "cache", lambda *_: None)
+    assert done == [5]
+    order = np.argsort(columns["hardness"])
+    assert (np.diff(described.energy[order]) > 0).all()
+
+
+def test_a_model_sees_another_embedding_and_an_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The input is what the data say while learning, and what the recipe says after."""
+    asked = []
+
+    def embedding(structures: list[Structure], name: str) -> np.ndarray:
+        asked.append(name)
+        found = np.tile(np.float32([s.volume for s in structures])[:, None], 3)
+        return np.where(found > 1000, np.nan, found)
+
+    monkeypatch.setattr(crystal_features, "describe", by_volume)
+    monkeypatch.setattr(crystal_features, "_embedding", embedding)
+    file = salts(tmp_path / "salts.csv", 119)
+    fields = {"data": [str(file)], "sees": "structure", "network": QUICK}
+    fields |= {"properties": {"hardness": {}}, "embeddings": ["chgnet", "7net-0"], "inputs": {"later": 0.5}}
+    monkeypatch.setattr(crystal_features, "load_potential", lambda _: crystal_features)
+    monkeypatch.setattr(crystal_features, "digest", "weights", raising=False)
+    table = training_table(recipe(tmp_path, **fields), lambda *_: None)
+    assert table.features.shape[1] == 500 + 3 + 1
+    assert set(table.features[:, -1]) == {0.0, 1.0}
+    predictor = PropertyPredictor.load(trained(tmp_path, **fields))
+    assert (predictor.embeddings, predictor.inputs) == (("chgnet", "7net-0"), {"later": 0.5})
+    assert set(asked) == {"7net-0"}
+    cell = Structure(Lattice.from_parameters(3.5, 3.5, 3.5, 60, 60, 60), ["Na", "Cl"], [[0] * 3, [0.5] * 3])
+    described = crystal_features.embedded(by_volume([cell]), [cell], predictor.embeddings)
+    assert predictor.features(described)[0, -1] == 0.5
+    seen = predictor.features(described)
+    unseen = seen.copy()
+    unseen[:, 500:503] = np.nan
+    known, blind = predictor.estimates(np.concatenate([seen, unseen]))["hardness"].rows()
+    assert blind.sigma > 1.5 * known.sigma
+
+
+def test_embeddings_that_cannot_be_are_reported(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^embeddings: 7net-0; give chgnet first"):
+        recipe(tmp_path, data="x.csv", sees="structure", embeddings=["7net-0"])
+    with pytest.raises(InputError, match=r"^embeddings, inputs: a model of composition"):
+        recipe(tmp_path, data="x.csv", embeddings=["chgnet", "7net-0"])
+
+
+def test_only_models_of_chgnet_s_embedding_alone_are_explained_or_carried_on() -> None:
+    with pytest.raises(InputError, match=r"7net-0 too, and CHGNet's alone can be taken apart"):
+        Explainer.load("band_gap", "band-gap-finished")
+    with pytest.raises(InputError, match="sees the embedding of 7net-0 too; give a model"):
+        load_backbone("band-gap-finished")
 
 
 def test_two_classes_have_their_names_in_tables() -> None:

@@ -96,6 +96,11 @@ class Explainer:
             raise InputError(
                 f"model: {str(model)!r} sees the {predictor.sees} alone; give a model of structures."
             )
+        if further := predictor.embeddings[1:]:
+            raise InputError(
+                f"model: {str(model)!r} sees the embedding of {', '.join(further)} too, and CHGNet's alone "
+                "can be taken apart; give a model that sees no other, such as band-gap."
+            )
         return cls(predictor, Neighbors.load())
 
     def explain(self, structures: Sequence[Structure], k: int = 5) -> list[Explanation]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -16,6 +17,7 @@ from invdesign.data.dataset import read_dataset
 from invdesign.errors import InputError
 from invdesign.io.atomic import atomic_write
 from invdesign.io.progress import Progress
+from invdesign.potentials.registry import load_potential
 from invdesign.predictors.features.composition_and_gene import VERSION, structure_matrix
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
 
 CHUNK = 500
+BASE = "chgnet"
+"""The potential whose embedding is part of every structure's features."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +42,60 @@ class Described:
         energy: (n,) formation energy by calibrated CHGNet, eV/atom; nan where it failed.
         space_group: (n,).
         formulas: n reduced formulas.
+        further: (n, e) embeddings of other potentials by name, nan where they failed.
     """
 
     features: np.ndarray
     energy: np.ndarray
     space_group: np.ndarray
     formulas: np.ndarray
+    further: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Return the number of crystals."""
         return len(self.energy)
+
+    def seen_with(self, embeddings: Sequence[str], inputs: Sequence[float] = ()) -> np.ndarray:
+        """Features (n, d) of a model that sees some embeddings, and last the same numbers for each crystal.
+
+        A crystal that one of the potentials cannot evaluate has none of the further embeddings.
+
+        Args:
+            embeddings: names of potentials, ``BASE`` first.
+            inputs: numbers.
+        """
+        if len(embeddings) > 1:
+            further = np.concatenate([self.further[name] for name in embeddings[1:]], axis=1)
+            failed = np.isnan(self.features[:, -1]) | np.isnan(further).any(axis=1)
+            seen = [self.features, np.where(failed[:, None], np.nan, further)]
+        else:
+            seen = [self.features]
+        constant = np.tile(np.asarray(inputs, dtype=np.float32), (len(self), 1))
+        return np.concatenate([*seen, constant], axis=1, dtype=np.float32)
+
+
+def embedded(described: Described, structures: Sequence[Structure], embeddings: Sequence[str]) -> Described:
+    """Add the embeddings that a model sees and a description lacks.
+
+    Args:
+        described: of the structures.
+        structures: the same crystals.
+        embeddings: names of potentials, ``BASE`` first.
+    """
+    lacking = [name for name in embeddings[1:] if name not in described.further]
+    if not lacking:
+        return described
+    found = {name: _embedding(structures, name) for name in lacking}
+    return replace(described, further={**described.further, **found})
+
+
+def _embedding(structures: Sequence[Structure], name: str) -> np.ndarray:
+    from invdesign.potentials.batching import BatchedPotential
+
+    potential = load_potential(name)
+    if not isinstance(potential, BatchedPotential) or not potential.embedding_size:
+        raise InputError(f"embeddings: {name} has none; give chgnet, 7net-0 or 7net-l3i5.")
+    return potential.evaluate_energies(structures).embeddings
 
 
 def describe(structures: Sequence[Structure], potential: CHGNetPotential | None = None) -> Described:
@@ -57,7 +105,6 @@ def describe(structures: Sequence[Structure], potential: CHGNetPotential | None 
         structures: at least one.
         potential: where a CHGNet is loaded already.
     """
-    from invdesign.potentials.registry import load_potential
     from invdesign.stability.calibration import EnergyCalibration
 
     potential = potential or cast("CHGNetPotential", load_potential("chgnet"))
@@ -96,33 +143,86 @@ def gene_or_general(structure: Structure) -> Gene:
         return Gene(1, tuple((site.specie.symbol, "a") for site in structure))
 
 
-def described_file(path: Path, cache: Path, progress: Progress) -> tuple[Described, dict[str, np.ndarray]]:
+def described_file(
+    path: Path, cache: Path, progress: Progress, embeddings: Sequence[str] = (BASE,)
+) -> tuple[Described, dict[str, np.ndarray]]:
     """Descriptions of every crystal of a file or folder, and its numeric columns (nan where missing).
 
     Raises:
         InputError: as :func:`invdesign.data.dataset.read_dataset`.
     """
-    stored = (
-        cache / f"described-{path.name.split('.')[0]}-{_digest(path)}-{VERSION}-{_potential_digest()}.npz"
+    return described_entries(_source(path), list(read_dataset(path)), cache, progress, embeddings)
+
+
+def described_entries(
+    source: str,
+    entries: Sequence[Entry],
+    cache: Path,
+    progress: Progress,
+    embeddings: Sequence[str] = (BASE,),
+) -> tuple[Described, dict[str, np.ndarray]]:
+    """Descriptions of crystals and their numeric columns (nan where missing).
+
+    Kept in pieces of ``CHUNK`` crystals, drawn at random, so that a killed run goes on where it was.
+
+    Args:
+        source: what the crystals are called in the cache and while they are described.
+        entries: at least one.
+        cache: folder.
+        progress: called before each piece.
+        embeddings: names of potentials, ``BASE`` first.
+    """
+    structures = [entry.structure for entry in entries]
+    crystals = _digest(structures)
+    base = cache / f"described-{source}-{crystals}-{VERSION}-{_potential_digest()}"
+    found = _in_pieces(base, structures, _base_arrays, progress, f"describing {source}")
+    further = {}
+    for name in embeddings[1:]:
+        folder = cache / f"embedded-{source}-{crystals}-{name}-{load_potential(name).digest}"
+        of_name = partial(_further_arrays, name)
+        further[name] = _in_pieces(folder, structures, of_name, progress, f"{name} on {source}")["embedding"]
+    described = Described(
+        found["features"], found["energy"], found["space_group"], found["formulas"], further=further
     )
-    entries = list(read_dataset(path))
-    columns = columns_of(entries)
-    if stored.is_file():
-        with np.load(stored, allow_pickle=False) as kept:
-            return Described(**dict(kept)), columns
-    # like sizes together: even micro-batches
-    order = np.argsort([len(entry.structure) for entry in entries], kind="stable")
+    return described, columns_of(entries)
+
+
+def _base_arrays(structures: list[Structure]) -> dict[str, np.ndarray]:
+    described = describe(structures)
+    names = ("features", "energy", "space_group", "formulas")
+    return {name: getattr(described, name) for name in names}
+
+
+def _further_arrays(name: str, structures: list[Structure]) -> dict[str, np.ndarray]:
+    return {"embedding": _embedding(structures, name)}
+
+
+def _in_pieces(
+    folder: Path,
+    structures: Sequence[Structure],
+    compute: Callable[[list[Structure]], dict[str, np.ndarray]],
+    progress: Progress,
+    what: str,
+) -> dict[str, np.ndarray]:
+    """Arrays (n, …) by name, computed in pieces that stay in a folder, one file each."""
+    folder.mkdir(parents=True, exist_ok=True)
+    order = np.random.default_rng(0).permutation(len(structures))
     parts = []
     for start in range(0, len(order), CHUNK):
-        progress(start / len(order), f"describing {path.name}: {start} of {len(order)} crystals")
-        parts.append(describe([entries[i].structure for i in order[start : start + CHUNK]]))
+        rows = order[start : start + CHUNK]
+        stored = folder / f"{start // CHUNK:04}.npz"
+        if not stored.is_file():
+            progress(start / len(order), f"{what}: {start} of {len(order)} crystals")
+            # like sizes together: even micro-batches
+            by_size = np.argsort([len(structures[row]) for row in rows], kind="stable")
+            found = compute([structures[row] for row in rows[by_size]])
+            back = np.argsort(by_size)
+            with atomic_write(stored) as draft, draft.open("wb") as file:
+                np.savez(file, allow_pickle=False, **{name: array[back] for name, array in found.items()})
+        with np.load(stored, allow_pickle=False) as kept:
+            parts.append(dict(kept))
     back = np.argsort(order)
-    fields = Described.__dataclass_fields__
-    joined = {name: np.concatenate([getattr(part, name) for part in parts])[back] for name in fields}
-    cache.mkdir(parents=True, exist_ok=True)
-    with atomic_write(stored) as draft, draft.open("wb") as file:
-        np.savez(file, allow_pickle=False, **joined)
-    return Described(**joined), columns
+    return {name: np.concatenate([part[name] for part in parts])[back] for name in parts[0]}
 
 
 def columns_of(entries: Sequence[Entry]) -> dict[str, np.ndarray]:
@@ -145,9 +245,15 @@ def _potential_digest() -> str:
     return hashlib.sha256(f"{name} {digest} ".encode() + calibration).hexdigest()[:16]
 
 
-def _digest(path: Path) -> str:
-    """Of a file's content, or of a folder's names, sizes and times."""
-    if path.is_dir():
-        listing = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in sorted(path.iterdir())]
-        return hashlib.sha256(repr(listing).encode()).hexdigest()[:16]
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+def _source(path: Path) -> str:
+    return path.name.split(".")[0]
+
+
+def _digest(structures: Sequence[Structure]) -> str:
+    """Hash of crystals: elements, cells and coordinates, in order."""
+    digest = hashlib.sha256()
+    for structure in structures:
+        numbers = np.array(structure.atomic_numbers, dtype=np.int64)
+        for array in (numbers, structure.lattice.matrix, structure.frac_coords):
+            digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from invdesign.analysis.evaluate.metrics import Rate
 from invdesign.campaign.config import CampaignConfig
@@ -66,6 +66,15 @@ class RelaxedGenesConfig(Recipe):
     campaigns: tuple[PlannedCampaign, ...] = Field(min_length=1)
     cache: Path = Path(".cache/invdesign")
 
+    @field_validator("gaps")
+    @classmethod
+    def _no_judge(cls, given: str) -> str:
+        if len(PropertyPredictor.load(given).embeddings) > 1:
+            raise InputError(
+                f"gaps: {given!r} sees the embedding of a potential that evaluates; give band-gap."
+            )
+        return given
+
     def campaign(self, planned: PlannedCampaign) -> CampaignConfig:
         """Return the configuration of a planned campaign, its folder in the cache."""
         return CampaignConfig(
@@ -73,6 +82,7 @@ class RelaxedGenesConfig(Recipe):
             potential=self.potential,
             calibration=self.calibration,
             hull=self.hull,
+            finish="none",  # what finishes shortlists evaluates what learns from these crystals
             min_probability=0,  # the model that predicts properties selects nothing here
             **dict(planned),
         )

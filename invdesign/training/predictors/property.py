@@ -9,19 +9,27 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from invdesign.composition.formula import formula_amounts, read_compositions, reduced_amounts
 from invdesign.core.properties import PROPERTIES
 from invdesign.crystal.elements import atomic_number
 from invdesign.data.dataset import is_formula_table, read_dataset
+from invdesign.data.materials_project import MaterialsProject
 from invdesign.errors import InputError
 from invdesign.io.progress import Progress
 from invdesign.predictors.features.composition_and_gene import (
     composition_and_space_group_rows,
     composition_rows,
 )
-from invdesign.predictors.features.structure import columns_of, described_file, gene_or_general
+from invdesign.predictors.features.structure import (
+    BASE,
+    Described,
+    columns_of,
+    described_entries,
+    described_file,
+    gene_or_general,
+)
 from invdesign.predictors.models.ensemble import Ensemble, Head
 from invdesign.predictors.property_predictor import LearnedProperty
 from invdesign.training.cards.render import write_card
@@ -38,19 +46,31 @@ FORMATION_ENERGY = "formation_energy_per_atom"
 class DataFile(BaseModel):
     """One file of a recipe: crystals, or compositions where it has no crystals.
 
-    ``older_scale``: its formation energies carry the Materials Project's older corrections.
+    ``older_scale``: its formation energies carry the Materials Project's older corrections. Of
+    ``mp_structures.npz``, the Materials Project's crystals with a gap, ``most_sites`` limits the size,
+    crystals whose id is in a file of ``unlike`` are left out, and those of ``cells`` take their cells there.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     file: Path
     older_scale: bool = False
+    most_sites: int = 20
+    unlike: tuple[Path, ...] = ()
+    cells: tuple[Path, ...] = ()
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Return every file that is read for it."""
+        return (self.file, *self.unlike, *self.cells)
 
 
 class PropertyConfig(Recipe):
     """Recipe of a property model; kind ``property``.
 
     ``of_several``: what counts of a composition's several rows where only the composition is seen.
+    ``embeddings``: the potentials whose embeddings of a structure the model sees, ``chgnet`` first.
+    ``inputs``: numeric columns that it sees too, each with the value for files without it and for prediction.
     ``without``: elements, each left out of a further training for the error there in the card.
     """
 
@@ -58,6 +78,8 @@ class PropertyConfig(Recipe):
     data: tuple[DataFile, ...]
     properties: dict[str, LearnedProperty]
     sees: Sees = "structure"
+    embeddings: tuple[str, ...] = (BASE,)
+    inputs: dict[str, float] = Field({})
     of_several: Literal["lowest", "mean"] = "lowest"
     without: tuple[str, ...] = ()
     note: str = ""
@@ -71,6 +93,18 @@ class PropertyConfig(Recipe):
         for symbol in given:
             atomic_number(symbol)
         return given
+
+    @model_validator(mode="after")
+    def _structures(self) -> Self:
+        """Check what only models of structures see."""
+        if self.embeddings[:1] != (BASE,) or len({*self.embeddings}) < len(self.embeddings):
+            raise InputError(
+                f"embeddings: {', '.join(self.embeddings) or 'none'}; give {BASE} first, then other "
+                "potentials, each once, such as [chgnet, 7net-0]."
+            )
+        if self.sees != "structure" and (len(self.embeddings) > 1 or self.inputs):
+            raise InputError(f"embeddings, inputs: a model of {self.sees} sees none; leave them out.")
+        return self
 
     @model_validator(mode="after")
     def _heads(self) -> Self:
@@ -154,10 +188,12 @@ class _Block:
 
 def _block(config: PropertyConfig, entry: DataFile, progress: Progress) -> _Block:
     path = entry.file
-    if not path.exists():
-        raise InputError(
-            f"data: {str(path)!r} is not there; give a CSV with a cif or formula column, or a structure file."
-        )
+    for needed in entry.paths:
+        if not needed.exists():
+            raise InputError(
+                f"data: {str(needed)!r} is not there; give a CSV with a cif or formula column, or a "
+                "structure file."
+            )
     name = _source(path)
     if is_formula_table(path):
         table = read_compositions(path)
@@ -168,19 +204,34 @@ def _block(config: PropertyConfig, entry: DataFile, progress: Progress) -> _Bloc
             return _Block(name, np.zeros((0, 0)), labels, formulas)
         return _Block(name, composition_rows(formulas), labels, formulas)
     if config.sees == "structure":
-        described, columns = described_file(path, config.cache, progress)
+        described, columns = _described(config, entry, progress)
         labels, formulas = _labels(config, columns, path), described.formulas.tolist()
         labels = _on_scale(labels, formulas, entry, config.properties)
         for index, measured in enumerate(config.properties.values()):
             if measured.beyond:
                 labels[:, index] -= described.energy
-        return _Block(name, described.features, labels, formulas)
+        features = described.seen_with(config.embeddings, tuple(config.inputs.values()))
+        for index, column in enumerate(config.inputs, start=features.shape[1] - len(config.inputs)):
+            features[:, index] = columns.get(column, features[:, index])
+        return _Block(name, features, labels, formulas)
     formulas, space_groups, columns = _genes(path)
     labels = _on_scale(_labels(config, columns, path), formulas, entry, config.properties)
     if config.sees == "composition":
         formulas, labels = _by_composition(formulas, labels, config.of_several)
         return _Block(name, composition_rows(formulas), labels, formulas)
     return _Block(name, composition_and_space_group_rows(formulas, space_groups), labels, formulas)
+
+
+def _described(
+    config: PropertyConfig, entry: DataFile, progress: Progress
+) -> tuple[Described, dict[str, np.ndarray]]:
+    """Descriptions and numeric columns of the crystals of a file."""
+    if entry.file.suffix != ".npz":
+        return described_file(entry.file, config.cache, progress, config.embeddings)
+    left_out = {known.id for file in entry.unlike for known in read_dataset(file)}
+    cells = {known.id: known.structure for file in entry.cells for known in read_dataset(file)}
+    crystals = list(MaterialsProject.read(entry.file).with_gaps(entry.most_sites, left_out, cells))
+    return described_entries(_source(entry.file), crystals, config.cache, progress, config.embeddings)
 
 
 def _genes(path: Path) -> tuple[list[str], list[int], dict[str, np.ndarray]]:
@@ -288,6 +339,8 @@ def card_metrics(config: PropertyConfig, ensemble: Ensemble, table: Table) -> di
     return {
         "name": config.out.name,
         "sees": config.sees,
+        "embeddings": list(config.embeddings),
+        "inputs": config.inputs,
         "learner": "kernel" if network.kernel else "trees" if network.trees else "networks",
         "members": network.members,
         "by_thirds": any(len(set(scales)) > 1 for scales in calibration.scales.values()),
@@ -329,5 +382,7 @@ def train_on(config: PropertyConfig, table: Table, progress: Progress) -> Ensemb
     ensemble.about = {
         "sees": config.sees,
         "properties": {name: m.model_dump(mode="json") for name, m in config.properties.items()},
+        "embeddings": list(config.embeddings),
+        "inputs": config.inputs,
     }
     return ensemble

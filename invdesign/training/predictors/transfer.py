@@ -13,6 +13,7 @@ from invdesign.errors import InputError
 from invdesign.io.progress import Progress
 from invdesign.potentials.chgnet.potential import EMBEDDING_SIZE
 from invdesign.predictors.features.composition_and_gene import FRACTIONS, composition_rows
+from invdesign.predictors.features.structure import BASE
 from invdesign.predictors.models.ensemble import Ensemble
 from invdesign.predictors.transfer import Rows, Transferred, inputs_alone, is_transferred, represent
 from invdesign.training.cards.render import write_metrics
@@ -50,13 +51,19 @@ def load_backbone(name: str | Path) -> Ensemble:
     """Return the released model, or a custom one, whose networks are kept as they are.
 
     Raises:
-        InputError: it is not there, or is itself made from a few examples.
+        InputError: it is not there, is itself made from a few examples, or sees another embedding too.
     """
     if is_transferred(name):
         raise InputError(
             f"from: {str(name)!r} is itself made from a few examples; give the model that it was made from."
         )
-    return Ensemble.load(name, kind="property")
+    backbone = Ensemble.load(name, kind="property")
+    if further := backbone.about.get("embeddings", [BASE])[1:]:
+        raise InputError(
+            f"from: {str(name)!r} sees the embedding of {', '.join(further)} too; give a model that sees "
+            "CHGNet's alone, such as band-gap."
+        )
+    return backbone
 
 
 def seen_by(backbone: Ensemble, standardised: np.ndarray) -> dict[str, Rows]:

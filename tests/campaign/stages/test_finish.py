@@ -252,6 +252,19 @@ def test_one_potential_by_two_names_is_not_asked_twice():
     assert Components.from_config(CampaignConfig(target=target)).finisher == "7net-0"
 
 
+def test_finished_structures_have_the_gap_model_that_sees_sevennet():
+    """Before there is a finished structure the model stays that of CHGNet alone; a custom one always does."""
+    made = Components.from_config(CampaignConfig(target=parse_target("band_gap=1..2")))
+    assert made.predictors["band_gap"] == "band-gap"
+    assert made.best().predictors == made.predictors | {"band_gap": "band-gap-finished"}
+    for other in (
+        replace(made, finisher=None),
+        replace(made, finisher="ase:nowhere:Nothing"),
+        replace(made, predictors={"band_gap": "mine"}),
+    ):
+        assert other.best().predictors == other.predictors
+
+
 def test_what_follows_the_finish_is_charged(few, tmp_path, monkeypatch):
     plain = finishing.score
 

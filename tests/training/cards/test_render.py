@@ -13,7 +13,7 @@ from invdesign.training.predictors.ensemble import fit
 from invdesign.training.predictors.table import PARTS, Settings, Table
 
 PROPERTY_MODELS = (
-    *("band-gap", "band-gap-composition", "bulk-modulus-composition", "elasticity"),
+    *("band-gap", "band-gap-finished", "band-gap-composition", "bulk-modulus-composition", "elasticity"),
     *("formation-energy", "formation-energy-composition"),
 )
 CARDS = dict.fromkeys(PROPERTY_MODELS, "property") | {

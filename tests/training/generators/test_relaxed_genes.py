@@ -10,6 +10,7 @@ from invdesign.core.target import parse_target
 from invdesign.data.relaxed_genes import read_relaxed
 from invdesign.errors import InputError
 from invdesign.io.artifacts import root
+from invdesign.io.config import build
 from invdesign.training.cards.render import METRICS, render_card
 from invdesign.training.generators.relaxed_genes import (
     PlannedCampaign,
@@ -50,6 +51,13 @@ def test_every_outcome_has_its_row(config):
     assert len(set(hashes)) == len(hashes)
     card = (config.out / "README.md").read_text()
     assert "| chosen to be relaxed | 24 | 24 | 48 |" in card
+
+
+def test_the_judge_labels_nothing_that_is_learned_from(config):
+    assert config.gaps == "band-gap"
+    assert config.campaign(config.campaigns[0]).finish == "none"
+    with pytest.raises(InputError, match="gaps: 'band-gap-finished' sees the embedding of a potential that"):
+        build(RelaxedGenesConfig, dict(config) | {"gaps": "band-gap-finished"}, "recipe")
 
 
 def test_another_campaign_in_the_cache_is_reported(config):

@@ -232,6 +232,7 @@ def _mixed_sets(element: str, beside: str, kind: Kind, kinds: int) -> list[tuple
 
 def _mixtures(element: str, atoms: int, chosen: tuple[int, ...], share: float) -> Iterator[Shared]:
     """Divide atoms over states; also a single atom in the formula where that is usual."""
+    states: MeanStates
     if len(chosen) == 2:
         (low, high), rare = chosen, share * _UNEVEN
         for n in range(1, atoms):
@@ -242,7 +243,8 @@ def _mixtures(element: str, atoms: int, chosen: tuple[int, ...], share: float) -
         for counts in _compositions(atoms, len(chosen)):
             states = tuple(zip(chosen, counts, strict=True))
             even = max(counts) <= 2 * min(counts)
-            yield share * (1.0 if even else _UNEVEN), sum(state * n for state, n in states), states
+            charge = sum(state * n for state, n in zip(chosen, counts, strict=True))
+            yield share * (1.0 if even else _UNEVEN), charge, states
     if len(chosen) == 2 and element in _SINGLY:
         for n in range(1, 2 * atoms, 2) if atoms <= 2 else [atoms] * (atoms % 2):
             half = Fraction(n, 2)

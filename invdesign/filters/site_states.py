@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 GATE = "site states"
 CONTRADICTION = "its bonds contradict usual states"
 UNRULED = "no non-metals that keep to the octet rule"
+BY_STRUCTURE = "by its structure"
 UNCOUNTED = "its metals have no usual states to count with"
 _OCTET = elements("C Si Ge N P As Sb O S Se Te F Cl Br I")
 VALENCE = {symbol: 8 - MISSING[symbol] for symbol in sorted(_OCTET)}
@@ -179,13 +180,21 @@ def states_told(charges: Verdict, held: Verdict | None) -> str:
         charges: of the composition (``charge balance``).
         held: of the structure (:func:`site_states`), if it was looked at.
     """
-    if held is None or held.reason in (UNRULED, UNCOUNTED):
+    if held is None or not holds_others(charges, held):
         return charges.reason
     if held.reason.startswith(CONTRADICTION):
         return f"none: {held.reason}"
-    states = held.reason.split(", with ")[0]
+    return f"{BY_STRUCTURE}: {_states_of(held)}"
+
+
+def holds_others(charges: Verdict, held: Verdict) -> bool:
+    """Whether a crystal holds other states than the likeliest of its composition, or none."""
     _, _, likeliest = charges.reason.partition(": ")
-    return charges.reason if likeliest.split(", ")[0] == states else f"by its structure: {states}"
+    return held.reason not in (UNRULED, UNCOUNTED) and likeliest.split(", ")[0] != _states_of(held)
+
+
+def _states_of(held: Verdict) -> str:
+    return held.reason.split(", with ")[0]
 
 
 Choice = tuple[float, tuple[tuple[str, float, int], ...]]

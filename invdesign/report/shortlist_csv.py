@@ -14,7 +14,7 @@ from invdesign.core.placement import Placement
 from invdesign.core.target import PROPERTIES
 from invdesign.crystal.structure_files import file_formula, write_cif
 from invdesign.filters.novelty import Novelty, novelty_word
-from invdesign.filters.site_states import CONTRADICTION, states_told
+from invdesign.filters.site_states import CONTRADICTION, holds_others, states_told
 from invdesign.io.tables import write_csv
 
 if TYPE_CHECKING:
@@ -160,6 +160,9 @@ def doubts(candidate: Candidate) -> list[str]:
     states = candidate.verdicts.get("site states")
     if states is not None and states.reason.startswith(CONTRADICTION):
         found.append(CONTRADICTION)
+    charges = candidate.verdicts["charge balance"]
+    if states is not None and holds_others(charges, states) and not states.reason.startswith(CONTRADICTION):
+        found.append("its structure holds other states than its composition would")
     found += [f"{one} and {other} would share sites" for one, other in mixing(candidate.gene.amounts)]
     if not all(estimate.in_domain for estimate in candidate.properties.values()):
         found.append("outside the applicability domain of a model")

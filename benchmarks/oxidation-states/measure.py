@@ -31,7 +31,7 @@ from invdesign.training.state_shares import halves, stable
 HERE = Path(__file__).parent
 OUT = HERE / "oxidation-states.json"
 TEXTBOOK = HERE.parents[1] / "tests/composition/textbook_states.txt"
-SEED, MANY, MOST = 11, 10_000, 8
+SEED, MANY, MOST = 29, 10_000, 8
 _GRIDS = {k: np.stack(np.meshgrid(*[np.arange(1, MOST + 1)] * k), -1).reshape(-1, k) for k in (2, 3, 4, 5)}
 WORDS = ("usual", "unusual", "none")
 

@@ -208,7 +208,9 @@ def hull(
     if save_hull:
         known.save_csv(Path(save_hull))
     marks = [_mark(place) for place in places if place.composition is not None]
-    plots, notes = draw_systems(marks, known.phases, plot, f"{hull}, {known.scale}") if plot else ([], [])
+    plots, notes = (
+        draw_systems(marks, known.comparable_phases, plot, f"{hull}, {known.scale}") if plot else ([], [])
+    )
     report = HullReport(places, protocol, plots, notes)
     if out:
         write_csv(Path(out), report.rows())
@@ -305,7 +307,7 @@ def _place_structure(
     place.composition, place.crystal_known = composition, at.crystal_known
     place.formation_energy_per_atom, place.sigma = at.formation_energy, at.sigma
     place.p_stable = at.probability_below(threshold)
-    _record(place, composition, at)
+    _record(place, composition, at, components.get("hull"))
 
 
 def _place_formula(place: HullPlacement, hull: Hull) -> None:
@@ -317,9 +319,9 @@ def _place_formula(place: HullPlacement, hull: Hull) -> None:
     except InputError as error:
         place.reason, place.composition = str(error), None
         return
-    _record(place, composition, at)
+    _record(place, composition, at, hull)
     without = hull.e_above_hull(composition, 0.0, known=False)
-    below = -without.e_above_hull - (place.hull_energy_per_atom or 0.0)
+    below = without.hull_energy - (place.hull_energy_per_atom or 0.0)
     if len(composition) > 1 and below > _ON_HULL:
         place.below_competitors, place.competitors = below, without.decomposition
     place.competing = _competing(composition, hull)
@@ -339,10 +341,10 @@ def _formula_words(place: HullPlacement) -> str:
     return f"{known}: at equilibrium {mixture(place.decomposition)}"
 
 
-def _record(place: HullPlacement, composition: Composition, at: HullResult | Placement) -> None:
+def _record(place: HullPlacement, composition: Composition, at: HullResult | Placement, hull: Hull) -> None:
     e_above_hull = float(at.e_above_hull)
     place.e_above_hull = e_above_hull
-    place.hull_energy_per_atom = (place.formation_energy_per_atom or 0.0) - e_above_hull
+    place.hull_energy_per_atom = hull.e_above_hull(composition, 0.0).hull_energy
     place.decomposition = at.decomposition
     place.n_phases, place.composition_known = at.n_phases, at.composition_known
     if e_above_hull < -_ON_HULL:
@@ -350,6 +352,12 @@ def _record(place: HullPlacement, composition: Composition, at: HullResult | Pla
     else:
         above = f"{e_above_hull:.3f} eV/atom above the hull"
         place.reason = above if e_above_hull > _ON_HULL else "on the hull"
+    taken_back = e_above_hull + place.hull_energy_per_atom - (place.formation_energy_per_atom or 0.0)
+    if taken_back > _ON_HULL:
+        place.notes.append(
+            f"Its cations cannot reduce all anions: {taken_back:.3f} eV/atom of MP2020's correction is "
+            "taken back, and what is due of its competitors' (docs/concepts/energy-above-hull.md)."
+        )
     others = at.n_phases - len(composition.elements) - at.composition_known
     few = FEW_BINARY if len(composition) == 2 else FEW
     if len(composition) > 1 and others < few and not at.composition_known:

@@ -10,7 +10,8 @@ class Placement:
 
     Attributes:
         formation_energy: eV/atom, on the hull's scale.
-        e_above_hull: eV/atom; negative below the known hull.
+        e_above_hull: eV/atom; negative below the known hull. On MP2020's scale it has the overcorrection of
+            anions (``stability/anion_overcorrection``), which ``formation_energy`` has not.
         sigma: standard deviation of both energies, eV/atom.
         decomposition: competing phases, atomic fraction by formula.
         n_phases: compositions known in the chemical system, its elements among them.

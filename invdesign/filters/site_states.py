@@ -13,6 +13,7 @@ Of 770 crystals of mp20 with a gap above 0.3 eV and without boron 97.7 % stand, 
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from fractions import Fraction
@@ -180,17 +181,39 @@ def states_told(charges: Verdict, held: Verdict | None) -> str:
         charges: of the composition (``charge balance``).
         held: of the structure (:func:`site_states`), if it was looked at.
     """
+    if held is not None and held.reason.startswith(CONTRADICTION):
+        return f"none: {held.reason}"
     if held is None or not holds_others(charges, held):
         return charges.reason
-    if held.reason.startswith(CONTRADICTION):
-        return f"none: {held.reason}"
     return f"{BY_STRUCTURE}: {_states_of(held)}"
 
 
 def holds_others(charges: Verdict, held: Verdict) -> bool:
-    """Whether a crystal holds other states than the likeliest of its composition, or none."""
+    """Whether elements of a crystal have other mean charges than in the likeliest states of its composition.
+
+    How the atoms of one element share their charge does not count. False where one of both tells no ions.
+    """
     _, _, likeliest = charges.reason.partition(": ")
-    return held.reason not in (UNRULED, UNCOUNTED) and likeliest.split(", ")[0] != _states_of(held)
+    mine, theirs = (_mean_charges(text.split(", ")[0]) for text in (likeliest, held.reason))
+    return bool(mine and theirs) and mine != theirs
+
+
+_ION = re.compile(r"(?:(\d+) )?([A-Z][a-z]?)(?:(\d+)\((\d+)([+-])\)|(\d+)([+-])|0)")
+"""``2 Fe3+``, ``S2(2-)``, ``Se0``: number, element, atoms and charge of a group, or charge of an atom."""
+
+
+def _mean_charges(ions: str) -> dict[str, Fraction]:
+    """Mean charge by element of written ions; empty where the text is none."""
+    found = list(_ION.finditer(ions))
+    if " ".join(ion[0] for ion in found) != ions:
+        return {}
+    atoms, total = Counter[str](), Counter[str]()
+    for n, element, group, of_group, group_sign, of_atom, sign in (ion.groups("") for ion in found):
+        number = int(n or 1)
+        atoms[element] += number * int(group or 1)
+        charge = int(f"{group_sign or sign}{of_group or of_atom or 0}")
+        total[element] += number * charge
+    return {element: Fraction(total[element], atoms[element]) for element in atoms}
 
 
 def _states_of(held: Verdict) -> str:

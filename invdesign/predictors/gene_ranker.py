@@ -106,7 +106,7 @@ def hull_matrix(genes: Sequence[Gene], hull: Hull) -> np.ndarray:
     Its depth (eV/atom), the logarithm of the number of phases known in the chemical system, whether this
     composition is, into how many phases a compound of it would decompose, and the share of the largest.
     """
-    known = hull.elements
+    known, hull = hull.elements, hull.as_published()
     rows = np.full((len(genes), 5), np.nan, dtype=np.float32)
     for i, gene in enumerate(genes):
         if known.issuperset(gene.elements):

@@ -161,7 +161,7 @@ def doubts(candidate: Candidate) -> list[str]:
     if states is not None and states.reason.startswith(CONTRADICTION):
         found.append(CONTRADICTION)
     charges = candidate.verdicts["charge balance"]
-    if states is not None and holds_others(charges, states) and not states.reason.startswith(CONTRADICTION):
+    if states is not None and holds_others(charges, states):
         found.append("its structure holds other states than its composition would")
     found += [f"{one} and {other} would share sites" for one, other in mixing(candidate.gene.amounts)]
     if not all(estimate.in_domain for estimate in candidate.properties.values()):

@@ -30,23 +30,28 @@ def highest_state(element: str, beside: str) -> int:
     return max((state for state, share in shares.items() if share >= RARE), default=0)
 
 
-def overcorrection(fractions: Mapping[str, float]) -> float:
+def overcorrection(fractions: Mapping[str, float]) -> float | None:
     """Return what has to be added to an energy with MP2020's corrections, eV/atom.
 
     Electrons of all other elements, at the highest oxidation states that they have beside such anions, go to
-    the most electronegative one first. Beside oxygen, fluorine, nitrogen or an anion of another kind
-    chalcogens and halogens are as often cations or neutral, and nothing is added.
+    the most electronegative one first.
 
     Args:
         fractions: atomic fraction by element symbol.
+
+    Returns:
+        None beside oxygen, fluorine, nitrogen or an anion of another kind: chalcogens and halogens are then
+        as often cations or neutral. Such a compound and its competitors are compared as they are.
     """
-    if len(fractions) == 1 or not fractions.keys() & CORRECTIONS.keys():
-        return 0.0
     electronegativity = element_table()["electronegativity"]
     chi = {symbol: float(electronegativity[ATOMIC_NUMBER[symbol]]) for symbol in fractions}
     ordered = sorted(fractions, key=lambda symbol: -chi[symbol])
     charge = next((kind for kind in KINDS if ordered[0] in kind), {})
     anions = [symbol for symbol in ordered if symbol in charge]
+    if fractions.keys() & CORRECTIONS.keys() - set(anions):
+        return None
+    if len(fractions) == 1:
+        return 0.0
     most = {symbol: highest_state(symbol, ordered[0]) for symbol in ordered}
     left = sum(most[symbol] * fractions[symbol] for symbol in ordered if symbol not in anions)
     total = 0.0

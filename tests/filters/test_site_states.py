@@ -6,7 +6,14 @@ from pymatgen.core import Lattice, Structure
 
 from invdesign.composition.assignment import assignment
 from invdesign.filters.charge_balance import charge_balance
-from invdesign.filters.site_states import bond_valences, cation_states, site_states, states_told
+from invdesign.filters.site_states import (
+    bond_valences,
+    cation_states,
+    holds_others,
+    site_states,
+    states_told,
+)
+from invdesign.verdict import Verdict
 
 
 def crystal(group: str, lattice: Lattice, **sites: tuple[float, float, float]) -> Structure:
@@ -118,3 +125,20 @@ def test_an_odd_electron_of_a_metal_needs_a_partner() -> None:
 
     assert site_states(layers(2.8)).reason == "In2+ Se2-"
     assert "contradict" in site_states(layers(4.2)).reason
+
+
+@pytest.mark.parametrize(
+    ("composition", "structure", "others"),
+    [
+        ("usual: Na1+ N3(1-)", "Na1+ 1 N3- 2 N1+", False),
+        ("usual: K1+ S3(2-)", "K1+ 1 S2(2-) 1 S0, with 2 S-S bonds", False),
+        ("usual: 1 Fe2+ 2 Fe3+ O2-", "Fe3+ O2-", True),
+        ("usual: In3+ Sn3+ Se2-", "In2+ Sn4+ Se2-", True),
+        ("usual: Ca2+ F1-", "Ca2+ 2 F1-", False),  # as older campaigns wrote it
+        ("usual: a single element, no charges to balance", "Si0", False),
+        ("usual: Mg2+ B1-", "no non-metals that keep to the octet rule", False),
+    ],
+)
+def test_other_states_are_other_charges_of_an_element(composition, structure, others):
+    charges, held = (Verdict("gate", passed=True, reason=text) for text in (composition, structure))
+    assert holds_others(charges, held) is others

@@ -187,9 +187,10 @@ def _still_wanted(candidate: Candidate, config: CampaignConfig, known: Any) -> V
     if novelty.value == Novelty.NEW_STRUCTURE and config.only_clearly_new:
         place = candidate.placement
         assert place is not None  # noqa: S101 - it passed the hull
-        likely = place.probability_below(0.0) if place.composition_known else 0.0
-        if likely < CLEARLY:
-            reason = f"{ANOTHER_STRUCTURE}, {likely:.0%} likely to be more stable: {novelty.reason}"
+        likely = place.probability_below(0.0)
+        if not place.composition_known or likely < CLEARLY:
+            how = f"{likely:.0%} likely to be" if place.composition_known else "which is not known to be"
+            reason = f"{ANOTHER_STRUCTURE}, {how} more stable: {novelty.reason}"
             return Verdict("duplicates", passed=False, reason=reason)
     if objection := config.target.connectivity_objection(dimensionality(candidate.structure)):  # type: ignore[arg-type]
         return Verdict("duplicates", passed=False, reason=f"relaxed out of the target: {objection}")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
@@ -47,12 +48,14 @@ class HullResult:
         n_phases: compositions known in the chemical system, its elements among them; few means a poorly
             explored system, whose hull is only an upper bound, and ``e_above_hull`` a lower one.
         composition_known: whether one of them has this composition.
+        hull_energy: of the best mixture of phases, eV/atom, as they are compared.
     """
 
     e_above_hull: float
     decomposition: dict[str, float]
     n_phases: int
     composition_known: bool
+    hull_energy: float
 
 
 class ChemicalSystems:
@@ -113,6 +116,8 @@ class Hull:
         self.competing = competing.astype(bool)
         self.atomic_numbers = frozenset(np.unique(numbers).tolist()) - {0}
         self._systems = ChemicalSystems(self.numbers)
+        self.corrects_anions = scale.startswith(MP2020)
+        """Whether ``overcorrection`` is added."""
         self._overcorrections = np.full(len(self.energies), np.nan)  # filled in where they are needed
 
     def __len__(self) -> int:
@@ -213,7 +218,8 @@ class Hull:
     ) -> HullResult:
         """Compute the energy above hull of a composition and formation energy.
 
-        On MP2020's scale its ``overcorrection`` is added to every phase and to the composition itself.
+        On MP2020's scale its ``overcorrection`` is added to every phase and to the composition itself, where
+        it has one.
 
         Args:
             composition: any amounts.
@@ -233,28 +239,45 @@ class Hull:
         n_phases = len(chosen) + len(order)
         used = self.competing[chosen] & (known | ~same)
         chosen, matrix = chosen[used], matrix[:, used]
-        lowest, basis, shares = lowest_mixture(matrix, self._comparable(chosen), goal)
+        own = self._overcorrection(fractions(composition))
+        energies = self.energies[chosen] if own is None else self._comparable(chosen)
+        lowest, basis, shares = lowest_mixture(matrix, energies, goal)
         names = [SYMBOLS[order[i]] if i < len(order) else self._name(chosen[i - len(order)]) for i in basis]
         parts = sorted(
             ((share, name) for share, name in zip(shares.tolist(), names, strict=True) if share > _SAME),
             reverse=True,
         )
         return HullResult(
-            e_above_hull=formation_energy_per_atom + self._overcorrection(fractions(composition)) - lowest,
+            e_above_hull=formation_energy_per_atom + (own or 0.0) - lowest,
+            hull_energy=lowest,
             decomposition={name: share for share, name in parts},
             n_phases=n_phases,
             composition_known=bool(same.any()) or len(order) == 1,
         )
 
+    def as_published(self) -> Hull:
+        """Return the same hull without the overcorrection of anions: models learned from such energies."""
+        published = copy(self)
+        published.corrects_anions = False
+        return published
+
+    def comparable_phases(self, elements: Iterable[str]) -> list[tuple[str, float]]:
+        """Return :meth:`phases` with the overcorrection of each added to its energy, where it has one."""
+        phases = self.phases(elements)
+        added = (self._overcorrection(_fractions_of(formula)) or 0.0 for formula, _ in phases)
+        return [(formula, energy + more) for (formula, energy), more in zip(phases, added, strict=True)]
+
     def _comparable(self, chosen: np.ndarray) -> np.ndarray:
         """Energies of compounds with MP2020's overcorrection of anions added, eV/atom."""
         for i in chosen[np.isnan(self._overcorrections[chosen])].tolist():
             parts = zip(self.numbers[i].tolist(), self.fractions[i].tolist(), strict=True)
-            self._overcorrections[i] = self._overcorrection({SYMBOLS[number]: x for number, x in parts if x})
+            self._overcorrections[i] = (
+                self._overcorrection({SYMBOLS[number]: x for number, x in parts if x}) or 0.0
+            )
         return np.asarray(self.energies[chosen] + self._overcorrections[chosen])
 
-    def _overcorrection(self, parts: Mapping[str, float]) -> float:
-        return overcorrection(parts) if self.scale.startswith(MP2020) else 0.0
+    def _overcorrection(self, parts: Mapping[str, float]) -> float | None:
+        return overcorrection(parts) if self.corrects_anions else None
 
     def _target(self, composition: Composition) -> dict[int, float]:
         total = composition.num_atoms
@@ -280,6 +303,12 @@ class Hull:
         matrix = np.zeros((len(order) + 1, len(chosen)))
         matrix[row_of[self.numbers[chosen]].T, np.arange(len(chosen))] = self.fractions[chosen].T
         return matrix[:-1]
+
+
+def _fractions_of(formula: str) -> dict[str, float]:
+    amounts = formula_amounts(formula)
+    total = sum(amounts.values())
+    return {symbol: amount / total for symbol, amount in amounts.items()}
 
 
 def lowest_mixture(

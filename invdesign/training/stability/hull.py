@@ -81,7 +81,7 @@ def labelled_e_above_hull(data: Path, hull: str | Path = "mp-hull") -> dict[str,
     wbm = read_set(data, "wbm")
     compositions = parse(wbm["pretty_formula"].tolist())
     energies = on_mp2020(compositions, wbm["formation_energy_per_atom"].to_numpy(float), load_shift(hull))
-    return labels | {"wbm": energies_above_hull(Hull.load(hull), compositions, energies)}
+    return labels | {"wbm": energies_above_hull(Hull.load(hull).as_published(), compositions, energies)}
 
 
 def on_mp2020(compositions: Sequence[Composition], energies: np.ndarray, shift: EnergyScale) -> np.ndarray:
@@ -189,7 +189,7 @@ def competing(entries: HullEntries) -> np.ndarray:
 
 def to_hull(entries: HullEntries, used: np.ndarray) -> Hull:
     """Return a hull of these entries."""
-    return Hull(entries.formulas, *_arrays(entries), entries.hull_energies, used)
+    return Hull(entries.formulas, *_arrays(entries), entries.hull_energies, used).as_published()
 
 
 def _arrays(entries: HullEntries) -> tuple[np.ndarray, np.ndarray]:

@@ -101,7 +101,7 @@ class Heights:
         formula = composition.reduced_formula  # type: ignore[attr-defined]
         if formula not in self.heights:
             raise InputError(f"composition: {formula}: the hull has no phase with Li.")
-        return HullResult(self.heights[formula], {}, 7, composition_known=False)
+        return HullResult(self.heights[formula], {}, 7, composition_known=False, hull_energy=0.0)
 
 
 class Known:
@@ -371,7 +371,7 @@ class Sloped(Heights):
 
     def e_above_hull(self, composition: object, energy: float) -> HullResult:
         found = super().e_above_hull(composition, energy)
-        return HullResult(found.e_above_hull + energy + 2, {}, 7, composition_known=False)
+        return HullResult(found.e_above_hull + energy + 2, {}, 7, composition_known=False, hull_energy=0.0)
 
 
 def asked_twice(source: object, second: object, **options: object) -> object:

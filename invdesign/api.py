@@ -100,7 +100,7 @@ def design(
     fields |= {"target": parse_target(clauses, **conditions), **options}
     campaign = build(CampaignConfig, fields, "campaign")
     if from_ is not None:
-        campaign, summary = _with_formulas(campaign, from_, components or Components.from_config(campaign))
+        campaign, summary = _with_formulas(campaign, from_, Components.of(campaign, components))
         if progress:
             print(summary, file=sys.stderr)  # noqa: T201 - as the live funnel
     return run_campaign(campaign, components=components, executor=executor, progress=progress)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from invdesign.campaign.config import CampaignConfig
 from invdesign.campaign.stages.dynamical_stability import summarize_checks
+from invdesign.campaign.stages.predict import UNLIKELY_IN_WINDOWS
 from invdesign.campaign.stages.shortlist import ALIKE, ANOTHER_STRUCTURE, RELAXED_INTO, UNLIKELY
 from invdesign.core.funnel import FINISHING, Funnel, Stage, kind_of_reason
 from invdesign.core.target import MAX_ATOMS
@@ -79,7 +80,7 @@ def _advice(tight: Stage, config: CampaignConfig) -> list[str]:
             return [f"loosen {' or '.join(given)}"] if given else []
     if reason.startswith("above the limit"):
         return [f"give e_above_hull<{2 * target.e_above_hull_max or LOOSE:g}"]
-    if tight.name in {"properties", FINISHING} and target.windows:
+    if reason.startswith(UNLIKELY_IN_WINDOWS) and target.windows:
         return [f"widen {' and '.join(target.windows)}"]
     if tight.name == "charge balance" and (given := sorted({"--exclude", "--only"} & _given(config))):
         return [f"allow more elements ({', '.join(given)})"]

@@ -56,7 +56,7 @@ class Components:
     finisher_calibration: Any = None
     hull: Any = "mp-hull"
     predictors: Mapping[str, Any] | None = None
-    novelty: str = "new"  # what generators are to steer to
+    novelty: str = "new"  # what generators are to steer to: in a campaign its config's
     synthesizability: Any = "synthesizability"
     neighbors: Any = "neighbors"
 
@@ -71,6 +71,11 @@ class Components:
         if config.finish == "none" or same_potential(config.finish, config.potential):
             finisher = None
         return cls(**{name: getattr(config, name) for name in names}, finisher=finisher, predictors=models)
+
+    @classmethod
+    def of(cls, config: CampaignConfig, given: Components | None) -> Components:
+        """Take those that are given, or else what a config names; generators steer as the config asks."""
+        return cls.from_config(config) if given is None else replace(given, novelty=config.novelty)
 
     def get(self, kind: str) -> Any:  # noqa: ANN401 - the caller knows the kind's protocol
         """Return a component, loaded if it is a name."""
@@ -251,8 +256,9 @@ def _digests(kind: Kind, components: Iterable[Any]) -> dict[str, str]:
 
 
 def _finished_model(prop: str, model: Any) -> Any:  # noqa: ANN401 - a name, a folder or an object
-    known = PROPERTIES[prop]
-    return known.from_finished if known.from_finished and model == known.from_structure else model
+    known = PROPERTIES.get(prop)
+    replaced = known is not None and known.from_finished and model == known.from_structure
+    return known.from_finished if replaced else model
 
 
 @lru_cache(maxsize=32)

@@ -65,7 +65,7 @@ class CampaignConfig(BaseModel):
     )
     calibration: str | None = Field(None, description="default: that of the potential")
     finish: str = Field(
-        "7net-0", description="potential that relaxes the likeliest hits again and places them; or none"
+        "7net-0", description="potential that relaxes those of most worth again and places them; or none"
     )
     hull: str = "mp-hull"
     predictors: dict[str, str] = Field({}, description="model by property, in place of the released ones")

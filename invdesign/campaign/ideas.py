@@ -55,7 +55,7 @@ def members(chosen: Sequence[Candidate], pool: Sequence[Candidate], config: Camp
 
 
 def ideas(candidates: Sequence[Candidate], config: CampaignConfig) -> list[int]:
-    """Number the idea of each candidate, the likeliest hit first; all differ where nothing is to be grouped.
+    """Number the idea of each candidate, that of most worth first; all differ where nothing is to be grouped.
 
     Args:
         candidates: relaxed and scored; their order is immaterial.

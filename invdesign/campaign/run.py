@@ -110,7 +110,7 @@ def design(
         InputError: the target cannot be met, a component is missing or does not fit, the folder is another
             campaign's or in use, the disk is full, a worker died.
     """
-    components = components or Components.from_config(config)
+    components = Components.of(config, components)
     with locked_folder(config.out, DATABASE):
         if not (config.out / DATABASE).exists():
             _check(config, components)  # a campaign that cannot run claims no folder

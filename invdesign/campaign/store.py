@@ -211,9 +211,9 @@ def _searchable_values(candidate: Candidate) -> dict[str, str | float]:
             values[name] = estimate.value
             values[f"{name}_low"] = estimate.low
             values[f"{name}_high"] = estimate.high
-    optional = {"place": candidate.place}
+    optional: dict[str, float | None] = {"place": candidate.place}
     if candidate.selection is not None:
-        optional["rank"] = candidate.selection.rank
+        optional |= {"rank": candidate.selection.rank, "worth": candidate.selection.worth}
         values["p_hit"] = candidate.selection.p_hit
     if candidate.relaxation is not None:
         optional["n_steps"] = candidate.relaxation.n_steps

@@ -100,7 +100,7 @@ Calibration = Annotated[str | None, component_option(help="Calibration of the po
 Finish = Annotated[
     str | None,
     component_option(
-        help="Potential that relaxes the likeliest hits again and places them: 7net-0, 7net-l3i5, or none."
+        help="Potential that relaxes those of most worth again and places them: 7net-0, 7net-l3i5, or none."
     ),
 ]
 Hull = Annotated[str | None, component_option(help="Reference hull: name, folder or CSV.")]
@@ -121,7 +121,7 @@ Continue = Annotated[
 Choose = Annotated[
     str | None,
     next_option(
-        help="Choose the likeliest hits (hits, the default) or the most informative candidates (information)."
+        help="Choose by worth (hits, the default), or the most informative candidates (information)."
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Hide the live funnel.")]

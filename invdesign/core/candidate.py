@@ -196,7 +196,7 @@ class Selection:
         rank: place on the shortlist, from 1; None: not on it.
         why: what drove the first property of the target, in a phrase.
         dimensionality: directions in which the relaxed crystal is connected, 0 to 3.
-        members: what is the same idea, likeliest first; see :mod:`invdesign.campaign.ideas`.
+        members: what is the same idea, of most worth first; see :mod:`invdesign.campaign.ideas`.
     """
 
     p_hit: float
@@ -241,7 +241,7 @@ class Candidate:
         first_placement: by the campaign's potential, where a finishing potential placed it again.
         selection: by what it is ranked; None where a gate rejected it before.
         rounds: what each round that selected it predicted.
-        round_checks: verdicts of the checks that rounds made, and of the finishing.
+        round_checks: verdicts of the checks and of the finishing that rounds made, its site states included.
         dft: result of DFT.
     """
 

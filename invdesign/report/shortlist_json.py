@@ -37,7 +37,7 @@ def write_shortlist_json(shortlist: Sequence[Candidate], path: Path, made: Mappi
     """Write a shortlist as an OPTIMADE response.
 
     Args:
-        shortlist: in order of worth.
+        shortlist: best first.
         path: the file.
         made: how the whole shortlist came about, as plain JSON: ``target``, ``seed``, ``weights`` by part,
             and what else there is to say.

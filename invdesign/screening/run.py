@@ -343,7 +343,7 @@ def _checked(units: Iterator[Unit], known: list[str]) -> Iterator[Unit]:
 
 
 def _best(sink: CsvFile | ParquetFolder, top: int) -> list[dict[str, Any]]:
-    """Return the likeliest hits of all rows that passed and are not known; none without estimates."""
+    """Return the likeliest hits of all rows that passed; none without estimates."""
     best: list[tuple[float, int, dict[str, Any]]] = []
     place = 0
     for table in sink.blocks():
@@ -351,8 +351,7 @@ def _best(sink: CsvFile | ParquetFolder, top: int) -> list[dict[str, Any]]:
             return []
         chances = np.nan_to_num(table["p_hit"].to_numpy().astype(float), nan=-1.0)
         passed = np.asarray(table["verdict"].to_pylist(), dtype=object) == PASSED
-        known = np.asarray(table["known"].to_pylist(), dtype=object) == "yes"
-        chances = np.where(passed & ~known, chances, -1.0)
+        chances = np.where(passed, chances, -1.0)
         least = best[-1][0] if len(best) == top else 0.0
         rows = [row for row in np.argsort(-chances, kind="stable")[:top].tolist() if chances[row] >= least]
         best += [(float(chances[row]), place + row, table.slice(row, 1).to_pylist()[0]) for row in rows]

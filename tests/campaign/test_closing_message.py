@@ -7,6 +7,7 @@ from invdesign.campaign.closing_message import closing_message
 from invdesign.campaign.stages.shortlist import ALIKE
 from invdesign.core.funnel import Funnel, kind_of_reason
 from invdesign.core.target import parse_target
+from invdesign.filters.site_states import CONTRADICTION
 
 
 def message(tmp_path, gate, reason, *, found=1, ideas=1, target="band_gap=1..2 hhi<4000"):
@@ -28,6 +29,7 @@ def message(tmp_path, gate, reason, *, found=1, ideas=1, target="band_gap=1..2 h
         ("target", "… atoms", "n_atoms=2..4", "loosen --n-atoms"),
         ("charge balance", "none", "only=Cu,S", "allow more elements (--only)"),
         ("properties", "unlikely in its windows", "band_gap=1..2", "widen band_gap"),
+        ("finishing", "unlikely in its windows", "band_gap=1..2", "widen band_gap"),
         ("hull", "above the limit of … eV/atom", "e_above_hull<0.03", "give e_above_hull<0.06"),
         ("hull", "above the limit of … eV/atom", "e_above_hull<0", "give e_above_hull<0.05"),
         ("duplicates", "relaxed out of the target", "dimensionality=2", "loosen --dimensionality or"),
@@ -40,18 +42,20 @@ def test_the_option_that_cost_most(tmp_path, gate, reason, target, told):
 
 
 @pytest.mark.parametrize(
-    ("gate", "reason"),
+    ("gate", "reason", "target"),
     [
-        ("target", "element excluded"),  # radioactive ones, which nobody named
-        ("target", "a pure element"),
-        ("target", "… atoms"),
-        ("charge balance", "none"),
-        ("relaxation", "not converged"),
-        ("duplicates", "same crystal as another"),
+        ("target", "element excluded", ""),  # radioactive ones, which nobody named
+        ("target", "a pure element", ""),
+        ("target", "… atoms", ""),
+        ("charge balance", "none", ""),
+        ("relaxation", "not converged", ""),
+        ("duplicates", "same crystal as another", ""),
+        ("finishing", CONTRADICTION, "band_gap=1..2"),
+        ("finishing", "not converged", "band_gap=1..2"),
     ],
 )
-def test_options_that_were_not_set_are_not_named(tmp_path, gate, reason):
-    told = message(tmp_path, gate, reason, target="")
+def test_options_that_would_not_help_are_not_named(tmp_path, gate, reason, target):
+    told = message(tmp_path, gate, reason, target=target)
     assert told.endswith("(90 of 100); give --n 400 --n-relax 100.")
 
 

@@ -41,7 +41,7 @@ def relaxed() -> Candidate:
         proposed_gene="225 Na@a Cl@b",
     )
     candidate.placement = Placement(-2.0, 0.01, 0.03, {"NaCl": 1.0}, 7, True, False)
-    candidate.selection = Selection(p_hit=0.4, synthesizability=0.8, pareto_rank=1, why="Na")
+    candidate.selection = Selection(p_hit=0.4, worth=0.3, synthesizability=0.8, pareto_rank=1, why="Na")
     candidate.rounds = {2: RoundSelection(p_hit=0.5, estimates={"band_gap": (5.0, 4.5, 5.5)})}
     candidate.round_checks = {"md": Verdict("md", passed=False, reason="melts")}
     candidate.record(Verdict("relaxation", passed=True, reason="converged", value=0.05, threshold=0.1))
@@ -67,6 +67,7 @@ def test_rewriting_a_candidate_keeps_one_row(tmp_path):
     assert len(store) == 1
     assert [c.id for c in store.read("status=relaxed")] == ["c000007"]
     assert store.read("status=gene") == []
+    assert [c.id for c in store.read("worth>0.2")] == ["c000007"]
 
 
 @pytest.mark.parametrize("gene", ["225 N@a Na@b", "225 F@a In@b"])

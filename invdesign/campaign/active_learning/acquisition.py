@@ -27,7 +27,7 @@ from invdesign.campaign.progress import Clock
 from invdesign.campaign.ranking import hit_probability, shortlist
 from invdesign.campaign.session import Session
 from invdesign.campaign.stages.dynamical_stability import check_picks, summarize_checks
-from invdesign.campaign.stages.finish import FINISHED_FIELDS, PER_UNIT, finish_unit
+from invdesign.campaign.stages.finish import FINISHED_FIELDS, FINISHED_VERDICTS, PER_UNIT, finish_unit
 from invdesign.campaign.stages.gates import GateUnit
 from invdesign.campaign.stages.predict import estimate_missing
 from invdesign.campaign.stages.shortlist import Pick, deduplicate, n_finished, picked, put_on_shortlist
@@ -152,10 +152,6 @@ class _Pool:
         vectors = embeddings(relaxed)
         corrections = fit_corrections(relaxed, vectors)
         pool = not_yet_computed(relaxed)
-        if not any(all(v.passed for v in checks_of(relaxed[i]).values()) for i in pool):
-            raise InputError(
-                "continue: every candidate that relaxed was computed; give --n and --n-relax to make more."
-            )
         rows = corrections.correct_rows(
             [relaxed[i].properties for i in pool],
             vectors[pool],
@@ -167,6 +163,12 @@ class _Pool:
         stored = {candidate.id: candidate for candidate in relaxed}
         for candidate in standing:
             candidate.verdicts |= checks_of(stored[candidate.id])
+        if not any(candidate.alive for candidate in standing):
+            raise InputError(
+                "continue: no candidate is left to select: those that relaxed were computed, are known, not "
+                "clearly more stable than what is known of their composition, or were rejected by a check; "
+                "give --n and --n-relax to make more."
+            )
         pick: Pick = shortlist
         if request.choose == "information":
             vector_of = {candidate.id: vectors[i] for i, candidate in zip(pool, corrected, strict=True)}
@@ -208,7 +210,7 @@ def _finish(
                 row = stored[found.id]
                 for name in FINISHED_FIELDS:
                     setattr(row, name, getattr(found, name))
-                row.round_checks[FINISHING] = found.verdicts[FINISHING]
+                row.round_checks |= {g: found.verdicts[g] for g in FINISHED_VERDICTS if g in found.verdicts}
     store.put(candidates, complete=True)
 
 

@@ -74,9 +74,12 @@ def standardised(features: np.ndarray) -> np.ndarray:
 
 
 def with_estimates(candidate: Candidate, properties: dict[str, Estimate]) -> Candidate:
-    """Copy a candidate with corrected estimates and without the verdicts of gates that are applied again."""
-    dropped = REAPPLIED | set(CHECKS)
-    verdicts = {gate: verdict for gate, verdict in candidate.verdicts.items() if gate not in dropped}
+    """Copy a candidate with corrected estimates and without the verdicts of gates that are applied again.
+
+    What a round's finishing found of its oxidation states takes the place of the campaign's verdict.
+    """
+    dropped, verdicts = REAPPLIED | set(CHECKS), candidate.verdicts | candidate.round_checks
+    verdicts = {gate: verdict for gate, verdict in verdicts.items() if gate not in dropped}
     return replace(candidate, properties=properties, verdicts=verdicts, selection=None)
 
 
@@ -89,8 +92,8 @@ def checks_of(candidate: Candidate) -> dict[str, Verdict]:
 def reapply_gates(candidate: Candidate, config: CampaignConfig) -> bool:
     """Apply the gates hull and properties to corrected estimates; returns whether it passes both.
 
-    They exclude no candidate from a round: the likeliest hits are selected first, and the verdicts show which
-    of the selected lie outside the campaign's limits.
+    They exclude no candidate from a round: those of most worth are selected first, and the verdicts show
+    which of the selected lie outside the campaign's limits.
     """
     limit = config.target.e_above_hull_max
     probability = candidate.properties[STABILITY].probability(Window(-inf, limit))

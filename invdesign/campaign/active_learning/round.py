@@ -98,7 +98,7 @@ def next_round(
 
     Args:
         run: the campaign's folder, with results that ``dft collect`` put there.
-        choose: ``hits``: the likeliest hits that differ from one another; ``information``: those whose
+        choose: ``hits``: those of most worth that differ from one another; ``information``: those whose
             results leave the least uncertainty about hits among the others.
         n_shortlist: how many; by default as many as in the campaign.
         n_genes: genes to generate first; by default none, or with ``n_relax`` as many as in the campaign.
@@ -177,7 +177,7 @@ def _with(config: CampaignConfig, changes: dict[str, int | None]) -> CampaignCon
 
 def _components(store: Store, config: CampaignConfig, given: Components | None) -> Components:
     """Restore the campaign's components."""
-    components, objects = given or Components.from_config(config), store.identity.get("objects", {})
+    components, objects = Components.of(config, given), store.identity.get("objects", {})
     if components.signature() != objects:
         named = ", ".join(f"{kind} {name}" for kind, name in sorted(objects.items())) or "none"
         raise InputError(

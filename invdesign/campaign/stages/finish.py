@@ -1,4 +1,4 @@
-"""The finishing stage: the likeliest hits relaxed again, tightly, with a second and better potential.
+"""The finishing stage: candidates of most worth relaxed again, tightly, with a second and better potential.
 
 It costs seconds a candidate, so only those are finished that could come onto the shortlist. What it finds
 replaces structure, energy above hull and properties; the first energy above hull is kept next to it. A
@@ -32,7 +32,8 @@ FINISHED_FIELDS = (
     *("gene", "geometry", "structure", "origin", "properties"),
     *("relaxation", "relaxation_steps", "placement", "first_placement"),
 )
-"""What of a candidate finishing replaces, besides the verdict."""
+"""What of a candidate finishing replaces, besides verdicts."""
+FINISHED_VERDICTS = (FINISHING, "site states")
 PER_UNIT = 4  # candidates relaxed together in one process
 
 

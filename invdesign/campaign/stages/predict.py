@@ -17,6 +17,8 @@ from invdesign.verdict import Verdict
 if TYPE_CHECKING:
     from invdesign.predictors.features.structure import Described
 
+UNLIKELY_IN_WINDOWS = "unlikely in its windows"
+
 
 def in_windows(candidates: Sequence[Candidate], context: Context) -> list[Verdict]:
     """Estimate every property of relaxed candidates and compare it with its window."""
@@ -38,7 +40,8 @@ def properties_verdict(candidate: Candidate, config: CampaignConfig) -> Verdict:
         if name in config.target.windows
     )
     passed = probability >= config.min_probability
-    reason = f"{'likely enough' if passed else 'unlikely'} in its windows: {probability:.0%}, {listed}"
+    words = "likely enough in its windows" if passed else UNLIKELY_IN_WINDOWS
+    reason = f"{words}: {probability:.0%}, {listed}"
     return Verdict("properties", passed, reason, probability, config.min_probability)
 
 

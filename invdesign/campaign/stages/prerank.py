@@ -108,7 +108,8 @@ def select_likeliest(
             continue
         seen.add(gene.hash)
         found = known.novelty(gene)
-        if not novelty_wanted(found, novelty, named=True) or not suits(gene.composition, target).passed:
+        wanted = novelty_wanted(found, novelty, named=target.formula is not None)
+        if not wanted or not suits(gene.composition, target).passed:
             scores.append(-1.0)
         else:
             first = novelty == "new" and found.value == Novelty.NEW

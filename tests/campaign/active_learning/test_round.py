@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from invdesign import next_round
 from invdesign.campaign import design
 from invdesign.campaign.run import DATABASE
+from invdesign.campaign.stages import shortlist
 from invdesign.campaign.store import Store
 from invdesign.cli import app
 from invdesign.core.dft_result import DftResult
@@ -241,6 +242,14 @@ def test_without_results_it_says_how_to_get_some(unbroken, tmp_path):
     with pytest.raises(InputError, match="no results to learn from; run `invdesign dft collect"):
         chosen(folder)
     assert not (folder / "round-2").exists()
+
+
+def test_a_round_that_has_nobody_left_says_so(run, monkeypatch):
+    """As where a campaign of an earlier version listed known compositions, which are not wanted now."""
+    monkeypatch.setattr(shortlist, "novelty_wanted", lambda *_, **__: False)
+    with pytest.raises(InputError, match="no candidate is left to select"):
+        chosen(run)
+    assert not (run / "round-2").exists()
 
 
 def test_goals_without_a_result_are_named(run):

@@ -13,7 +13,7 @@ from invdesign.campaign import design
 from invdesign.campaign.active_learning.rescore import is_selectable
 from invdesign.campaign.run import DATABASE
 from invdesign.campaign.stages import dynamical_stability as checks
-from invdesign.campaign.stages import shortlist
+from invdesign.campaign.stages import finish, shortlist
 from invdesign.campaign.store import Store
 from invdesign.core.dft_result import DftResult
 from invdesign.core.funnel import FINISHING
@@ -100,6 +100,19 @@ def test_what_is_selected_is_finished_before(run, choose):
     repeated = next_round(run, components=components(again), workers=1, n_shortlist=5, choose=choose)
     assert [c.id for c in repeated.shortlist] == [c.id for c in found.shortlist]
     assert again.evaluated == 0
+
+
+def test_oxidation_states_are_those_of_the_finished_structure(run, monkeypatch):
+    before, told = stored(run), Verdict("site states", passed=True, reason="as finished")
+    monkeypatch.setattr(finish, "states_verdict", lambda *_: told)
+    for _ in range(2):  # once more from what is stored
+        found = next_round(run, components=components(Finisher()), workers=1, n_shortlist=5)
+        after = stored(run)
+        new = [c for c in found.shortlist if FINISHING in after[c.id].round_checks]
+        new = [c for c in new if after[c.id].round_checks[FINISHING].passed]
+        assert new
+        assert all(candidate.verdicts["site states"] == told for candidate in new)
+    assert all(after[candidate.id].verdicts == before[candidate.id].verdicts for candidate in new)
 
 
 def test_what_the_finishing_potential_cannot_relax_is_not_selected(run, tmp_path):

@@ -263,6 +263,16 @@ def test_finished_structures_have_the_gap_model_that_sees_sevennet():
         replace(made, predictors={"band_gap": "mine"}),
     ):
         assert other.best().predictors == other.predictors
+    hardness = {"hardness": "mine"}  # a property that is not registered
+    assert replace(made, predictors=hardness).best().predictors == hardness
+
+
+def test_generators_steer_to_what_the_config_asks_for():
+    config = CampaignConfig(target=parse_target("band_gap>1"), novelty="known")
+    assert Components.of(config, None).novelty == "known"
+    assert Components.of(config, Components(potential="7net-0")) == Components(
+        potential="7net-0", novelty="known"
+    )
 
 
 def test_what_follows_the_finish_is_charged(few, tmp_path, monkeypatch):

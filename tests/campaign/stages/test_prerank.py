@@ -1,9 +1,11 @@
 """Of the genes drawn the likeliest hits are proposed; repeats, known and unbalanced ones come last."""
 
+import campaign_fakes
 import pytest
 from typer.testing import CliRunner
 
 from invdesign.api import generate
+from invdesign.campaign.stages import prerank
 from invdesign.campaign.stages.prerank import select_likeliest
 from invdesign.cli import app
 from invdesign.core.candidate import Candidate
@@ -25,6 +27,14 @@ def test_new_balanced_genes_come_first_and_order_is_kept():
     assert best is candidates[1]
     assert select_likeliest(candidates, parse_target([]), 3) == candidates[:3]  # the repeat is last
     assert select_likeliest(candidates, parse_target([]), 9) == candidates
+
+
+def test_a_known_composition_without_a_structure_is_proposed_where_its_formula_is_named(monkeypatch):
+    monkeypatch.setattr(prerank, "Components", campaign_fakes.fake_components)
+    salt, known, other = drawn(KNOWN, "225 Na@a Br@b", "221 Na@a Cl@b")
+    for anything in ([known, other], [other, known]):
+        assert select_likeliest(anything, parse_target([]), 1) == [other]
+    assert select_likeliest([salt, known], parse_target([], formula="NaBr"), 1) == [known]
 
 
 def test_a_window_has_the_likeliest_of_several_proposed():

@@ -257,8 +257,9 @@ def _digests(kind: Kind, components: Iterable[Any]) -> dict[str, str]:
 
 def _finished_model(prop: str, model: Any) -> Any:  # noqa: ANN401 - a name, a folder or an object
     known = PROPERTIES.get(prop)
-    replaced = known is not None and known.from_finished and model == known.from_structure
-    return known.from_finished if replaced else model
+    if known is None or not known.from_finished or model != known.from_structure:
+        return model
+    return known.from_finished
 
 
 @lru_cache(maxsize=32)

@@ -40,6 +40,7 @@ from invdesign.report.shortlist_json import SHORTLIST_JSON, write_shortlist_json
 from invdesign.verdict import Verdict
 
 DATABASE, PICTURE = "candidates.db", "funnel.png"
+_BRIEF = 60  # characters
 
 
 @dataclass(frozen=True)
@@ -134,17 +135,24 @@ def _store(config: CampaignConfig, components: Components) -> Store:
     stored = store.identity
     keys = sorted(identity.keys() | stored.keys())
     if different := [key for key in keys if identity.get(key) != stored.get(key)]:
+        different.sort(key=lambda key: key != "target")
         listed = ", ".join(
-            f"{key} {_brief(stored.get(key))} there, {_brief(identity.get(key))} here"
+            f"{key} {' there, '.join(_brief(stored.get(key), identity.get(key)))} here"
             for key in different[:3]
         )
         raise InputError(f"out: {str(config.out)!r} holds another campaign ({listed}); give another folder.")
     return store
 
 
-def _brief(value: Any) -> str:  # noqa: ANN401 - any JSON
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 60 else text[:59] + "…"
+def _brief(one: Any, other: Any) -> list[str]:  # noqa: ANN401 - any JSON
+    """Return both as JSON, long ones from where they begin to differ on."""
+    texts = [json.dumps(value, ensure_ascii=False) for value in (one, other)]
+    if max(map(len, texts)) <= _BRIEF:
+        return texts
+    same = next((i for i, (a, b) in enumerate(zip(*texts, strict=False)) if a != b), 0)
+    shown = [text[max(0, same - 20) :] for text in texts]
+    before = "…" if same > 20 else ""
+    return [before + (text if len(text) <= _BRIEF else f"{text[: _BRIEF - 1]}…") for text in shown]
 
 
 def _check(config: CampaignConfig, components: Components) -> None:

@@ -30,7 +30,10 @@ FAMILIES: dict[str, frozenset[str]] = {
 """Elements by word: IUPAC's collective names (Red Book 2005, IR-3.5), and those of supply and safety."""
 
 _SEVERAL_WORDS = re.compile(r"\b\w{4,}(?:\s+(?:earth|group|metal|element)s?\b)+", re.IGNORECASE)
-_LIKE = ("Na K Rb Cs", "Mg Ca Sr Ba", "P As Sb Bi", "S Se Te", "Cl Br I", " ".join(FAMILIES["rare-earths"]))
+_LIKE = (
+    *("Na K Rb Cs", "Mg Ca Sr Ba", "Zr Hf", "Nb Ta", "P As Sb Bi", "S Se Te", "Cl Br I"),
+    " ".join(FAMILIES["rare-earths"]),
+)
 _STANDS_FOR = {symbol: max(group.split()) for group in _LIKE for symbol in group.split()}
 
 

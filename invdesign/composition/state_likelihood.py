@@ -54,6 +54,16 @@ _LIFT, _LONE_PAIR_LIFT = 0.5, 0.4
 _APART = {1: 1.0, 2: 0.3}
 _CLUSTERED = {"C": 0.05}
 _CLUSTER, _SUBVALENT = 0.01, 0.004
+_OXIDISERS = {
+    "I": {("Cu", 2), ("Cu", 3), ("Fe", 3), ("Tl", 3), ("Pb", 4)},
+    "Br": {("Cu", 3), ("Pb", 4)},
+    "Cl": {("Cu", 3)},
+    "S": {("Pb", 4)},
+    "Se": {("Pb", 4), ("Eu", 3)},
+    "Te": {("Pb", 4), ("Eu", 3)},
+}
+"""Ions that take an electron from an anion; entries of computed compounds have them all the same."""
+_OXIDISED = 0.05
 POSSIBLE = 0.0007
 """Likelihood from which on there are any oxidation states, so also of those of one element."""
 _MOST_ATOMS = 100  # of an element that may divide over states
@@ -95,8 +105,9 @@ def _shares() -> dict[tuple[str, str], dict[int, float]]:
     table: dict[tuple[str, str], dict[int, float]] = {}
     text = files("invdesign.composition").joinpath("state_shares.csv").read_text(encoding="utf-8")
     for row in csv.DictReader(text.splitlines()):
-        own = table.setdefault((row["element"], row["beside"]), {})
-        own[int(row["state"])] = float(row["share"])
+        element, beside, state = row["element"], row["beside"], int(row["state"])
+        weaker = _OXIDISED if (element, state) in _OXIDISERS.get(beside, ()) else 1.0
+        table.setdefault((element, beside), {})[state] = weaker * float(row["share"])
     return table
 
 

@@ -239,8 +239,8 @@ def _window(name: str, sign: str, text: str) -> Window:
         scale = _scale(name, match["first"], match["unit"])
         middle, half = float(match["middle"]), float(match["half"])
         # the tolerance may reach below what exists, the value asked for may not
-        low = middle * scale if middle * scale < entry.low else max(entry.low, (middle - half) * scale)
-        high = (middle + half) * scale
+        low = middle * scale if middle * scale < entry.low else max(entry.low, _sum(middle, -half) * scale)
+        high = _sum(middle, half) * scale
     elif sign in {"<", "<=", ">", ">="} and (match := _SINGLE.fullmatch(text)):
         number = float(match["number"]) * _scale(name, match["unit"])
         low, high = (number, inf) if ">" in sign else (-inf, number)
@@ -258,6 +258,11 @@ def _window(name: str, sign: str, text: str) -> Window:
             f"target: {name}{sign}{quoted(text)[1:-1]} is impossible; write the lower end first."
         )
     return Window(low, high)
+
+
+def _sum(one: float, other: float) -> float:
+    """Add numbers as they are written: 1.6 - 0.4 is 1.2."""
+    return float(f"{one + other:.12g}")
 
 
 def _scale(name: str, *units: str | None) -> float:

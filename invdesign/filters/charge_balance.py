@@ -39,6 +39,11 @@ if TYPE_CHECKING:
 GATE = "charge balance"
 LIKELY = 0.06
 """Likelihood of states that a crystal with a gap must have, as 86 % have at a PBE gap of 1 to 2 eV."""
+LIKELY_BESIDE_SEVERAL = 0.012
+"""The same where anions are of several kinds: shares are counted beside the most electronegative one, next to
+which copper in LaCuOS is no neighbour. 91 % of 219 such crystals with a gap have it, 93 % of 1 956 others the
+first."""
+_KINDS = ({"O"}, {"F", "Cl", "Br", "I"}, {"S", "Se", "Te"}, {"N", "P", "As", "Sb"})
 
 
 def usual_charges(composition: Composition | Mapping[str, float] | str) -> bool:
@@ -121,8 +126,10 @@ def suits(composition: Composition | Mapping[str, float] | str, target: Target) 
     if target.formula is not None:
         return replace(verdict, passed=True)
     if target.wants_gap:
-        passed = found.likelihood >= LIKELY and found.kind != "metals"
-        return replace(verdict, passed=passed, threshold=LIKELY)
+        anions = {element for element, states in found.states if any(state < 0 for state, _ in states)}
+        several = sum(not anions.isdisjoint(kind) for kind in _KINDS) > 1
+        least = LIKELY_BESIDE_SEVERAL if several else LIKELY
+        return replace(verdict, passed=found.likelihood >= least and found.kind != "metals", threshold=least)
     return verdict
 
 

@@ -316,7 +316,7 @@ def screen_into(
             tally.add(counts)
             share = min(1.0, tally.read / formulas.total) if formulas.total else 0.0
             progress(share, f"{tally.formulas} formulas, {tally.rows} rows")
-        best = _best(sink, top)
+        best = _best(sink, top, known=config.novelty == "known")
         if best:
             write_csv(out / BEST, best)
         else:
@@ -342,8 +342,14 @@ def _checked(units: Iterator[Unit], known: list[str]) -> Iterator[Unit]:
     yield from units
 
 
-def _best(sink: CsvFile | ParquetFolder, top: int) -> list[dict[str, Any]]:
-    """Return the likeliest hits of all rows that passed; none without estimates."""
+def _best(sink: CsvFile | ParquetFolder, top: int, *, known: bool) -> list[dict[str, Any]]:
+    """Return the likeliest hits of all rows that passed; none without estimates.
+
+    Args:
+        sink: the rows.
+        top: how many.
+        known: whether those of known composition are wanted.
+    """
     best: list[tuple[float, int, dict[str, Any]]] = []
     place = 0
     for table in sink.blocks():
@@ -351,7 +357,8 @@ def _best(sink: CsvFile | ParquetFolder, top: int) -> list[dict[str, Any]]:
             return []
         chances = np.nan_to_num(table["p_hit"].to_numpy().astype(float), nan=-1.0)
         passed = np.asarray(table["verdict"].to_pylist(), dtype=object) == PASSED
-        chances = np.where(passed, chances, -1.0)
+        strange = np.asarray(table["known"].to_pylist(), dtype=object) != "yes"
+        chances = np.where(passed & (strange | known), chances, -1.0)
         least = best[-1][0] if len(best) == top else 0.0
         rows = [row for row in np.argsort(-chances, kind="stable")[:top].tolist() if chances[row] >= least]
         best += [(float(chances[row]), place + row, table.slice(row, 1).to_pylist()[0]) for row in rows]

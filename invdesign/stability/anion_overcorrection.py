@@ -54,6 +54,8 @@ def overcorrection(fractions: Mapping[str, float]) -> float | None:
         return 0.0
     most = {symbol: highest_state(symbol, ordered[0]) for symbol in ordered}
     left = sum(most[symbol] * fractions[symbol] for symbol in ordered if symbol not in anions)
+    if len(anions) == len(ordered):  # TeSe2, IBr: bonds that no anion is made in
+        return CORRECTIONS[anions[0]] * fractions[anions[0]]
     total = 0.0
     for place, symbol in enumerate(anions):
         need = charge[symbol] * fractions[symbol]

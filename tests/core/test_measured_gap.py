@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from invdesign.core.candidate import Estimate
-from invdesign.core.measured_gap import agreeing, as_measured, as_pbe
+from invdesign.core.measured_gap import METAL_TOO, agreeing, as_measured, as_pbe
 from invdesign.core.properties import Window
 from invdesign.core.target import parse_target
 
@@ -41,3 +41,11 @@ def test_a_metal_by_pbe_may_be_measured_as_a_semiconductor() -> None:
     """Germanium."""
     estimates = {"band_gap": Estimate(0.3, 0.3, 0.97), "band_gap_experimental": Estimate(0.8, 0.3, 0.05)}
     assert agreeing(estimates) == estimates
+
+
+def test_a_metal_by_pbe_is_nearly_always_one():
+    estimates = {
+        "band_gap": Estimate(0.2, 0.2, p_zero=0.92),
+        "band_gap_experimental": Estimate(1.8, 0.4, p_zero=0.05),
+    }
+    assert agreeing(estimates)["band_gap_experimental"].p_zero == pytest.approx(METAL_TOO * 0.92)

@@ -405,3 +405,7 @@ def test_registry_is_in_order():
     for entry in PROPERTIES.values():
         assert entry.low < entry.high
         assert entry.unit
+
+
+def test_ends_of_a_window_are_sums_of_what_is_written():
+    assert str(parse_target("band_gap=1.6±0.4")).startswith("band_gap=1.2..2")

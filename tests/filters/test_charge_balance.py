@@ -10,7 +10,7 @@ from pymatgen.core import Composition
 from invdesign.composition.oxidation_states import ChargeRules, charge_options, oxidation_tables
 from invdesign.core.target import parse_target
 from invdesign.errors import InputError
-from invdesign.filters.charge_balance import charge_balance, suits
+from invdesign.filters.charge_balance import LIKELY_BESIDE_SEVERAL, charge_balance, suits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -186,3 +186,15 @@ def test_where_smact_differs_its_answer_is_an_option() -> None:
     assert not charge_balance("Fe19O27", many).passed
     assert charge_balance("Li0.5FeO2", ChargeRules(mixed_valence=False)).passed is False
     assert charge_balance("Li0.5FeO2", ChargeRules(truncate_fractions=True)).reason == "Li1+ Fe4+ O2-"
+
+
+@pytest.mark.parametrize("formula", ["LaCuOTe", "Sr3Sc2Cu2S2O5", "BiCuOSe", "Nd2O2S"])
+def test_beside_several_anions_a_state_may_be_rarer(formula):
+    verdict = suits(formula, parse_target("band_gap=1..2"))
+    assert verdict.passed
+    assert verdict.threshold == LIKELY_BESIDE_SEVERAL
+
+
+@pytest.mark.parametrize("formula", ["CuI2", "RbCuI3", "FeI3", "Cs2PbI6", "Cs3CuBr6", "PbI4"])
+def test_ions_that_oxidise_their_anion_suit_no_gap(formula):
+    assert not suits(formula, parse_target("band_gap=1..2")).passed

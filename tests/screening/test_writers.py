@@ -40,14 +40,15 @@ def test_a_csv_is_read_with_the_types_it_was_written_with(tmp_path: Path, header
 
 
 @pytest.mark.parametrize("kind", ["csv", "headless", "parquet"])
-def test_the_best_are_the_likeliest_that_passed(tmp_path: Path, kind: str) -> None:
+def test_the_best_passed_and_are_new_unless_known_ones_are_wanted(tmp_path: Path, kind: str) -> None:
     sink = ParquetFolder(tmp_path) if kind == "parquet" else CsvFile(tmp_path, COLUMNS, header=kind == "csv")
     sink.rewind(0)
     for start in (0, 2, 4):
         sink.append(table(ROWS[start : start + 2]))
     sink.append(table([ROWS[4] | {"p_hit": 0.95}]))
-    assert _best(sink, 10) == [ROWS[0], ROWS[2], ROWS[1]]
-    assert _best(sink, 1) == [ROWS[0]]
+    assert _best(sink, 10, known=True) == [ROWS[0], ROWS[2], ROWS[1]]
+    assert _best(sink, 1, known=True) == [ROWS[0]]
+    assert _best(sink, 10, known=False) == [ROWS[2], ROWS[1]]
 
 
 def test_a_header_without_rows(tmp_path: Path) -> None:

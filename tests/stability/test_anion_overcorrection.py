@@ -87,3 +87,9 @@ def test_what_is_published_stays_at_hand(hull):
     energies = dict(hull.comparable_phases(["Mg", "S"]))
     assert energies["MgS"] == dict(hull.phases(["Mg", "S"]))["MgS"]
     assert energies["MgS2"] > dict(hull.phases(["Mg", "S"]))["MgS2"] + 0.1
+
+
+@pytest.mark.parametrize(("formula", "measured"), [("IBr", -0.05), ("ICl", -0.18), ("TeSe2", 0.0)])
+def test_bonds_between_would_be_anions_are_not_corrected(hull, formula, measured):
+    """Heats of formation, eV/atom, of interhalogens (NIST); tellurium and selenium mix without any."""
+    assert hull.e_above_hull(Composition(formula), 0.0).hull_energy == pytest.approx(measured, abs=0.06)

@@ -44,6 +44,8 @@ VALENCE = {symbol: 8 - MISSING[symbol] for symbol in sorted(_OCTET)}
 """Valence electrons of the non-metals that keep to the octet rule; boron has clusters."""
 BOND, NEAR = 1.15, 1.35
 """Distances over sums of covalent radii: up to the first a bond; up to the second an ion may be a cation."""
+TETREL_BOND = 1.1
+"""The first for two atoms of C, Si or Ge: in rings of two with oxygen or sulfur they come as near as 1.13."""
 REACH = 3.6  # Å
 POSSIBLE = 0.02
 """Share of the ions of an element next to such an anion from which on a state counts."""
@@ -73,7 +75,8 @@ def bonds_of(structure: Structure) -> Bonds:
     relative = distance / (radius[first] + radius[second])
     nonmetal = np.isin(numbers, [ATOMIC_NUMBER[symbol] for symbol in VALENCE])
     both = nonmetal[first] & nonmetal[second]
-    paired = (numbers[first] == numbers[second]) & (relative < BOND)
+    tetrels = np.isin(numbers[first], [ATOMIC_NUMBER[symbol] for symbol in ("C", "Si", "Ge")])
+    paired = (numbers[first] == numbers[second]) & (relative < np.where(tetrels, TETREL_BOND, BOND))
     like = both & paired
     upward = both & (scale[second] > scale[first])
     counted = (like, upward & (relative < BOND), upward & (relative < NEAR), paired)

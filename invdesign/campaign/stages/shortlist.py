@@ -18,6 +18,7 @@ from invdesign.campaign.stages.gates import Context, GateFunction, apply_gates
 from invdesign.campaign.store import Store
 from invdesign.core.candidate import Candidate, Selection
 from invdesign.core.funnel import CHECKS, FINISHING
+from invdesign.core.properties import PBE_GAP
 from invdesign.core.target import Target
 from invdesign.crystal.dimensionality import dimensionality
 from invdesign.filters.novelty import Novelty, novelty_wanted
@@ -164,17 +165,20 @@ def score(alive: Sequence[Candidate], config: CampaignConfig, components: Compon
 
 
 def _explain(chosen: Sequence[Candidate], config: CampaignConfig, components: Components) -> None:
-    """Explain the first property of the target, where a model that can be explained predicts it."""
+    """Explain the first property of the target that a model of structures predicts, else the PBE gap."""
     from invdesign.predictors.explain.explainer import Explainer
     from invdesign.predictors.property_predictor import PropertyPredictor
 
-    prop = next((name for name in config.target.windows if name in (components.predictors or {})), "band_gap")
-    predictor = components.predictor(prop) if prop in (components.predictors or {}) else None
-    if chosen and isinstance(predictor, PropertyPredictor) and predictor.sees == "structure":
-        phrases = Explainer(predictor, components.get("neighbors")).why([c.structure for c in chosen])  # type: ignore[misc]
-        for candidate, phrase in zip(chosen, phrases, strict=True):
-            assert candidate.selection is not None  # noqa: S101 - scored
-            candidate.selection = replace(candidate.selection, why=phrase)
+    for prop in (*config.target.windows, PBE_GAP) if chosen else ():
+        predictor = components.predictor(prop) if prop in (components.predictors or {}) else None
+        if isinstance(predictor, PropertyPredictor) and predictor.sees == "structure":
+            break
+    else:
+        return
+    phrases = Explainer(predictor, components.get("neighbors")).why([c.structure for c in chosen])  # type: ignore[misc]
+    for candidate, phrase in zip(chosen, phrases, strict=True):
+        assert candidate.selection is not None  # noqa: S101 - scored
+        candidate.selection = replace(candidate.selection, why=phrase)
 
 
 def _still_wanted(candidate: Candidate, config: CampaignConfig, known: Any) -> Verdict:  # noqa: ANN401

@@ -30,6 +30,10 @@ Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 
+SHORT = frozenset({1, 6, 7})
+"""H, C, N: as cations they have bonds of 1.0 to 1.4 Å."""
+
+
 class IonExchange(Baseline):
     """Generator ``ion-exchange``.
 
@@ -132,9 +136,20 @@ class _Exchange:
         probability = np.where(ions > 0, self.becomes[ions, elements], 1.0).prod(axis=1)
         for i, new, likely in zip(chosen, elements.tolist(), probability, strict=True):
             kinds = [z for z in new if z]
-            states = self.parents.states[i][: len(kinds)]
-            if sensible(kinds, states) and kinds != self.parents.elements[i][: len(kinds)].tolist():
+            states, old = (
+                self.parents.states[i][: len(kinds)],
+                self.parents.elements[i][: len(kinds)].tolist(),
+            )
+            if sensible(kinds, states) and kinds != old and keeps_short_bonds(old, kinds, states):
                 yield int(i), kinds, float(likely)
+
+
+def keeps_short_bonds(old: Sequence[int], new: Sequence[int], states: Integers) -> bool:
+    """Whether no cation of ``SHORT`` becomes another or the reverse: a nitrate has no room for a metal."""
+    return all(
+        state < 0 or (one in SHORT) == (other in SHORT)
+        for one, other, state in zip(old, new, states.tolist(), strict=True)
+    )
 
 
 @lru_cache(maxsize=1)

@@ -1,7 +1,7 @@
 """Baseline ``prototypes``: prototypes of known crystals filled with ions that balance.
 
-Needs no knowledge of chemistry but two counts: how many known crystals have a prototype, and how many
-reports the ICSD has of an ion.
+Needs no knowledge of chemistry but two counts, how many known crystals have a prototype, and how many
+reports the ICSD has of an ion; what has no oxidation states by ``composition.assignment`` is left out.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from invdesign.composition.assignment import assigned
 from invdesign.composition.oxidation_states import oxidation_tables
 from invdesign.core.candidate import Candidate, Origin
 from invdesign.core.target import Target
@@ -75,7 +76,7 @@ class Prototypes(Baseline):
                 if elements is None:
                     continue
                 gene = parents.gene(i, elements)
-                if target.supply_objection(gene.amounts):
+                if target.supply_objection(gene.amounts) or assigned(gene.amounts).word == "none":
                     continue
                 gene = gene.canonical()
                 ((geometry, source),) = self._geometry.inherited(gene, 1)

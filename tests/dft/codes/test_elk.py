@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tarfile
 from pathlib import Path
 
 import pytest
@@ -31,8 +30,7 @@ MGO = rocksalt("Mg", "O", 4.253)
 @pytest.fixture
 def finished(tmp_path: Path) -> Path:
     """MgO by Elk 8.4.30, on a grid of 4x4x4 and 14 points of the path."""
-    with tarfile.open(DATA / "elk_mgo.tar.gz") as archive:
-        archive.extractall(tmp_path, filter="data")
+    shutil.unpack_archive(DATA / "elk_mgo.tar.gz", tmp_path)
     return tmp_path / "elk_mgo"
 
 

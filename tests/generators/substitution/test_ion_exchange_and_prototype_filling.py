@@ -12,7 +12,7 @@ from invdesign.data.tokens import TokenSet
 from invdesign.errors import InputError
 from invdesign.filters.charge_balance import charge_balance
 from invdesign.filters.geometry import geometry_check
-from invdesign.generators.substitution.ion_exchange import IonExchange, substitution_table
+from invdesign.generators.substitution.ion_exchange import IonExchange, keeps_short_bonds, substitution_table
 from invdesign.generators.substitution.parents import Parents
 from invdesign.generators.substitution.prototype_filling import Prototypes
 
@@ -182,3 +182,11 @@ def test_prototypes_fill_a_known_prototype():
     assert {candidate.origin.parent for candidate in candidates} == {"salt"}
     assert len({candidate.gene.formula for candidate in candidates}) > 10
     assert all(gene_of(realise(c.gene, c.geometry))[0] == c.gene for c in candidates)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "kept"), [("N", "Nd", False), ("Nd", "C", False), ("S", "Cr", True)]
+)
+def test_a_metal_does_not_take_the_place_of_nitrogen_in_a_nitrate(one, other, kept):
+    old, new = ([ATOMIC_NUMBER[symbol] for symbol in ("K", kind, "O")] for kind in (one, other))
+    assert keeps_short_bonds(old, new, np.array([1, 5, -2])) is kept

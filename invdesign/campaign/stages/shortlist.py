@@ -34,9 +34,8 @@ RELAXED_INTO = {
     Novelty.NEW_STRUCTURE: "a new structure",
 }
 ANOTHER_STRUCTURE = "another structure of a known compound"
-CLEARLY = (
-    0.9  # probability to lie below the hull from which a structure of a known composition is clearly new
-)
+CLEARLY = 0.9
+"""Probability to lie below the hull from which a structure of a known composition is clearly new."""
 Pick = Callable[[Sequence[Candidate], Target, int], list[Candidate]]
 
 

@@ -1,8 +1,8 @@
 """Ranking of candidates: probability of a hit, trade-offs between goals, diversity.
 
 A hit is a candidate whose properties all lie in their windows and that is stable; with calibrated,
-independent estimates its probability is a product
-(``docs/concepts/ranking.md``: how well it holds). Diversity is greedy:
+independent estimates its probability is a product (``docs/concepts/ranking.md``: how well it holds). The list
+is in the order of worth: that probability, times how likely such a compound is real. Diversity is greedy:
 each selected candidate lowers the scores of similar ones, so that ten rows are not one compound ten times.
 """
 

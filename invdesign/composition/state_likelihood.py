@@ -129,7 +129,7 @@ def plain_shares(element: str, beside: str) -> dict[int, float]:
     return {
         state: share
         for state, share in shares_of(element, beside).items()
-        if not needs_pair(element, state) and not (paired and state == 4)
+        if not (needs_pair(element, state) or (paired and state == 4) or (element == "O" and state > 0))
     }
 
 

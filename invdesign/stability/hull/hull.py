@@ -206,9 +206,20 @@ class Hull:
 
     def phases(self, elements: Iterable[str]) -> list[tuple[str, float]]:
         """Competing compounds of a chemical system and of those within it: formula, energy (eV/atom)."""
+        chosen = self._competing_within(elements)
+        return self._named(chosen, self.energies[chosen])
+
+    def comparable_phases(self, elements: Iterable[str]) -> list[tuple[str, float]]:
+        """Return :meth:`phases` with the overcorrection of each added to its energy."""
+        chosen = self._competing_within(elements)
+        return self._named(chosen, self._comparable(chosen))
+
+    def _competing_within(self, elements: Iterable[str]) -> np.ndarray:
         chosen = np.array(self._systems.within([ATOMIC_NUMBER[s] for s in elements]), dtype=np.intp)
-        chosen = chosen[self.competing[chosen]]
-        return [(self._name(i), float(self.energies[i])) for i in chosen.tolist()]
+        return chosen[self.competing[chosen]]
+
+    def _named(self, chosen: np.ndarray, energies: np.ndarray) -> list[tuple[str, float]]:
+        return [(self._name(i), float(energy)) for i, energy in zip(chosen.tolist(), energies, strict=True)]
 
     def _name(self, phase: int) -> str:
         return chemical_formula(formula_amounts(self.formulas[phase]))
@@ -261,12 +272,6 @@ class Hull:
         published.corrects_anions = False
         return published
 
-    def comparable_phases(self, elements: Iterable[str]) -> list[tuple[str, float]]:
-        """Return :meth:`phases` with the overcorrection of each added to its energy, where it has one."""
-        phases = self.phases(elements)
-        added = (self._overcorrection(_fractions_of(formula)) or 0.0 for formula, _ in phases)
-        return [(formula, energy + more) for (formula, energy), more in zip(phases, added, strict=True)]
-
     def _comparable(self, chosen: np.ndarray) -> np.ndarray:
         """Energies of compounds with MP2020's overcorrection of anions added, eV/atom."""
         for i in chosen[np.isnan(self._overcorrections[chosen])].tolist():
@@ -303,12 +308,6 @@ class Hull:
         matrix = np.zeros((len(order) + 1, len(chosen)))
         matrix[row_of[self.numbers[chosen]].T, np.arange(len(chosen))] = self.fractions[chosen].T
         return matrix[:-1]
-
-
-def _fractions_of(formula: str) -> dict[str, float]:
-    amounts = formula_amounts(formula)
-    total = sum(amounts.values())
-    return {symbol: amount / total for symbol, amount in amounts.items()}
 
 
 def lowest_mixture(

@@ -216,7 +216,7 @@ class Hull:
 
     def _competing_within(self, elements: Iterable[str]) -> np.ndarray:
         chosen = np.array(self._systems.within([ATOMIC_NUMBER[s] for s in elements]), dtype=np.intp)
-        return chosen[self.competing[chosen]]
+        return np.asarray(chosen[self.competing[chosen]])
 
     def _named(self, chosen: np.ndarray, energies: np.ndarray) -> list[tuple[str, float]]:
         return [(self._name(i), float(energy)) for i, energy in zip(chosen.tolist(), energies, strict=True)]

@@ -25,7 +25,7 @@ from invdesign.composition.batch import CompositionBatch
 from invdesign.composition.formula import composition_key, read_compositions, reduced_amounts
 from invdesign.composition.oxidation_states import ChargeRules, OxidationTables, oxidation_tables
 from invdesign.filters.charge_balance import charge_balance
-from invdesign.filters.charge_balance_batch import charge_verdicts, charge_words
+from invdesign.filters.charge_balance_batch import charge_verdicts, searched_states
 from invdesign.training.state_shares import halves, stable
 
 HERE = Path(__file__).parent
@@ -139,7 +139,7 @@ def speed(rng: np.random.Generator, kinds: int, n: int = 50_000) -> dict[str, in
     numbers = np.array([rng.choice(usual, kinds, replace=False) for _ in range(n)], dtype=np.uint8)
     batch = CompositionBatch(numbers, rng.integers(1, 5, numbers.shape))
     rates = {}
-    for name, function in (("words_per_s", charge_words), ("by_smacts_rules_per_s", charge_verdicts)):
+    for name, function in (("words_per_s", searched_states), ("by_smacts_rules_per_s", charge_verdicts)):
         function(batch.take(slice(0, 10)))
         start = time.process_time()
         function(batch)

@@ -104,8 +104,8 @@ def single_states(amounts: Mapping[str, int]) -> dict[str, int] | None:
     """Return the likeliest state of each element; None where there are none, or several of one element."""
     states = assigned(amounts).states
     single = {element: own[0][0] for element, own in states if len(own) == 1}
-    whole = {element: int(state) for element, state in single.items() if state == int(state)}
-    return whole if len(whole) == len(amounts) else None
+    integer = {element: int(state) for element, state in single.items() if state == int(state)}
+    return integer if len(integer) == len(amounts) else None
 
 
 def assignments(composition: Composition | Mapping[str, float] | str, most: int = 1000) -> list[Assignment]:

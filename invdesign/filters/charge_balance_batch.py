@@ -46,13 +46,8 @@ def charge_verdicts(batch: CompositionBatch, rules: ChargeRules = _DEFAULT) -> N
     return codes
 
 
-def charge_words(batch: CompositionBatch) -> NDArray[np.object_]:
-    """Return the word of each composition's likeliest states: usual, unusual or none, (n,)."""
-    return words_of(searched_states(batch))
-
-
 def words_of(found: Iterable[Assignment | None]) -> NDArray[np.object_]:
-    """Return the words of what :func:`searched_states` found, (n,)."""
+    """Return the words of what :func:`searched_states` found, (n,): usual, unusual or none."""
     return np.array(["usual" if one is None else one.word for one in found], dtype=object)
 
 

@@ -17,7 +17,12 @@ from invdesign.composition.oxidation_states import SMACT_COMBINATIONS, STATE_SET
 from invdesign.composition.plainly_usual import plainly_usual
 from invdesign.crystal.elements import SYMBOLS
 from invdesign.filters.charge_balance import charge_balance
-from invdesign.filters.charge_balance_batch import charge_verdicts, charge_words, likeliest_states
+from invdesign.filters.charge_balance_batch import (
+    charge_verdicts,
+    likeliest_states,
+    searched_states,
+    words_of,
+)
 from invdesign.filters.metallicity import metallic, metallicity
 
 if TYPE_CHECKING:
@@ -180,7 +185,7 @@ def test_smact_alone_equals_smact_validity() -> None:
 
 def test_words_equal_those_of_single_compositions() -> None:
     batch, _ = CompositionBatch.of(formulas(300, seed=13))
-    words = charge_words(batch).tolist()
+    words = words_of(searched_states(batch)).tolist()
     assert set(words) == {"usual", "unusual", "none"}
     assert words == [assignment(formula).word for formula in batch.formulas()]
 
@@ -190,12 +195,12 @@ def test_words_equal_those_of_single_compositions() -> None:
 def test_what_is_plainly_usual_is_what_the_search_finds(amounts: dict[str, int]) -> None:
     formula = "".join(f"{symbol}{n}" for symbol, n in amounts.items())
     batch, _ = CompositionBatch.of([formula])
-    assert charge_words(batch).tolist() == [assignment(formula).word]
+    assert words_of(searched_states(batch)).tolist() == [assignment(formula).word]
 
 
 def test_most_usual_compositions_are_plainly_so() -> None:
     batch, _ = CompositionBatch.of([text for text in formulas(600, seed=14) if len(text) < 12])
-    usual, plain = charge_words(batch) == "usual", plainly_usual(batch)
+    usual, plain = words_of(searched_states(batch)) == "usual", plainly_usual(batch)
     assert not (plain & ~usual).any()
     assert plain.sum() > 0.8 * usual.sum()
 
